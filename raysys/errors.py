@@ -1,0 +1,25 @@
+"""Errors that a user can mend; a job prints their message and ends with code 2, without a traceback."""
+
+
+class UserError(Exception):
+    """Something outside the code is wrong: the message says where, what, what was expected, how to mend it."""
+
+
+class ConfigError(UserError):
+    """A flag or a configuration value that cannot be used."""
+
+
+class CorpusError(UserError):
+    """A corpus folder or table that does not hold what its reader needs."""
+
+
+class ManifestError(CorpusError):
+    """A manifest that breaks a rule: duplicate ids, an unknown class, a speaker in two parts."""
+
+
+class StorageError(UserError):
+    """A folder or address that cannot be read or written where it is needed."""
+
+
+class EncoderError(UserError):
+    """A pretrained encoder that cannot be loaded whole."""
