@@ -1,0 +1,71 @@
+"""Audio files to waveforms: mono, float32, 16 kHz."""
+
+from __future__ import annotations
+
+
+import numpy as np
+import soundfile
+import torch
+import torchaudio.functional
+
+from raysys.config import SAMPLE_RATE_HZ
+from raysys.data.manifest import Utterance
+
+DECODER_VERSION = 1
+"""Part of the cache's key: raise it when the decoder's output changes."""
+
+
+class AudioError(Exception):
+    """An utterance that does not decode; the message is the reason, the caller adds whose it is."""
+
+
+def decode(utterance: Utterance) -> np.ndarray:
+    """Read an utterance's part of its file, average the channels, resample to 16 kHz.
+
+    Returns: float32 waveform of ceil(duration_s x 16000) samples, nominally in [-1, 1].
+
+    Raises:
+        AudioError: the file does not decode, is shorter than its header says, empty, or not finite.
+    """
+    try:
+        with soundfile.SoundFile(utterance.audio_path) as file:
+            rate_hz = file.samplerate
+            start = round((utterance.start_s or 0.0) * rate_hz)
+            end = file.frames if utterance.end_s is None else round(utterance.end_s * rate_hz)
+            file.seek(start)
+            samples_SK = file.read(end - start, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise AudioError(f"does not decode ({error})") from error
+    if len(samples_SK) < end - start:
+        raise AudioError(f"is cut short: {len(samples_SK)} of {end - start} samples are there")
+    waveform_S = samples_SK.mean(axis=1, dtype=np.float32)
+    if not len(waveform_S):
+        raise AudioError("holds no samples")
+    if not np.isfinite(waveform_S).all():
+        raise AudioError("holds values that are not finite (NaN or infinity)")
+    return resample(waveform_S, rate_hz)
+
+
+def resample(waveform_S: np.ndarray, rate_hz: int) -> np.ndarray:
+    """Bring a waveform to 16 kHz by a windowed sinc filter; n samples become ceil(n x 16000 / rate)."""
+    if rate_hz == SAMPLE_RATE_HZ:
+        return waveform_S
+    # A wide Kaiser window: flat to 7.6 kHz, and what lies above 8 kHz is gone, before it folds back.
+    resampled = torchaudio.functional.resample(
+        torch.from_numpy(waveform_S),
+        rate_hz,
+        SAMPLE_RATE_HZ,
+        lowpass_filter_width=64,
+        rolloff=0.9475937167399596,
+        resampling_method="sinc_interp_kaiser",
+        beta=14.769656459379492,
+    )
+    return resampled.numpy()
+
+
+def inaudible() -> np.ndarray:
+    """The shortest waveform that an encoder takes; stands in where a worker has no utterance of a step."""
+    return np.zeros(_SHORTEST, dtype=np.float32)
+
+
+_SHORTEST = 400

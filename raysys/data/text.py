@@ -1,0 +1,98 @@
+"""Transcripts to tokens."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+import tokenizers
+import torch
+from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from raysys.errors import EncoderError
+
+_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+_LONGEST = 512
+
+
+def train_wordpiece(texts: Sequence[str], vocab_size: int = 4000) -> PreTrainedTokenizerFast:
+    """Train a lower-casing WordPiece tokenizer (Schuster and Nakajima 2012) on the texts of a training part.
+
+    The same texts give the same tokenizer. Without any text only the special tokens are known.
+    """
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size, min_frequency=2, special_tokens=_SPECIAL, show_progress=False
+    )
+    tokenizer.train_from_iterator(sorted(set(texts)), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    return wrap_tokenizer(tokenizer.to_str())
+
+
+def wrap_tokenizer(serialised: str) -> PreTrainedTokenizerFast:
+    """A tokenizer from its JSON, with the interface of a pretrained one."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizers.Tokenizer.from_str(serialised),
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=_LONGEST,
+    )
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a pretrained text encoder, from the Hub or a folder.
+
+    Raises:
+        EncoderError: there is none.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise EncoderError(
+            f"--model.text {name}: its tokenizer cannot be loaded ({_first_line(error)}). Give a name on the Hub "
+            f"that this machine can reach, or a folder written by save_pretrained with its tokenizer beside it."
+        ) from error
+
+
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str | None]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens of a batch.
+
+    Args:
+        texts: B transcripts; None where there is none.
+
+    Returns:
+        tokens_BM: int64, padded; texts longer than the encoder's limit of 512 are cut.
+        valid_BM: bool; the row of a missing text holds the tokens of an empty one and is to be ignored.
+        has_text_B: bool.
+    """
+    encoded = tokenizer(
+        [text or "" for text in texts],
+        padding=True,
+        truncation=True,
+        max_length=min(_LONGEST, tokenizer.model_max_length),
+        return_tensors="pt",
+    )
+    has_text_B = torch.tensor([text is not None for text in texts])
+    return encoded["input_ids"], encoded["attention_mask"].bool(), has_text_B
+
+
+def normalise_transcript(text: str) -> str:
+    """Lower case, letters and digits only, single spaces: two transcripts are the same if these are."""
+    decomposed = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join("".join(c if c.isalnum() else " " for c in decomposed).split())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,131 @@
+"""Folders that may lie on a disk or in an object store, read and written the same way.
+
+A location is a path or an address (`s3://bucket/runs`, `gs://...`, anything that pyarrow or fsspec opens). Writes are
+atomic: a file is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from raysys.errors import StorageError
+
+
+def is_address(location: str) -> bool:
+    """True for `scheme://...`, False for a path."""
+    return "://" in location
+
+
+def absolute(location: str) -> str:
+    """The location as every process understands it: addresses as they are, paths made absolute."""
+    return location if is_address(location) else str(Path(location).expanduser().resolve())
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of a file system; a small, picklable handle. `Folder.at(location) / "name"` goes down."""
+
+    filesystem: pafs.FileSystem
+    path: str
+    location: str
+
+    @classmethod
+    def at(cls, location: str) -> Folder:
+        """Open a path or an address.
+
+        Raises:
+            StorageError: no file system is installed for the address's scheme.
+        """
+        location = absolute(location)
+        if not is_address(location):
+            return cls(pafs.LocalFileSystem(), location, location)
+        try:
+            filesystem, path = pafs.FileSystem.from_uri(location)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            filesystem, path = _from_fsspec(location)
+        return cls(filesystem, path.rstrip("/"), location.rstrip("/"))
+
+    def __truediv__(self, name: str) -> Folder:
+        return Folder(self.filesystem, f"{self.path}/{name}", f"{self.location}/{name}")
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    def exists(self, name: str) -> bool:
+        info = self.filesystem.get_file_info(f"{self.path}/{name}")
+        return bool(info.type != pafs.FileType.NotFound)
+
+    def names(self) -> list[str]:
+        """Names of what lies directly in the folder; empty where it does not exist."""
+        selector = pafs.FileSelector(self.path, allow_not_found=True)
+        return sorted(info.base_name for info in self.filesystem.get_file_info(selector))
+
+    def read_bytes(self, name: str) -> bytes:
+        with self.filesystem.open_input_stream(f"{self.path}/{name}") as stream:
+            return bytes(stream.read())
+
+    def write_bytes(self, name: str, data: bytes | pa.Buffer) -> None:
+        """Write a whole file atomically (object stores do so by themselves; on disk: write, flush, rename)."""
+        try:
+            self.filesystem.create_dir(self.path, recursive=True)
+            if not self.is_local:
+                with self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:
+                    stream.write(data)
+                return
+            temporary = f"{self.path}/.{name}.{uuid.uuid4().hex[:8]}"
+            try:
+                with open(temporary, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, f"{self.path}/{name}")
+            finally:
+                if os.path.exists(temporary):
+                    os.unlink(temporary)
+        except OSError as error:
+            raise StorageError(
+                f"{self.location}/{name}: cannot be written ({error}). Is there room, and may this user write there?"
+            ) from error
+
+    def delete(self, name: str) -> None:
+        """Remove a file; one that is not there is no error."""
+        if self.exists(name):
+            self.filesystem.delete_file(f"{self.path}/{name}")
+
+    def read_json(self, name: str) -> Any:
+        return json.loads(self.read_bytes(name))
+
+    def write_json(self, name: str, value: Any) -> None:
+        self.write_bytes(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+    def read_table(self, name: str) -> pa.Table:
+        return pq.read_table(pa.BufferReader(self.read_bytes(name)))
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        self.write_bytes(name, sink.getvalue())
+
+
+def _from_fsspec(location: str) -> tuple[pafs.FileSystem, str]:
+    try:
+        import fsspec
+
+        filesystem, path = fsspec.core.url_to_fs(location)
+    except (ImportError, ValueError) as error:
+        scheme = location.split("://", 1)[0]
+        raise StorageError(
+            f"{location}: no file system is installed for {scheme}:// ({error}). Install its fsspec package "
+            f"on every node (s3fs, gcsfs, adlfs, ...), or use a folder on shared disk."
+        ) from error
+    return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path
