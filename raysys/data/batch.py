@@ -82,6 +82,7 @@ class Collator:
     labels: Mapping[str, int]
     tokenizer: PreTrainedTokenizerBase | None
     text_dropout: float
+    second_view: bool
     seed: int
 
     def __call__(
@@ -96,8 +97,11 @@ class Collator:
 
         Args:
             utterance_ids: B names.
-            clean, augmented: B waveforms each, or None.
+            clean, augmented: B waveforms each, or None where the model uses text alone.
             epoch: the training epoch, which decides whose text is dropped; None in evaluation.
+
+        With `second_view`, a training batch holds the augmented view too; without waveforms it is the same text
+        again, which other dropout makes a view.
         """
         names = list(utterance_ids)
         labels = [self.labels[name] for name in names] or [0]
@@ -125,7 +129,7 @@ class Collator:
                 [-1 if t is None else derive_seed(normalise_transcript(t)) for t in texts]
             ),
             clean=view(clean),
-            augmented=None if augmented is None else view(augmented),
+            augmented=view(augmented) if self.second_view and epoch is not None else None,
         )
 
     def _text(self, name: str, epoch: int | None) -> str | None:

@@ -1,0 +1,56 @@
+"""The augmented view of an utterance's audio: its effects, their order, their randomness."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from raysys.augment.lsa import log_spectral_amplitude
+from raysys.augment.signal import add_white_noise, perturb_speed, spec_augment
+from raysys.config import AugmentConfig
+
+ViewKey = tuple[int, int, str]
+"""(seed, variant, utterance id): all that is random about a view."""
+
+
+def augment_waveform(
+    waveform_S: NDArray[np.float32], config: AugmentConfig, *, key: ViewKey
+) -> NDArray[np.float32]:
+    """The second view of a waveform: speed, noise, suppression of random strength, SpecAugment.
+
+    Each effect as `config` switches it on. Equal waveform, configuration and key give an equal
+    view, on whatever worker, in whatever order. Noise comes before its suppression, so that a view
+    is a recording made worse and mended in part. The strength of the suppression is drawn evenly
+    from 0 to 1.
+
+    Args:
+        waveform_S: float32 at 16 kHz, S samples, 0 included; not changed, and may be read-only.
+        config: the effects.
+        key: seed of the run, variant of the view, utterance id.
+
+    Returns: a new float32 array in [-1, 1], finite where the waveform is; of S samples, or of about
+        S / speed.
+    """
+    generator = torch.Generator().manual_seed(stable_seed(key))
+    view_S = torch.tensor(waveform_S, dtype=torch.float32)
+    if config.speed:
+        view_S = perturb_speed(view_S, generator)
+    if config.noise:
+        view_S = add_white_noise(view_S, generator, snr_db_range=config.noise_snr_db)
+    if config.lsa:
+        strength = float(torch.rand((), generator=generator))
+        view_S = log_spectral_amplitude(view_S, strength=strength)
+    if config.spec_augment:
+        view_S = spec_augment(view_S, generator)
+    return view_S.clamp(-1, 1).numpy()
+
+
+def stable_seed(key: ViewKey) -> int:
+    """A 64-bit seed from the key, the same in every process (Python's own hash is salted)."""
+    seed, variant, utterance_id = key
+    text = json.dumps([int(seed), int(variant), str(utterance_id)])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -1,0 +1,160 @@
+"""IEMOCAP as published (Busso et al. 2008), four classes: Session1 ... Session5 -> utterances.
+
+Labels come from dialog/EmoEvaluation/<dialog>.txt, words from dialog/transcriptions/<dialog>.txt,
+and audio from sentences/wav/<dialog>/<utterance>.wav (or .flac). The times of a label line are not
+needed: the sentences are cut.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from raysys.data.manifest import Utterance
+from raysys.errors import CorpusError
+
+CLASSES = ("ang", "hap", "neu", "sad")
+"""The four classes of the literature, in the order of their indices."""
+
+_CLASS_OF_LABEL = {"ang": "ang", "hap": "hap", "exc": "hap", "neu": "neu", "sad": "sad"}
+_LEFT_OUT = ("fru", "sur", "fea", "dis", "oth", "xxx")
+
+_EXPECTED = (
+    "Expected IEMOCAP as published: Session1 ... Session5, each with dialog/EmoEvaluation, "
+    "dialog/transcriptions and sentences/wav."
+)
+_SESSION = re.compile(r"Session(\d+)")
+_LABEL_LINE = re.compile(r"\[[\d.]+ - [\d.]+\]\t(\S+)\t(\S+)\t\[[^\]]*\]\s*")
+_TRANSCRIPT_LINE = re.compile(r"(\S+)\s+\[[^\]]*\]:(.*)")
+# Dialogs may end in letters (impro05a, script01_1b): fields count, never character positions.
+_UTTERANCE_ID = re.compile(
+    r"(?P<dialog>Ses(?P<session>\d+)[FM]_\w+)_(?P<sex>[FM])(?P<turn>[^\W_]+)"
+)
+
+
+def read_iemocap(root: Path) -> list[Utterance]:
+    """Read the utterances labelled angry, happy or excited (merged), neutral or sad.
+
+    Other known labels are left out. The speaker is the letter that opens the id's last field:
+    Ses01F_impro01_M000 is spoken by 'Ses01_M', the F after Ses01 only names who wore the markers.
+
+    Args:
+        root: the folder that holds Session1 ... Session5; any of the five may be missing.
+
+    Raises:
+        CorpusError: no such folder or no session in it, a damaged or unknown label, a label without
+            audio.
+    """
+    root = root.expanduser().absolute()
+    if not root.is_dir():
+        raise CorpusError(f"{root}: no such folder. {_EXPECTED} Set --corpus.root.")
+    sessions = sorted(p for p in root.iterdir() if _SESSION.fullmatch(p.name) and p.is_dir())
+    if not sessions:
+        folder = (
+            "the folder above" if _SESSION.fullmatch(root.name) else "the folder that holds them"
+        )
+        raise CorpusError(
+            f"{root}: no Session folder in it. {_EXPECTED} Set --corpus.root to {folder}."
+        )
+    return [utterance for session in sessions for utterance in _read_session(session)]
+
+
+def _read_session(session: Path) -> Iterator[Utterance]:
+    evaluations = session / "dialog" / "EmoEvaluation"
+    # Top level only: its subfolders hold the single annotators' files, under the same names.
+    label_files = sorted(p for p in evaluations.glob("*.txt") if not p.name.startswith("._"))
+    if not label_files:
+        raise CorpusError(
+            f"{evaluations}: no label file <dialog>.txt. {_EXPECTED} Restore this session, or "
+            "remove its folder."
+        )
+    audio = _audio_files(session / "sentences" / "wav")
+    for label_file in label_files:
+        transcripts = _read_transcripts(session / "dialog" / "transcriptions" / label_file.name)
+        for line, match, emotion in _read_labels(label_file):
+            utterance_id = match[0]
+            if int(match["session"]) != int(session.name.removeprefix("Session")):
+                raise CorpusError(
+                    f"{label_file}, line {line}: {utterance_id} does not belong to {session.name}. "
+                    f"Restore the file from the published corpus."
+                )
+            path = audio.get((match["dialog"], utterance_id))
+            if path is None:
+                wanted = session / "sentences" / "wav" / match["dialog"] / f"{utterance_id}.wav"
+                raise CorpusError(
+                    f"{label_file}, line {line}: {utterance_id} is labelled {emotion!r}, but there "
+                    f"is no audio file {wanted} (nor .flac). Restore it from the published corpus, "
+                    "or remove the line."
+                )
+            yield Utterance(
+                utterance_id=utterance_id,
+                audio_path=str(path),
+                speaker=f"Ses{match['session']}_{match['sex']}",
+                emotion=emotion,
+                transcript=transcripts.get(utterance_id),
+                session=session.name,
+                sex=match["sex"],
+            )
+
+
+def _read_labels(label_file: Path) -> Iterator[tuple[int, re.Match[str], str]]:
+    """Line number, parsed id and class of every utterance with one of the four classes."""
+    found = False
+    for number, line in enumerate(_read_lines(label_file), start=1):
+        if not line.startswith("["):
+            continue  # the header, or one annotator's opinion
+        found = True
+        fields = _LABEL_LINE.fullmatch(line)
+        utterance_id = _UTTERANCE_ID.fullmatch(fields[1]) if fields else None
+        if fields is None or utterance_id is None:
+            raise CorpusError(
+                f"{label_file}, line {number}: {line!r} is not a label line, expected "
+                "'[6.2901 - 8.2357]<TAB>Ses01F_impro01_F000<TAB>neu<TAB>[2.5000, 2.5000, 2.5000]'. "
+                "Restore the file from the published corpus."
+            )
+        if utterance_id["turn"].startswith("XX"):
+            continue
+        label = fields[2]
+        if label in _CLASS_OF_LABEL:
+            yield number, utterance_id, _CLASS_OF_LABEL[label]
+        elif label not in _LEFT_OUT:
+            raise CorpusError(
+                f"{label_file}, line {number}: unknown label {label!r} of {fields[1]}; expected "
+                f"one of {', '.join((*_CLASS_OF_LABEL, *_LEFT_OUT))}. Restore the file from the "
+                "published corpus."
+            )
+    if not found:
+        raise CorpusError(
+            f"{label_file}: holds no label line "
+            "'[start - end]<TAB>utterance<TAB>label<TAB>[v, a, d]'. "
+            "Restore the file from the published corpus."
+        )
+
+
+def _read_transcripts(path: Path) -> dict[str, str]:
+    """Words by utterance id; what has none, or no file, is absent."""
+    if not path.is_file():
+        return {}
+    transcripts: dict[str, str] = {}
+    for line in _read_lines(path):
+        match = _TRANSCRIPT_LINE.fullmatch(line)
+        if match and not re.search(r"_[FM]XX\d+$", match[1]) and match[2].strip():
+            transcripts[match[1]] = match[2].strip()
+    return transcripts
+
+
+def _audio_files(folder: Path) -> dict[tuple[str, str], Path]:
+    """Audio files by dialog and utterance id; where there are both, .wav wins."""
+    files = sorted(p for p in folder.glob("*/*") if p.suffix in (".flac", ".wav"))
+    return {(p.parent.name, p.stem): p for p in files if not p.name.startswith("._")}
+
+
+def _read_lines(path: Path) -> list[str]:
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("iso-8859-1")
+    # Not splitlines: it would also cut at 0x85, a letter's byte in some of the ISO-8859-1 files.
+    return [line.rstrip("\r") for line in text.split("\n")]

@@ -1,0 +1,118 @@
+"""RAVDESS (Livingstone and Russo 2018): Actor_NN/MM-VC-EE-II-SS-RR-AA.wav -> utterances.
+
+The file name says everything: modality, vocal channel, emotion, intensity, statement, repetition
+and actor.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from raysys.data.manifest import Utterance
+from raysys.errors import CorpusError
+
+CLASSES = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+"""The eight emotions in the order of their codes 01 to 08."""
+
+EMOBOX_FOLDS = (
+    (1, 11, 20, 21),
+    (4, 10, 12, 14),
+    (8, 9, 19, 23),
+    (3, 5, 7, 24),
+    (2, 15, 16, 18),
+    (6, 13, 17, 22),
+)
+"""Actors of the six test folds that EmoBox (Ma et al. 2024) published."""
+
+_STATEMENTS = ("Kids are talking by the door", "Dogs are sitting by the door")
+_FOLD_OF_ACTOR = {
+    actor: f"emobox-{number}" for number, actors in enumerate(EMOBOX_FOLDS, 1) for actor in actors
+}
+# What each part of a file name means, and its largest code; all start at 1.
+_FIELDS = (
+    ("modality", 3),
+    ("vocal channel", 2),
+    ("emotion", 8),
+    ("intensity", 2),
+    ("statement", 2),
+    ("repetition", 2),
+    ("actor", 24),
+)
+_AUDIO_ONLY, _SPEECH, _SONG = 3, 1, 2
+_NAME = "MM-VC-EE-II-SS-RR-AA, two digits each, such as 03-01-06-01-02-01-12"
+_EXPECTED = (
+    "Expected RAVDESS as published: Actor_01 ... Actor_24, each with audio files "
+    f"{_NAME}.wav (or .flac)."
+)
+
+
+def read_ravdess(root: Path, *, include_songs: bool) -> list[Utterance]:
+    """Read the audio-only files; `fold` is EmoBox's published fold.
+
+    Args:
+        root: the folder that holds Actor_01 ... Actor_24; any of them may be missing.
+        include_songs: also read the song files (vocal channel 02).
+
+    Raises:
+        CorpusError: no such folder or no actor in it, an audio file whose name does not parse, or
+            songs that are asked for and not there.
+    """
+    root = root.expanduser().absolute()
+    if not root.is_dir():
+        raise CorpusError(f"{root}: no such folder. {_EXPECTED} Set --corpus.root.")
+    actors = sorted(p for p in root.iterdir() if re.fullmatch(r"Actor_\d\d", p.name) and p.is_dir())
+    if not actors:
+        raise CorpusError(
+            f"{root}: no Actor folder in it. {_EXPECTED} Set --corpus.root to their folder."
+        )
+    channels = (_SPEECH, _SONG) if include_songs else (_SPEECH,)
+    utterances: list[Utterance] = []
+    songs = 0
+    for path in sorted(p for actor in actors for p in actor.iterdir()):
+        if path.suffix.lower() not in (".wav", ".flac") or path.name.startswith("._"):
+            continue
+        modality, channel, emotion, _, statement, _, actor_number = _parse(path)
+        if modality == _AUDIO_ONLY and channel in channels:
+            utterances.append(_utterance(path, emotion, statement, actor_number))
+            songs += channel == _SONG
+    if include_songs and not songs:
+        raise CorpusError(
+            f"{root}: --corpus.include-songs asks for song files (vocal channel 02), and there is "
+            "none. Unpack RAVDESS's song archive into the same Actor folders, or leave the flag "
+            "out."
+        )
+    return utterances
+
+
+def _parse(path: Path) -> tuple[int, ...]:
+    """The seven codes of a file name, checked."""
+    if not re.fullmatch(r"\d\d(-\d\d){6}", path.stem, flags=re.ASCII):
+        raise CorpusError(
+            f"{path}: the file name does not parse, expected {_NAME}. Rename or remove the file."
+        )
+    codes = tuple(int(code) for code in path.stem.split("-"))
+    for code, (field, largest) in zip(codes, _FIELDS, strict=True):
+        if not 1 <= code <= largest:
+            raise CorpusError(
+                f"{path}: {field} {code:02d} in the file name, expected 01 to {largest:02d} "
+                f"({_NAME}). Rename or remove the file."
+            )
+    if path.parent.name != f"Actor_{codes[-1]:02d}":
+        raise CorpusError(
+            f"{path}: actor {codes[-1]:02d} by its name lies in {path.parent.name}. "
+            f"Move the file to Actor_{codes[-1]:02d}, or rename it."
+        )
+    return codes
+
+
+def _utterance(path: Path, emotion: int, statement: int, actor: int) -> Utterance:
+    return Utterance(
+        utterance_id=path.stem,
+        audio_path=str(path),
+        speaker=f"Actor_{actor:02d}",
+        emotion=CLASSES[emotion - 1],
+        transcript=_STATEMENTS[statement - 1],
+        sex="M" if actor % 2 else "F",
+        fold=_FOLD_OF_ACTOR[actor],
+    )

@@ -1,0 +1,114 @@
+"""The corpus that the configuration names, as a checked manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from raysys.config import CorpusConfig
+from raysys.corpora import iemocap, ravdess
+from raysys.corpora.demo import ensure_demo
+from raysys.corpora.iemocap import read_iemocap
+from raysys.corpora.ravdess import read_ravdess
+from raysys.corpora.table import read_table
+from raysys.data.inspection import inspect_audio
+from raysys.data.manifest import Manifest, build_manifest
+from raysys.errors import CorpusError
+
+
+def read_corpus(config: CorpusConfig, *, cache: Path) -> Manifest:
+    """Read, map, check: the manifest with every duration and digest filled in.
+
+    Classes keep the order of --corpus.classes; without it IEMOCAP's (ang, hap, neu, sad) or
+    RAVDESS's published order (after --corpus.emotion-map), and for a table the alphabet's.
+
+    Args:
+        config: which corpus, and how it is read.
+        cache: folder in which the demo corpus is made (as `demo`).
+
+    Raises:
+        CorpusError: the corpus does not hold what its reader needs; see the readers,
+            `build_manifest` and `inspect_audio`.
+    """
+    root = _root(config, cache)
+    published: tuple[str, ...] | None
+    match config.name:
+        case "demo":
+            utterances, published = read_iemocap(ensure_demo(root)), iemocap.CLASSES
+        case "iemocap":
+            utterances, published = read_iemocap(root), iemocap.CLASSES
+        case "ravdess":
+            utterances = read_ravdess(root, include_songs=config.include_songs)
+            published = ravdess.CLASSES
+        case "table":
+            utterances, published = read_table(root), None
+    renamed = _renamed(config.emotion_map, {u.emotion for u in utterances}, str(root))
+    mapped = [
+        dataclasses.replace(u, emotion=emotion)
+        for u in utterances
+        if (emotion := renamed.get(u.emotion, u.emotion))
+    ]
+    if utterances and not mapped:
+        raise CorpusError(
+            f"{root}: --corpus.emotion-map {' '.join(config.emotion_map)} drops all "
+            f"{len(utterances)} utterances. Drop fewer emotions."
+        )
+    classes = _classes(config, published, renamed)
+    manifest = build_manifest(config.name, str(root), mapped, classes)
+    _check_classes_occur(manifest, str(root), config)
+    return inspect_audio(manifest, max_duration_s=config.max_duration_s, on_error=config.on_error)
+
+
+def _root(config: CorpusConfig, cache: Path) -> Path:
+    if config.name == "demo" or config.root is None:
+        return cache / "demo"
+    if "://" in config.root:
+        raise CorpusError(
+            f"{config.root}: corpora are read from a disk, not from an address. Copy or mount it "
+            "where every node sees it, and set --corpus.root to that path."
+        )
+    return Path(config.root).expanduser().absolute()
+
+
+def _renamed(emotion_map: Sequence[str], present: set[str], source: str) -> dict[str, str]:
+    """New name by old name; '' drops. Applied once: a=b b=c does not bring a to c."""
+    renamed: dict[str, str] = {}
+    for pair in emotion_map:
+        old, _, new = (part.strip() for part in pair.partition("="))
+        if old not in present:
+            raise CorpusError(
+                f"{source}: --corpus.emotion-map {pair}: no utterance has the emotion {old!r}; the "
+                f"corpus holds {', '.join(sorted(present)) or 'none'}. Correct the name, or leave "
+                "the pair out."
+            )
+        if renamed.setdefault(old, new) != new:
+            raise CorpusError(
+                f"{source}: --corpus.emotion-map gives {old!r} two new names, {renamed[old]!r} and "
+                f"{new!r}. Keep one."
+            )
+    return renamed
+
+
+def _classes(
+    config: CorpusConfig, published: tuple[str, ...] | None, renamed: dict[str, str]
+) -> tuple[str, ...] | None:
+    if config.classes:
+        return tuple(dict.fromkeys(config.classes))
+    if published is None:
+        return None
+    return tuple(dict.fromkeys(new for name in published if (new := renamed.get(name, name))))
+
+
+def _check_classes_occur(manifest: Manifest, source: str, config: CorpusConfig) -> None:
+    present = {u.emotion for u in manifest.utterances}
+    absent = [name for name in manifest.classes if name not in present]
+    if absent:
+        remedy = "Remove it from --corpus.classes."
+        if not config.classes:
+            left = " ".join(name for name in manifest.classes if name in present)
+            remedy = f"Is the corpus whole? If so, set --corpus.classes {left}."
+        raise CorpusError(
+            f"{source}: no utterance has the emotion {', '.join(absent)}, so it cannot be learned. "
+            f"{remedy}"
+        )

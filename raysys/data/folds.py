@@ -1,0 +1,210 @@
+"""Cross-validation folds: each group is the test part once, and no speaker is in two parts."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from raysys.config import CorpusConfig
+from raysys.data.manifest import Manifest, Utterance
+from raysys.errors import ManifestError
+
+_MOST_SPEAKERS_LEFT_OUT_ONE_BY_ONE = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fold:
+    """One split of the corpus, as utterance ids in the manifest's order.
+
+    Attributes:
+        index: position among the folds, from 0.
+        name: the group that is tested, such as 'Session1'.
+        train, validation, test: utterance ids; together all of the corpus.
+    """
+
+    index: int
+    name: str
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+def make_folds(manifest: Manifest, config: CorpusConfig) -> tuple[Fold, ...]:
+    """Cut the corpus into groups; each is the test part of one fold.
+
+    Fold i tests group i, validates on the whole of group i + 1 (cyclic), and trains on the rest.
+
+    Raises:
+        ManifestError: fewer than three groups, an utterance without the session or fold that is
+            asked for, a speaker in two parts, or a class that a fold never trains.
+    """
+    kind = _resolve(manifest, config)
+    group_of = _groups(manifest, config, kind)
+    names = sorted(set(group_of.values()), key=_natural)
+    if len(names) < 3:
+        raise ManifestError(
+            f"{manifest.corpus}: --corpus.folds {kind} gives {len(names)} group(s), "
+            f"{', '.join(names)}; at least 3 are needed, to train, validate and test on different "
+            f"ones. {_more_groups(kind)}"
+        )
+    members = {
+        name: [u.utterance_id for u in manifest.utterances if group_of[u.utterance_id] == name]
+        for name in names
+    }
+    folds = []
+    for index, name in enumerate(names):
+        held_out = names[(index + 1) % len(names)]
+        folds.append(
+            Fold(
+                index=index,
+                name=name,
+                train=tuple(
+                    u.utterance_id
+                    for u in manifest.utterances
+                    if group_of[u.utterance_id] not in (name, held_out)
+                ),
+                validation=tuple(members[held_out]),
+                test=tuple(members[name]),
+            )
+        )
+    check_folds(manifest, folds)
+    return tuple(folds)
+
+
+def check_folds(manifest: Manifest, folds: Sequence[Fold]) -> None:
+    """Refuse folds that leak or leave out.
+
+    Raises:
+        ManifestError: an utterance that is tested not exactly once, a speaker in two parts of a
+            fold, a class of the manifest without a training utterance in a fold.
+    """
+    speakers = {u.utterance_id: u.speaker for u in manifest.utterances}
+    emotions = {u.utterance_id: u.emotion for u in manifest.utterances}
+    tested = Counter(name for fold in folds for name in fold.test)
+    wrong = [name for name in {**speakers, **tested} if tested[name] != (name in speakers)]
+    if wrong:
+        raise ManifestError(
+            f"{manifest.corpus}: {len(wrong)} utterances are not tested exactly once, such as "
+            f"{wrong[0]!r} ({tested[wrong[0]]} times). Cut the folds again with --corpus.folds."
+        )
+    for fold in folds:
+        parts = {"train": fold.train, "validation": fold.validation, "test": fold.test}
+        part_of: dict[str, str] = {}
+        for part, utterance_ids in parts.items():
+            for utterance_id in utterance_ids:
+                speaker = speakers[utterance_id]
+                first = part_of.setdefault(speaker, part)
+                if first != part:
+                    raise ManifestError(
+                        f"{manifest.corpus}: in fold {fold.name!r} speaker {speaker!r} is both in "
+                        f"the {first} and in the {part} part (with {utterance_id!r}). Mend the "
+                        "speaker column or the groups, or use --corpus.folds speaker or "
+                        "--corpus.folds groups, which keep speakers whole."
+                    )
+        trained = {emotions[utterance_id] for utterance_id in fold.train}
+        for name in manifest.classes:
+            if name not in trained:
+                raise ManifestError(
+                    f"{manifest.corpus}: fold {fold.name!r} has no training utterance of class "
+                    f"{name!r}, so it cannot be learned there. Drop the class with "
+                    f"--corpus.emotion-map {name}=, or cut other --corpus.folds."
+                )
+
+
+def _resolve(manifest: Manifest, config: CorpusConfig) -> str:
+    """What 'auto' stands for."""
+    if config.folds != "auto":
+        return config.folds
+    match config.name:
+        case "demo" | "iemocap":
+            return "session"
+        case "ravdess":
+            return "emobox"
+        case "table":
+            if any(u.fold is not None for u in manifest.utterances):
+                return "column"
+            if any(u.session is not None for u in manifest.utterances):
+                return "session"
+            many = len(manifest.speakers) > _MOST_SPEAKERS_LEFT_OUT_ONE_BY_ONE
+            return "groups" if many else "speaker"
+
+
+def _groups(manifest: Manifest, config: CorpusConfig, kind: str) -> dict[str, str]:
+    """Group by utterance id."""
+    match kind:
+        case "session":
+            return _by_attribute(manifest, kind, "session", lambda u: u.session)
+        case "emobox" | "column":
+            return _by_attribute(manifest, kind, "fold", lambda u: u.fold)
+        case "speaker":
+            return {u.utterance_id: u.speaker for u in manifest.utterances}
+        case _:
+            groups = balanced_groups(_sexes(manifest), config.n_folds)
+            return {u.utterance_id: groups[u.speaker] for u in manifest.utterances}
+
+
+def _by_attribute(
+    manifest: Manifest, kind: str, column: str, value_of: Callable[[Utterance], str | None]
+) -> dict[str, str]:
+    groups: dict[str, str] = {}
+    without: list[str] = []
+    for utterance in manifest.utterances:
+        value = value_of(utterance)
+        if value is None:
+            without.append(utterance.utterance_id)
+        else:
+            groups[utterance.utterance_id] = value
+    if without:
+        raise ManifestError(
+            f"{manifest.corpus}: --corpus.folds {kind} needs column {column!r} for every "
+            f"utterance; {len(without)} of {len(manifest.utterances)} have none, such as "
+            f"{without[0]!r}. Fill it, or use --corpus.folds speaker or groups."
+        )
+    return groups
+
+
+def balanced_groups(sex_of: Mapping[str, str | None], n_groups: int) -> dict[str, str]:
+    """Group by speaker: sizes differ by at most one, and so do the numbers of women and of men.
+
+    The speakers of each sex, sorted, are dealt to the groups in turn, one sex going on where the
+    other ended.
+    """
+    dealt: dict[str, str] = {}
+    for sex in ("F", "M", None):
+        for speaker in sorted((s for s in sex_of if sex_of[s] == sex), key=_natural):
+            dealt[speaker] = f"group-{len(dealt) % n_groups + 1}"
+    return dealt
+
+
+def _sexes(manifest: Manifest) -> dict[str, str | None]:
+    stated: dict[str, set[str]] = defaultdict(set)
+    for utterance in manifest.utterances:
+        if utterance.sex is not None:
+            stated[utterance.speaker].add(utterance.sex)
+    for speaker, sexes in stated.items():
+        if len(sexes) > 1:
+            raise ManifestError(
+                f"{manifest.corpus}: speaker {speaker!r} is F in some utterances and M in others. "
+                "Mend column 'sex', or give the two speakers two names."
+            )
+    return {speaker: next(iter(stated[speaker]), None) for speaker in manifest.speakers}
+
+
+def _more_groups(kind: str) -> str:
+    match kind:
+        case "session":
+            return "--corpus.folds speaker leaves out single speakers."
+        case "groups":
+            return "Raise --corpus.n-folds to 3 or more, with as many speakers at least."
+        case "speaker":
+            return "Add speakers to the corpus."
+        case _:
+            return "--corpus.folds groups or --corpus.folds speaker cut by speaker."
+
+
+def _natural(name: str) -> tuple[list[str | int], str]:
+    """Sort key that puts 'speaker 2' before 'speaker 10'."""
+    parts = re.split(r"(\d+)", name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name

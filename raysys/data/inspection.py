@@ -1,0 +1,165 @@
+"""Every audio file is looked at on the driver, before a GPU is asked for.
+
+Does it open, how long is it, and what are its bytes?
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import soundfile
+
+from raysys.data.manifest import Manifest, Skipped, Utterance
+from raysys.errors import ManifestError
+
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 384_000
+LARGEST_SKIPPED_SHARE = 0.1
+"""on_error skip leaves out a few bad files among many; with more, something else is wrong."""
+
+_SHOWN = 5
+_FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
+_BLOCK = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What a readable file holds."""
+
+    frames: int
+    rate_hz: int
+    digest: str
+
+
+class _Unusable(Exception):
+    """A file or a part of one that cannot be used; the message is the reason."""
+
+
+def inspect_audio(
+    manifest: Manifest, *, max_duration_s: float, on_error: Literal["fail", "skip"]
+) -> Manifest:
+    """Open every file once, and fill in each utterance's duration_s and digest.
+
+    Integer files are judged by their header and are not decoded; floating-point ones are, since
+    only they can hold values that are not finite.
+
+    Args:
+        manifest: as a reader and `build_manifest` made it.
+        max_duration_s: longest utterance that is usable.
+        on_error: fail, or move what cannot be used to `manifest.skipped`.
+
+    Raises:
+        ManifestError: with 'fail', one for all unusable utterances; with 'skip', if they are more
+            than a tenth of the corpus, or all utterances of a class.
+    """
+    paths = sorted({u.audio_path for u in manifest.utterances})
+    with ThreadPoolExecutor(max_workers=min(32, 4 * (os.cpu_count() or 1))) as pool:
+        files = dict(zip(paths, pool.map(_inspect_file, paths), strict=True))
+    usable: list[Utterance] = []
+    skipped: list[Skipped] = []
+    for utterance in manifest.utterances:
+        try:
+            usable.append(_inspect_part(utterance, files[utterance.audio_path], max_duration_s))
+        except _Unusable as problem:
+            skipped.append(
+                Skipped(
+                    utterance_id=utterance.utterance_id,
+                    audio_path=utterance.audio_path,
+                    reason=str(problem),
+                )
+            )
+    if skipped:
+        _judge(manifest, usable, skipped, on_error)
+    return dataclasses.replace(
+        manifest, utterances=tuple(usable), skipped=(*manifest.skipped, *skipped)
+    )
+
+
+def _inspect_file(path: str) -> _File | str:
+    """What the file holds, or the reason why it cannot be used."""
+    try:
+        return _read_file(path)
+    except _Unusable as problem:
+        return str(problem)
+    except soundfile.LibsndfileError as error:
+        return f"is not readable as audio ({error.error_string})"
+    except (OSError, RuntimeError, ValueError) as error:
+        return f"is not readable ({error})"
+
+
+def _read_file(path: str) -> _File:
+    if not os.path.exists(path):
+        raise _Unusable("does not exist")
+    if not os.path.isfile(path):
+        raise _Unusable("is not a file")
+    info = soundfile.info(path)
+    if info.frames <= 0:
+        raise _Unusable("holds no samples")
+    if not LOWEST_RATE_HZ <= info.samplerate <= HIGHEST_RATE_HZ:
+        raise _Unusable(
+            f"has a sample rate of {info.samplerate} Hz, "
+            f"expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}"
+        )
+    if info.subtype in _FLOAT_SUBTYPES:
+        for block in soundfile.blocks(path, blocksize=_BLOCK, dtype="float32"):
+            if not np.isfinite(block).all():
+                raise _Unusable("holds values that are not finite (NaN or infinity)")
+    with Path(path).open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    return _File(frames=info.frames, rate_hz=info.samplerate, digest=digest)
+
+
+def _inspect_part(utterance: Utterance, file: _File | str, max_duration_s: float) -> Utterance:
+    """The utterance with duration and digest; rounds to frames as `raysys.data.audio` does."""
+    if isinstance(file, str):
+        raise _Unusable(file)
+    start = round((utterance.start_s or 0.0) * file.rate_hz)
+    end = file.frames if utterance.end_s is None else round(utterance.end_s * file.rate_hz)
+    if not 0 <= start < end <= file.frames:
+        end_s = "its end" if utterance.end_s is None else f"{utterance.end_s} s"
+        raise _Unusable(
+            f"lasts {file.frames / file.rate_hz:.3f} s and does not hold the part from "
+            f"{utterance.start_s or 0.0} s to {end_s}"
+        )
+    duration_s = (end - start) / file.rate_hz
+    if duration_s > max_duration_s:
+        raise _Unusable(
+            f"utterance lasts {duration_s:.1f} s, --corpus.max-duration-s is {max_duration_s:g}"
+        )
+    return dataclasses.replace(utterance, duration_s=duration_s, digest=file.digest)
+
+
+def _judge(
+    manifest: Manifest, usable: Sequence[Utterance], skipped: Sequence[Skipped], on_error: str
+) -> None:
+    """Raise unless the bad ones may be, and are to be, left out."""
+    counted = f"{len(skipped)} of {len(manifest.utterances)} utterances cannot be used"
+    # Utterances cut from one bad file all fail for the same reason: one line.
+    first_of = {(s.audio_path, s.reason): s.utterance_id for s in reversed(skipped)}
+    lines = [f"\n  {path} ({name}): {why}" for (path, why), name in sorted(first_of.items())]
+    listed = "".join(lines[:_SHOWN])
+    if len(lines) > _SHOWN:
+        listed += f"\n  ... and {len(lines) - _SHOWN} more"
+    if on_error == "fail":
+        raise ManifestError(
+            f"{manifest.corpus}: {counted}:{listed}\n"
+            f"Mend these files, or leave them out with --corpus.on-error skip."
+        )
+    lost = sorted({u.emotion for u in manifest.utterances} - {u.emotion for u in usable})
+    if lost or len(skipped) > LARGEST_SKIPPED_SHARE * len(manifest.utterances):
+        reason = (
+            f"no utterance of {', '.join(lost)} would be left"
+            if lost
+            else f"--corpus.on-error skip leaves out at most {LARGEST_SKIPPED_SHARE:.0%}"
+        )
+        raise ManifestError(
+            f"{manifest.corpus}: {counted}, and {reason}:{listed}\n"
+            f"Is --corpus.root right? Mend these files."
+        )

@@ -1,0 +1,99 @@
+"""Contrastive terms: N-pair over classes (L_SCL) and InfoNCE between the two views (L_ACL)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_SHORTEST = 1e-6
+"""Shorter rows are not stretched to unit length, so that a zero row keeps a finite gradient."""
+
+
+def n_pair(
+    embeddings_NE: Tensor, labels_N: Tensor, utterance_N: Tensor, *, l2: float = 0.0
+) -> Tensor:
+    """Supervised contrastive term: the N-pair loss over all positives and negatives of the batch.
+
+    For an anchor i and a positive p of it, with n over the negatives of i:
+
+        l(i, p) = log(1 + sum_n exp(a_i.a_n - a_i.a_p)).
+
+    Positives of i are the rows of its class that belong to another utterance (its own other view is
+    L_ACL's); negatives are the rows of other classes. The term is the mean of l(i, p) over the
+    positives of i, then over the anchors that have a positive, plus l2 times the mean squared norm
+    of all rows. Dot products, not cosines: the embeddings are not brought to unit length. float32
+    whatever the autocast; any finite dot product is safe.
+
+    Args:
+        embeddings_NE: projections of all views; N rows are two views of N/2 utterances, in any
+            order.
+        labels_N: class of each row, int64.
+        utterance_N: which utterance each row is a view of, int64; rows of equal number are views of
+            the same one.
+        l2: weight of the penalty on the norms (Sohn 2016, section 3.2.2).
+
+    Returns: a scalar. An anchor with positives and without negatives counts with 0. Where no row
+        has a positive the whole term, penalty included, is exactly 0, and its gradient is 0.
+
+    Source: Sohn, "Improved deep metric learning with multi-class N-pair loss objective", 2016;
+        equation 3 of the paper, whose single positive a_i+ is taken as each in turn.
+    """
+    with torch.autocast(device_type=embeddings_NE.device.type, enabled=False):
+        rows_NE = embeddings_NE.float()
+        same_class_NN = labels_N[:, None] == labels_N[None, :]
+        positive_NN = same_class_NN & (utterance_N[:, None] != utterance_N[None, :])
+        negative_NN = ~same_class_NN
+        is_anchor_N = positive_NN.any(dim=1)
+        if not is_anchor_N.any():
+            return rows_NE[:0].sum()
+
+        scores_NN = rows_NE @ rows_NE.T
+        # A log-sum-exp over nothing has a NaN gradient: rows without negatives pass through with
+        # all their scores and are set to 0 below.
+        has_negative_N = negative_NN.any(dim=1)
+        summed_NN = scores_NN.masked_fill(~negative_NN & has_negative_N[:, None], -torch.inf)
+        repulsion_N = torch.logsumexp(summed_NN, dim=1)
+        margin_NN = repulsion_N[:, None] - scores_NN
+        pair_NN = torch.logaddexp(margin_NN, torch.zeros_like(margin_NN))
+        pair_NN = pair_NN.masked_fill(~(positive_NN & has_negative_N[:, None]), 0.0)
+
+        anchor_N = pair_NN.sum(dim=1) / positive_NN.sum(dim=1).clamp(min=1)
+        loss = anchor_N.sum() / is_anchor_N.sum()
+        if l2 > 0:
+            loss = loss + l2 * rows_NE.square().sum(dim=1).mean()
+        return loss
+
+
+def info_nce_pairs(left_NE: Tensor, right_NE: Tensor, *, temperature: float) -> Tensor:
+    """Augmentation contrastive term: an utterance's two views attract, other utterances' repel.
+
+    Symmetric InfoNCE on unit vectors u = left / |left|, v = right / |right|, t the temperature:
+
+        L = 1/2 mean_i -log(e^(u_i.v_i/t) / sum_j e^(u_i.v_j/t))
+          + 1/2 mean_i -log(e^(v_i.u_i/t) / sum_j e^(v_i.u_j/t)).
+
+    Each anchor has N - 1 negatives: the other view of the other utterances, whatever their class.
+    float32 whatever the autocast.
+
+    Args:
+        left_NE: projections of one view, N utterances.
+        right_NE: projections of the other view, the same utterances in the same order.
+        temperature: divides the cosines, above 0.
+
+    Returns: a scalar; exactly 0, with gradient 0, for one utterance or none.
+
+    Source: van den Oord et al. 2018 (InfoNCE), in the symmetric form of Radford et al. 2021.
+    """
+    with torch.autocast(device_type=left_NE.device.type, enabled=False):
+        left_NE, right_NE = left_NE.float(), right_NE.float()
+        if len(left_NE) < 2:
+            return left_NE[:0].sum() + right_NE[:0].sum()
+        logits_NN = unit_rows(left_NE) @ unit_rows(right_NE).T / temperature
+        partner_N = torch.arange(len(left_NE), device=left_NE.device)
+        return (F.cross_entropy(logits_NN, partner_N) + F.cross_entropy(logits_NN.T, partner_N)) / 2
+
+
+def unit_rows(rows_NE: Tensor) -> Tensor:
+    """Each row divided by its length; a zero row stays zero."""
+    return F.normalize(rows_NE, dim=1, eps=_SHORTEST)

@@ -1,0 +1,88 @@
+"""Rows of all data-parallel workers, as one tensor that gradients flow back through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def gather_rows(rows_ND: Tensor) -> Tensor:
+    """Rows of all workers, in rank order, differentiable.
+
+    Forward: x = [x_0; x_1; ...; x_(w-1)], the same on every worker. Backward: every worker brings
+    its own gradient g_r of x; the sum over the workers is taken and worker r gets back the slice of
+    its rows. When all workers compute the same loss on x, that is w times the gradient of one
+    worker, and the mean that DDP takes mends it.
+
+    Collective: every worker calls it, in the same order, and calls backward; also one with no rows,
+    whose tensor must require a gradient where the others' do.
+
+    Args:
+        rows_ND: this worker's rows, any number of them, none included; all other dimensions equal
+            on all workers. Half precision is raised to float32 first, so that gradients are not
+            summed in half precision.
+
+    Returns: the rows of all workers; the argument itself (in float32 at least) where
+        torch.distributed is not initialised or has one worker.
+    """
+    rows_ND = rows_ND.to(torch.promote_types(rows_ND.dtype, torch.float32))
+    if _n_workers() == 1:
+        return rows_ND
+    gathered: Tensor = _GatherRows.apply(rows_ND)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+def gather_values(values_N: Tensor) -> Tensor:
+    """Rows of all workers, in rank order, without gradient: labels, masks, lengths.
+
+    As `gather_rows`, for tensors of any type (bool travels as uint8, which every backend carries).
+    """
+    if _n_workers() == 1:
+        return values_N
+    if values_N.dtype == torch.bool:
+        return gather_values(values_N.to(torch.uint8)).bool()
+    return torch.cat(_all_rows(values_N.detach()))
+
+
+def _n_workers() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _all_rows(rows_ND: Tensor) -> list[Tensor]:
+    """One tensor a worker.
+
+    gloo aborts the process on unequal tensors: counts go first, then rows padded to the most.
+    """
+    own = torch.tensor([len(rows_ND)], dtype=torch.int64, device=rows_ND.device)
+    counts = [torch.empty_like(own) for _ in range(_n_workers())]
+    dist.all_gather(counts, own)
+    sizes = [int(count) for count in counts]
+
+    most = max(sizes)
+    if most == 0:
+        return [rows_ND for _ in sizes]
+    padded = rows_ND.new_zeros((most, *rows_ND.shape[1:]))
+    padded[: len(rows_ND)] = rows_ND
+    received = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(received, padded)
+    return [rows[:size] for rows, size in zip(received, sizes, strict=True)]
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows_ND: Tensor) -> Tensor:
+        by_worker = _all_rows(rows_ND)
+        ctx.first = sum(len(rows) for rows in by_worker[: dist.get_rank()])
+        ctx.n_own = len(rows_ND)
+        return torch.cat(by_worker)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (grad_ND,) = grads
+        summed_ND = grad_ND.contiguous().clone()
+        if summed_ND.numel() > 0:
+            dist.all_reduce(summed_ND, op=dist.ReduceOp.SUM)
+        return summed_ND[ctx.first : ctx.first + ctx.n_own]

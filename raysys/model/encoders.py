@@ -1,0 +1,195 @@
+"""Encoders by name: 'light', 'tiny', a name on the Hub, or a folder written by save_pretrained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    DistilBertConfig,
+    DistilBertModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Wav2Vec2Config,
+    Wav2Vec2Model,
+)
+
+from raysys.config import ModelConfig
+from raysys.data.text import load_tokenizer, train_wordpiece
+from raysys.errors import EncoderError
+from raysys.model.audio import WaveformEncoder
+from raysys.model.light import LightAudioEncoder
+from raysys.model.text import TokenEncoder
+
+# Their configurations are transformers' defaults: no Hub is needed to count or to draw them.
+_BASE_AUDIO = "facebook/wav2vec2-base"
+_BASE_TEXT = ("distilbert/distilbert-base-uncased", "distilbert-base-uncased")
+_UNUSED_WEIGHTS = ("pooler.",)
+_BERT_VOCAB = 30_522
+
+
+def has_own_tokenizer(config: ModelConfig) -> bool:
+    """False for text encoders that are trained from scratch: their tokenizer is trained on the training part."""
+    if config.text in ("light", "tiny"):
+        return False
+    return not (config.weights == "random" and config.text in _BASE_TEXT)
+
+
+def make_tokenizer(config: ModelConfig, training_texts: list[str]) -> PreTrainedTokenizerBase:
+    """The encoder's own tokenizer, or a WordPiece one of the training texts for an encoder without."""
+    if has_own_tokenizer(config):
+        return load_tokenizer(config.text)
+    return train_wordpiece(training_texts)
+
+
+def build_audio_encoder(config: ModelConfig) -> nn.Module:
+    """The audio encoder, weights loaded or drawn (from torch's default generator).
+
+    Raises:
+        EncoderError: it cannot be loaded, or weights are missing.
+    """
+    if config.audio == "light":
+        return LightAudioEncoder()
+    if config.audio == "tiny":
+        model: PreTrainedModel = Wav2Vec2Model(_tiny_wav2vec2())
+        return WaveformEncoder(model, normalise=True, freeze=config.freeze_audio)
+    model = _load(config.audio, "--model.audio", config.weights == "random", _audio_config(config))
+    if not hasattr(model.config, "conv_kernel"):
+        raise EncoderError(
+            f"--model.audio {config.audio}: a {type(model).__name__} does not read raw waveforms through "
+            f"convolutions; give a wav2vec 2.0, HuBERT or WavLM model."
+        )
+    return WaveformEncoder(
+        model, normalise=_normalises(config), freeze=config.freeze_audio
+    )
+
+
+def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder:
+    """The text encoder, weights loaded or drawn; `vocab_size` is the tokenizer's.
+
+    Raises:
+        EncoderError: it cannot be loaded, or weights are missing.
+    """
+    if config.text in ("light", "tiny"):
+        width = 64 if config.text == "light" else 32
+        model: PreTrainedModel = DistilBertModel(_small_distilbert(width, vocab_size))
+    else:
+        model = _load(
+            config.text, "--model.text", config.weights == "random", _text_config(config, vocab_size)
+        )
+    return TokenEncoder(model, freeze=config.freeze_text)
+
+
+def _tiny_wav2vec2() -> Wav2Vec2Config:
+    return Wav2Vec2Config(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        conv_dim=(16,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+    )
+
+
+def _small_distilbert(width: int, vocab_size: int) -> DistilBertConfig:
+    return DistilBertConfig(
+        vocab_size=vocab_size, dim=width, n_layers=2, n_heads=4, hidden_dim=4 * width
+    )
+
+
+def audio_config(config: ModelConfig) -> PreTrainedConfig | None:
+    """The audio encoder's configuration, read on the driver so that a wrong name fails there; None for 'light'."""
+    if config.audio == "light":
+        return None
+    return _tiny_wav2vec2() if config.audio == "tiny" else _audio_config(config)
+
+
+def _audio_config(config: ModelConfig) -> PreTrainedConfig:
+    if config.audio == _BASE_AUDIO and not Path(config.audio).is_dir():
+        return Wav2Vec2Config()
+    return _read_config(config.audio, "--model.audio")
+
+
+def _text_config(config: ModelConfig, vocab_size: int) -> PreTrainedConfig:
+    if config.text in _BASE_TEXT and not Path(config.text).is_dir():
+        drawn = config.weights == "random"
+        return DistilBertConfig(vocab_size=vocab_size if drawn else _BERT_VOCAB)
+    return _read_config(config.text, "--model.text")
+
+
+def vocab_size_for_count(config: ModelConfig) -> int:
+    """Vocabulary of the text encoder before any tokenizer is there, for a dry run."""
+    if config.text in ("light", "tiny"):
+        return 1000
+    if config.text in _BASE_TEXT and not Path(config.text).is_dir():
+        return _BERT_VOCAB
+    return int(_read_config(config.text, "--model.text").vocab_size)
+
+
+def check_encoders(config: ModelConfig) -> None:
+    """Read both encoders' configurations, so that a wrong name is an error before any worker starts.
+
+    Raises:
+        EncoderError: one is neither on the Hub nor a folder with a config.json.
+    """
+    for flag, name in (("--model.audio", config.audio), ("--model.text", config.text)):
+        drawn_base = config.weights == "random" and name in (_BASE_AUDIO, *_BASE_TEXT)
+        if name not in ("light", "tiny") and not drawn_base:
+            _read_config(name, flag)
+
+
+def _normalises(config: ModelConfig) -> bool:
+    if config.weights == "random" and config.audio == _BASE_AUDIO:
+        return True
+    try:
+        return bool(AutoFeatureExtractor.from_pretrained(config.audio).do_normalize)
+    except (OSError, ValueError) as error:
+        raise EncoderError(
+            f"--model.audio {config.audio}: preprocessor_config.json, which says how waveforms are normalised, "
+            f"cannot be read ({_first_line(error)}). Save the model's feature extractor beside it."
+        ) from error
+
+
+def _read_config(name: str, flag: str) -> PreTrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise EncoderError(
+            f"{flag} {name}: its config.json cannot be read ({_first_line(error)}). Give 'light', a name on the Hub "
+            f"that this machine can reach, or a folder written by save_pretrained; "
+            f"--model.weights random needs no download for the base encoders."
+        ) from error
+
+
+def _load(name: str, flag: str, drawn: bool, config: PreTrainedConfig) -> PreTrainedModel:
+    if drawn:
+        return AutoModel.from_config(config, attn_implementation="sdpa")
+    try:
+        model, report = AutoModel.from_pretrained(
+            name,
+            attn_implementation="sdpa",
+            dtype=torch.float32,
+            weights_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError) as error:
+        raise EncoderError(f"{flag} {name}: cannot be loaded ({_first_line(error)}).") from error
+    missing = sorted(k for k in report["missing_keys"] if not any(u in k for u in _UNUSED_WEIGHTS))
+    mismatched = sorted(str(k) for k in report.get("mismatched_keys", ()))
+    if missing or mismatched:
+        raise EncoderError(
+            f"{flag} {name}: {len(missing + mismatched)} weights are missing or of another shape, among them "
+            f"{', '.join((missing + mismatched)[:5])}. They would be random; give a complete checkpoint, "
+            f"or ask for random weights with --model.weights random."
+        )
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,137 @@
+"""The modal fusion module: two cross-modal coding blocks and a bidirectional GRU (METHOD: equation 1)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+
+class CrossModalBlock(nn.Module):
+    """One post-norm Transformer layer whose queries come from one modality, keys and values from the other.
+
+    Equation 1: softmax(Q K^T / sqrt(D / heads)) V with Q from the queries, K and V from the context; then residual,
+    layer norm, feed-forward with GELU, residual, layer norm (Vaswani et al. 2017).
+    """
+
+    def __init__(self, *, width: int, heads: int, feed_forward: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+        self.attention_norm = nn.LayerNorm(width)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, feed_forward), nn.GELU(), nn.Dropout(dropout), nn.Linear(feed_forward, width)
+        )
+        self.output_norm = nn.LayerNorm(width)
+
+    def forward(self, queries_BQD: Tensor, context_BKD: Tensor, context_valid_BK: Tensor) -> Tensor:
+        """Args:
+            queries_BQD: what is rewritten.
+            context_BKD: what it attends to.
+            context_valid_BK: bool; padding never receives attention. Every row has at least one valid position.
+
+        Returns: BQD.
+        """
+        attended_BQD = self.out(self._attend(queries_BQD, context_BKD, context_valid_BK))
+        hidden_BQD = self.attention_norm(queries_BQD + self._drop(attended_BQD))
+        return self.output_norm(hidden_BQD + self._drop(self.feed_forward(hidden_BQD)))
+
+    def _attend(self, queries_BQD: Tensor, context_BKD: Tensor, context_valid_BK: Tensor) -> Tensor:
+        mixed_BHQd = F.scaled_dot_product_attention(
+            self._split(self.query(queries_BQD)),
+            self._split(self.key(context_BKD)),
+            self._split(self.value(context_BKD)),
+            attn_mask=context_valid_BK[:, None, None, :],
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return mixed_BHQd.transpose(1, 2).flatten(2)
+
+    def _split(self, sequence_BTD: Tensor) -> Tensor:
+        return sequence_BTD.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def _drop(self, tensor: Tensor) -> Tensor:
+        return F.dropout(tensor, self.dropout, self.training)
+
+
+def close_up(
+    first_BSD: Tensor, first_valid_BS: Tensor, second_BTD: Tensor, second_valid_BT: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Concatenate two padded sequences in time and move the padding between and behind them to the end.
+
+    Returns: (sequence_BUD, valid_BU) with U the longest of the valid lengths' sums.
+    """
+    joint_BUD = torch.cat([first_BSD, second_BTD], dim=1)
+    valid_BU = torch.cat([first_valid_BS, second_valid_BT], dim=1)
+    # A stable sort by "is padding" keeps the order of the valid positions.
+    order_BU = (~valid_BU).to(torch.uint8).argsort(dim=1, stable=True)
+    longest = int(valid_BU.sum(dim=1).max())
+    order_BU = order_BU[:, :longest]
+    index_BUD = order_BU[..., None].expand(-1, -1, joint_BUD.shape[-1])
+    return joint_BUD.gather(1, index_BUD), valid_BU.gather(1, order_BU)
+
+
+class JointGRU(nn.Module):
+    """One bidirectional GRU, D -> 2 x D/2, over a sequence without holes."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
+
+    def forward(self, sequence_BUD: Tensor, valid_BU: Tensor) -> Tensor:
+        """Args:
+            sequence_BUD: the valid positions of each row come first.
+            valid_BU: bool; every row has at least one valid position.
+
+        Returns: BUD, zero at padding.
+        """
+        lengths_B = valid_BU.sum(dim=1).cpu()
+        packed = pack_padded_sequence(
+            sequence_BUD, lengths_B, batch_first=True, enforce_sorted=False
+        )
+        output, _ = self.gru(packed)
+        return pad_packed_sequence(output, batch_first=True, total_length=valid_BU.shape[1])[0]
+
+
+class ModalFusion(nn.Module):
+    """CCB1 and CCB2, either of which may be switched off, and the BiGRU over what they give.
+
+    CCB1: audio attends to text, H (BJD). CCB2: text attends to audio, G (BMD). The BiGRU reads the valid frames of H
+    followed by the valid tokens of G.
+    """
+
+    def __init__(
+        self, *, width: int, heads: int, feed_forward: int, dropout: float, ccb1: bool, ccb2: bool
+    ) -> None:
+        super().__init__()
+
+        def block(wanted: bool) -> CrossModalBlock | None:
+            if not wanted:
+                return None
+            return CrossModalBlock(
+                width=width, heads=heads, feed_forward=feed_forward, dropout=dropout
+            )
+
+        self.ccb1 = block(ccb1)
+        self.ccb2 = block(ccb2)
+        self.bigru = JointGRU(width)
+
+    def forward(
+        self, frames_BJD: Tensor, frames_valid_BJ: Tensor, tokens_BMD: Tensor, tokens_valid_BM: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Returns: the fused sequence M (BUD) and its valid positions (BU)."""
+        if self.ccb1 is not None:
+            h_BJD = self.ccb1(frames_BJD, tokens_BMD, tokens_valid_BM)
+        if self.ccb2 is not None:
+            g_BMD = self.ccb2(tokens_BMD, frames_BJD, frames_valid_BJ)
+        if self.ccb1 is not None and self.ccb2 is not None:
+            joint_BUD, valid_BU = close_up(h_BJD, frames_valid_BJ, g_BMD, tokens_valid_BM)
+        elif self.ccb1 is not None:
+            joint_BUD, valid_BU = h_BJD, frames_valid_BJ
+        else:
+            joint_BUD, valid_BU = g_BMD, tokens_valid_BM
+        return self.bigru(joint_BUD, valid_BU), valid_BU

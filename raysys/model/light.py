@@ -1,0 +1,148 @@
+"""The light audio encoder: log-mel, strided convolutions, a small Transformer; from scratch.
+
+For CPU and for small corpora (METHOD.md section 1). Letters: B utterances, S samples, T log-mel
+frames (10 ms), J frames out, F mel bands, C channels, D width.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+SAMPLE_RATE_HZ = 16_000
+WINDOW_SAMPLES = 400  # 25 ms
+HOP_SAMPLES = 160  # 10 ms
+FFT_SAMPLES = 512
+N_MELS = 80
+FLOOR_POWER = 1e-6
+
+
+def mel_filters() -> Tensor:
+    """Triangles from 20 Hz to 8 kHz, equal in mel = 1127 ln(1 + Hz/700) as in Kaldi: (257, F)."""
+    bins_hz = torch.arange(FFT_SAMPLES // 2 + 1, dtype=torch.float64) * SAMPLE_RATE_HZ / FFT_SAMPLES
+    bins_mel = 1127.0 * torch.log1p(bins_hz / 700.0)[:, None]
+    low_mel, high_mel = (1127.0 * math.log1p(hz / 700.0) for hz in (20.0, SAMPLE_RATE_HZ / 2))
+    edges_mel = torch.linspace(low_mel, high_mel, N_MELS + 2, dtype=torch.float64)
+    left, centre, right = edges_mel[:-2], edges_mel[1:-1], edges_mel[2:]
+    rising, falling = (bins_mel - left) / (centre - left), (right - bins_mel) / (right - centre)
+    return torch.minimum(rising, falling).clamp(min=0.0).float()
+
+
+def valid_mask(lengths_B: Tensor, n: int) -> Tensor:
+    """True where a position, of n, is inside its utterance: (B, n)."""
+    return torch.arange(n, device=lengths_B.device) < lengths_B[:, None]
+
+
+class MaskedInstanceNorm(nn.Module):
+    """Each channel to mean 0 and variance 1 over an utterance's own frames, then an affine map."""
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(n_channels))
+        self.bias = nn.Parameter(torch.zeros(n_channels))
+
+    def forward(self, maps_BCTF: Tensor, lengths_B: Tensor) -> Tensor:
+        """maps_BCTF: zero beyond each utterance's length (frames). Padding comes out unmasked."""
+        counts_B111 = (lengths_B * maps_BCTF.shape[3]).view(-1, 1, 1, 1)
+        mean_BC11 = maps_BCTF.sum((2, 3), keepdim=True) / counts_B111
+        norm_BC11 = torch.linalg.vector_norm(maps_BCTF, dim=(2, 3), keepdim=True)
+        variance_BC11 = (norm_BC11.square() / counts_B111 - mean_BC11.square()).clamp(min=0.0)
+        scale_BC11 = self.weight[:, None, None] * torch.rsqrt(variance_BC11 + 1e-4)
+        shift_BC11 = self.bias[:, None, None] - mean_BC11 * scale_BC11
+        return torch.addcmul(shift_BC11, maps_BCTF, scale_BC11)
+
+
+class LightAudioEncoder(nn.Module):
+    """16 kHz waveforms to frames of `width`, 80 ms apart; the batch changes none by over 1e-4."""
+
+    filters: Tensor
+    window: Tensor
+
+    def __init__(
+        self,
+        *,
+        width: int = 96,
+        channels: tuple[int, ...] = (16, 32, 64, 96),
+        strides: tuple[tuple[int, int], ...] = ((2, 2), (2, 2), (1, 2), (2, 2)),
+        n_layers: int = 1,
+        n_heads: int = 4,
+        dropout: float = 0.2,
+        channel_dropout: float = 0.1,
+    ) -> None:
+        """strides: (frames, bands) of each convolution; channel_dropout: of whole maps."""
+        super().__init__()
+        if width % 2 or width % n_heads:
+            raise ValueError(f"width {width} must be even and divisible by n_heads {n_heads}")
+        if not channels or len(strides) != len(channels):
+            raise ValueError(f"strides {strides} must be one pair for each of channels {channels}")
+        self.width = width
+        self.strides = strides
+        self.register_buffer("filters", mel_filters(), persistent=False)
+        self.register_buffer("window", torch.hann_window(WINDOW_SAMPLES), persistent=False)
+        self.convolutions = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        n_in, n_bands = 1, N_MELS
+        for n_out, stride in zip(channels, strides, strict=True):
+            self.convolutions.append(nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1))
+            self.norms.append(MaskedInstanceNorm(n_out))
+            n_in, n_bands = n_out, (n_bands - 1) // stride[1] + 1
+        self.channel_dropout = nn.Dropout2d(channel_dropout)
+        self.project = nn.Linear(n_in * n_bands, width)
+        self.project_norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width, n_heads, 2 * width, dropout, "gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(n_layers)
+        )
+        self.final_norm = nn.LayerNorm(width)
+
+    @torch.no_grad()
+    def log_mel(self, waveforms_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, F), mean 0 and variance 1 over an utterance's own frames; how many they are (B,).
+
+        Padding is 0. Only whole windows inside the utterance count; zeros fill up a lone one.
+        """
+        inside_BS = valid_mask(lengths_B, waveforms_BS.shape[1])
+        missing = max(0, WINDOW_SAMPLES - waveforms_BS.shape[1])
+        padded_BS = functional.pad(waveforms_BS.float() * inside_BS, (0, missing))
+        windows_BTW = padded_BS.unfold(1, WINDOW_SAMPLES, HOP_SAMPLES) * self.window
+        spectrum = torch.view_as_real(torch.fft.rfft(windows_BTW, n=FFT_SAMPLES))
+        mel_BTF = (spectrum.square().sum(-1) @ self.filters).clamp(min=FLOOR_POWER).log()
+        n_frames_B = (lengths_B.clamp(min=WINDOW_SAMPLES) - WINDOW_SAMPLES) // HOP_SAMPLES + 1
+        valid_BT1 = valid_mask(n_frames_B, mel_BTF.shape[1])[:, :, None]
+        counts_B11 = (n_frames_B * N_MELS).view(-1, 1, 1)
+        mel_BTF = mel_BTF - (mel_BTF * valid_BT1).sum((1, 2), keepdim=True) / counts_B11
+        mel_BTF = mel_BTF * valid_BT1
+        variance_B11 = mel_BTF.square().sum((1, 2), keepdim=True) / counts_B11
+        return mel_BTF * torch.rsqrt(variance_B11 + 1e-5), n_frames_B
+
+    def positions(self, frames_BJD: Tensor) -> Tensor:
+        """Sines and cosines of the frame number, at 0.3 of the usual size: (J, D)."""
+        steps = torch.arange(0, self.width, 2, device=frames_BJD.device)
+        rates = torch.exp(steps * (-math.log(1e4) / self.width))
+        angles = torch.arange(frames_BJD.shape[1], device=frames_BJD.device)[:, None] * rates
+        return 0.3 * torch.cat([angles.sin(), angles.cos()], dim=1)
+
+    def forward(self, waveforms_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """waveforms_BS: 16 kHz float32, zero padded; lengths_B: int64 samples.
+
+        Frames (B, J, D), 0 in padding, and which are valid (B, J).
+        """
+        mel_BTF, lengths_B = self.log_mel(waveforms_BS, lengths_B)
+        maps_BCTF = mel_BTF[:, None]
+        blocks = zip(self.convolutions, self.norms, self.strides, strict=True)
+        for convolution, norm, stride in blocks:
+            maps_BCTF = convolution(maps_BCTF)
+            lengths_B = (lengths_B - 1) // stride[0] + 1
+            mask_B1T1 = valid_mask(lengths_B, maps_BCTF.shape[2])[:, None, :, None]
+            maps_BCTF = functional.relu(norm(maps_BCTF * mask_B1T1, lengths_B))
+            maps_BCTF = self.channel_dropout(maps_BCTF * mask_B1T1)
+        frames_BJD = self.project_norm(self.project(maps_BCTF.transpose(1, 2).flatten(2)))
+        valid_BJ = valid_mask(lengths_B, frames_BJD.shape[1])
+        frames_BJD = self.dropout(frames_BJD + self.positions(frames_BJD))
+        for layer in self.layers:
+            frames_BJD = layer(frames_BJD, src_key_padding_mask=~valid_BJ)
+        return self.final_norm(frames_BJD) * valid_BJ[:, :, None], valid_BJ

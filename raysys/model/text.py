@@ -1,0 +1,34 @@
+"""A transformers text model as a text encoder: tokens to vectors."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+
+class TokenEncoder(nn.Module):
+    """Tokens to vectors, attention mask always passed.
+
+    Args:
+        model: DistilBertModel, BertModel, RobertaModel, ..., with its weights.
+        freeze: all: nothing of it is trained.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, freeze: Literal["none", "all"]) -> None:
+        super().__init__()
+        self.model = model
+        self.width: int = model.config.hidden_size
+        self.frozen = freeze == "all"
+        if self.frozen:
+            model.requires_grad_(False)
+
+    def forward(self, tokens_BM: Tensor, valid_BM: Tensor) -> Tensor:
+        """Returns: BMD."""
+        if self.frozen:
+            self.model.eval()
+        hidden: Tensor = self.model(
+            input_ids=tokens_BM, attention_mask=valid_BM.long()
+        ).last_hidden_state
+        return hidden

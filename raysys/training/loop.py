@@ -1,0 +1,285 @@
+"""The training loop: no Ray, no tracker. It takes batches in the plan's order and calls back once an epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed
+from torch import Tensor, nn
+
+from raysys.config import ExperimentConfig
+from raysys.data.batch import Batch
+from raysys.data.plan import Step, derive_seed, total_updates, updates_per_epoch
+from raysys.metrics import unweighted_accuracy, weighted_accuracy
+from raysys.model.network import Network
+from raysys.storage import Folder
+from raysys.training import checkpoint
+from raysys.training.criterion import LossParts, criterion
+from raysys.training.optim import make_optimizer, rate_factor, set_rates
+
+Batches = Iterable[tuple[Step, Batch]]
+
+
+class TrainingError(Exception):
+    """The training cannot go on: its loss is not finite."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workers:
+    """This process among the data-parallel workers of a trial."""
+
+    rank: int = 0
+    size: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRecord:
+    """What is known after an epoch. Losses are means over the training steps."""
+
+    epoch: int
+    losses: dict[str, float]
+    step_losses: tuple[float, ...]
+    validation_wa: float
+    validation_ua: float
+    validation_loss: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """Class probabilities by utterance, in any order: ids (N) and probabilities (N x C, float32)."""
+
+    utterance_ids: tuple[str, ...]
+    probabilities_NC: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldOutcome:
+    epoch: int
+    history: tuple[EpochRecord, ...]
+    test: Predictions
+
+
+@dataclass(slots=True)
+class Trainer:
+    """State of one fold's training.
+
+    Args:
+        network: on its device.
+        forward: the network, or its DistributedDataParallel wrapper.
+        labels: class index by utterance id.
+        folder: where rank 0 keeps `last` and `best`; None keeps nothing.
+        trial_id: written into checkpoints; one of another trial is not resumed from.
+    """
+
+    network: Network
+    forward: nn.Module
+    config: ExperimentConfig
+    n_train: int
+    labels: dict[str, int]
+    device: torch.device
+    workers: Workers
+    folder: Folder | None
+    trial_id: str
+    history: list[EpochRecord] = field(default_factory=list)
+    best_state: dict[str, Tensor] | None = None
+    optimizer: torch.optim.Optimizer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.optimizer = make_optimizer(self.network, self.config.optim)
+
+    @property
+    def first_epoch(self) -> int:
+        return len(self.history)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of best validation UA; the lower validation loss, then the earlier epoch, breaks a tie."""
+        best = max(self.history, key=lambda r: (r.validation_ua, -r.validation_loss, -r.epoch))
+        return best.epoch
+
+    def resume(self) -> bool:
+        """Go on from this trial's last checkpoint, if there is one. Call before the plan is made."""
+        if self.folder is None or (last := checkpoint.load(self.folder, checkpoint.LAST)) is None:
+            return False
+        tensors, meta = last
+        best = checkpoint.load(self.folder, checkpoint.BEST)
+        if meta["trial_id"] != self.trial_id or best is None:
+            return False
+        self.history = [_record(values) for values in meta["history"]]
+        if best[1]["epoch"] != self.best_epoch:
+            # Stopped between the two writes: best is one epoch ahead. Train that epoch again from the start.
+            self.history = []
+            return False
+        weights = {n: t for n, t in tensors.items() if not n.startswith("optimizer/")}
+        checkpoint.load_trainable_state(self.network, weights)
+        checkpoint.load_optimizer_tensors(self.network, self.optimizer, tensors)
+        self.best_state = best[0]
+        return True
+
+    def fit(self, batches: Batches, on_epoch: Callable[[EpochRecord], None]) -> FoldOutcome:
+        """Consume a fold's plan from `first_epoch` on: train and validate each epoch, then score the test part once.
+
+        The test part is scored with the weights of the best epoch on the validation part.
+
+        Args:
+            batches: this worker's share of every step, in the plan's order.
+            on_epoch: called on every worker after each epoch's validation and checkpoint.
+
+        Raises:
+            TrainingError: a loss that is not finite.
+        """
+        test: Predictions | None = None
+        losses: Tensor | None = None
+        started = time.monotonic()
+        with torch.random.fork_rng():
+            for (part, epoch), steps in itertools.groupby(batches, key=_part_and_epoch):
+                if part == "train":
+                    losses = self._train_epoch(epoch, steps)
+                elif part == "validation":
+                    assert losses is not None
+                    self._finish_epoch(epoch, losses, self._predict(steps), started)
+                    started = time.monotonic()
+                    on_epoch(self.history[-1])
+                else:
+                    assert self.best_state is not None, "no epoch was validated"
+                    checkpoint.load_trainable_state(self.network, self.best_state)
+                    test = self._predict(steps)
+        assert test is not None, "the plan holds no test part"
+        return FoldOutcome(epoch=self.best_epoch, history=tuple(self.history), test=test)
+
+    def _train_epoch(self, epoch: int, steps: Iterator[tuple[Step, Batch]]) -> Tensor:
+        """Returns: the loss parts of every step (steps x parts), averaged over the workers."""
+        config = self.config
+        total = total_updates(self.n_train, config.train)
+        update = epoch * updates_per_epoch(self.n_train, config.train)
+        trainable = [p for p in self.network.parameters() if p.requires_grad]
+        self.forward.train()
+        losses: list[Tensor] = []
+        names: list[tuple[str, ...]] = []
+        for step, batch in steps:
+            torch.manual_seed(
+                derive_seed(config.train.seed, "step", epoch, step.index, self.workers.rank)
+            )
+            parts = self._step_loss(step, batch.to(self.device), sync=step.ends_update)
+            losses.append(parts.detached())
+            names.append(step.utterance_ids)
+            if step.ends_update:
+                set_rates(self.optimizer, rate_factor(update, total, config.optim.warmup))
+                torch.nn.utils.clip_grad_norm_(trainable, config.optim.clip_norm)
+                self.optimizer.step()
+                self.optimizer.zero_grad(set_to_none=True)
+                update += 1
+        stacked = torch.stack(losses)
+        if self.workers.size > 1:
+            torch.distributed.all_reduce(stacked)
+            stacked /= self.workers.size
+        stacked = stacked.cpu()
+        _refuse_non_finite(stacked, names, epoch)
+        return stacked
+
+    def _step_loss(self, step: Step, batch: Batch, *, sync: bool) -> LossParts:
+        waits = self.workers.size > 1 and not sync
+        with self.forward.no_sync() if waits else contextlib.nullcontext():  # type: ignore[operator]
+            views = (batch.clean,) if batch.augmented is None else (batch.clean, batch.augmented)
+            with self._autocast():
+                outputs = self.forward(views)
+            parts = criterion(
+                outputs,
+                batch,
+                self.config.loss,
+                classify_augmented=self.config.augment.classify_augmented,
+                workers=self.workers.size,
+                step_size=len(step.utterance_ids),
+            )
+            (parts.total * (len(step.utterance_ids) / step.update_size)).backward()
+        return parts
+
+    @torch.inference_mode()
+    def _predict(self, steps: Iterator[tuple[Step, Batch]]) -> Predictions:
+        """Class probabilities of a part, gathered from all workers; each of its utterances exactly once."""
+        self.network.eval()
+        wanted: list[str] = []
+        names: list[str] = []
+        probabilities: list[np.ndarray] = []
+        for step, batch in steps:
+            wanted += step.utterance_ids
+            if batch.utterance_ids:
+                with self._autocast():
+                    logits_NC = self.network((batch.to(self.device).clean,)).logits_NC
+                names += batch.utterance_ids
+                probabilities.append(logits_NC.float().softmax(dim=-1).cpu().numpy())
+        shares = [(names, probabilities)]
+        if self.workers.size > 1:
+            shares = shares * self.workers.size
+            torch.distributed.all_gather_object(shares, (names, probabilities))
+        names = [name for share in shares for name in share[0]]
+        found = [array for share in shares for array in share[1]]
+        if sorted(names) != sorted(wanted):
+            raise RuntimeError(f"{len(wanted)} utterances were to be scored, {len(names)} were")
+        return Predictions(utterance_ids=tuple(names), probabilities_NC=np.concatenate(found))
+
+    def _finish_epoch(
+        self, epoch: int, losses: Tensor, validation: Predictions, started: float
+    ) -> None:
+        labels = np.array([self.labels[name] for name in validation.utterance_ids])
+        predicted = validation.probabilities_NC.argmax(axis=1)
+        chosen = validation.probabilities_NC[np.arange(len(labels)), labels]
+        means = losses.mean(dim=0).tolist()
+        self.history.append(
+            EpochRecord(
+                epoch=epoch,
+                losses=dict(zip(LossParts.NAMES, means, strict=True)),
+                step_losses=tuple(losses[:, 0].tolist()),
+                validation_wa=float(weighted_accuracy(labels, predicted)),
+                validation_ua=float(unweighted_accuracy(labels, predicted)),
+                validation_loss=float(-np.log(chosen.clip(1e-12)).mean()),
+                seconds=time.monotonic() - started,
+            )
+        )
+        improved = self.best_epoch == epoch
+        if improved:
+            self.best_state = checkpoint.trainable_state(self.network)
+        if self.folder is None or self.workers.rank != 0:
+            return
+        assert self.best_state is not None
+        meta = {"trial_id": self.trial_id, "epoch": epoch}
+        if improved:
+            checkpoint.save(self.folder, checkpoint.BEST, self.best_state, meta)
+        state = checkpoint.trainable_state(self.network)
+        state |= checkpoint.optimizer_tensors(self.network, self.optimizer)
+        history = [dataclasses.asdict(record) for record in self.history]
+        checkpoint.save(self.folder, checkpoint.LAST, state, meta | {"history": history})
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"
+        )
+
+
+def _part_and_epoch(item: tuple[Step, Batch]) -> tuple[str, int]:
+    return item[0].part, item[0].epoch
+
+
+def _record(values: dict[str, Any]) -> EpochRecord:
+    return EpochRecord(**(values | {"step_losses": tuple(values["step_losses"])}))
+
+
+def _refuse_non_finite(losses: Tensor, names: list[tuple[str, ...]], epoch: int) -> None:
+    broken = (~losses.isfinite()).any(dim=1).nonzero()
+    if len(broken):
+        index = int(broken[0])
+        parts = dict(zip(LossParts.NAMES, losses[index].tolist(), strict=True))
+        raise TrainingError(
+            f"epoch {epoch}, step {index}: the loss is not finite, {parts}; utterances {', '.join(names[index])}. "
+            f"A lower --optim.lr or --loss.alpha usually mends it."
+        )
+

@@ -1,0 +1,162 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from raysys.corpora.iemocap import CLASSES, read_iemocap
+from raysys.data.inspection import inspect_audio
+from raysys.data.manifest import Utterance, build_manifest
+from raysys.errors import CorpusError
+from tests.corpora.iemocap_folder import UNTRANSCRIBED, write_iemocap
+
+# Noted for whoever has the corpus itself (METHOD section 7); its licence keeps it out of tests:
+# 5531 utterances; ang 1103, hap 1636, neu 1708, sad 1084; by session 1085, 1023, 1151, 1031, 1241;
+# session 1 by class 229, 278, 384, 194.
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_iemocap(tmp_path_factory.mktemp("iemocap"), sessions=2, per_class=2)
+
+
+@pytest.fixture(scope="module")
+def by_id(corpus: Path) -> dict[str, Utterance]:
+    return {u.utterance_id: u for u in read_iemocap(corpus)}
+
+
+def label_file(corpus: Path, dialog: str = "Ses01F_impro01") -> Path:
+    return corpus / "Session1" / "dialog" / "EmoEvaluation" / f"{dialog}.txt"
+
+
+def test_four_classes_are_read_with_excited_as_happy_and_the_others_left_out(
+    by_id: dict[str, Utterance],
+) -> None:
+    # 2 sessions x 2 speakers x 2 utterances of each class; without the merge, hap would have 4.
+    assert Counter(u.emotion for u in by_id.values()) == dict.fromkeys(CLASSES, 8)
+
+
+def test_single_annotators_files_in_subfolders_are_not_labels(by_id: dict[str, Utterance]) -> None:
+    assert by_id["Ses01F_impro01_F000"].emotion == "ang"  # 'sad' in every subfolder
+
+
+def test_the_speaker_is_the_letter_of_the_last_field(by_id: dict[str, Utterance]) -> None:
+    man = by_id["Ses01F_impro01_M000"]
+    assert (man.speaker, man.sex, man.session) == ("Ses01_M", "M", "Session1")
+    woman = by_id["Ses02M_impro05a_F000"]
+    assert (woman.speaker, woman.sex, woman.session) == ("Ses02_F", "F", "Session2")
+    assert Counter(u.speaker for u in by_id.values()) == dict.fromkeys(
+        ("Ses01_F", "Ses01_M", "Ses02_F", "Ses02_M"), 8
+    )
+
+
+def test_transcripts_are_read_as_latin_1_where_they_are_not_utf_8(
+    by_id: dict[str, Utterance],
+) -> None:
+    transcript = by_id["Ses01F_script01_1b_F000"].transcript
+    assert transcript is not None and transcript.endswith("café.")
+
+
+def test_utf_8_transcripts_keep_their_letters(tmp_path: Path) -> None:
+    corpus = write_iemocap(tmp_path)
+    path = corpus / "Session1" / "dialog" / "transcriptions" / "Ses01F_impro01.txt"
+    path.write_text("Ses01F_impro01_F000 [006.2901-008.2357]: Naïve: “no”.\r\n", encoding="utf-8")
+    by_id = {u.utterance_id: u for u in read_iemocap(corpus)}
+    assert by_id["Ses01F_impro01_F000"].transcript == "Naïve: “no”."
+
+
+def test_an_utterance_without_a_transcript_is_kept(by_id: dict[str, Utterance]) -> None:
+    assert [u.utterance_id for u in by_id.values() if u.transcript is None] == [UNTRANSCRIBED]
+
+
+def test_a_dialog_without_a_transcript_file_is_kept(tmp_path: Path) -> None:
+    corpus = write_iemocap(tmp_path)
+    (corpus / "Session1" / "dialog" / "transcriptions" / "Ses01M_impro05a.txt").unlink()
+    silent = [u for u in read_iemocap(corpus) if "Ses01M_impro05a" in u.utterance_id]
+    assert silent and all(u.transcript is None for u in silent)
+
+
+def test_turns_marked_xx_are_not_utterances(tmp_path: Path) -> None:
+    corpus = write_iemocap(tmp_path)
+    with label_file(corpus).open("a") as file:
+        file.write("\n[1.0000 - 2.0000]\tSes01F_impro01_MXX0\tneu\t[2.5000, 2.5000, 2.5000]\n")
+    assert not any("XX" in u.utterance_id for u in read_iemocap(corpus))
+
+
+def test_wav_and_flac_of_any_rate_pass_the_inspection(corpus: Path) -> None:
+    manifest = build_manifest("iemocap", str(corpus), read_iemocap(corpus), CLASSES)
+    inspected = inspect_audio(manifest, max_duration_s=1.0, on_error="fail")
+    assert {Path(u.audio_path).suffix for u in inspected.utterances} == {".wav", ".flac"}
+    assert all(u.duration_s is not None and 0.29 < u.duration_s < 0.6 for u in inspected.utterances)
+
+
+def test_an_unknown_label_names_file_line_and_the_known_ones(tmp_path: Path) -> None:
+    corpus = write_iemocap(tmp_path)
+    path = label_file(corpus)
+    path.write_text(path.read_text().replace("\tang\t", "\tangry\t", 1))
+    with pytest.raises(CorpusError, match=r"unknown label 'angry'.*fru") as error:
+        read_iemocap(corpus)
+    assert f"{path}, line 3" in str(error.value) and "Restore the file" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "[6.2901 - 8.2357] Ses01F_impro01_F000 neu",
+        "[6.2901 - 8.2357]\tSes01F_impro01\tneu\t[2.5, 2.5, 2.5]",
+    ],
+)
+def test_a_damaged_label_line_names_file_line_and_format(tmp_path: Path, damaged: str) -> None:
+    corpus = write_iemocap(tmp_path)
+    label_file(corpus).write_text(f"% header\n\n\n{damaged}\n")
+    with pytest.raises(CorpusError, match="is not a label line, expected") as error:
+        read_iemocap(corpus)
+    assert f"{label_file(corpus)}, line 4" in str(error.value)
+    assert "Restore the file" in str(error.value)
+
+
+def test_an_empty_label_file_is_not_an_empty_dialog(tmp_path: Path) -> None:
+    corpus = write_iemocap(tmp_path)
+    label_file(corpus).write_text("")
+    with pytest.raises(CorpusError, match=r"Ses01F_impro01\.txt: holds no label line.*Restore"):
+        read_iemocap(corpus)
+
+
+def test_a_label_without_audio_names_both_files(tmp_path: Path) -> None:
+    corpus = write_iemocap(tmp_path)
+    dialog = "Ses01F_impro01"
+    audio = corpus / "Session1" / "sentences" / "wav" / dialog / f"{dialog}_F000.wav"
+    audio.unlink()
+    with pytest.raises(CorpusError, match="Restore it") as error:
+        read_iemocap(corpus)
+    assert str(audio) in str(error.value) and f"{label_file(corpus)}, line 3" in str(error.value)
+
+
+def test_another_sessions_label_file_is_refused(tmp_path: Path) -> None:
+    corpus = write_iemocap(tmp_path)
+    (corpus / "Session1").rename(corpus / "Session3")
+    with pytest.raises(CorpusError, match=r"\.txt, line 3: Ses01F\S+ does not belong to Session3"):
+        read_iemocap(corpus)
+
+
+def test_a_missing_folder_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"nowhere: no such folder.*Session1.*--corpus\.root"):
+        read_iemocap(tmp_path / "nowhere")
+
+
+def test_a_folder_without_sessions_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"no Session folder.*EmoEvaluation.*--corpus\.root"):
+        read_iemocap(tmp_path)
+
+
+def test_one_session_as_root_is_told_to_go_up(tmp_path: Path) -> None:
+    corpus = write_iemocap(tmp_path)
+    with pytest.raises(CorpusError, match=r"Set --corpus\.root to the folder above"):
+        read_iemocap(corpus / "Session1")
+
+
+def test_a_session_without_labels_names_their_folder(tmp_path: Path) -> None:
+    corpus = write_iemocap(tmp_path)
+    for path in label_file(corpus).parent.glob("*.txt"):
+        path.unlink()
+    with pytest.raises(CorpusError, match=r"Session1/dialog/EmoEvaluation: no label file.*Restore"):
+        read_iemocap(corpus)

@@ -1,0 +1,189 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raysys.corpora.table import read_table
+from raysys.errors import CorpusError
+
+HEADER = "utterance_id,audio_path,speaker,emotion"
+
+
+def write_csv(folder: Path, text: str) -> Path:
+    path = folder / "corpus.csv"
+    path.write_bytes(text.encode())
+    return path
+
+
+def columns(**changes: object) -> dict[str, object]:
+    return {
+        "utterance_id": ["a", "b"],
+        "audio_path": ["a.wav", "b.wav"],
+        "speaker": ["001", "002"],
+        "emotion": ["joy", "fear"],
+    } | changes
+
+
+def write_parquet(folder: Path, **changes: object) -> Path:
+    path = folder / "corpus.parquet"
+    pq.write_table(pa.table(columns(**changes)), path)
+    return path
+
+
+def test_the_smallest_csv(tmp_path: Path) -> None:
+    (utterance,) = read_table(write_csv(tmp_path, f"{HEADER}\na,audio/a.wav,S1,joy\n"))
+    assert utterance.utterance_id == "a" and utterance.speaker == "S1"
+    assert utterance.audio_path == str(tmp_path / "audio" / "a.wav")
+    assert utterance.transcript is utterance.session is utterance.sex is utterance.fold is None
+    assert utterance.start_s is utterance.end_s is None
+
+
+def test_absolute_audio_paths_stay(tmp_path: Path) -> None:
+    (utterance,) = read_table(write_csv(tmp_path, f"{HEADER}\na,/data/a.wav,S1,joy\n"))
+    assert utterance.audio_path == "/data/a.wav"
+
+
+def test_strings_stay_strings(tmp_path: Path) -> None:
+    header = f"{HEADER},transcript,session,fold"
+    path = write_csv(tmp_path, f"{header}\n0010,a.wav,007,NA,null,1e3,01\n")
+    (utterance,) = read_table(path)
+    assert utterance.utterance_id == "0010" and utterance.speaker == "007"
+    assert utterance.emotion == "NA" and utterance.transcript == "null"
+    assert utterance.session == "1e3" and utterance.fold == "01"
+
+
+def test_quotes_line_breaks_marks_and_blanks_of_a_spreadsheet(tmp_path: Path) -> None:
+    text = (
+        f"\ufeff{HEADER},transcript,sex\r\n"
+        'a, a.wav ,S1 ,joy,"Well, ""no"",\nsaid Zoë.",F\r\n'
+        "\r\n"
+        "b,b.wav,S1,joy,,\r\n"
+    )
+    first, second = read_table(write_csv(tmp_path, text))
+    assert first.transcript == 'Well, "no",\nsaid Zoë.' and first.sex == "F"
+    assert first.speaker == second.speaker == "S1"
+    assert first.audio_path == str(tmp_path / "a.wav")
+    assert second.transcript is None and second.sex is None
+
+
+def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
+    path = write_parquet(
+        tmp_path,
+        emotion=pa.array(["joy", "fear"]).dictionary_encode(),
+        transcript=["Hello.", ""],
+        start_s=[None, 2],
+        end_s=[1.5, None],
+        sex=pa.nulls(2),
+        channel=[1, 2],  # not ours
+    )
+    csv_path = write_csv(
+        tmp_path,
+        f"{HEADER},transcript,start_s,end_s,sex,channel\n"
+        "a,a.wav,001,joy,Hello.,,1.5,,1\nb,b.wav,002,fear,,2,,,2\n",
+    )
+    assert read_table(path) == read_table(csv_path)
+    assert [u.end_s for u in read_table(path)] == [1.5, None]
+
+
+@pytest.mark.parametrize(
+    ("rows", "where", "found"),
+    [
+        ("a,a.wav,S1,joy,,\nb,,S1,joy,,", "line 3", "column 'audio_path' is empty. Fill the cell"),
+        ("a,a.wav,S1, ,,", "line 2", "column 'emotion' is empty. Fill the cell"),
+        ("\n\na,a.wav,S1,joy,0:05,", "line 4", "column 'start_s' holds '0:05', expected seconds"),
+        ("a,a.wav,S1,joy,-1,", "line 2", "column 'start_s' holds '-1', expected seconds"),
+        ("a,a.wav,S1,joy,,nan", "line 2", "column 'end_s' holds 'nan', expected seconds"),
+        ("a,a.wav,S1,joy,2,1.5", "line 2", "column 'end_s' holds 1.5, not after start_s 2.0. Mend"),
+        ("a,a.wav,S1,joy", "line 2", "4 cells under 6 columns. Put cells that hold a comma"),
+        ('"a\nb",a.wav,S1,joy,,\nc,c.wav,,joy,,', "line 4", "column 'speaker' is empty. Fill"),
+        ('a,a.wav,S1,joy,,\nb,"b.wav,S1,joy,,\n', "line 3", "not readable as CSV"),
+    ],
+)
+def test_a_bad_row_names_file_line_column_and_remedy(
+    tmp_path: Path, rows: str, where: str, found: str
+) -> None:
+    path = write_csv(tmp_path, f"{HEADER},start_s,end_s\n{rows}\n")
+    with pytest.raises(CorpusError) as error:
+        read_table(path)
+    assert f"{path}, {where}: " in str(error.value) and found in str(error.value)
+
+
+def test_an_unknown_sex_names_what_is_expected(tmp_path: Path) -> None:
+    path = write_csv(tmp_path, f"{HEADER},sex\na,a.wav,S1,joy,f\n")
+    with pytest.raises(CorpusError, match=r"column 'sex' holds 'f', expected F, M") as error:
+        read_table(path)
+    assert f"{path}, line 2" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("utterance_id,audio_path,emotion", "column 'speaker' is missing among 'utterance_id'"),
+        ("utterance_id;audio_path;speaker;emotion", "Cells are separated by commas"),
+        (f"{HEADER},speaker", "column 'speaker' is there twice. Remove one"),
+        (f"{HEADER},Transcripts", "column 'Transcripts' is not known; 'transcript' is. Rename"),
+    ],
+)
+def test_a_bad_header_names_file_column_and_remedy(tmp_path: Path, header: str, found: str) -> None:
+    path = write_csv(tmp_path, f"{header}\n")
+    with pytest.raises(CorpusError) as error:
+        read_table(path)
+    assert f"{path}, line 1: " in str(error.value) and found in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        (
+            {"speaker": [1, 2]},
+            "row 1: column 'speaker' holds int64 such as 1, expected strings. Con",
+        ),
+        (
+            {"start_s": ["1", "2"]},
+            "row 1: column 'start_s' holds string such as '1', expected numb",
+        ),
+        ({"speaker": ["S1", None]}, "row 2: column 'speaker' is empty. Fill the cell"),
+        ({"end_s": [1.0, float("inf")]}, "row 2: column 'end_s' holds inf, expected seconds"),
+    ],
+)
+def test_a_bad_parquet_table_names_file_row_column_and_remedy(
+    tmp_path: Path, changes: dict[str, object], found: str
+) -> None:
+    path = write_parquet(tmp_path, **changes)
+    with pytest.raises(CorpusError) as error:
+        read_table(path)
+    assert f"{path}, {found}" in str(error.value)
+
+
+def test_a_parquet_table_without_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.parquet"
+    pq.write_table(pa.table({"utterance_id": ["a"]}), path)
+    with pytest.raises(CorpusError, match=r"'audio_path', 'speaker', 'emotion' is missing.*Rename"):
+        read_table(path)
+
+
+def test_a_table_that_is_not_utf_8_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.csv"
+    path.write_bytes(f"{HEADER}\na,a.wav,Zoë,joy\n".encode("latin-1"))
+    with pytest.raises(CorpusError, match=r"corpus\.csv, line 2: not UTF-8 \(byte 0xeb\)\. Save"):
+        read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("empty.csv", r"empty\. Its first line must name the columns 'utterance_id'"),
+        ("text.parquet", r"not readable as Parquet .* Write the table again"),
+        ("corpus.xlsx", r"read as \.csv or \.parquet, not \.xlsx\. Save it"),
+        ("folder.csv", r"no such file\. Set --corpus\.root to a \.csv or \.parquet file"),
+        ("nowhere.csv", r"no such file\. Set --corpus\.root to a \.csv or \.parquet file"),
+    ],
+)
+def test_a_file_that_is_no_table_says_so(tmp_path: Path, name: str, found: str) -> None:
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "text.parquet").write_text("utterance_id")
+    (tmp_path / "corpus.xlsx").touch()
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(CorpusError, match=rf"{name}: .*{found}"):
+        read_table(tmp_path / name)

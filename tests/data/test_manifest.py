@@ -1,0 +1,80 @@
+import dataclasses
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from raysys.data.manifest import Manifest, Skipped, Utterance, build_manifest
+from raysys.errors import ManifestError
+
+
+def utterance(name: str, emotion: str = "joy", speaker: str = "S1") -> Utterance:
+    return Utterance(
+        utterance_id=name, audio_path=f"/data/{name}.wav", speaker=speaker, emotion=emotion
+    )
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    first = dataclasses.replace(
+        utterance("a"), transcript="Zoë.", start_s=0.5, duration_s=1.0, digest="00ff", sex="F"
+    )
+    return build_manifest("table", "x.csv", [utterance("b", "fear", "S2"), first])
+
+
+def test_utterances_are_in_the_order_of_their_ids_and_classes_in_the_alphabets(
+    manifest: Manifest,
+) -> None:
+    assert [u.utterance_id for u in manifest.utterances] == ["a", "b"]
+    assert manifest.classes == ("fear", "joy")
+    assert manifest.labels() == {"a": 1, "b": 0}
+    assert manifest.speakers == ("S1", "S2")
+
+
+def test_given_classes_keep_their_order_though_one_is_absent() -> None:
+    utterances = [utterance("a", "joy"), utterance("b", "fear")]
+    manifest = build_manifest("table", "x.csv", utterances, ("joy", "rage", "fear"))
+    assert manifest.labels() == {"a": 0, "b": 2}
+
+
+def test_a_table_keeps_everything(manifest: Manifest) -> None:
+    skipped = Skipped(utterance_id="c", audio_path="/data/c.wav", reason="does not exist")
+    manifest = dataclasses.replace(manifest, skipped=(skipped,))
+    assert Manifest.from_table(manifest.to_table()) == manifest
+
+
+def test_a_table_survives_arrow_ipc(manifest: Manifest) -> None:
+    sink = pa.BufferOutputStream()
+    table = manifest.to_table()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    assert Manifest.from_table(pa.ipc.open_stream(sink.getvalue()).read_all()) == manifest
+
+
+def test_the_fingerprint_follows_content_and_not_place(manifest: Manifest) -> None:
+    def changed(**values: Any) -> str:
+        first = dataclasses.replace(manifest.utterances[0], **values)
+        utterances = (first, *manifest.utterances[1:])
+        return dataclasses.replace(manifest, utterances=utterances).fingerprint()
+
+    assert changed(audio_path="/elsewhere/a.wav") == manifest.fingerprint()
+    for values in ({"digest": "ff00"}, {"transcript": None}, {"speaker": "S3"}, {"end_s": 1.0}):
+        assert changed(**values) != manifest.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("utterances", "found", "remedy"),
+    [
+        ([], "no utterance was found", "--corpus.root"),
+        ([utterance("a"), utterance("a")], "1 utterance ids occur more than once, 'a'", "unique"),
+        ([utterance("a"), utterance("b", "rage")], "holds 'rage'", "--corpus.emotion-map"),
+        ([utterance("a"), utterance("b")], "only the class 'joy' occurs", "at least two"),
+    ],
+)
+def test_a_broken_manifest_names_source_fault_and_remedy(
+    utterances: list[Utterance], found: str, remedy: str
+) -> None:
+    with pytest.raises(ManifestError) as error:
+        build_manifest("table", "x.csv", utterances, ("joy", "fear"))
+    message = str(error.value)
+    assert message.startswith("x.csv: ") and found in message and remedy in message
