@@ -117,29 +117,26 @@ _TELLING = (
     "You know I am {a} {time}.",
     "It makes me {a} and {b}.",
 )
+# Few sentences and few words: each comes with all four emotions in any training part, so a network cannot learn them by
+# heart in place of listening.
 _PLAIN = (
-    "{name} has {topic}.",
     "We talked about {topic} {time}.",
     "Can you look at {topic}?",
-    "I left {topic} by the door.",
-    "It was on the table {time}.",
-    "{name} called us {time}.",
-    "You know about {topic}.",
-    "I will meet {name} {time}.",
-    "They moved {topic} {time}.",
     "{name} asked me about {topic}.",
+    "I left {topic} by the door.",
+    "{name} called us {time}.",
+    "They moved {topic} {time}.",
 )
 _FILLERS = {
-    "topic": ("the letter", "the house", "the ticket", "the job", "the car", "the picture", "the party", "the answer", "the music",
-              "the report", "the train", "the garden"),
-    "time": ("today", "tonight", "this morning", "on Monday", "after lunch", "last week", "again", "at home"),
-    "name": ("Anna", "Peter", "Maria", "Tom", "My brother", "Her friend", "The teacher", "The driver"),
-}  # fmt: skip
+    "topic": ("the letter", "the ticket", "the car", "the picture", "the report"),
+    "time": ("today", "this morning", "on Monday", "last week"),
+    "name": ("Anna", "Peter", "My brother", "The driver"),
+}
 
 # What an emotion does to the voice, in units of the spread within an emotion: rate, pitch, pitch range, loudness, tremor, lilt,
 # roughness, brightness. Pitch says little because a stranger's own pitch is not known; rate and the three waverings are the same
 # for every speaker. _CLARITY multiplies them all: the one number that says how hard the corpus is.
-_CLARITY = 1.3
+_CLARITY = 1.25
 _SHIFT: dict[Emotion, tuple[float, ...]] = {
     "ang": (0.6, 0.0, 0.3, 0.8, -0.5, -0.5, 1.6, 0.5),
     "hap": (0.6, 0.6, 0.8, 0.3, -0.5, 1.6, -0.5, 0.2),
@@ -220,7 +217,7 @@ def _scripted_transcripts(rng: random.Random) -> dict[Emotion | None, list[str]]
     lines: dict[Emotion | None, list[str]] = {}
     for emotion in EMOTIONS:
         lines[emotion] = [_transcript(emotion, rng) for _ in range(30)]
-    lines[None] = [_transcript(None, rng) for _ in range(60)]
+    lines[None] = [_transcript(None, rng) for _ in range(20)]
     return lines
 
 

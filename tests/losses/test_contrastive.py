@@ -83,7 +83,7 @@ def test_n_pair_does_not_depend_on_the_order_of_rows() -> None:
 
 
 def test_n_pair_own_other_view_is_no_positive() -> None:
-    # Moving the two views of an utterance apart must not be paid for: every class has one utterance.
+    # Every class has one utterance: its two views are no pair for this term.
     rows_NE, _, utterance_N = two_views(4, 4)
     rows_NE.requires_grad_()
     loss = n_pair(rows_NE, torch.arange(4).repeat(2), utterance_N, l2=1.0)
@@ -94,7 +94,7 @@ def test_n_pair_own_other_view_is_no_positive() -> None:
 
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_n_pair_without_negatives_is_zero_and_differentiable(n: int) -> None:
-    # One class only: with n = 5 there are anchors, each without negatives; with 0 or 1 there are none.
+    # One class only: with n = 5 anchors have no negatives; with 0 or 1 there are no anchors.
     rows_NE = torch.randn(2 * n, 3).requires_grad_()
     loss = n_pair(rows_NE, torch.zeros(2 * n, dtype=torch.long), torch.arange(n).repeat(2))
     loss.backward()
@@ -110,7 +110,7 @@ def test_n_pair_counts_anchors_without_negatives_among_the_anchors() -> None:
 
 
 def test_n_pair_survives_huge_dot_products() -> None:
-    # a.n - a.p of up to 2e4 overflows exp in every floating type; the loss is then a.n - a.p itself.
+    # a.n - a.p of 2e4 overflows exp in every floating type; the loss is then a.n - a.p itself.
     rows_NE = torch.tensor([[100.0], [-100.0], [100.0]]).repeat(2, 1).requires_grad_()
     labels_N, utterance_N = torch.tensor([0, 0, 1] * 2), torch.arange(3).repeat(2)
     loss = n_pair(rows_NE, labels_N, utterance_N)
@@ -136,12 +136,14 @@ def test_n_pair_gradient_is_that_of_finite_differences() -> None:
 
 def test_losses_compute_in_float32_under_autocast() -> None:
     rows_NE, labels_N, utterance_N = two_views(6, 2)
-    plain = n_pair(rows_NE, labels_N, utterance_N), info_nce_pairs(
-        rows_NE[:6], rows_NE[6:], temperature=0.07
+    plain = (
+        n_pair(rows_NE, labels_N, utterance_N),
+        info_nce_pairs(rows_NE[:6], rows_NE[6:], temperature=0.07),
     )
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        cast = n_pair(rows_NE, labels_N, utterance_N), info_nce_pairs(
-            rows_NE[:6], rows_NE[6:], temperature=0.07
+        cast = (
+            n_pair(rows_NE, labels_N, utterance_N),
+            info_nce_pairs(rows_NE[:6], rows_NE[6:], temperature=0.07),
         )
     for expected, found in zip(plain, cast, strict=True):
         assert found.dtype == torch.float32

@@ -41,7 +41,7 @@ def one_worker_gradient(n: int) -> tuple[Tensor, Tensor]:
 
 
 def worker(rank: int, cases: list[tuple[int, ...]], folder: str) -> None:
-    """One process of several; it runs all cases, since to start it takes far longer than they do."""
+    """One process of several; it runs all cases, since it takes far longer to start than they."""
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=len(cases[0])

@@ -11,7 +11,7 @@ from raysys.losses.objective import cross_entropy_sum
 
 
 def test_by_hand() -> None:
-    # softmax(log 1, log 3) = (1/4, 3/4); with smoothing 0.2 a label has the weight 0.9, the other 0.1.
+    # softmax(log 1, log 3) = (1/4, 3/4); smoothed by 0.2, a label weighs 0.9, the other 0.1.
     logits_BC = torch.log(torch.tensor([[1.0, 3.0], [1.0, 3.0]]))
     labels_B = torch.tensor([0, 1])
     loss = cross_entropy_sum(logits_BC, labels_B, label_smoothing=0.0)

@@ -1,0 +1,164 @@
+"""Joining or starting a Ray cluster, and checking that its nodes see what they need. The one ray.init."""
+
+from __future__ import annotations
+
+import math
+import os
+import uuid
+from dataclasses import dataclass
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raysys.config import ExperimentConfig
+from raysys.errors import ConfigError, StorageError
+from raysys.storage import Folder, is_address
+
+_OBJECT_STORE_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """What there is to run on, and how a trial is cut from it."""
+
+    cpus: int
+    gpus: int
+    nodes: int
+    trials_at_once: int
+    gpus_per_worker: float
+
+
+def in_submitted_job() -> bool:
+    """True where this process is the entry point of `ray job submit`."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def refuse_relative_paths(config: ExperimentConfig) -> None:
+    """In a submitted job the working directory is a copy that dies with the job.
+
+    Raises:
+        StorageError: a location is relative there.
+    """
+    if not in_submitted_job():
+        return
+    locations = {"--run.root": config.run.root, "--run.cache": config.run.cache, "--corpus.root": config.corpus.root}
+    for flag, location in locations.items():
+        if location is not None and not is_address(location) and not os.path.isabs(location):
+            raise StorageError(
+                f"{flag} {location}: a relative path inside a submitted job is lost with the job's copy of the "
+                f"working directory. Give an absolute path on storage that every node sees, or an address such "
+                f"as s3://bucket/runs."
+            )
+
+
+def start(config: ExperimentConfig) -> Cluster:
+    """Join the cluster that the configuration or the environment names, else start one on this machine.
+
+    Raises:
+        ConfigError: the cluster is too small for one trial.
+    """
+    # Workers would each start through `uv run` again.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+    address = config.cluster.address or os.environ.get("RAY_ADDRESS")
+    if address is not None or in_submitted_job():
+        ray.init(address=address or "auto", log_to_driver=False, logging_level="warning")
+    else:
+        needed = config.cluster.workers_per_trial * config.cluster.cpus_per_worker
+        cores = max(os.cpu_count() or 1, needed)
+        ray.init(
+            address="local",
+            # Tasks that decode and augment are short: they share the cores with the trials.
+            num_cpus=cores + config.cluster.data_cpus,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="warning",
+        )
+    return _measure(config)
+
+
+def _measure(config: ExperimentConfig) -> Cluster:
+    found = ray.cluster_resources()
+    cpus, gpus = int(found.get("CPU", 0)), int(found.get("GPU", 0))
+    settings = config.cluster
+    per_worker = settings.gpus_per_worker
+    if per_worker is None:
+        per_worker = 1.0 if gpus else 0.0
+    trial_cpus = settings.workers_per_trial * settings.cpus_per_worker
+    trial_gpus = settings.workers_per_trial * per_worker
+    at_once = (cpus - settings.data_cpus) // trial_cpus
+    if trial_gpus:
+        at_once = min(at_once, math.floor(gpus / trial_gpus))
+    if at_once < 1:
+        raise ConfigError(
+            f"A trial needs {trial_cpus} CPUs and {trial_gpus:g} GPUs beside {settings.data_cpus} CPUs for data; "
+            f"the cluster has {cpus} CPUs and {gpus} GPUs. Lower --cluster.workers-per-trial, "
+            f"--cluster.cpus-per-worker, --cluster.gpus-per-worker or --cluster.data-cpus."
+        )
+    if settings.max_concurrent_trials is not None:
+        at_once = min(at_once, settings.max_concurrent_trials)
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    return Cluster(
+        cpus=cpus, gpus=gpus, nodes=nodes, trials_at_once=at_once, gpus_per_worker=per_worker
+    )
+
+
+def check_nodes(run: Folder, audio_path: str) -> None:
+    """Every node must read the corpus, and read and write the very run folder that the driver writes.
+
+    Raises:
+        StorageError: naming the node and the path.
+    """
+    token = uuid.uuid4().hex
+    run.write_bytes(".probe", token.encode())
+    try:
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        if len(nodes) == 1 and nodes[0]["NodeID"] == ray.get_runtime_context().get_node_id():
+            problems = {"this node": probe_node(run.location, audio_path, token)}
+        else:
+            problems = _probe_all(nodes, run.location, audio_path, token)
+    finally:
+        run.delete(".probe")
+    for name, problem in problems.items():
+        if problem:
+            raise StorageError(
+                f"{name}: {problem}. Every node needs the corpus and the run folder under the same path; "
+                f"use shared storage for --corpus.root, --run.root and --run.cache, or an address such as s3://."
+            )
+
+
+def _probe_all(
+    nodes: list[dict[str, str]], run: str, audio_path: str, token: str
+) -> dict[str, str | None]:
+    remote = ray.remote(num_cpus=0)(probe_node)
+    asked = {
+        f"node {node['NodeManagerAddress']} ({node['NodeID'][:8]})": remote.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(run, audio_path, token)
+        for node in nodes
+    }
+    return dict(zip(asked, ray.get(list(asked.values())), strict=True))
+
+
+def probe_node(run: str, audio_path: str, token: str) -> str | None:
+    """What this process cannot do, or None."""
+    try:
+        with open(audio_path, "rb") as file:
+            file.read(4)
+    except OSError as error:
+        return f"the corpus cannot be read there ({error})"
+    folder = Folder.at(run)
+    try:
+        if folder.read_bytes(".probe").decode() != token:
+            return f"{run} is another folder there"
+        name = f".probe-{uuid.uuid4().hex}"
+        folder.write_bytes(name, b"")
+        folder.delete(name)
+    except (OSError, StorageError) as error:
+        return f"the run folder cannot be read and written there ({error})"
+    return None

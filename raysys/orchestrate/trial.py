@@ -1,0 +1,95 @@
+"""A Tune trial: one fold, in the trial's own process for one worker, under Ray Train's TorchTrainer for more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from ray import tune
+from ray.train.torch import TorchTrainer
+from ray.tune.integration.ray_train import TuneReportCallback
+from torch import nn
+
+from raysys.errors import UserError
+from raysys.orchestrate.task import FoldTask
+from raysys.orchestrate.worker import train_fold
+from raysys.storage import Folder
+from raysys.training.loop import TrainingError, Workers
+
+MAX_FAILURES = 2
+"""How often a trial is started again after a fault of its machine; it goes on from its last checkpoint."""
+
+
+def run_trial(task: FoldTask, gpus_per_worker: float) -> None:
+    """The body of a trial. What a user must mend is reported as `error`, so that it is not tried again."""
+    try:
+        if task.config.cluster.workers_per_trial == 1 and not task.config.cluster.torch_trainer:
+            _in_process(task, gpus_per_worker)
+        else:
+            _under_torch_trainer(task, gpus_per_worker)
+    except (UserError, TrainingError) as error:
+        tune.report({"validation_ua": -1.0, "error": str(error)})
+
+
+def _in_process(task: FoldTask, gpus: float) -> None:
+    def report(metrics: dict[str, float]) -> None:
+        tune.report({"fold": task.fold, **metrics})
+
+    device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+    train_fold(task, workers=Workers(), device=device, parallel=_same, report=report)
+
+
+def _same(network: nn.Module) -> nn.Module:
+    return network
+
+
+def _under_torch_trainer(task: FoldTask, gpus: float) -> None:
+    settings = task.config.cluster
+    folder = Folder.at(task.run) / "train"
+    resources = {"CPU": settings.cpus_per_worker} | ({"GPU": gpus} if gpus else {})
+    trainer = TorchTrainer(
+        _train_worker,
+        train_loop_config={"task": task},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=settings.workers_per_trial,
+            use_gpu=bool(gpus),
+            resources_per_worker=resources,
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"fold-{task.fold + 1}-{task.trial_id}",
+            storage_path=folder.path,
+            storage_filesystem=None if folder.is_local else folder.filesystem,
+            failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES),
+            callbacks=[TuneReportCallback()],
+        ),
+    )
+    trainer.fit()
+
+
+def _train_worker(loop_config: dict[str, Any]) -> None:
+    task: FoldTask = loop_config["task"]
+    context = ray.train.get_context()
+    workers = Workers(rank=context.get_world_rank(), size=context.get_world_size())
+
+    def report(metrics: dict[str, float]) -> None:
+        ray.train.report({"fold": task.fold, **metrics})
+
+    def parallel(network: nn.Module) -> nn.Module:
+        if workers.size == 1:
+            return network
+        # Texts and masks come and go: a parameter that a step leaves out must not stop the reduction.
+        return ray.train.torch.prepare_model(
+            network, parallel_strategy_kwargs={"find_unused_parameters": True}
+        )
+
+    train_fold(
+        task,
+        workers=workers,
+        device=ray.train.torch.get_device(),
+        parallel=parallel,
+        report=report,
+    )
+
+

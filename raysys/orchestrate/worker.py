@@ -1,0 +1,201 @@
+"""The worker shell: one fold, in a Tune trial's own process or as one rank of a TorchTrainer. The same in both."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from raysys.data.batch import Batch, Collator
+from raysys.data.folds import Fold
+from raysys.data.manifest import Manifest
+from raysys.data.plan import Step, derive_seed, fold_plan
+from raysys.data.stream import Source, stream
+from raysys.metrics import unweighted_accuracy, weighted_accuracy
+from raysys.model.encoders import make_tokenizer
+from raysys.model.network import Network
+from raysys.orchestrate.task import HISTORY, PREDICTIONS, RESULT, FoldTask, predictions_table, read_plan
+from raysys.storage import Folder
+from raysys.tracking import NoTracker, Tracker, WandbTracker
+from raysys.training.loop import EpochRecord, FoldOutcome, Trainer, Workers
+
+Report = Callable[[dict[str, float]], None]
+
+
+def train_fold(
+    task: FoldTask,
+    *,
+    workers: Workers,
+    device: torch.device,
+    parallel: Callable[[nn.Module], nn.Module],
+    report: Report,
+) -> None:
+    """Train, validate and test one fold, and write its result where the task says.
+
+    Args:
+        task: which fold of which run.
+        workers: this process among the data-parallel ones.
+        device: where the network lives.
+        parallel: wraps the network for data parallelism; the identity for one worker.
+        report: takes the metrics of every epoch, on every worker.
+    """
+    torch.set_num_threads(task.config.cluster.cpus_per_worker)
+    manifest, fold = read_plan(Folder.at(task.run), task.fold)
+    labels = manifest.labels()
+    collator = _collator(task, manifest, fold)
+    torch.manual_seed(derive_seed(task.config.train.seed, "weights", task.fold))
+    network = Network(
+        task.config.model,
+        n_classes=len(manifest.classes),
+        vocab_size=0 if collator.tokenizer is None else len(collator.tokenizer),
+        modalities=task.config.corpus.resolved_modalities,
+    ).to(device)
+    trainer = Trainer(
+        network=network,
+        forward=parallel(network),
+        config=task.config,
+        n_train=len(fold.train),
+        labels=labels,
+        device=device,
+        workers=workers,
+        folder=task.folder,
+        trial_id=task.trial_id,
+    )
+    trainer.resume()
+    tracker = _tracker(task) if workers.rank == 0 else NoTracker()
+
+    def on_epoch(record: EpochRecord) -> None:
+        if workers.rank == 0:
+            _write_history(task.folder, trainer.history)
+            tracker.epoch(_metrics(record), record.epoch)
+        report(_metrics(record))
+
+    batches = _batches(task, manifest, fold, collator, trainer.first_epoch, workers)
+    outcome = trainer.fit(batches, on_epoch)
+    if workers.rank == 0:
+        tracker.finish(_write_result(task, manifest, fold, outcome))
+
+
+def _collator(task: FoldTask, manifest: Manifest, fold: Fold) -> Collator:
+    config = task.config
+    by_id = {u.utterance_id: u for u in manifest.utterances}
+    tokenizer = None
+    if config.corpus.resolved_modalities != "audio":
+        texts = [by_id[name].transcript or "" for name in fold.train]
+        tokenizer = make_tokenizer(config.model, texts)
+    text_alone = config.corpus.resolved_modalities == "text"
+    return Collator(
+        utterances=by_id,
+        labels=manifest.labels(),
+        tokenizer=tokenizer,
+        text_dropout=0.0 if text_alone else config.train.text_dropout,
+        second_view=config.loss.needs_augmented_view or config.augment.classify_augmented,
+        seed=config.train.seed,
+    )
+
+
+def _batches(
+    task: FoldTask,
+    manifest: Manifest,
+    fold: Fold,
+    collator: Collator,
+    first_epoch: int,
+    workers: Workers,
+) -> Iterator[tuple[Step, Batch]]:
+    config = task.config
+    durations = {u.utterance_id: u.duration_s or 0.0 for u in manifest.utterances}
+    plan = fold_plan(fold, durations, config.train, first_epoch)
+    if config.corpus.resolved_modalities == "text":
+        for step in plan:
+            names = step.share(workers.rank, workers.size)
+            yield step, collator(names, None, None, epoch=_epoch(step))
+        return
+    source = Source(
+        store=task.store,
+        augment=config.augment if collator.second_view else None,
+        crop_s=config.train.crop_s,
+        seed=config.train.seed,
+    )
+    for item in stream(
+        plan,
+        source,
+        rank=workers.rank,
+        workers=workers.size,
+        data_cpus=config.cluster.data_cpus,
+    ):
+        batch = collator(item.utterance_ids, item.clean, item.augmented, epoch=_epoch(item.step))
+        yield item.step, batch
+
+
+def _epoch(step: Step) -> int | None:
+    return step.epoch if step.part == "train" else None
+
+
+def _metrics(record: EpochRecord) -> dict[str, float]:
+    return {
+        "epoch": record.epoch,
+        **{f"loss_{name}": value for name, value in record.losses.items()},
+        "validation_wa": record.validation_wa,
+        "validation_ua": record.validation_ua,
+        "validation_loss": record.validation_loss,
+        "seconds": record.seconds,
+    }
+
+
+def _write_history(folder: Folder, history: list[EpochRecord]) -> None:
+    lines = [json.dumps(dataclasses.asdict(record)) for record in history]
+    folder.write_bytes(HISTORY, ("\n".join(lines) + "\n").encode())
+
+
+def _write_result(
+    task: FoldTask, manifest: Manifest, fold: Fold, outcome: FoldOutcome
+) -> dict[str, float]:
+    """Write predictions, then the result, whose presence says that the fold is finished."""
+    table = predictions_table(
+        manifest, task.fold, list(outcome.test.utterance_ids), outcome.test.probabilities_NC
+    )
+    index = {name: i for i, name in enumerate(manifest.classes)}
+    labels = [index[name] for name in table["label"].to_pylist()]
+    predicted = [index[name] for name in table["prediction"].to_pylist()]
+    scores = {
+        "wa": float(weighted_accuracy(labels, predicted)),
+        "ua": float(unweighted_accuracy(labels, predicted)),
+    }
+    task.folder.write_table(PREDICTIONS, table)
+    task.folder.write_json(
+        RESULT,
+        {
+            "trial_id": task.trial_id,
+            "fold": task.fold + 1,
+            "name": fold.name,
+            "n_train": len(fold.train),
+            "n_validation": len(fold.validation),
+            "n": len(fold.test),
+            "epoch": outcome.epoch + 1,
+            "validation_ua": outcome.history[outcome.epoch].validation_ua,
+            **scores,
+        },
+    )
+    return scores
+
+
+def _tracker(task: FoldTask) -> Tracker:
+    config = task.config
+    if not config.track.wandb:
+        return NoTracker()
+    run = Folder.at(task.run)
+    # W&B writes plain files: beside the run where it lies on a disk, else in this machine's temporary folder.
+    folder = run.path if run.is_local else str(Path(tempfile.gettempdir()) / "raysys-wandb")
+    return WandbTracker(
+        project=config.track.project,
+        group=config.run_name,
+        name=f"{config.run_name}-fold-{task.fold + 1}",
+        run_id=f"{task.trial_id}",
+        folder=folder,
+        config=dataclasses.asdict(config) | {"fold": task.fold + 1},
+    )
