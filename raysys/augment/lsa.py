@@ -40,7 +40,8 @@ def log_spectral_amplitude(waveform_S: Tensor, *, strength: float) -> Tensor:
     divided by what that mean is expected to be for noise of power 1 (see `_expected_quiet_power`).
 
     A noise estimate from the clip itself takes what never pauses for noise. A clip with exact
-    digital silence in a tenth of its frames has no noise by this measure, and stays as it is to about 1e-3 of its peak.
+    digital silence in a tenth of its frames has no noise by this measure, and keeps its waveform to
+    about 1e-3 of its peak.
 
     Args:
         waveform_S: float32 at 16 kHz, S samples, 0 and less than a window included; any scale.

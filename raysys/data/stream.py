@@ -64,6 +64,7 @@ def decode_corpus(manifest: Manifest, cache: str) -> tuple[str, dict[str, str]]:
             fn_kwargs={"location": folder.location},
             batch_format="pyarrow",
         )
+        dataset.context.enable_progress_bars = False
         index = pa.concat_tables(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
         # The index is written last: without it the entry does not exist.
         folder.write_table(INDEX, index.sort_by("utterance_id"))
@@ -191,6 +192,7 @@ def _run(
     ).map_batches(
         _fetch, batch_size=1, fn_kwargs={"source": source}, batch_format="pyarrow", num_cpus=1
     )
+    dataset.context.enable_progress_bars = False
     dataset.context.execution_options = ExecutionOptions(
         preserve_order=True, resource_limits=ExecutionResources(cpu=data_cpus)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import uuid
@@ -64,6 +65,9 @@ def start(config: ExperimentConfig) -> Cluster:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+    for name in ("ray.data", "ray.tune"):
+        # Their progress is ours to show; tables of it would bury the run's own lines.
+        logging.getLogger(name).setLevel(logging.ERROR)
     address = config.cluster.address or os.environ.get("RAY_ADDRESS")
     if address is not None or in_submitted_job():
         ray.init(address=address or "auto", log_to_driver=False, logging_level="warning")

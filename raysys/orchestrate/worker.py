@@ -22,6 +22,7 @@ from raysys.model.network import Network
 from raysys.orchestrate.task import HISTORY, PREDICTIONS, RESULT, FoldTask, predictions_table, read_plan
 from raysys.storage import Folder
 from raysys.tracking import NoTracker, Tracker, WandbTracker
+from raysys.training import checkpoint
 from raysys.training.loop import EpochRecord, FoldOutcome, Trainer, Workers
 
 Report = Callable[[dict[str, float]], None]
@@ -181,6 +182,8 @@ def _write_result(
             **scores,
         },
     )
+    # Only the best weights may still be wanted.
+    task.folder.delete(checkpoint.LAST)
     return scores
 
 

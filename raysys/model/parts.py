@@ -1,0 +1,54 @@
+"""Counting parameters by part, without memory for them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import torch
+
+from raysys.config import ModelConfig
+from raysys.model.encoders import vocab_size_for_count
+from raysys.model.network import Network
+
+_PARTS = (
+    ("audio encoder", "audio_encoder."),
+    ("text encoder", "text_encoder."),
+    ("projections", "audio_projection."),
+    ("projections", "text_projection."),
+    ("CCB1, audio attends to text", "fusion.ccb1."),
+    ("CCB2, text attends to audio", "fusion.ccb2."),
+    ("BiGRU", "fusion.bigru."),
+    ("pooling", "pool_"),
+    ("head", "head."),
+    ("contrastive projection", "project."),
+    ("CPC scores", "predict_"),
+    ("stand-in for a missing modality", "no_"),
+)
+
+
+def count_parameters(network: Network) -> dict[str, int]:
+    """Parameters by part, in the order of the data's way."""
+    counts: dict[str, int] = {}
+    for name, parameter in network.named_parameters():
+        part = next(title for title, prefix in _PARTS if name.startswith(prefix))
+        counts[part] = counts.get(part, 0) + parameter.numel()
+    return {title: counts[title] for title, _ in _PARTS if title in counts}
+
+
+def parts_of(
+    config: ModelConfig,
+    n_classes: int,
+    modalities: Literal["both", "audio", "text"],
+    vocab_size: int | None = None,
+) -> dict[str, int]:
+    """`count_parameters` of a configuration: on the meta device, with no weight loaded or downloaded.
+
+    Args:
+        vocab_size: the tokenizer's; None: the encoder's published one, or 1000 for one trained from scratch.
+    """
+    drawn = dataclasses.replace(config, weights="random")
+    size = vocab_size_for_count(config) if vocab_size is None else vocab_size
+    with torch.device("meta"):
+        network = Network(drawn, n_classes=n_classes, vocab_size=size, modalities=modalities)
+    return count_parameters(network)

@@ -1,0 +1,62 @@
+"""What a run would be, worked out without network, corpus or cluster."""
+
+from __future__ import annotations
+
+from raysys.config import ExperimentConfig
+from raysys.corpora import iemocap, ravdess
+from raysys.model.parts import parts_of
+
+
+def dry_run(config: ExperimentConfig) -> None:
+    """Print the model's parts with their parameters, what will run, and last the line `total_parameters N`."""
+    corpus, settings = config.corpus, config.cluster
+    n_classes, assumed = _classes(config)
+    parts = parts_of(config.model, n_classes, corpus.resolved_modalities)
+    total = sum(parts.values())
+    print(f"model     {config.model.audio} + {config.model.text}, modalities: {corpus.resolved_modalities}")
+    for name, count in parts.items():
+        print(f"  {name:<34}{count:>13,}")
+    print(f"classes   {n_classes}{assumed}")
+    folds = _folds(config)
+    per_worker = "1 where the cluster has any"
+    if settings.gpus_per_worker is not None:
+        per_worker = f"{settings.gpus_per_worker:g}"
+    print(
+        f"trials    {folds} fold(s) of {config.train.epochs} epochs x {settings.workers_per_trial} worker(s), each "
+        f"{settings.cpus_per_worker} CPU(s); GPUs a worker: {per_worker}"
+    )
+    # Weights of the best epoch; weights and two Adam moments of the last one while a trial runs.
+    best, last = 4 * total / 1e9, 12 * total / 1e9
+    print(
+        f"disk      at most {best:.2f} GB a fold for the best weights, {last:.2f} GB more a running fold; "
+        f"decoded audio 0.23 GB an hour of speech"
+    )
+    print(f"total_parameters {total}")
+
+
+def _classes(config: ExperimentConfig) -> tuple[int, str]:
+    match config.corpus.name:
+        case "demo" | "iemocap":
+            return len(iemocap.CLASSES), ""
+        case "ravdess":
+            return len(ravdess.CLASSES), ""
+        case "table":
+            named = len(config.corpus.classes)
+            return (named, "") if named else (4, " (assumed: a table's classes are known when it is read)")
+
+
+def _folds(config: ExperimentConfig) -> str:
+    corpus = config.corpus
+    match corpus.folds, corpus.name:
+        case "groups", _:
+            return str(corpus.n_folds)
+        case ("auto" | "session"), ("demo" | "iemocap"):
+            return "5"
+        case "speaker", ("demo" | "iemocap"):
+            return "10"
+        case ("auto" | "emobox"), "ravdess":
+            return str(len(ravdess.EMOBOX_FOLDS))
+        case "speaker", "ravdess":
+            return "24"
+        case _:
+            return "one a session, speaker or column value:"

@@ -1,0 +1,92 @@
+"""Adding up: predictions of all folds to scores."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raysys import metrics
+from raysys.data.manifest import Manifest
+
+_PACKAGES = ("ray", "torch", "torchaudio", "transformers", "numpy", "pyarrow")
+
+
+def pool_predictions(manifest: Manifest, tables: Sequence[pa.Table]) -> pa.Table:
+    """All folds' predictions in one table, by utterance id.
+
+    Raises:
+        RuntimeError: an utterance of the manifest is scored twice, or not at all.
+    """
+    pooled = pa.concat_tables(tables).sort_by("utterance_id")
+    scored = pooled["utterance_id"].to_pylist()
+    expected = sorted(u.utterance_id for u in manifest.utterances)
+    if scored != expected:
+        odd = sorted(set(scored) ^ set(expected))[:5]
+        raise RuntimeError(
+            f"{len(expected)} utterances were to be scored once each; there are {len(scored)} predictions, "
+            f"and these are missing or unknown: {odd}"
+        )
+    return pooled
+
+
+def summarise(
+    manifest: Manifest, folds: Sequence[dict[str, Any]], predictions: pa.Table, **facts: Any
+) -> dict[str, Any]:
+    """The content of results.json.
+
+    Args:
+        manifest: of the whole corpus.
+        folds: each fold's result.
+        predictions: of `pool_predictions`.
+        facts: what else the run knows (protocol, seed, parameters, seconds, ...).
+    """
+    index = {name: i for i, name in enumerate(manifest.classes)}
+    labels = np.array([index[name] for name in predictions["label"].to_pylist()])
+    predicted = np.array([index[name] for name in predictions["prediction"].to_pylist()])
+    speakers = np.array(predictions["speaker"].to_pylist())
+    fold_of = np.array(predictions["fold"].to_pylist())
+    probabilities = np.stack([predictions[f"p_{name}"].to_numpy() for name in manifest.classes], axis=1)
+
+    def interval(metric: Any) -> list[float]:
+        return [
+            round(float(v), 6)
+            for v in metrics.bootstrap_interval(labels, predicted, speakers, fold_of, metric)
+        ]
+
+    ordered = sorted(folds, key=lambda f: f["fold"])
+    names = ("fold", "name", "n_train", "n_validation", "n", "epoch", "wa", "ua")
+    return {
+        **facts,
+        "corpus": {
+            "name": manifest.corpus,
+            "fingerprint": manifest.fingerprint(),
+            "utterances": len(manifest.utterances),
+            "speakers": len(manifest.speakers),
+        },
+        "classes": list(manifest.classes),
+        "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "folds": [{name: fold[name] for name in names} for fold in ordered],
+        "mean": {name: statistics.fmean(f[name] for f in ordered) for name in ("wa", "ua")},
+        "std": {name: statistics.stdev(f[name] for f in ordered) for name in ("wa", "ua")},
+        "pooled": {
+            "n": len(labels),
+            "wa": float(metrics.weighted_accuracy(labels, predicted)),
+            "ua": float(metrics.unweighted_accuracy(labels, predicted)),
+            "wa_ci95": interval("wa"),
+            "ua_ci95": interval("ua"),
+            "macro_f1": float(metrics.macro_f1(labels, predicted)),
+            "calibration_error": float(metrics.calibration_error(probabilities, labels)),
+            "absent_classes": list(metrics.absent_classes(labels, manifest.classes)),
+        },
+        "confusion": metrics.confusion(labels, predicted, len(manifest.classes)).tolist(),
+        "skipped": [
+            {"utterance_id": s.utterance_id, "audio_path": s.audio_path, "reason": s.reason}
+            for s in manifest.skipped
+        ],
+    }
