@@ -17,9 +17,10 @@ from raysys.config import (
 def demo() -> ExperimentConfig:
     """The whole method in some minutes on two cores, on the synthetic demo corpus."""
     return ExperimentConfig(
+        augment=AugmentConfig(classify_augmented=True),
         model=_light_model(),
         loss=LossConfig(alpha=0.1, beta=0.1, gamma=0.1),
-        optim=OptimConfig(encoder_lr=1e-3, lr=1e-3),
+        optim=OptimConfig(encoder_lr=1e-3, lr=1e-3, weight_decay=0.01),
         train=TrainConfig(epochs=16, batch_size=16, accumulate=1, text_dropout=0.1),
     )
 
@@ -27,10 +28,11 @@ def demo() -> ExperimentConfig:
 def light() -> ExperimentConfig:
     """Small real corpora on a CPU: log-mel front end and everything else from scratch."""
     return ExperimentConfig(
+        augment=AugmentConfig(classify_augmented=True),
         model=_light_model(),
         loss=LossConfig(alpha=0.1, beta=0.1, gamma=0.1, label_smoothing=0.1),
-        optim=OptimConfig(encoder_lr=1e-3, lr=1e-3),
-        train=TrainConfig(epochs=30, batch_size=16, accumulate=1, text_dropout=0.1),
+        optim=OptimConfig(encoder_lr=1e-3, lr=1e-3, weight_decay=0.01),
+        train=TrainConfig(epochs=22, batch_size=16, accumulate=1, text_dropout=0.1),
     )
 
 

@@ -47,6 +47,7 @@ class WandbTracker:
     ) -> None:
         self._run: Any = None
         online = "WANDB_API_KEY" in os.environ
+        mode: Any = os.environ.get("WANDB_MODE") or ("online" if online else "offline")
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
             self._run = wandb.init(
@@ -57,7 +58,7 @@ class WandbTracker:
                 resume="allow" if online else None,
                 dir=folder,
                 config=config,
-                mode=os.environ.get("WANDB_MODE") or ("online" if online else "offline"),
+                mode=mode,
                 settings=wandb.Settings(
                     silent=True, init_timeout=20, x_disable_stats=True, console="off"
                 ),

@@ -1,10 +1,11 @@
 """The demo corpus: IEMOCAP's layout, made on this machine on first use.
 
-600 utterances that eSpeak NG speaks, by 10 speakers in 5 sessions with 4 emotions; `demo_script` says how they are told apart. Read it
-with the IEMOCAP reader. It shows that the system works from end to end; it says nothing about real emotion.
+600 utterances that eSpeak NG speaks, by 10 speakers in 5 sessions with 4 emotions; `demo_script`
+says how they are told apart. Read it with the IEMOCAP reader. It shows that the system works from
+end to end; it says nothing about real emotion.
 
-eSpeak NG is GPL-3 and keeps a state between utterances, so it runs in a child process of its own (`demo_synthesis`): importing this
-module does not load it.
+eSpeak NG is GPL-3 and keeps a state between utterances, so it runs in a child process of its own
+(`demo_synthesis`): importing this module does not load it.
 """
 
 import hashlib
@@ -19,10 +20,10 @@ import warnings
 from pathlib import Path
 
 GENERATOR_VERSION = 1
-"""Raise it with every change of the script or of the synthesis: it names the folder, so an old corpus is never taken for a new one."""
+"""Raise it with every change of script or synthesis: it names the folder."""
 
-CHECKSUM = "unset"
-"""`checksum` of the corpus as this generator version makes it with espeakng-loader 0.2.4 (eSpeak NG 1.52) on x86-64 Linux."""
+CHECKSUM = "7314d2c50bc34470c3289a0a4db0d46af4a7e6b43bab1ebc76945a8c3d099bb4"
+"""`checksum` of the corpus as espeakng-loader 0.2.4 (eSpeak NG 1.52) makes it on x86-64 Linux."""
 
 _COMPLETE = "COMPLETE"
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
@@ -33,10 +34,11 @@ class DemoCorpusError(RuntimeError):
 
 
 def ensure_demo(root: Path) -> Path:
-    """Return the demo corpus's folder below `root`, making the corpus (some seconds, 40 MB) if it is not there.
+    """Return the demo corpus's folder below `root`; make it (seconds, 40 MB) on first use.
 
-    The corpus appears whole or not at all: it is written into a sibling folder of its own and then renamed. Of two processes at
-    once both write, one renames first, and the other throws its copy away and takes the first one's.
+    The corpus appears whole or not at all: it is written into a sibling folder of its own and then
+    renamed. Of two processes at once both write, one renames first, and the other throws its copy
+    away and takes the first one's.
 
     Warns: the bytes differ from those that the project's tests and numbers were made with.
 
@@ -47,8 +49,9 @@ def ensure_demo(root: Path) -> Path:
         return folder
     if importlib.util.find_spec("espeakng_loader") is None:
         raise DemoCorpusError(
-            f"{folder}: the demo corpus is not there yet, and making it needs the package espeakng-loader (eSpeak NG, which speaks "
-            f"its utterances). It is GPL-3, so it is an optional group and not a dependency. Install it: uv sync --group demo"
+            f"{folder}: the demo corpus is not there yet, and making it needs the package "
+            f"espeakng-loader (eSpeak NG, which speaks its utterances). It is GPL-3, so it is an "
+            f"optional group and not a dependency. Install it: uv sync --group demo"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
@@ -63,9 +66,11 @@ def ensure_demo(root: Path) -> Path:
 
 
 def checksum(folder: Path) -> str:
-    """SHA-256 over the relative path, the length and the bytes of every file below `folder`, in the order of the paths."""
+    """SHA-256 over relative path, length and bytes of every file but the mark, in order of path."""
     digest = hashlib.sha256()
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    files = {
+        path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
+    }
     for name in sorted(files):
         if name == _COMPLETE:
             continue
@@ -84,8 +89,10 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _synthesise(draft: Path) -> None:
-    """Speak the corpus into `draft` in a fresh process, which finds this very package whatever the working directory is."""
-    search_path = os.pathsep.join(filter(None, (str(_PACKAGE_PARENT), os.environ.get("PYTHONPATH"))))
+    """Speak the corpus into `draft` in a fresh process, which finds this package from anywhere."""
+    search_path = os.pathsep.join(
+        filter(None, (str(_PACKAGE_PARENT), os.environ.get("PYTHONPATH")))
+    )
     finished = subprocess.run(
         [sys.executable, "-m", "raysys.corpora.demo_synthesis", str(draft.resolve())],
         env={**os.environ, "PYTHONPATH": search_path},
@@ -95,8 +102,9 @@ def _synthesise(draft: Path) -> None:
     )
     if finished.returncode != 0:
         raise DemoCorpusError(
-            f"{draft.parent}: making the demo corpus failed (exit status {finished.returncode} of {' '.join(finished.args)}). "
-            f"Its last words:\n{finished.stderr[-2000:].strip() or '(none)'}"
+            f"{draft.parent}: making the demo corpus failed (exit status {finished.returncode} of "
+            f"{' '.join(finished.args)}). Its last words:\n"
+            f"{finished.stderr[-2000:].strip() or '(none)'}"
         )
 
 
@@ -104,9 +112,10 @@ def _mark_complete(draft: Path) -> None:
     found = checksum(draft)
     if found != CHECKSUM:
         warnings.warn(
-            f"The demo corpus made on this machine differs from the reference: checksum {found}, expected {CHECKSUM} "
-            f"(generator version {GENERATOR_VERSION}). It is usable, but scores may differ a little from the documented ones. "
-            f"The likely cause is another build of eSpeak NG: espeakng-loader 0.2.4 on x86-64 Linux made the reference.",
+            f"The demo corpus made on this machine differs from the reference: checksum {found}, "
+            f"expected {CHECKSUM} (generator version {GENERATOR_VERSION}). It is usable, but "
+            f"scores may differ a little from the documented ones. The likely cause is another "
+            f"build of eSpeak NG: espeakng-loader 0.2.4 on x86-64 Linux made the reference.",
             stacklevel=3,
         )
     mark = {"generator_version": GENERATOR_VERSION, "checksum": found}
@@ -114,7 +123,10 @@ def _mark_complete(draft: Path) -> None:
 
 
 def _publish(draft: Path, folder: Path) -> None:
-    """Rename `draft` to `folder`, unless another process was faster; a folder without its mark is the remains of a deletion."""
+    """Rename `draft` to `folder`, unless another process was faster.
+
+    A folder without its mark is the remains of a deletion, and is replaced.
+    """
     try:
         draft.rename(folder)
     except OSError:

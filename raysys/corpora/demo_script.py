@@ -1,12 +1,14 @@
 """Who says what, and how, in the demo corpus: a pure function of nothing.
 
-Why a made corpus at all: IEMOCAP needs a signed licence, and a stranger should see the whole system learn within minutes. Why
-these numbers: neither the words nor the voice alone may be enough. In half of the utterances the words tell the emotion, in the
-other half they are drawn without regard to it, so text alone can reach 0.5 + 0.5 x 0.25 = 0.625. The voice tells it always, but
-its cues overlap. Only both together pass 0.8.
+Why a made corpus at all: IEMOCAP needs a signed licence, and a stranger should see the whole system
+learn within minutes. Why these numbers: neither the words nor the voice alone may be enough. In
+half of the utterances the words tell the emotion, in the other half they are drawn without regard
+to it, so text alone can reach 0.5 + 0.5 x 0.25 = 0.625. The voice tells it always, but its cues
+overlap. Only both together pass 0.8.
 
-All that is random comes from one `random.Random` through integers, sums and products of floats, which are the same on every
-machine; nothing here calls numpy or the mathematical library (`gauss` would).
+All that is random comes from one `random.Random` through integers, sums and products of floats,
+which are the same on every machine; nothing here calls numpy or the mathematical library (`gauss`
+would).
 """
 
 import random
@@ -21,8 +23,9 @@ N_SESSIONS = 5
 _SEED = 20240607
 _TURNS_PER_DIALOG = 30
 
-# Utterances of each emotion (columns as EMOTIONS) by session (rows). Rows add up to 120, columns to 150: mildly unbalanced, like
-# a real corpus. All even, so that exactly half of each cell can have telling words.
+# Utterances of each emotion (columns as EMOTIONS) by session (rows). Rows add up to 120, columns to
+# 150: mildly unbalanced, like a real corpus. All even, so that exactly half of each cell can have
+# telling words.
 _COUNTS = (
     (26, 32, 34, 28),
     (32, 28, 30, 30),
@@ -42,7 +45,8 @@ class Speaker:
     loudness_db: int = 0
 
 
-# One woman and one man a session. Voices without breath noise, because eSpeak takes that from the C library's rand().
+# One woman and one man a session. Voices without breath noise, because eSpeak takes that from the C
+# library's rand().
 _SPEAKERS: tuple[tuple[Speaker, Speaker], ...] = (
     (Speaker(voice="en-us+f1", pitch=46), Speaker(voice="en-us+m1", loudness_db=1)),
     (Speaker(voice="en+linda", rate_wpm=168), Speaker(voice="en-gb-scotland+m3", rate_wpm=166)),
@@ -54,7 +58,7 @@ _SPEAKERS: tuple[tuple[Speaker, Speaker], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """How an utterance is spoken: the first four by eSpeak's own parameters, the others by the child on the waveform."""
+    """How an utterance is spoken: four by eSpeak's parameters, the others on its waveform."""
 
     rate_wpm: int
     pitch: int
@@ -84,7 +88,7 @@ class Line:
     utterance: str
     emotion: Emotion
     label: str
-    """As IEMOCAP would write it: half of the happy ones are `exc`, which the four-class task merges with `hap`."""
+    """As in IEMOCAP: half of the happy ones are `exc`, which four classes merge with `hap`."""
     telling: bool
     """Whether the words tell the emotion."""
     transcript: str
@@ -93,19 +97,28 @@ class Line:
     pause_s: float
     """Silence of the dialog before this utterance."""
     ratings: tuple[tuple[int, int, int], tuple[int, int, int]]
-    """Valence, activation and dominance (1 to 5) by two annotators; told by the emotion, not used to make the sound."""
+    """Valence, activation, dominance (1 to 5) by two annotators; they do not shape the sound."""
 
 
-# Twelve words an emotion, each in every session: few enough that 400 utterances teach them to a model that starts from nothing.
+# Twelve words an emotion, shared by all sessions: few enough that 400 utterances teach them to a
+# model that starts from nothing.
 _FEELINGS: dict[Emotion, tuple[str, ...]] = {
-    "ang": ("angry", "furious", "mad", "annoyed", "outraged", "irritated", "hostile", "bitter", "livid", "offended", "disgusted",
-            "enraged"),
-    "hap": ("happy", "glad", "delighted", "thrilled", "cheerful", "joyful", "excited", "proud", "pleased", "merry", "amused",
-            "grateful"),
-    "neu": ("calm", "fine", "okay", "relaxed", "neutral", "indifferent", "settled", "steady", "patient", "composed", "content",
-            "ready"),
-    "sad": ("sad", "lonely", "miserable", "gloomy", "heartbroken", "hopeless", "depressed", "sorry", "tearful", "unhappy",
-            "weary", "crushed"),
+    "ang": (
+        "angry", "furious", "mad", "annoyed", "outraged", "irritated", "hostile", "bitter",
+        "livid", "offended", "disgusted", "enraged",
+    ),
+    "hap": (
+        "happy", "glad", "delighted", "thrilled", "cheerful", "joyful", "excited", "proud",
+        "pleased", "merry", "amused", "grateful",
+    ),
+    "neu": (
+        "calm", "fine", "okay", "relaxed", "neutral", "indifferent", "settled", "steady",
+        "patient", "composed", "content", "ready",
+    ),
+    "sad": (
+        "sad", "lonely", "miserable", "gloomy", "heartbroken", "hopeless", "depressed",
+        "sorry", "tearful", "unhappy", "weary", "crushed",
+    ),
 }  # fmt: skip
 _TELLING = (
     "I am {a} about {topic}.",
@@ -117,7 +130,7 @@ _TELLING = (
     "You know I am {a} {time}.",
     "It makes me {a} and {b}.",
 )
-# Few sentences and few words: each comes with all four emotions in any training part, so a network cannot learn them by
+# Few sentences and few words: each comes with several emotions, so a network cannot learn them by
 # heart in place of listening.
 _PLAIN = (
     "We talked about {topic} {time}.",
@@ -133,9 +146,10 @@ _FILLERS = {
     "name": ("Anna", "Peter", "My brother", "The driver"),
 }
 
-# What an emotion does to the voice, in units of the spread within an emotion: rate, pitch, pitch range, loudness, tremor, lilt,
-# roughness, brightness. Pitch says little because a stranger's own pitch is not known; rate and the three waverings are the same
-# for every speaker. _CLARITY multiplies them all: the one number that says how hard the corpus is.
+# What an emotion does to the voice, in units of the spread within an emotion: rate, pitch, pitch
+# range, loudness, tremor, lilt, roughness, brightness. Pitch says little because a stranger's own
+# pitch is not known; rate and the three waverings are the same for every speaker. _CLARITY
+# multiplies them all: the one number that says how hard the corpus is.
 _CLARITY = 1.25
 _SHIFT: dict[Emotion, tuple[float, ...]] = {
     "ang": (0.6, 0.0, 0.3, 0.8, -0.5, -0.5, 1.6, 0.5),
@@ -186,13 +200,13 @@ def demo_script() -> list[Line]:
 
 
 def _dialogs(session: int) -> tuple[str, ...]:
-    """Two improvised and two scripted dialogs; the letter after the session is who wore the markers, as in IEMOCAP."""
+    """Two improvised, two scripted; the letter after the session is who wore the markers."""
     names = ("F_impro01", "M_impro02a", "F_script01_1", "M_script02_1b")
     return tuple(f"Ses{session:02d}{name}" for name in names)
 
 
 def _turns(session: int, rng: random.Random) -> list[tuple[Emotion, bool, int]]:
-    """Emotion, telling words, sex (0 the woman) of a session's turns: as many of each kind for both speakers, then shuffled."""
+    """Emotion, telling words, sex (0 the woman) of each turn: dealt evenly, then shuffled."""
     turns = [
         (emotion, n % 2 == 0, (n // 2 + k) % 2)
         for k, (emotion, count) in enumerate(zip(EMOTIONS, _COUNTS[session - 1], strict=True))
@@ -213,7 +227,7 @@ def _transcript(emotion: Emotion | None, rng: random.Random) -> str:
 
 
 def _scripted_transcripts(rng: random.Random) -> dict[Emotion | None, list[str]]:
-    """The lines of the scripted dialogs: few, so that they come back in other sessions, as IEMOCAP's do."""
+    """The scripted lines: few, so that they come back in other sessions, as IEMOCAP's do."""
     lines: dict[Emotion | None, list[str]] = {}
     for emotion in EMOTIONS:
         lines[emotion] = [_transcript(emotion, rng) for _ in range(30)]
@@ -222,7 +236,7 @@ def _scripted_transcripts(rng: random.Random) -> dict[Emotion | None, list[str]]
 
 
 def _bell(rng: random.Random) -> float:
-    """Nearly normal, mean 0 and variance 1, within -6 and 6: a sum, because `gauss` needs the mathematical library."""
+    """Nearly normal, mean 0, variance 1: a sum, because `gauss` needs the mathematical library."""
     return sum(rng.random() for _ in range(12)) - 6.0
 
 
@@ -247,5 +261,7 @@ def _within(value: float, low: int, high: int) -> int:
 
 
 def _rating(emotion: Emotion, rng: random.Random) -> tuple[int, int, int]:
-    valence, activation, dominance = (min(max(mean + rng.randrange(-1, 2), 1), 5) for mean in _RATINGS[emotion])
+    valence, activation, dominance = (
+        min(max(mean + rng.randrange(-1, 2), 1), 5) for mean in _RATINGS[emotion]
+    )
     return valence, activation, dominance

@@ -1,10 +1,11 @@
 """The program that speaks the demo corpus: `python -m raysys.corpora.demo_synthesis FOLDER`.
 
-A program of its own, and the only file that imports eSpeak NG, for two reasons. eSpeak is GPL-3, so nothing of `raysys` links to it.
-And it keeps a state: the same words sound another way once it has spoken, so the corpus comes out the same only when a fresh
-process speaks all of it in one order.
+A program of its own, and the only file that imports eSpeak NG, for two reasons. eSpeak is GPL-3, so
+nothing of `raysys` links to it. And it keeps a state: the same words sound another way once it has
+spoken, so the corpus comes out the same only when a fresh process speaks all of it in one order.
 
-What follows eSpeak is float64 arithmetic rounded to 16 bits once, at the end: a last bit that differs between machines vanishes.
+What follows eSpeak is float64 arithmetic rounded to 16 bits once, at the end: a last bit that
+differs between machines vanishes.
 """
 
 import argparse
@@ -26,29 +27,44 @@ from raysys.corpora.demo_script import Delivery, Line, demo_script
 SAMPLE_RATE_HZ = 16_000
 
 _ESPEAK_RATE_HZ = 22_050
-_LEVEL = 900.0  # root mean square of an utterance at 0 dB, in steps of 16 bits: peaks, some 20 dB higher, stay below 32767
-_ROOM_NOISE = 12  # peak of a room's noise at a level that never changes: no microphone gives exact zeros
+# Root mean square of an utterance at 0 dB, in steps of 16 bits: low, so that the loudest peak does
+# not clip.
+_LEVEL = 900.0
+_ROOM_NOISE = (
+    12  # peak of a room's noise at a level that never changes: no microphone gives exact zeros
+)
 _MARGIN_S = 0.1
 _TREMOR_HZ, _LILT_HZ, _ROUGHNESS_HZ = 5, 11, 25
 
 # From speak_lib.h. Synchronous: the callback has had the whole waveform when espeak_Synth returns.
 _SYNCHRONOUS, _UTF8, _RATE, _PITCH, _RANGE, _WORD_GAP = 2, 1, 1, 3, 4, 7
 
-_EMOTION_WORDS = {"ang": "Anger", "hap": "Happiness", "exc": "Excited", "neu": "Neutral", "sad": "Sadness"}
+_EMOTION_WORDS = {
+    "ang": "Anger",
+    "hap": "Happiness",
+    "exc": "Excited",
+    "neu": "Neutral",
+    "sad": "Sadness",
+}
 _HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
 
 
 class Espeak:
-    """libespeak-ng, synchronous (no thread of its own, nothing played): text in, the waveform as 16-bit numbers at 22.05 kHz out."""
+    """libespeak-ng, nothing played: text in, the waveform as 16-bit numbers at 22.05 kHz out."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         data = str(espeakng_loader.get_data_path()).encode()
         rate_hz = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data, 0)
         if rate_hz != _ESPEAK_RATE_HZ:
-            raise RuntimeError(f"eSpeak NG with the data of {data!r} gives {rate_hz} Hz, expected {_ESPEAK_RATE_HZ}.")
+            raise RuntimeError(
+                f"eSpeak NG with the data of {data!r} gives {rate_hz} Hz, "
+                f"expected {_ESPEAK_RATE_HZ}."
+            )
         self._chunks: list[bytes] = []
-        self._callback = self._receiver()  # kept here, or the garbage collector takes what eSpeak calls
+        self._callback = (
+            self._receiver()
+        )  # kept here, or the garbage collector takes what eSpeak calls
         self._library.espeak_SetSynthCallback(self._callback)
 
     def _receiver(self) -> Callable[..., int]:
@@ -57,11 +73,15 @@ class Espeak:
                 self._chunks.append(ctypes.string_at(samples, 2 * n_samples))
             return 0
 
-        return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)(receive)
+        return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)(
+            receive
+        )
 
     def speak(self, text: str, voice: str, delivery: Delivery) -> NDArray[np.int64]:
         if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise RuntimeError(f"eSpeak NG in {espeakng_loader.get_data_path()} has no voice {voice!r}.")
+            raise RuntimeError(
+                f"eSpeak NG in {espeakng_loader.get_data_path()} has no voice {voice!r}."
+            )
         settings = (
             (_RATE, delivery.rate_wpm),
             (_PITCH, delivery.pitch),
@@ -79,7 +99,7 @@ class Espeak:
 
 
 def finish(spoken_S: NDArray[np.int64], delivery: Delivery, noise_seed: str) -> NDArray[np.int16]:
-    """eSpeak's waveform at 22.05 kHz -> the utterance at 16 kHz: tilt, waverings, level, a margin, the room's noise."""
+    """22.05 kHz -> the utterance at 16 kHz: tilt, waverings, level, a margin, the room's noise."""
     speech_S = resample_poly(spoken_S.astype(np.float64), 320, 441)
     brightness = delivery.brightness_percent / 100
     speech_S[1:] = speech_S[1:] - brightness * speech_S[:-1]
@@ -95,7 +115,10 @@ def finish(spoken_S: NDArray[np.int64], delivery: Delivery, noise_seed: str) -> 
 
 
 def _wavering(n_samples: int, rate_hz: int, depth_percent: int) -> NDArray[np.float64]:
-    """A gain that swings as a triangle between 1 and 1 - depth; a triangle, because a sine's last bit is the machine's own."""
+    """A gain that swings between 1 and 1 - depth.
+
+    As a triangle: a sine's last bit is the machine's own.
+    """
     period = SAMPLE_RATE_HZ // rate_hz
     position = np.arange(n_samples) % period
     triangle = np.abs(2 * position - period) / period
@@ -105,7 +128,9 @@ def _wavering(n_samples: int, rate_hz: int, depth_percent: int) -> NDArray[np.fl
 def write_corpus(folder: Path) -> None:
     """Speak the script and write it below `folder` as IEMOCAP is laid out."""
     espeak = Espeak()
-    for (session, dialog), lines in groupby(demo_script(), key=lambda line: (line.session, line.dialog)):
+    for (session, dialog), lines in groupby(
+        demo_script(), key=lambda line: (line.session, line.dialog)
+    ):
         home = folder / f"Session{session}"
         waves = home / "sentences" / "wav" / dialog
         labels = home / "dialog" / "EmoEvaluation" / f"{dialog}.txt"
@@ -114,7 +139,11 @@ def write_corpus(folder: Path) -> None:
             parent.mkdir(parents=True, exist_ok=True)
         label_blocks, transcript_lines, clock_s = [_HEADER], [], 0.0
         for line in lines:
-            waveform_S = finish(espeak.speak(line.transcript, line.voice, line.delivery), line.delivery, line.utterance)
+            waveform_S = finish(
+                espeak.speak(line.transcript, line.voice, line.delivery),
+                line.delivery,
+                line.utterance,
+            )
             _write_wave(waves / f"{line.utterance}.wav", waveform_S)
             start_s = clock_s + line.pause_s
             clock_s = start_s + len(waveform_S) / SAMPLE_RATE_HZ
@@ -134,10 +163,12 @@ def _write_wave(path: Path, waveform_S: NDArray[np.int16]) -> None:
 
 
 def _label_block(line: Line, start_s: float, end_s: float) -> str:
-    """The label line, then what each annotator said: C- lines of categories, A- lines of valence, activation, dominance."""
+    """The label line, then the annotators': C- of categories, A- of the three ratings."""
     mean = ", ".join(f"{sum(pair) / 2:.4f}" for pair in zip(*line.ratings, strict=True))
     rows = [f"[{start_s:.4f} - {end_s:.4f}]\t{line.utterance}\t{line.label}\t[{mean}]"]
-    rows += [f"C-{annotator}:\t{_EMOTION_WORDS[line.label]};\t()" for annotator in ("E1", "E2", "E3")]
+    rows += [
+        f"C-{annotator}:\t{_EMOTION_WORDS[line.label]};\t()" for annotator in ("E1", "E2", "E3")
+    ]
     for annotator, (valence, activation, dominance) in zip(("E1", "E2"), line.ratings, strict=True):
         rows.append(f"A-{annotator}:\tval {valence}; act {activation}; dom  {dominance};\t()")
     return "\n".join(rows) + "\n\n"
@@ -145,7 +176,9 @@ def _label_block(line: Line, start_s: float, end_s: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="an empty folder; Session1 to Session5 are written into it")
+    parser.add_argument(
+        "folder", type=Path, help="an empty folder; Session1 to Session5 are written into it"
+    )
     write_corpus(parser.parse_args().folder)
 
 

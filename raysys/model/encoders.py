@@ -54,7 +54,7 @@ def build_audio_encoder(config: ModelConfig) -> nn.Module:
         EncoderError: it cannot be loaded, or weights are missing.
     """
     if config.audio == "light":
-        return LightAudioEncoder()
+        return LightAudioEncoder(width=config.width, dropout=config.dropout)
     if config.audio == "tiny":
         model: PreTrainedModel = Wav2Vec2Model(_tiny_wav2vec2())
         return WaveformEncoder(model, normalise=True, freeze=config.freeze_audio)
@@ -76,7 +76,7 @@ def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder:
         EncoderError: it cannot be loaded, or weights are missing.
     """
     if config.text in ("light", "tiny"):
-        width = 64 if config.text == "light" else 32
+        width = config.width if config.text == "light" else 32
         model: PreTrainedModel = DistilBertModel(_small_distilbert(width, vocab_size))
     else:
         model = _load(

@@ -15,6 +15,13 @@ from raysys.config import ExperimentConfig
 from raysys.errors import ConfigError, StorageError
 from raysys.storage import Folder, is_address
 
+# glibc gives large blocks back to the kernel and asks for them again at every step; kept, a step on a CPU takes a
+# fifth less time (measured with the light front end).
+_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "MALLOC_TRIM_THRESHOLD_": "4000000000",
+    "MALLOC_TOP_PAD_": "67108864",
+}
 _OBJECT_STORE_BYTES = 2 * 1024**3
 
 
@@ -72,6 +79,8 @@ def start(config: ExperimentConfig) -> Cluster:
     if address is not None or in_submitted_job():
         ray.init(address=address or "auto", log_to_driver=False, logging_level="warning")
     else:
+        for name, value in _MALLOC.items():
+            os.environ.setdefault(name, value)
         needed = config.cluster.workers_per_trial * config.cluster.cpus_per_worker
         cores = max(os.cpu_count() or 1, needed)
         ray.init(

@@ -203,7 +203,6 @@ class Trainer:
             (parts.total * (len(step.utterance_ids) / step.update_size)).backward()
         return parts
 
-    @torch.inference_mode()
     def _predict(self, steps: Iterator[tuple[Step, Batch]]) -> Predictions:
         """Class probabilities of a part, gathered from all workers; each of its utterances exactly once."""
         self.network.eval()
@@ -213,7 +212,8 @@ class Trainer:
         for step, batch in steps:
             wanted += step.utterance_ids
             if batch.utterance_ids:
-                with self._autocast():
+                # Around the forward alone: the iterator already makes the next part's first batch.
+                with torch.inference_mode(), self._autocast():
                     logits_NC = self.network((batch.to(self.device).clean,)).logits_NC
                 names += batch.utterance_ids
                 probabilities.append(logits_NC.float().softmax(dim=-1).cpu().numpy())

@@ -1,4 +1,4 @@
-"""The demo corpus: the same bytes everywhere, IEMOCAP's layout, whole or not there, eSpeak kept at a distance."""
+"""The demo corpus: the same bytes everywhere, IEMOCAP's layout, whole or absent, eSpeak apart."""
 
 import re
 import subprocess
@@ -12,13 +12,18 @@ import pytest
 from raysys.corpora import demo
 from raysys.corpora.demo_script import EMOTIONS, demo_script
 
-_LABEL = re.compile(r"^\[(\d+\.\d{4}) - (\d+\.\d{4})\]\t(\S+)\t(\w{3})\t\[\d\.\d{4}, \d\.\d{4}, \d\.\d{4}\]$", re.MULTILINE)
+_LABEL = re.compile(
+    r"^\[(\d+\.\d{4}) - (\d+\.\d{4})\]\t(\S+)\t(\w{3})\t\[\d\.\d{4}, \d\.\d{4}, \d\.\d{4}\]$",
+    re.MULTILINE,
+)
 _TRANSCRIPT = re.compile(r"^(\S+) \[(\d{3}\.\d{4})-(\d{3}\.\d{4})\]: (.+)$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("espeakng_loader", reason="the demo corpus needs eSpeak NG: uv sync --group demo")
+    pytest.importorskip(
+        "espeakng_loader", reason="the demo corpus needs eSpeak NG: uv sync --group demo"
+    )
     return demo.ensure_demo(tmp_path_factory.mktemp("demo"))
 
 
@@ -35,9 +40,13 @@ def test_script_is_balanced_and_tells_the_emotion_in_half_of_its_words() -> None
 
 def test_one_voice_a_speaker_and_no_speaker_in_two_sessions() -> None:
     """A voice in two sessions would leak the test speaker into training."""
-    speakers = {(line.session, line.utterance.split("_")[-1][0], line.voice) for line in demo_script()}
+    speakers = {
+        (line.session, line.utterance.split("_")[-1][0], line.voice) for line in demo_script()
+    }
     assert len(speakers) == 10
-    assert {(session, sex) for session, sex, _ in speakers} == {(s, x) for s in range(1, 6) for x in "FM"}
+    assert {(session, sex) for session, sex, _ in speakers} == {
+        (s, x) for s in range(1, 6) for x in "FM"
+    }
 
 
 def test_some_scripted_words_come_back_in_other_sessions_and_most_improvised_ones_do_not() -> None:
@@ -46,13 +55,16 @@ def test_some_scripted_words_come_back_in_other_sessions_and_most_improvised_one
     sessions: dict[str, set[int]] = {}
     for line in lines:
         sessions.setdefault(line.transcript, set()).add(line.session)
-    back = {kind: [len(sessions[line.transcript]) > 1 for line in lines if kind in line.dialog] for kind in ("script", "impro")}
+    back = {
+        kind: [len(sessions[line.transcript]) > 1 for line in lines if kind in line.dialog]
+        for kind in ("script", "impro")
+    }
     assert sum(back["script"]) / len(back["script"]) > 0.5
     assert sum(back["impro"]) / len(back["impro"]) < 0.5
 
 
 def test_the_bytes_are_the_pinned_ones(corpus: Path) -> None:
-    """Any change of script, synthesis or eSpeak must raise the generator version, or documented scores silently drift."""
+    """A change without a new generator version would let the documented scores drift."""
     assert demo.checksum(corpus) == demo.CHECKSUM
 
 
@@ -62,14 +74,23 @@ def test_labels_transcripts_and_waveforms_agree(corpus: Path) -> None:
     for path in corpus.glob("Session*/dialog/EmoEvaluation/*.txt"):
         text = path.read_text(encoding="utf-8")
         assert text.startswith("% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n")
-        labels.update({m[3]: (path.parts[-4], path.stem, float(m[2]) - float(m[1]), m[4]) for m in _LABEL.finditer(text)})
+        labels.update(
+            {
+                m[3]: (path.parts[-4], path.stem, float(m[2]) - float(m[1]), m[4])
+                for m in _LABEL.finditer(text)
+            }
+        )
     for path in corpus.glob("Session*/dialog/transcriptions/*.txt"):
-        transcripts.update({m[1]: m[4] for m in _TRANSCRIPT.finditer(path.read_text(encoding="utf-8"))})
+        transcripts.update(
+            {m[1]: m[4] for m in _TRANSCRIPT.finditer(path.read_text(encoding="utf-8"))}
+        )
     assert labels.keys() == transcripts.keys() == expected.keys()
     for utterance, (session, dialog, duration_s, label) in labels.items():
         assert label == expected[utterance].label
         assert transcripts[utterance] == expected[utterance].transcript
-        with wave.open(str(corpus / session / "sentences" / "wav" / dialog / f"{utterance}.wav")) as file:
+        with wave.open(
+            str(corpus / session / "sentences" / "wav" / dialog / f"{utterance}.wav")
+        ) as file:
             assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16_000, 1, 2)
             assert file.getnframes() / 16_000 == pytest.approx(duration_s, abs=2e-4)
             assert 0.5 < duration_s < 6
@@ -91,7 +112,9 @@ def _fake_synthesis(monkeypatch: pytest.MonkeyPatch, during: object = None) -> N
     monkeypatch.setattr(demo.importlib.util, "find_spec", lambda _: object())
 
 
-def test_the_slower_of_two_processes_takes_the_faster_ones_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_slower_of_two_processes_takes_the_faster_ones_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def other_process_finishes() -> None:
         _fake_synthesis(monkeypatch)
         (demo.ensure_demo(tmp_path) / "Session1" / "a.txt").write_text("theirs")
@@ -103,7 +126,9 @@ def test_the_slower_of_two_processes_takes_the_faster_ones_corpus(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
-def test_remains_of_a_half_deleted_corpus_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remains_of_a_half_deleted_corpus_are_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _fake_synthesis(monkeypatch)
     remains = tmp_path / f"demo-v{demo.GENERATOR_VERSION}" / "Session3"
     remains.mkdir(parents=True)
@@ -112,7 +137,9 @@ def test_remains_of_a_half_deleted_corpus_are_replaced(tmp_path: Path, monkeypat
     assert {path.name for path in folder.iterdir()} == {"COMPLETE", "Session1"}
 
 
-def test_nothing_is_left_when_the_child_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_when_the_child_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(demo.importlib.util, "find_spec", lambda _: object())
     monkeypatch.setattr(demo.sys, "executable", "/bin/false")
     with pytest.raises(demo.DemoCorpusError, match="exit status 1"):
@@ -120,7 +147,9 @@ def test_nothing_is_left_when_the_child_fails(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_espeak_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_espeak_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(demo.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(demo.DemoCorpusError, match="uv sync --group demo"):
         demo.ensure_demo(tmp_path)
