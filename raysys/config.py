@@ -119,7 +119,7 @@ class ModelConfig:
     pooling: Literal["max", "attention", "mean"] = "max"
     """mp(.) of equation 2: how frames become one vector."""
     dropout: float = 0.1
-    """Dropout inside the cross-modal blocks and before the head."""
+    """Dropout of all that is trained from scratch: the cross-modal blocks, the input of the head, the light encoders."""
 
     def __post_init__(self) -> None:
         _require(

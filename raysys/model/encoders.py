@@ -54,9 +54,11 @@ def build_audio_encoder(config: ModelConfig) -> nn.Module:
         EncoderError: it cannot be loaded, or weights are missing.
     """
     if config.audio == "light":
-        return LightAudioEncoder(width=config.width, dropout=config.dropout)
+        return LightAudioEncoder(
+            width=config.width, dropout=config.dropout, channel_dropout=config.dropout / 2
+        )
     if config.audio == "tiny":
-        model: PreTrainedModel = Wav2Vec2Model(_tiny_wav2vec2())
+        model: PreTrainedModel = Wav2Vec2Model(_tiny_wav2vec2(config.dropout))
         return WaveformEncoder(model, normalise=True, freeze=config.freeze_audio)
     model = _load(config.audio, "--model.audio", config.weights == "random", _audio_config(config))
     if not hasattr(model.config, "conv_kernel"):
@@ -77,7 +79,7 @@ def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder:
     """
     if config.text in ("light", "tiny"):
         width = config.width if config.text == "light" else 32
-        model: PreTrainedModel = DistilBertModel(_small_distilbert(width, vocab_size))
+        model: PreTrainedModel = DistilBertModel(_small_distilbert(width, vocab_size, config.dropout))
     else:
         model = _load(
             config.text, "--model.text", config.weights == "random", _text_config(config, vocab_size)
@@ -85,7 +87,7 @@ def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder:
     return TokenEncoder(model, freeze=config.freeze_text)
 
 
-def _tiny_wav2vec2() -> Wav2Vec2Config:
+def _tiny_wav2vec2(dropout: float) -> Wav2Vec2Config:
     return Wav2Vec2Config(
         hidden_size=32,
         num_hidden_layers=2,
@@ -94,12 +96,24 @@ def _tiny_wav2vec2() -> Wav2Vec2Config:
         conv_dim=(16,) * 7,
         num_conv_pos_embeddings=16,
         num_conv_pos_embedding_groups=2,
+        hidden_dropout=dropout,
+        activation_dropout=dropout,
+        attention_dropout=dropout,
+        feat_proj_dropout=dropout,
+        # Time masks are the encoder's other random part.
+        apply_spec_augment=dropout > 0,
     )
 
 
-def _small_distilbert(width: int, vocab_size: int) -> DistilBertConfig:
+def _small_distilbert(width: int, vocab_size: int, dropout: float) -> DistilBertConfig:
     return DistilBertConfig(
-        vocab_size=vocab_size, dim=width, n_layers=2, n_heads=4, hidden_dim=4 * width
+        vocab_size=vocab_size,
+        dim=width,
+        n_layers=2,
+        n_heads=4,
+        hidden_dim=4 * width,
+        dropout=dropout,
+        attention_dropout=dropout,
     )
 
 
@@ -107,7 +121,7 @@ def audio_config(config: ModelConfig) -> PreTrainedConfig | None:
     """The audio encoder's configuration, read on the driver so that a wrong name fails there; None for 'light'."""
     if config.audio == "light":
         return None
-    return _tiny_wav2vec2() if config.audio == "tiny" else _audio_config(config)
+    return _tiny_wav2vec2(config.dropout) if config.audio == "tiny" else _audio_config(config)
 
 
 def _audio_config(config: ModelConfig) -> PreTrainedConfig:

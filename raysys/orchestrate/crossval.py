@@ -57,26 +57,44 @@ def crossval(config: ExperimentConfig) -> dict[str, Any]:
     _claim(run, config)
     cluster = session.start(config)
     try:
-        session.check_nodes(run, manifest.utterances[0].audio_path)
-        store, errors = decode_corpus(manifest, str(config.run.cache))
-        manifest = _without_undecodable(manifest, errors, config)
-        folds = make_folds(manifest, config.corpus)
-        write_plan(run, manifest, folds)
-        _print_header(config, manifest, len(folds), cluster, run)
-        tasks = [
-            FoldTask(
-                config=config,
-                run=run.location,
-                store=store,
-                fold=fold.index,
-                fingerprint=manifest.fingerprint(),
-            )
-            for fold in folds
-        ]
-        _run_folds([task for task in tasks if not task.finished()], tasks, cluster)
+        manifest, tasks = prepare(config, manifest, run)
+        open_tasks = [task for task in tasks if not task.finished()]
+        _print_header(config, manifest, len(tasks), cluster, run)
+        if len(open_tasks) < len(tasks):
+            kept = len(tasks) - len(open_tasks)
+            print(f"kept      {kept} folds that are finished already (another --run.name trains anew)")
+        run_folds(open_tasks, cluster)
     finally:
         ray.shutdown()
     return _add_up(config, manifest, tasks, run, time.monotonic() - started)
+
+
+def prepare(
+    config: ExperimentConfig, manifest: Manifest, run: Folder
+) -> tuple[Manifest, list[FoldTask]]:
+    """Check the nodes, decode the corpus, cut the folds, and put what the trials read into the run's folder.
+
+    Returns: the manifest without the utterances that were left out, and a task a fold.
+
+    Raises:
+        UserError: a node that does not see the data, audio that does not decode, too few speakers for nested folds.
+    """
+    session.check_nodes(run, manifest.utterances[0].audio_path)
+    store, errors = decode_corpus(manifest, str(config.run.cache))
+    manifest = _without_undecodable(manifest, errors, config)
+    folds = make_folds(manifest, config.corpus)
+    write_plan(run, manifest, folds)
+    fingerprint = manifest.fingerprint()
+    return manifest, [
+        FoldTask(
+            config=config,
+            run=run.location,
+            store=store,
+            fold=fold.index,
+            fingerprint=fingerprint,
+        )
+        for fold in folds
+    ]
 
 
 def _with_absolute_paths(config: ExperimentConfig) -> ExperimentConfig:
@@ -153,20 +171,15 @@ def _print_header(
     )
 
 
-def _run_folds(
-    open_tasks: Sequence[FoldTask], tasks: Sequence[FoldTask], cluster: session.Cluster
-) -> None:
-    """Train the folds that have no result yet.
+def run_folds(open_tasks: Sequence[FoldTask], cluster: session.Cluster) -> None:
+    """Train folds as Tune trials, as many at once as the cluster carries.
 
     Raises:
         TrainingError: naming the folds that failed.
     """
-    kept = len(tasks) - len(open_tasks)
-    if kept:
-        print(f"{kept} of {len(tasks)} folds are finished already and are kept (another --run.name trains anew)")
     if not open_tasks:
         return
-    config = tasks[0].config
+    config = open_tasks[0].config
     by_fold = {task.fold: task for task in open_tasks}
     in_process = config.cluster.workers_per_trial == 1 and not config.cluster.torch_trainer
     # Under TorchTrainer the trial only drives: its workers take their own resources.
