@@ -1,8 +1,14 @@
 """Fixtures for all tests."""
 
+import os
+import secrets
 from pathlib import Path
 
 import pytest
+
+# Ray reads its token once a process, so it is set before anything imports Ray.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 @pytest.fixture(scope="session")

@@ -55,15 +55,18 @@ class WaveformEncoder(nn.Module):
         config = model.config
         # A skipped layer has no gradient, which data parallelism does not forgive.
         config.layerdrop = 0.0
+        # transformers would draw masks over the features from numpy's global generator.
+        config.mask_feature_prob = 0.0
         self.model = model
         self.width: int = config.hidden_size
         self.normalise = normalise
         self.frozen = freeze == "all"
         self._group_norms: list[MaskedGroupNorm] = []
-        if config.feat_extract_norm == "group":
+        if getattr(config, "feat_extract_norm", None) == "group":
             self._cure_group_norm()
         if freeze == "cnn":
-            model.freeze_feature_encoder()
+            # Not model.freeze_feature_encoder(): HubertModel has none.
+            model.feature_extractor._freeze_parameters()
         elif freeze == "all":
             model.requires_grad_(False)
 

@@ -19,6 +19,10 @@ class Progress(tune.Callback):
         self._first: float | None = None
         self._done = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks into its own folder; a screen cannot be.
+        return {name: value for name, value in vars(self).items() if name != "_screen"}
+
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:

@@ -1,0 +1,227 @@
+"""WaveformEncoder: features do not depend on the batch, and are those of transformers' own model."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import (
+    HubertConfig,
+    HubertModel,
+    PreTrainedModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+    WavLMConfig,
+    WavLMModel,
+)
+
+from raysys.model.audio import MaskedGroupNorm, WaveformEncoder, normalise_waveforms, span_mask
+
+torch.set_num_threads(1)
+
+FAMILIES = {
+    "wav2vec2": (Wav2Vec2Config, Wav2Vec2Model),
+    "hubert": (HubertConfig, HubertModel),
+    "wavlm": (WavLMConfig, WavLMModel),
+}
+
+
+def tiny(family: str, **overrides: object) -> PreTrainedModel:
+    config, model = FAMILIES[family]
+    sizes: dict[str, object] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "conv_dim": (8,) * 7,
+        "num_conv_pos_embeddings": 8,
+        "num_conv_pos_embedding_groups": 2,
+        "feat_extract_norm": "group",
+    }
+    torch.manual_seed(0)
+    built: PreTrainedModel = model(config(**(sizes | overrides)))
+    group_norm = built.feature_extractor.conv_layers[0].layer_norm
+    nn.init.normal_(group_norm.bias)  # Zero at first, which would hide what it does to padding.
+    return built.eval()
+
+
+def speech(n_samples: int, seed: int = 0) -> Tensor:
+    """Noise with an offset, so that normalising it does something."""
+    return 0.1 * torch.randn(n_samples, generator=torch.Generator().manual_seed(seed)) + 0.03
+
+
+def beside(waveform_S: Tensor, other_S: Tensor) -> tuple[Tensor, Tensor]:
+    rows = nn.utils.rnn.pad_sequence([waveform_S, other_S], batch_first=True)
+    return rows, torch.tensor([len(waveform_S), len(other_S)])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("n_samples", [10, 400, 1_999, 5_000])
+def test_frames_do_not_depend_on_the_batch(family: str, n_samples: int) -> None:
+    encoder = WaveformEncoder(tiny(family), normalise=True, freeze="none").eval()
+    waveform_S = speech(n_samples)
+    with torch.no_grad():
+        alone_1JD, alone_1J = encoder(waveform_S[None], torch.tensor([n_samples]))
+        both_2JD, both_2J = encoder(*beside(waveform_S, speech(max(10 * n_samples, 4_000), 1)))
+    assert bool(alone_1J.all())
+    assert int(both_2J[0].sum()) == alone_1J.shape[1]
+    found_JD = both_2JD[0, both_2J[0]]
+    torch.testing.assert_close(found_JD, alone_1JD[0], atol=1e-4, rtol=0.0)
+
+
+def test_the_cure_is_needed() -> None:
+    """The plain model fails what the encoder passes; should it no longer, drop MaskedGroupNorm."""
+    model = tiny("wav2vec2")
+    waveforms_BS, lengths_B = beside(speech(2_000), speech(20_000, 1))
+    mask_BS = torch.arange(20_000) < lengths_B[:, None]
+    with torch.no_grad():
+        alone_JD = model(waveforms_BS[:1, :2_000]).last_hidden_state[0]
+        beside_JD = model(waveforms_BS, attention_mask=mask_BS.long()).last_hidden_state[0]
+    assert float((alone_JD - beside_JD[: len(alone_JD)]).abs().max()) > 1e-2
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("normalise", [True, False])
+def test_unpadded_output_is_that_of_transformers(family: str, normalise: bool) -> None:
+    plain = tiny(family)
+    encoder = WaveformEncoder(copy.deepcopy(plain), normalise=normalise, freeze="none").eval()
+    waveform_S = speech(6_000)
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=normalise)
+    inputs = extractor(waveform_S.numpy(), sampling_rate=16_000, return_tensors="pt").input_values
+    with torch.no_grad():
+        expected_1JD = plain(inputs).last_hidden_state
+        found_1JD, valid_1J = encoder(waveform_S[None], torch.tensor([6_000]))
+    assert bool(valid_1J.all())
+    torch.testing.assert_close(found_1JD, expected_1JD, atol=1e-5, rtol=1e-5)
+
+
+def test_layer_norm_models_do_not_depend_on_the_batch() -> None:
+    """wav2vec2-large normalises each frame by itself and needs no cure."""
+    model = tiny("wav2vec2", feat_extract_norm="layer", do_stable_layer_norm=True)
+    encoder = WaveformEncoder(model, normalise=True, freeze="none").eval()
+    with torch.no_grad():
+        alone_1JD, _ = encoder(speech(2_000)[None], torch.tensor([2_000]))
+        both_2JD, both_2J = encoder(*beside(speech(2_000), speech(20_000, 1)))
+    torch.testing.assert_close(both_2JD[0, both_2J[0]], alone_1JD[0], atol=1e-4, rtol=0.0)
+
+
+def test_ten_samples_are_one_frame_of_the_utterance_and_zeros() -> None:
+    plain = tiny("wav2vec2")
+    encoder = WaveformEncoder(copy.deepcopy(plain), normalise=True, freeze="none").eval()
+    waveform_S = speech(10)
+    unit_S = (waveform_S - waveform_S.mean()) / waveform_S.std(correction=0)
+    with torch.no_grad():
+        found_11D, valid_11 = encoder(waveform_S[None], torch.tensor([10]))
+        expected_11D = plain(nn.functional.pad(unit_S, (0, 390))[None]).last_hidden_state
+    assert valid_11.tolist() == [[True]]
+    torch.testing.assert_close(found_11D, expected_11D, atol=1e-4, rtol=1e-4)
+
+
+def test_silence_is_finite() -> None:
+    encoder = WaveformEncoder(tiny("wav2vec2"), normalise=True, freeze="none").train()
+    frames_BJD, _ = encoder(torch.zeros(2, 3_000), torch.tensor([3_000, 700]))
+    frames_BJD.square().sum().backward()
+    assert bool(frames_BJD.isfinite().all())
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad is None or bool(parameter.grad.isfinite().all()), name
+
+
+@pytest.mark.parametrize("n_samples", [400, 719, 720, 1_039, 1_040, 16_000])
+def test_as_many_frames_as_transformers_own(n_samples: int) -> None:
+    plain = tiny("wav2vec2")
+    encoder = WaveformEncoder(copy.deepcopy(plain), normalise=False, freeze="none").eval()
+    with torch.no_grad():
+        _, valid_BJ = encoder(*beside(speech(n_samples), speech(17_000, 1)))
+        n_frames = plain(speech(n_samples)[None]).last_hidden_state.shape[1]
+    assert int(valid_BJ[0].sum()) == n_frames == (n_samples - 400) // 320 + 1
+
+
+def test_normalised_over_its_own_samples() -> None:
+    waveforms_BS, lengths_B = beside(speech(500), speech(3_000, 1))
+    mask_BS = torch.arange(3_000) < lengths_B[:, None]
+    normal_BS = normalise_waveforms(waveforms_BS, mask_BS)
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
+    for row, length in enumerate(lengths_B.tolist()):
+        expected = extractor(waveforms_BS[row, :length].numpy(), sampling_rate=16_000)
+        expected_S = torch.from_numpy(np.asarray(expected.input_values[0]))
+        torch.testing.assert_close(normal_BS[row, :length], expected_S, atol=1e-4, rtol=1e-4)
+    assert not normal_BS[~mask_BS].any()
+
+
+def test_masked_group_norm_is_group_norm_where_nothing_is_padded() -> None:
+    torch.manual_seed(0)
+    masked, plain = MaskedGroupNorm(4, 4), nn.GroupNorm(4, 4)
+    nn.init.normal_(masked.weight)
+    plain.load_state_dict(masked.state_dict())
+    x_BCT = torch.randn(2, 4, 9) + 3
+    masked.valid_B = torch.tensor([9, 9])
+    torch.testing.assert_close(masked(x_BCT), plain(x_BCT), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_frozen_convolutions_have_no_gradient(family: str) -> None:
+    encoder = WaveformEncoder(tiny(family), normalise=True, freeze="cnn").train()
+    frames_BJD, _ = encoder(speech(8_000)[None], torch.tensor([8_000]))
+    frames_BJD.square().sum().backward()
+    graded = {n for n, p in encoder.named_parameters() if p.grad is not None}
+    assert graded
+    assert not [name for name in graded if "feature_extractor" in name]
+
+
+def test_wholly_frozen_encoder_has_no_gradient_and_no_dropout() -> None:
+    encoder = WaveformEncoder(tiny("wav2vec2"), normalise=True, freeze="all")
+    assert not [n for n, p in encoder.named_parameters() if p.requires_grad]
+    waveforms_BS, lengths_B = speech(8_000)[None], torch.tensor([8_000])
+    expected_BJD, _ = encoder.eval()(waveforms_BS, lengths_B)
+    found_BJD, _ = encoder.train()(waveforms_BS, lengths_B)
+    assert torch.equal(found_BJD, expected_BJD)
+    assert not found_BJD.requires_grad
+
+
+def test_randomness_in_training_is_torchs_alone() -> None:
+    """transformers draws masks, and skips layers, by generators that no run of ours seeds."""
+    model = tiny("wav2vec2", mask_feature_prob=0.5, mask_feature_length=4, layerdrop=0.5)
+    encoder = WaveformEncoder(model, normalise=True, freeze="none").train()
+    found = []
+    for numpy_seed in range(3):
+        np.random.seed(numpy_seed)
+        before = np.random.get_state()[1].copy()
+        torch.manual_seed(0)
+        found.append(encoder(speech(16_000)[None], torch.tensor([16_000]))[0])
+        assert np.array_equal(np.random.get_state()[1], before)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+    assert not torch.equal(encoder(speech(16_000)[None], torch.tensor([16_000]))[0], found[0])
+
+
+def test_spans_hide_valid_frames_only() -> None:
+    lengths_B = torch.tensor([4, 5, 30, 200])
+    torch.manual_seed(0)
+    mask_BJ = span_mask(lengths_B, 200, probability=0.3, span=5, at_least=1)
+    assert not mask_BJ[torch.arange(200) >= lengths_B[:, None]].any()
+    assert mask_BJ.sum(dim=1)[:2].tolist() == [0, 5]
+    for row in mask_BJ.int().tolist():
+        runs = "".join(map(str, row)).split("0")
+        assert all(len(run) == 0 or len(run) >= 5 for run in runs)
+
+
+def test_spans_are_as_many_as_asked_for() -> None:
+    """At least `at_least`; else probability x length / span on average, which rounding keeps."""
+    torch.manual_seed(0)
+    few_BJ = span_mask(torch.full((50,), 100), 100, probability=0.0, span=10, at_least=2)
+    assert int(few_BJ.sum(dim=1).min()) >= 10 and int(few_BJ.sum(dim=1).max()) <= 20
+    # Spans of one frame: 0.25 spans in a row of ten on average times ten.
+    many_BJ = span_mask(torch.full((2_000,), 10), 10, probability=0.025, span=1, at_least=0)
+    assert float(many_BJ.sum(dim=1).float().mean()) == pytest.approx(0.25, abs=0.05)
+
+
+def test_spans_come_from_torchs_generator() -> None:
+    masks = []
+    for seed in (7, 7, 8):
+        torch.manual_seed(seed)
+        masks.append(span_mask(torch.full((4,), 60), 60, probability=0.3, span=5, at_least=1))
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])

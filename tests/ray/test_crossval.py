@@ -1,0 +1,221 @@
+"""The main job on a real Ray cluster, on small corpora with tiny encoders."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import ray
+import soundfile
+from tests.corpora.iemocap_folder import write_iemocap
+from tests.ray.conftest import Head
+
+from raysys.cli import parse
+from raysys.config import ExperimentConfig
+from raysys.corpora.read import read_corpus
+from raysys.errors import ConfigError, ManifestError
+from raysys.orchestrate import session
+from raysys.orchestrate.crossval import crossval, prepare, run_folds
+from raysys.storage import Folder
+from raysys.training.loop import TrainingError
+
+pytestmark = pytest.mark.cluster
+ROOT = Path(__file__).resolve().parents[2]
+TINY = "--model.audio tiny --model.text tiny --model.width 32 --model.heads 4 --model.feed-forward 64".split()
+
+
+def _write_table(folder: Path, *, broken: int = 0) -> Path:
+    """Three speakers, two emotions told apart by pitch, no transcripts, 12 utterances each."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for speaker in ("ana", "bo", "cy"):
+        for i in range(12):
+            emotion = ("calm", "tense")[i % 2]
+            seconds = np.arange(int(8000 * generator.uniform(0.4, 0.7))) / 8000
+            tone = 0.3 * np.sin(2 * np.pi * (200 if emotion == "calm" else 900) * seconds)
+            path = folder / f"{speaker}{i}.wav"
+            soundfile.write(path, tone + 0.01 * generator.standard_normal(len(seconds)), 8000)
+            if len(rows) < broken:
+                soundfile.write(path, np.full(4000, np.nan, np.float32), 8000, subtype="FLOAT")
+            rows.append([f"{speaker}-{i}", path.name, speaker, emotion])
+    table = folder / "table.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["utterance_id", "audio_path", "speaker", "emotion"])
+        writer.writerows(rows)
+    return table
+
+
+def _flags(tmp_path: Path, *flags: str) -> ExperimentConfig:
+    return parse([*flags, "--run.root", str(tmp_path / "runs"), "--track.no-wandb"]).config
+
+
+def test_a_table_of_three_speakers_without_transcripts_trains_and_reports(
+    joined: Head, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = _write_table(tmp_path, broken=1)
+    flags = ["--corpus.name", "table", "--corpus.root", str(table), "--train.epochs", "6", *TINY]
+    flags += ["--model.audio", "light", "--train.batch-size", "4", "--run.name", "own"]
+    with pytest.raises(ManifestError, match=r"ana0\.wav.*not finite(?s:.*)on-error skip"):
+        crossval(_flags(tmp_path, *flags))
+    config = _flags(tmp_path, *flags, "--corpus.on-error", "skip")
+    results = crossval(config)
+    run = tmp_path / "runs" / "own"
+    predictions = pq.read_table(run / "predictions.parquet")
+    assert predictions.num_rows == 35
+    assert len(set(predictions["utterance_id"].to_pylist())) == 35
+    assert predictions.column_names[-2:] == ["p_calm", "p_tense"]
+    assert json.loads((run / "results.json").read_text()) == results
+    assert [s["utterance_id"] for s in results["skipped"]] == ["ana-0"]
+    assert results["pooled"]["ua"] > 0.8, "two tones 700 Hz apart were not told apart"
+    assert not (run / "folds" / "1" / "last.safetensors").exists()
+    # The same command again repeats nothing.
+    before = (run / "folds" / "1" / "result.json").stat().st_mtime_ns
+    capsys.readouterr()
+    crossval(config)
+    assert "3 folds that are finished already" in capsys.readouterr().out
+    assert (run / "folds" / "1" / "result.json").stat().st_mtime_ns == before
+    # The folder belongs to this configuration.
+    with pytest.raises(ConfigError, match="another configuration"):
+        crossval(dataclasses.replace(config, train=dataclasses.replace(config.train, seed=1)))
+
+
+def test_paper_preset_at_tiny_width_runs_on_an_iemocap_folder_and_repeats_itself(
+    joined: Head, tmp_path: Path
+) -> None:
+    root = write_iemocap(tmp_path / "IEMOCAP", sessions=3)
+    flags = ["--preset", "paper", "--corpus.name", "iemocap", "--corpus.root", str(root), *TINY]
+    flags += ["--train.max-steps", "2"]
+    runs = []
+    for name in ("first", "second"):
+        crossval(_flags(tmp_path, *flags, "--run.name", name))
+        runs.append(pq.read_table(tmp_path / "runs" / name / "predictions.parquet"))
+    assert runs[0].num_rows == 3 * 2 * 4 * 2
+    assert runs[0].equals(runs[1]), "the same seed gave other predictions"
+    history = (tmp_path / "runs" / "first" / "folds" / "1" / "history.jsonl").read_text()
+    losses = json.loads(history.splitlines()[0])["losses"]
+    assert all(np.isfinite(losses[name]) and losses[name] > 0 for name in ("ce", "scl", "acl", "cpc"))
+
+
+def test_a_loss_that_is_not_finite_stops_the_fold_and_names_the_step(joined: Head, tmp_path: Path) -> None:
+    table = _write_table(tmp_path)
+    flags = ["--corpus.name", "table", "--corpus.root", str(table), "--train.epochs", "2", *TINY]
+    flags += ["--optim.lr", "1e30", "--optim.encoder-lr", "1e30", "--optim.warmup", "0"]
+    with pytest.raises(TrainingError, match=r"fold 1: epoch \d+, step \d+: the loss is not finite"):
+        crossval(_flags(tmp_path, *flags))
+
+
+FirstFold = Callable[..., tuple[list[float], Any]]
+
+
+@pytest.fixture
+def first_fold(joined: Head, tmp_path: Path) -> Iterator[FirstFold]:
+    """Trains fold 1 with all random parts off; gives the losses of its steps and its predictions."""
+    corpus = write_iemocap(tmp_path / "IEMOCAP", sessions=3, per_class=3)
+    flags = ["--corpus.name", "iemocap", "--corpus.root", str(corpus), *TINY]
+    flags += ["--train.epochs", "2", "--train.batch-size", "6", "--train.accumulate", "2"]
+    flags += ["--model.dropout", "0", "--train.text-dropout", "0"]
+
+    def train(name: str, *more: str) -> tuple[list[float], Any]:
+        config = _flags(tmp_path, *flags, *more, "--run.name", name)
+        run = Folder.at(config.run.root) / name
+        config = dataclasses.replace(
+            config, run=dataclasses.replace(config.run, cache=str(tmp_path / "cache"))
+        )
+        cluster = session.start(config)
+        try:
+            manifest = read_corpus(config.corpus, cache=tmp_path / "cache")
+            _, tasks = prepare(config, manifest, run)
+            run_folds(tasks[:1], cluster)
+        finally:
+            ray.shutdown()
+        fold = run / "folds" / "1"
+        lines = fold.read_bytes("history.jsonl").decode().splitlines()
+        losses = [loss for line in lines for loss in json.loads(line)["step_losses"]]
+        return losses, fold.read_table("predictions.parquet")
+
+    yield train
+
+
+def test_torch_trainer_gives_what_the_trials_own_process_gives(first_fold: FirstFold) -> None:
+    losses, predictions = first_fold("in-process")
+    assert len(losses) >= 8
+    # One worker under TorchTrainer: the same to the bit.
+    trainer_losses, trainer_predictions = first_fold("trainer", "--cluster.torch-trainer")
+    assert trainer_losses == losses
+    assert trainer_predictions.equals(predictions)
+    # Two workers: the same batches, split; every test utterance once.
+    two_losses, two_predictions = first_fold("two", "--cluster.workers-per-trial", "2")
+    np.testing.assert_allclose(two_losses[:5], losses[:5], atol=1e-4, rtol=0)
+    assert two_predictions["utterance_id"].equals(predictions["utterance_id"])
+
+
+def _submit(head: Head, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = ["ray", "job", "submit", "--address", head.dashboard, "--working-dir", str(ROOT), "--"]
+    command += ["python", "jobs/crossval.py", *flags]
+    environment = {k: v for k, v in head.environment.items() if k != "RAY_ADDRESS"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+
+
+def test_a_submitted_job_leaves_its_results_where_they_were_asked_to_be(head: Head, tmp_path: Path) -> None:
+    table = _write_table(tmp_path)
+    flags = ["--corpus.name", "table", "--corpus.root", str(table), "--train.epochs", "1", *TINY]
+    runs = tmp_path / "shared" / "runs"
+    done = _submit(head, *flags, "--run.root", str(runs), "--run.name", "submitted")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    results = json.loads((runs / "submitted" / "results.json").read_text())
+    assert results["pooled"]["n"] == 36
+    assert list((runs / "submitted" / "wandb").glob("offline-run-*")), "no W&B run was kept"
+    # A relative place would be lost with the job's copy of the working directory.
+    refused = _submit(head, *flags, "--run.root", "runs")
+    assert refused.returncode != 0
+    assert "--run.root runs: a relative path inside a submitted job" in refused.stdout + refused.stderr
+
+
+def test_the_default_command_starts_its_own_cluster_and_scores_every_demo_utterance(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "jobs" / "crossval.py"), "--train.epochs", "1"]
+    command += ["--train.max-steps", "2", "--run.root", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "synthetic" in done.stdout
+    assert "pooled over 600 test utterances" in done.stdout
+    (run,) = tmp_path.glob("crossval-demo-*")
+    assert pq.read_table(run / "predictions.parquet").num_rows == 600
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--train.epoch", "3"], "--train.epochs"),
+        (["--train.epochs", "0"], "--train.epochs is 0"),
+        (["--corpus.name", "ravdess"], "needs --corpus.root"),
+        (["--corpus.name", "iemocap", "--corpus.root", "/nowhere"], "/nowhere"),
+        (["--model.audio", "no/such-model"], "--model.audio no/such-model"),
+        (["--cluster.data-cpus", "0"], "--cluster.data-cpus is 0"),
+    ],
+)
+def test_a_mistake_is_one_clear_message_before_anything_starts(
+    flags: list[str], said: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(ROOT / "jobs" / "crossval.py"), "--run.root", str(tmp_path), *flags]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env=_offline(), cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _offline() -> dict[str, str]:
+
+    return os.environ | {"HF_HUB_OFFLINE": "1"}
