@@ -122,6 +122,9 @@ class ModelConfig:
     """Dropout of all that is trained from scratch: the cross-modal blocks, the input of the head, the light encoders."""
 
     def __post_init__(self) -> None:
+        for name in ("width", "heads", "feed_forward"):
+            value = getattr(self, name)
+            _require(value >= 1, f"--model.{name.replace('_', '-')} is {value}; at least 1 is needed.")
         _require(
             self.width % self.heads == 0 and self.width % 2 == 0,
             f"--model.width {self.width} must be even and a multiple of --model.heads {self.heads}.",
@@ -208,7 +211,7 @@ class TrainConfig:
             self.max_steps is None or self.max_steps >= 1,
             f"--train.max-steps is {self.max_steps}; at least 1 is needed.",
         )
-        _require(self.crop_s >= 0.1, f"--train.crop-s is {self.crop_s}; at least 0.1 seconds are needed.")
+        _require(0.1 <= self.crop_s < float("inf"), f"--train.crop-s is {self.crop_s}; expected 0.1 seconds or more.")
         _require(
             0 <= self.text_dropout <= 1, f"--train.text-dropout is {self.text_dropout}; expected 0 to 1."
         )
@@ -235,6 +238,8 @@ class ClusterConfig:
         for name in ("workers_per_trial", "cpus_per_worker", "data_cpus"):
             value = getattr(self, name)
             _require(value >= 1, f"--cluster.{name.replace('_', '-')} is {value}; at least 1 is needed.")
+        gpus = self.gpus_per_worker
+        _require(gpus is None or gpus >= 0, f"--cluster.gpus-per-worker is {gpus}; it cannot be negative.")
         _require(
             self.max_concurrent_trials is None or self.max_concurrent_trials >= 1,
             f"--cluster.max-concurrent-trials is {self.max_concurrent_trials}; at least 1 is needed.",

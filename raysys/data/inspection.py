@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 import soundfile
 
+from raysys.data.audio import missing_bytes
 from raysys.data.manifest import Manifest, Skipped, Utterance
 from raysys.errors import ManifestError
 
@@ -102,6 +103,8 @@ def _read_file(path: str) -> _File:
     info = soundfile.info(path)
     if info.frames <= 0:
         raise _Unusable("holds no samples")
+    if missing := missing_bytes(path):
+        raise _Unusable(f"is cut short: {missing} bytes that its header promises are not there")
     if not LOWEST_RATE_HZ <= info.samplerate <= HIGHEST_RATE_HZ:
         raise _Unusable(
             f"has a sample rate of {info.samplerate} Hz, "

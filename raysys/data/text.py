@@ -22,13 +22,22 @@ def train_wordpiece(texts: Sequence[str], vocab_size: int = 4000) -> PreTrainedT
 
     The same texts give the same tokenizer. Without any text only the special tokens are known.
     """
-    tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    splitter = pre_tokenizers.BertPreTokenizer()
+    texts = sorted(set(texts))
+    words = {word for t in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(t))}
+    # The trainer numbers letters as its hash map yields them, another way each time, and breaks ties between merges by
+    # number. Letters given as special tokens are numbered as given; only the vocabulary is kept, where they are not.
+    letters = sorted({c for word in words for c in word}) + sorted({f"##{c}" for word in words for c in word[1:]})
+    trained = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    trained.normalizer, trained.pre_tokenizer = normalizer, splitter
     trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size, min_frequency=2, special_tokens=_SPECIAL, show_progress=False
+        vocab_size=vocab_size, min_frequency=2, special_tokens=_SPECIAL + letters, show_progress=False
     )
-    tokenizer.train_from_iterator(sorted(set(texts)), trainer)
+    trained.train_from_iterator(texts, trainer)
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(trained.get_vocab(), unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    tokenizer.add_special_tokens(_SPECIAL)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -191,11 +192,13 @@ def _load(name: str, flag: str, drawn: bool, config: PreTrainedConfig) -> PreTra
             dtype=torch.float32,
             weights_only=True,
             output_loading_info=True,
+            # Reported below, by name, instead of a RuntimeError that names none.
+            ignore_mismatched_sizes=True,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise EncoderError(f"{flag} {name}: cannot be loaded ({_first_line(error)}).") from error
     missing = sorted(k for k in report["missing_keys"] if not any(u in k for u in _UNUSED_WEIGHTS))
-    mismatched = sorted(str(k) for k in report.get("mismatched_keys", ()))
+    mismatched = sorted(name for name, *_ in report["mismatched_keys"])
     if missing or mismatched:
         raise EncoderError(
             f"{flag} {name}: {len(missing + mismatched)} weights are missing or of another shape, among them "

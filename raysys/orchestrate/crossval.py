@@ -182,8 +182,8 @@ def run_folds(open_tasks: Sequence[FoldTask], cluster: session.Cluster) -> None:
     config = open_tasks[0].config
     by_fold = {task.fold: task for task in open_tasks}
     in_process = config.cluster.workers_per_trial == 1 and not config.cluster.torch_trainer
-    # Under TorchTrainer the trial only drives: its workers take their own resources.
-    resources: dict[str, float] = {"cpu": config.cluster.cpus_per_worker if in_process else 0}
+    # Under TorchTrainer the trial only drives (Tune wants it to ask for something): its workers take their own.
+    resources: dict[str, float] = {"cpu": config.cluster.cpus_per_worker if in_process else 0.01}
     if in_process and cluster.gpus_per_worker:
         resources["gpu"] = cluster.gpus_per_worker
     gpus = cluster.gpus_per_worker

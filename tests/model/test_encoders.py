@@ -1,0 +1,243 @@
+"""Encoders from folders: weights arrive whole, or an error says what is missing and by which flag."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+import transformers
+from torch import nn
+from transformers import (
+    DistilBertConfig,
+    DistilBertModel,
+    HubertConfig,
+    HubertModel,
+    PreTrainedModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+)
+
+from raysys.config import ModelConfig
+from raysys.data.text import tokenize, train_wordpiece
+from raysys.errors import EncoderError
+from raysys.model.audio import WaveformEncoder
+from raysys.model.encoders import (
+    build_audio_encoder,
+    build_text_encoder,
+    check_encoders,
+    make_tokenizer,
+)
+from raysys.model.parts import parts_of
+
+torch.set_num_threads(1)
+
+SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "conv_dim": (8,) * 7,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+}
+TEXTS = ["kids are talking by the door", "dogs are sitting by the door"] * 2
+
+
+@pytest.fixture(scope="module")
+def audio_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_audio(Wav2Vec2Model(Wav2Vec2Config(**SIZES)), tmp_path_factory.mktemp("wav2vec2"))
+
+
+@pytest.fixture(scope="module")
+def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("distilbert")
+    tokenizer = train_wordpiece(TEXTS)
+    config = DistilBertConfig(
+        vocab_size=len(tokenizer), dim=16, n_layers=1, n_heads=2, hidden_dim=32
+    )
+    DistilBertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_audio(model: PreTrainedModel, folder: Path, *, normalise: bool = True) -> Path:
+    model.save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=normalise).save_pretrained(folder)
+    return folder
+
+
+def audio(folder: Path | str, **others: object) -> ModelConfig:
+    return ModelConfig(audio=str(folder), text="tiny", **others)  # type: ignore[arg-type]
+
+
+def text(folder: Path | str, **others: object) -> ModelConfig:
+    return ModelConfig(audio="tiny", text=str(folder), **others)  # type: ignore[arg-type]
+
+
+def without(folder: Path, weight: str, copy: Path) -> Path:
+    """A copy of a saved model that lacks the first weight whose name ends so."""
+    for file in folder.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    tensors = safetensors.torch.load_file(copy / "model.safetensors")
+    tensors.pop(next(name for name in tensors if name.endswith(weight)))
+    safetensors.torch.save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    return copy
+
+
+def assert_weights_of(folder: Path, model: nn.Module) -> None:
+    saved = safetensors.torch.load_file(folder / "model.safetensors")
+    loaded = model.state_dict()
+    assert saved.keys() == loaded.keys()
+    for name, weight in saved.items():
+        assert torch.equal(weight, loaded[name]), name
+
+
+def test_audio_weights_are_those_of_the_folder(audio_folder: Path) -> None:
+    encoder = build_audio_encoder(audio(audio_folder))
+    assert isinstance(encoder, WaveformEncoder)
+    assert encoder.normalise
+    assert encoder.width == 16
+    assert_weights_of(audio_folder, encoder.model)
+
+
+def test_normalisation_is_the_one_of_the_preprocessor(tmp_path: Path) -> None:
+    save_audio(Wav2Vec2Model(Wav2Vec2Config(**SIZES)), tmp_path, normalise=False)
+    encoder = build_audio_encoder(audio(tmp_path))
+    assert isinstance(encoder, WaveformEncoder) and not encoder.normalise
+
+
+def test_text_weights_and_tokenizer_are_those_of_the_folder(text_folder: Path) -> None:
+    config = text(text_folder)
+    tokenizer = make_tokenizer(config, ["a text that is not to be learned"] * 9)
+    encoder = build_text_encoder(config, len(tokenizer))
+    assert_weights_of(text_folder, encoder.model)
+    tokens_BM, valid_BM, _ = tokenize(tokenizer, [TEXTS[0], None])
+    assert tokens_BM.tolist() == tokenize(train_wordpiece(TEXTS), [TEXTS[0], None])[0].tolist()
+    assert encoder(tokens_BM, valid_BM).shape == (*tokens_BM.shape, 16)
+
+
+@pytest.mark.parametrize("weight", ["attention.q_proj.weight", "feature_projection.projection.bias"])
+def test_missing_audio_weight_is_named(audio_folder: Path, tmp_path: Path, weight: str) -> None:
+    without(audio_folder, weight, tmp_path)
+    with pytest.raises(EncoderError, match=rf"--model\.audio .*{weight}"):
+        build_audio_encoder(audio(tmp_path))
+
+
+def test_missing_text_weight_is_named(text_folder: Path, tmp_path: Path) -> None:
+    without(text_folder, "word_embeddings.weight", tmp_path)
+    with pytest.raises(EncoderError, match=r"--model\.text .*word_embeddings\.weight"):
+        build_text_encoder(text(tmp_path), 10)
+
+
+def test_weight_of_another_shape_is_refused(audio_folder: Path, tmp_path: Path) -> None:
+    for file in audio_folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    Wav2Vec2Config(**(SIZES | {"intermediate_size": 48})).save_pretrained(tmp_path)
+    with pytest.raises(EncoderError, match=r"--model\.audio .*intermediate_dense"):
+        build_audio_encoder(audio(tmp_path))
+
+
+def test_broken_file_is_an_error(audio_folder: Path, tmp_path: Path) -> None:
+    """Such as a pointer of Git LFS in the weights' place."""
+    for file in audio_folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(EncoderError, match=r"--model\.audio .*cannot be loaded"):
+        build_audio_encoder(audio(tmp_path))
+
+
+def test_missing_folder_names_its_flag(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(EncoderError, match=r"--model\.audio .*nowhere"):
+        build_audio_encoder(audio(nowhere))
+    with pytest.raises(EncoderError, match=r"--model\.text .*nowhere"):
+        build_text_encoder(text(nowhere), 10)
+    with pytest.raises(EncoderError, match=r"--model\.text .*nowhere"):
+        make_tokenizer(text(nowhere), [])
+    with pytest.raises(EncoderError, match=r"--model\.audio .*nowhere"):
+        check_encoders(audio(nowhere))
+    with pytest.raises(EncoderError, match=r"--model\.text .*nowhere"):
+        check_encoders(text(nowhere))
+
+
+def test_missing_preprocessor_is_an_error(tmp_path: Path) -> None:
+    """Whether to normalise must not be guessed."""
+    Wav2Vec2Model(Wav2Vec2Config(**SIZES)).save_pretrained(tmp_path)
+    with pytest.raises(EncoderError, match=r"preprocessor_config\.json"):
+        build_audio_encoder(audio(tmp_path))
+
+
+def test_text_model_is_no_audio_encoder(text_folder: Path) -> None:
+    with pytest.raises(EncoderError, match="does not read raw waveforms"):
+        build_audio_encoder(audio(text_folder))
+
+
+@pytest.mark.parametrize("freeze", ["none", "cnn", "all"])
+def test_hubert_folder_builds(tmp_path: Path, freeze: str) -> None:
+    save_audio(HubertModel(HubertConfig(**SIZES)), tmp_path)
+    encoder = build_audio_encoder(audio(tmp_path, freeze_audio=freeze))
+    assert isinstance(encoder, WaveformEncoder)
+    assert isinstance(encoder.model, HubertModel)
+    frames_BJD, valid_BJ = encoder(torch.randn(2, 2_000), torch.tensor([2_000, 900]))
+    assert frames_BJD.shape == (2, 6, 16)
+    assert valid_BJ.sum(dim=1).tolist() == [6, 2]
+
+
+@pytest.mark.parametrize(
+    ("freeze", "trained"), [("none", {True}), ("cnn", {False, True}), ("all", {False})]
+)
+def test_frozen_parts_are_not_trained(audio_folder: Path, freeze: str, trained: set[bool]) -> None:
+    encoder = build_audio_encoder(audio(audio_folder, freeze_audio=freeze)).train()
+    frames_BJD, _ = encoder(torch.randn(1, 8_000), torch.tensor([8_000]))
+    if frames_BJD.requires_grad:
+        frames_BJD.square().sum().backward()
+    by_name = dict(encoder.named_parameters())
+    assert {p.requires_grad for p in by_name.values()} == trained
+    convolutions = [n for n in by_name if ".feature_extractor." in n]
+    assert convolutions
+    for name, parameter in by_name.items():
+        learns = freeze == "none" or (freeze == "cnn" and name not in convolutions)
+        assert (parameter.grad is not None) == learns, name
+
+
+def test_frozen_text_encoder_has_no_gradient_and_no_dropout(text_folder: Path) -> None:
+    encoder = build_text_encoder(text(text_folder, freeze_text="all"), 10)
+    tokens_BM, valid_BM = torch.tensor([[2, 5, 6, 3]]), torch.ones(1, 4, dtype=torch.bool)
+    found_BMD = encoder.train()(tokens_BM, valid_BM)
+    assert not found_BMD.requires_grad
+    assert torch.equal(found_BMD, encoder.eval()(tokens_BM, valid_BM))
+
+
+def test_random_weights_of_the_base_encoders_need_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """METHOD's count of the paper's network, without a download."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("something was read")
+
+    for name in ("AutoConfig", "AutoModel", "AutoFeatureExtractor", "AutoTokenizer"):
+        monkeypatch.setattr(getattr(transformers, name), "from_pretrained", refuse)
+    config = ModelConfig(weights="random")
+    check_encoders(config)
+    assert len(make_tokenizer(config, TEXTS)) < 100
+    with torch.device("meta"):
+        encoders = build_audio_encoder(config), build_text_encoder(config, 30_522)
+    sizes = [sum(p.numel() for p in encoder.parameters()) for encoder in encoders]
+    assert sizes == [94_371_712, 66_362_880]
+    assert isinstance(encoders[0], WaveformEncoder) and encoders[0].normalise
+    parts = parts_of(config, 4, "both")
+    assert sum(parts.values()) == 180_526_724
+    assert parts["CPC scores"] == 2 * 768 * 768
+    assert parts["stand-in for a missing modality"] == 768
+
+
+def test_random_weights_of_a_folder_are_drawn(audio_folder: Path) -> None:
+    torch.manual_seed(3)
+    encoder = build_audio_encoder(audio(audio_folder, weights="random"))
+    saved = safetensors.torch.load_file(audio_folder / "model.safetensors")
+    assert isinstance(encoder, WaveformEncoder)
+    name = "feature_projection.projection.weight"
+    drawn = encoder.model.state_dict()[name]
+    assert drawn.shape == saved[name].shape and not torch.equal(drawn, saved[name])

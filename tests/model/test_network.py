@@ -1,0 +1,186 @@
+"""The network: a prediction depends on its utterance alone, and every parameter learns."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+
+from raysys.config import LossConfig, ModelConfig
+from raysys.data.batch import Batch, Collator, View
+from raysys.data.manifest import Utterance
+from raysys.data.text import train_wordpiece
+from raysys.model.network import Network, Outputs
+from raysys.training.criterion import criterion
+
+torch.set_num_threads(1)
+
+Modalities = Literal["both", "audio", "text"]
+
+TEXTS = ["the door is open", None, "no", "kids are talking by the door", None, "talking talking"]
+N_SAMPLES = [20_000, 3_000, 10, 8_000, 12_345, 400]
+NAMES = [f"u{i}" for i in range(len(TEXTS))]
+TOKENIZER = train_wordpiece([text for text in TEXTS if text] * 2)
+COLLATOR = Collator(
+    utterances={
+        name: Utterance(utterance_id=name, audio_path="", speaker="", emotion="", transcript=text)
+        for name, text in zip(NAMES, TEXTS, strict=True)
+    },
+    labels={name: i % 3 for i, name in enumerate(NAMES)},
+    tokenizer=TOKENIZER,
+    text_dropout=0.0,
+    second_view=True,
+    seed=0,
+)
+PER_ROW = ("logits_NC", "embeddings_NE", "audio_ND", "text_ND", "has_text_N")
+
+
+def waveforms(seed: int) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    return {
+        name: generator.normal(0.01, 0.1, n).astype(np.float32)
+        for name, n in zip(NAMES, N_SAMPLES, strict=True)
+    }
+
+
+def make_batch(names: Sequence[str], modalities: Modalities = "both") -> Batch:
+    clean, augmented = waveforms(0), waveforms(1)
+    collator = COLLATOR
+    if modalities == "audio":
+        collator = dataclasses.replace(COLLATOR, tokenizer=None)
+    if modalities == "text":
+        return collator(names, None, None, epoch=0)
+    # The augmented view is of another length, as after a change of speed.
+    shorter = [augmented[name][: int(0.9 * len(augmented[name])) + 1] for name in names]
+    return collator(names, [clean[name] for name in names], shorter, epoch=0)
+
+
+def make_network(
+    size: str, modalities: Modalities = "both", pooling: Literal["max", "attention"] = "max"
+) -> Network:
+    torch.manual_seed(0)
+    config = ModelConfig(
+        audio=size, text=size, width=16, heads=4, feed_forward=24, pooling=pooling
+    )
+    return Network(config, n_classes=3, vocab_size=len(TOKENIZER), modalities=modalities).eval()
+
+
+@torch.no_grad()
+def outputs_of(network: Network, *views: View) -> Outputs:
+    return network(views)
+
+
+@pytest.mark.parametrize("modalities", ["both", "audio", "text"])
+@pytest.mark.parametrize("size", ["tiny", "light"])
+def test_outputs_do_not_depend_on_the_batch(size: str, modalities: Modalities) -> None:
+    network = make_network(size, modalities, "max" if size == "tiny" else "attention")
+    together = outputs_of(network, make_batch(NAMES, modalities).clean)
+    for row, name in enumerate(NAMES):
+        alone = outputs_of(network, make_batch([name], modalities).clean)
+        for field in PER_ROW:
+            torch.testing.assert_close(
+                getattr(together, field)[row], getattr(alone, field)[0], atol=1e-4, rtol=0.0
+            )
+    assert float(together.logits_NC.std(dim=0).min()) > 1e-3  # The rows do differ.
+
+
+def test_rows_without_text_ignore_their_tokens() -> None:
+    network = make_network("light")
+    view = make_batch(NAMES).clean
+    assert view.tokens_BM is not None and view.has_text_B is not None
+    assert view.has_text_B.tolist() == [text is not None for text in TEXTS]
+    missing_B1 = ~view.has_text_B[:, None]
+    other_BM = torch.where(missing_B1, (view.tokens_BM + 3) % len(TOKENIZER), view.tokens_BM)
+    other_valid_BM = view.token_valid_BM | missing_B1
+    other = dataclasses.replace(view, tokens_BM=other_BM, token_valid_BM=other_valid_BM)
+    expected, found = outputs_of(network, view), outputs_of(network, other)
+    assert torch.equal(found.logits_NC, expected.logits_NC)
+    # What stands in for a text is learned, and the same for all.
+    assert network.no_text_D is not None
+    assert torch.equal(expected.text_ND[1], network.no_text_D)
+    with torch.no_grad():
+        network.no_text_D += 1
+    moved_N = (outputs_of(network, view).logits_NC - expected.logits_NC).abs().amax(dim=1) > 1e-6
+    assert moved_N.tolist() == [text is None for text in TEXTS]
+
+
+def test_words_change_the_logits_of_their_row_alone() -> None:
+    network = make_network("light")
+    view = make_batch(NAMES).clean
+    assert view.tokens_BM is not None
+    tokens_BM = view.tokens_BM.clone()
+    tokens_BM[3, 2] = (tokens_BM[3, 2] + 1) % len(TOKENIZER)
+    other = dataclasses.replace(view, tokens_BM=tokens_BM)
+    expected, found = outputs_of(network, view), outputs_of(network, other)
+    moved_N = (found.logits_NC != expected.logits_NC).any(dim=1)
+    assert moved_N.tolist() == [row == 3 for row in range(len(NAMES))]
+
+
+@pytest.mark.parametrize("modalities", ["audio", "text"])
+def test_one_modality_builds_no_encoder_of_the_other(modalities: Modalities) -> None:
+    network = make_network("light", modalities)
+    other = "text" if modalities == "audio" else "audio"
+    assert getattr(network, f"{other}_encoder") is None
+    names = [name for name, _ in network.named_parameters()]
+    assert any(name.startswith(f"{modalities}_encoder.") for name in names)
+    assert not [n for n in names if n.startswith((f"{other}_", "predict_", f"no_{modalities}"))]
+    found = outputs_of(network, make_batch(NAMES, modalities).clean)
+    assert found.logits_NC.shape == (len(NAMES), 3)
+
+
+@pytest.mark.parametrize("modalities", ["both", "audio", "text"])
+@pytest.mark.parametrize("size", ["tiny", "light"])
+def test_two_views_in_one_pass_are_two_passes(size: str, modalities: Modalities) -> None:
+    network = make_network(size, modalities)
+    batch = make_batch(NAMES, modalities)
+    assert batch.augmented is not None
+    both = outputs_of(network, batch.clean, batch.augmented)
+    n = len(NAMES)
+    for found, view in ((both.rows(0, n), batch.clean), (both.rows(n, 2 * n), batch.augmented)):
+        expected = outputs_of(network, view)
+        for field in dataclasses.fields(Outputs):
+            torch.testing.assert_close(
+                getattr(found, field.name), getattr(expected, field.name), atol=1e-4, rtol=0.0
+            )
+
+
+@pytest.mark.parametrize(("ccb1", "ccb2"), [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("size", ["tiny", "light"])
+def test_every_trained_parameter_gets_a_gradient(size: str, ccb1: bool, ccb2: bool) -> None:
+    """The whole criterion, on rows with text and without; what learns nothing would be a dead part.
+
+    In evaluation mode there are no time masks, whose embedding is the one parameter left out.
+    """
+    torch.manual_seed(0)
+    config = ModelConfig(
+        audio=size, text=size, width=16, heads=4, feed_forward=24, ccb1=ccb1, ccb2=ccb2
+    )
+    network = Network(config, n_classes=3, vocab_size=len(TOKENIZER)).eval()
+    batch = make_batch(NAMES)
+    assert batch.augmented is not None
+    parts = criterion(
+        network((batch.clean, batch.augmented)),
+        batch,
+        LossConfig(),
+        classify_augmented=False,
+        workers=1,
+        step_size=len(NAMES),
+    )
+    parts.total.backward()
+    dead = {
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
+    }
+    assert dead == ({"audio_encoder.model.masked_spec_embed"} if size == "tiny" else set())
+
+
+def test_time_masks_learn_in_training() -> None:
+    network = make_network("tiny").train()
+    network((make_batch(NAMES).clean,)).logits_NC.sum().backward()
+    grad = dict(network.named_parameters())["audio_encoder.model.masked_spec_embed"].grad
+    assert grad is not None and bool(grad.any())

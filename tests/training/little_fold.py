@@ -1,0 +1,168 @@
+"""A little fold for the training tests: tones whose pitch tells the class, texts that say nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from raysys.config import (
+    ExperimentConfig,
+    LossConfig,
+    ModelConfig,
+    OptimConfig,
+    TrainConfig,
+)
+from raysys.data.batch import Batch, Collator
+from raysys.data.folds import Fold
+from raysys.data.manifest import Utterance
+from raysys.data.plan import Step, derive_seed, fold_plan
+from raysys.data.text import train_wordpiece
+from raysys.model.network import Network
+from raysys.storage import Folder
+from raysys.training.loop import Trainer, Workers
+
+N_CLASSES = 3
+_TEXTS = ("the door is open", None, "the door is shut", "kids are talking by the door")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LittleFold:
+    fold: Fold
+    waveforms: dict[str, np.ndarray]
+    collator: Collator
+
+    @property
+    def durations_s(self) -> dict[str, float]:
+        return {name: len(waveform) / 16_000 for name, waveform in self.waveforms.items()}
+
+    def view(self, name: str, epoch: int) -> np.ndarray:
+        """An augmented waveform: noisier and shorter, decided by the epoch and the name."""
+        noise = np.random.default_rng(derive_seed("view", epoch, name))
+        waveform_S = self.waveforms[name]
+        noisy_S = waveform_S + noise.normal(0, 0.02, len(waveform_S))
+        return noisy_S[: len(noisy_S) * 9 // 10].astype(np.float32)
+
+    def batch(self, step: Step, rank: int = 0, workers: int = 1) -> Batch:
+        names = step.share(rank, workers)
+        training = step.part == "train"
+        return self.collator(
+            names,
+            [self.waveforms[name] for name in names],
+            [self.view(name, step.epoch) for name in names] if training else None,
+            epoch=step.epoch if training else None,
+        )
+
+    def batches(
+        self, config: ExperimentConfig, first_epoch: int = 0, *, rank: int = 0, workers: int = 1
+    ) -> Iterator[tuple[Step, Batch]]:
+        for step in fold_plan(self.fold, self.durations_s, config.train, first_epoch):
+            yield step, self.batch(step, rank, workers)
+
+
+def little_fold(
+    n_train: int = 9, n_validation: int = 6, n_test: int = 5, *, text_dropout: float = 0.2
+) -> LittleFold:
+    names = [f"u{i:02}" for i in range(n_train + n_validation + n_test)]
+    utterances: dict[str, Utterance] = {}
+    waveforms: dict[str, np.ndarray] = {}
+    for i, name in enumerate(names):
+        noise = np.random.default_rng(i)
+        times_s = np.arange(3_000 + 700 * (i % 5)) / 16_000
+        tone_S = 0.3 * np.sin(2 * np.pi * (300, 1_000, 3_000)[i % N_CLASSES] * times_s)
+        waveforms[name] = (tone_S + noise.normal(0, 0.05, len(times_s))).astype(np.float32)
+        utterances[name] = Utterance(
+            utterance_id=name,
+            audio_path="",
+            speaker="",
+            emotion="",
+            transcript=_TEXTS[i % len(_TEXTS)],
+        )
+    return LittleFold(
+        fold=Fold(
+            index=0,
+            name="fold",
+            train=tuple(names[:n_train]),
+            validation=tuple(names[n_train : n_train + n_validation]),
+            test=tuple(names[n_train + n_validation :]),
+        ),
+        waveforms=waveforms,
+        collator=Collator(
+            utterances=utterances,
+            labels={name: i % N_CLASSES for i, name in enumerate(names)},
+            tokenizer=train_wordpiece([text for text in _TEXTS if text]),
+            text_dropout=text_dropout,
+            second_view=True,
+            seed=0,
+        ),
+    )
+
+
+def little_config(
+    *,
+    size: str = "light",
+    dropout: float = 0.1,
+    loss: LossConfig | None = None,
+    optim: OptimConfig | None = None,
+    **train: int,
+) -> ExperimentConfig:
+    schedule = {"epochs": 3, "batch_size": 4, "accumulate": 1} | train
+    return ExperimentConfig(
+        model=ModelConfig(
+            audio=size, text=size, width=16, heads=4, feed_forward=24, dropout=dropout
+        ),
+        loss=loss or LossConfig(),
+        optim=optim or OptimConfig(encoder_lr=3e-3, lr=3e-3),
+        train=TrainConfig(**schedule),
+    )
+
+
+def make_network(config: ExperimentConfig, little: LittleFold) -> Network:
+    """Weights by a seed of their own, and no trace of it in torch's generator."""
+    tokenizer = little.collator.tokenizer
+    assert tokenizer is not None
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Network(config.model, n_classes=N_CLASSES, vocab_size=len(tokenizer))
+
+
+def make_trainer(
+    config: ExperimentConfig,
+    little: LittleFold,
+    *,
+    network: Network | None = None,
+    forward: nn.Module | None = None,
+    workers: Workers | None = None,
+    folder: Folder | None = None,
+    trial_id: str = "trial",
+) -> Trainer:
+    network = network or make_network(config, little)
+    return Trainer(
+        network=network,
+        forward=forward or network,
+        config=config,
+        n_train=len(little.fold.train),
+        labels=dict(little.collator.labels),
+        device=torch.device("cpu"),
+        workers=workers or Workers(),
+        folder=folder,
+        trial_id=trial_id,
+    )
+
+
+def without_dropout(module: nn.Module) -> None:
+    """Switch off all that is random in training, of our own modules and of transformers'."""
+    for part in module.modules():
+        if isinstance(part, nn.Dropout | nn.Dropout1d | nn.Dropout2d):
+            part.p = 0.0
+        elif isinstance(getattr(part, "dropout", None), float):
+            part.dropout = 0.0
+        if hasattr(part, "config"):
+            part.config.mask_time_prob = 0.0
+
+
+def names_of(steps: Iterable[Step]) -> list[str]:
+    return [name for step in steps for name in step.utterance_ids]

@@ -1,0 +1,344 @@
+"""The loop: it learns, repeats itself to the bit, goes on where it stopped, and scores what it should."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from raysys.config import ExperimentConfig, LossConfig, OptimConfig
+from raysys.data.batch import Batch
+from raysys.data.plan import Step
+from raysys.storage import Folder
+from raysys.training import checkpoint, loop
+from raysys.training.loop import EpochRecord, FoldOutcome, Trainer, TrainingError
+from tests.training.little_fold import (
+    LittleFold,
+    little_config,
+    little_fold,
+    make_network,
+    make_trainer,
+)
+
+torch.set_num_threads(1)
+
+
+class Stopped(Exception):
+    """The machine is gone."""
+
+
+def ignore(_: EpochRecord) -> None:
+    """For runs whose epochs nobody asks about."""
+
+
+def run(
+    config: ExperimentConfig, little: LittleFold, folder: Folder | None = None
+) -> tuple[Trainer, FoldOutcome]:
+    trainer = make_trainer(config, little, folder=folder)
+    return trainer, trainer.fit(little.batches(config), ignore)
+
+
+def timeless(history: tuple[EpochRecord, ...]) -> list[EpochRecord]:
+    return [dataclasses.replace(record, seconds=0.0) for record in history]
+
+
+def assert_same(found: FoldOutcome, expected: FoldOutcome) -> None:
+    """To the bit, but for the time that it took."""
+    assert timeless(found.history) == timeless(expected.history)
+    assert found.epoch == expected.epoch
+    assert found.test.utterance_ids == expected.test.utterance_ids
+    assert np.array_equal(found.test.probabilities_NC, expected.test.probabilities_NC)
+
+
+def test_overfits_a_handful_of_utterances() -> None:
+    """Chance is log 3 = 1.1 for the cross-entropy."""
+    little = little_fold(n_train=6, n_validation=3, n_test=3, text_dropout=0.0)
+    config = little_config(
+        dropout=0.0, epochs=25, batch_size=6, optim=OptimConfig(encoder_lr=0.01, lr=0.01)
+    )
+    _, outcome = run(config, little)
+    losses = [record.losses for record in outcome.history]
+    assert losses[0]["ce"] > 0.7
+    assert losses[-1]["ce"] < 0.1
+    assert losses[-1]["total"] < 0.3 * losses[0]["total"]
+    # The pitch is all there is to learn, and it is the same in the other parts.
+    assert outcome.history[outcome.epoch].validation_ua == 1.0
+    labels = [little.collator.labels[name] for name in outcome.test.utterance_ids]
+    assert outcome.test.probabilities_NC.argmax(axis=1).tolist() == labels
+
+
+def test_losses_are_means_over_the_steps() -> None:
+    little, config = little_fold(), little_config(epochs=1)
+    _, outcome = run(config, little)
+    (record,) = outcome.history
+    assert len(record.step_losses) == 3
+    assert record.losses["total"] == pytest.approx(np.mean(record.step_losses))
+    weights = config.loss
+    assert record.losses["total"] == pytest.approx(
+        record.losses["ce"]
+        + weights.alpha * record.losses["scl"]
+        + weights.beta * record.losses["acl"]
+        + weights.gamma * record.losses["cpc"],
+        rel=1e-5,
+    )
+
+
+@pytest.mark.parametrize("size", ["light", "tiny"])
+def test_same_seed_same_result_whatever_else_is_random(size: str) -> None:
+    """Dropout and time masks come from the run's seed: not from generators that others use too."""
+    little, config = little_fold(), little_config(size=size, epochs=2)
+    torch.manual_seed(1)
+    _, first = run(config, little)
+    torch.randn(17)
+    np.random.seed(5)
+    random.seed(5)
+
+    def disturbed() -> Iterator[tuple[Step, Batch]]:
+        for item in little.batches(config):
+            torch.randn(3)
+            np.random.rand()
+            yield item
+
+    trainer = make_trainer(config, little)
+    before = torch.get_rng_state()
+    second = trainer.fit(disturbed(), ignore)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert_same(second, first)
+    other = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=1))
+    _, third = run(other, little)
+    assert not np.array_equal(third.test.probabilities_NC, first.test.probabilities_NC)
+
+
+RESUMABLE = little_config(epochs=3, accumulate=2, batch_size=3)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted() -> FoldOutcome:
+    return run(RESUMABLE, little_fold())[1]
+
+
+def stop_after_epoch(trainer: Trainer, little: LittleFold, epoch: int) -> None:
+    def on_epoch(record: EpochRecord) -> None:
+        if record.epoch == epoch:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        trainer.fit(little.batches(RESUMABLE, trainer.first_epoch), on_epoch)
+
+
+@pytest.mark.parametrize("stops", [[0], [1], [2], [0, 1, 2]])
+def test_resumed_equals_uninterrupted(
+    stops: list[int], uninterrupted: FoldOutcome, tmp_path: Path
+) -> None:
+    """Stopped after these epochs, each time gone on in a new process's Trainer; 2 is the last."""
+    little = little_fold()
+    for epoch in stops:
+        trainer = make_trainer(RESUMABLE, little, folder=Folder.at(str(tmp_path)))
+        trainer.resume()
+        stop_after_epoch(trainer, little, epoch)
+    trainer = make_trainer(RESUMABLE, little, folder=Folder.at(str(tmp_path)))
+    assert trainer.resume()
+    assert trainer.first_epoch == stops[-1] + 1
+    outcome = trainer.fit(little.batches(RESUMABLE, trainer.first_epoch), ignore)
+    assert_same(outcome, uninterrupted)
+
+
+def test_resumed_amid_an_epoch_equals_uninterrupted(
+    uninterrupted: FoldOutcome, tmp_path: Path
+) -> None:
+    little, folder = little_fold(), Folder.at(str(tmp_path))
+
+    def cut_short() -> Iterator[tuple[Step, Batch]]:
+        for step, batch in little.batches(RESUMABLE):
+            if (step.part, step.epoch, step.index) == ("train", 1, 2):
+                raise Stopped
+            yield step, batch
+
+    with pytest.raises(Stopped):
+        make_trainer(RESUMABLE, little, folder=folder).fit(cut_short(), ignore)
+    trainer = make_trainer(RESUMABLE, little, folder=folder)
+    assert trainer.resume()
+    assert trainer.first_epoch == 1
+    assert_same(trainer.fit(little.batches(RESUMABLE, 1), ignore), uninterrupted)
+
+
+def test_stopped_between_the_two_files_begins_anew(
+    uninterrupted: FoldOutcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`best` of a later epoch than `last`: its weights are not those that `last` calls the best."""
+    little, folder = little_fold(), Folder.at(str(tmp_path))
+    save, improving = checkpoint.save, itertools.count()
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "unweighted_accuracy", lambda *_: next(improving) / 10)
+
+        def save_until_last(target: Folder, name: str, tensors: dict, meta: dict) -> None:
+            if name == checkpoint.LAST and meta["epoch"] == 1:
+                raise Stopped
+            save(target, name, tensors, meta)
+
+        patched.setattr(checkpoint, "save", save_until_last)
+        with pytest.raises(Stopped):
+            make_trainer(RESUMABLE, little, folder=folder).fit(little.batches(RESUMABLE), ignore)
+    trainer = make_trainer(RESUMABLE, little, folder=folder)
+    assert not trainer.resume()
+    assert trainer.first_epoch == 0
+    assert_same(trainer.fit(little.batches(RESUMABLE), ignore), uninterrupted)
+
+
+def test_checkpoint_of_another_trial_is_not_used(tmp_path: Path) -> None:
+    little, folder = little_fold(), Folder.at(str(tmp_path))
+    stop_after_epoch(make_trainer(RESUMABLE, little, folder=folder), little, 0)
+    other = make_trainer(RESUMABLE, little, folder=folder, trial_id="another")
+    before = checkpoint.trainable_state(other.network)
+    assert not other.resume()
+    assert other.first_epoch == 0 and other.best_state is None
+    after = checkpoint.trainable_state(other.network)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not make_trainer(RESUMABLE, little, folder=folder / "empty").resume()
+    assert not make_trainer(RESUMABLE, little).resume()
+
+
+def record(epoch: int, ua: float, loss: float) -> EpochRecord:
+    return EpochRecord(
+        epoch=epoch,
+        losses={},
+        step_losses=(),
+        validation_wa=1.0 - ua,
+        validation_ua=ua,
+        validation_loss=loss,
+        seconds=0.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([(0.5, 1.0), (0.6, 9.0), (0.4, 0.1)], 1),
+        ([(0.5, 1.0), (0.5, 0.9), (0.5, 0.95)], 1),
+        ([(0.5, 1.0), (0.5, 1.0), (0.4, 0.5)], 0),
+        ([(0.1, 1.0), (0.2, 1.0), (0.3, 1.0)], 2),
+    ],
+    ids=["unweighted accuracy", "then the lower loss", "then the earlier", "may be the last"],
+)
+def test_best_epoch(scores: list[tuple[float, float]], best: int) -> None:
+    trainer = make_trainer(RESUMABLE, little_fold())
+    trainer.history = [record(epoch, *score) for epoch, score in enumerate(scores)]
+    assert trainer.best_epoch == best
+
+
+def test_test_part_is_scored_with_the_weights_of_the_best_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    little, config = little_fold(), little_config(epochs=3)
+    scores = iter([0.2, 0.9, 0.5])
+    monkeypatch.setattr(loop, "unweighted_accuracy", lambda *_: next(scores))
+    trainer = make_trainer(config, little, folder=Folder.at(str(tmp_path)))
+    states: list[dict[str, torch.Tensor]] = []
+    outcome = trainer.fit(
+        little.batches(config), lambda _: states.append(checkpoint.trainable_state(trainer.network))
+    )
+    assert outcome.epoch == 1
+    names = outcome.test.utterance_ids
+    network = make_network(config, little).eval()
+    for epoch, state in enumerate(states):
+        checkpoint.load_trainable_state(network, state)
+        step = Step(part="test", epoch=3, index=0, utterance_ids=names)
+        with torch.no_grad():
+            logits_NC = network((little.batch(step).clean,)).logits_NC
+        same = np.allclose(logits_NC.softmax(-1), outcome.test.probabilities_NC, atol=1e-6)
+        assert same == (epoch == 1)
+    best = checkpoint.load(Folder.at(str(tmp_path)), checkpoint.BEST)
+    assert best is not None and best[1]["epoch"] == 1
+    assert all(torch.equal(best[0][name], states[1][name]) for name in states[1])
+
+
+def test_validation_scores_are_those_of_its_predictions() -> None:
+    little, config = little_fold(n_validation=7), little_config(epochs=1)
+    trainer, outcome = run(config, little)
+    trainer.network.eval()
+    names = little.fold.validation
+    step = Step(part="validation", epoch=0, index=0, utterance_ids=names)
+    with torch.no_grad():
+        logits_NC = trainer.network((little.batch(step).clean,)).logits_NC
+    labels_N = torch.tensor([little.collator.labels[name] for name in names])
+    right_N = (logits_NC.argmax(dim=1) == labels_N).float()
+    recalls = [right_N[labels_N == label].mean().item() for label in range(3)]
+    (found,) = outcome.history
+    assert found.validation_wa == pytest.approx(right_N.mean().item())
+    assert found.validation_ua == pytest.approx(np.mean(recalls))
+    expected = torch.nn.functional.cross_entropy(logits_NC, labels_N).item()
+    assert found.validation_loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_loss_that_is_not_finite_names_epoch_step_and_utterances() -> None:
+    little, config = little_fold(), little_config(epochs=2)
+
+    def poisoned() -> Iterator[tuple[Step, Batch]]:
+        for step, batch in little.batches(config):
+            if (step.part, step.epoch, step.index) == ("train", 1, 1):
+                broken.extend(step.utterance_ids)
+                assert batch.clean.waveforms_BS is not None
+                batch.clean.waveforms_BS[0, 5] = torch.nan
+            yield step, batch
+
+    broken: list[str] = []
+    with pytest.raises(TrainingError, match="epoch 1, step 1: .*nan") as caught:
+        make_trainer(config, little).fit(poisoned(), ignore)
+    assert len(broken) == 4
+    assert all(name in str(caught.value) for name in broken)
+    assert "--optim.lr" in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", ["missing", "twice"])
+def test_every_test_utterance_is_scored_once(fault: str) -> None:
+    little, config = little_fold(), little_config(epochs=1)
+
+    def faulty() -> Iterator[tuple[Step, Batch]]:
+        for step, batch in little.batches(config):
+            if step.part != "test":
+                yield step, batch
+                continue
+            names = step.utterance_ids
+            fewer = names[1:] if fault == "missing" else names[:1] + names[:-1]
+            yield step, little.batch(dataclasses.replace(step, utterance_ids=fewer))
+
+    with pytest.raises(RuntimeError, match="were to be scored"):
+        make_trainer(config, little).fit(faulty(), ignore)
+
+
+def test_accumulated_update_is_that_of_the_undivided_step() -> None:
+    """Of the cross-entropy; contrastive terms see only their own forward pass."""
+    little = little_fold(n_train=7, text_dropout=0.0)
+    loss = LossConfig(alpha=0.0, beta=0.0, gamma=0.0)
+    found = []
+    for batch_size, accumulate in ((7, 1), (3, 3)):
+        config = little_config(
+            dropout=0.0, loss=loss, epochs=1, batch_size=batch_size, accumulate=accumulate
+        )
+        trainer = make_trainer(config, little)
+        for module in trainer.network.modules():
+            if isinstance(module, torch.nn.Dropout | torch.nn.Dropout2d):
+                module.p = 0.0
+        # Plain descent: Adam's first step is of one length whatever the gradient.
+        parameters = [p for p in trainer.network.parameters() if p.requires_grad]
+        trainer.optimizer = torch.optim.SGD(parameters, lr=1.0)
+        trainer.optimizer.param_groups[0]["peak_lr"] = 1.0
+        trainer.fit(little.batches(config), ignore)
+        found.append(checkpoint.trainable_state(trainer.network))
+    start = checkpoint.trainable_state(make_network(config, little))
+    assert any(not torch.equal(start[name], found[0][name]) for name in start)
+    for name in start:
+        torch.testing.assert_close(found[1][name], found[0][name], atol=1e-5, rtol=0.0)
+
+
+def test_max_steps_ends_the_training_early() -> None:
+    little, config = little_fold(), little_config(epochs=3, max_steps=4)
+    _, outcome = run(config, little)
+    assert [len(record.step_losses) for record in outcome.history] == [3, 1]
+    assert len(outcome.test.utterance_ids) == len(little.fold.test)
