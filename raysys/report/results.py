@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -27,10 +28,11 @@ def pool_predictions(manifest: Manifest, tables: Sequence[pa.Table]) -> pa.Table
     scored = pooled["utterance_id"].to_pylist()
     expected = sorted(u.utterance_id for u in manifest.utterances)
     if scored != expected:
-        odd = sorted(set(scored) ^ set(expected))[:5]
+        found, wanted = Counter(scored), Counter(expected)
+        odd = sorted((found - wanted) | (wanted - found))[:5]
         raise RuntimeError(
             f"{len(expected)} utterances were to be scored once each; there are {len(scored)} predictions, "
-            f"and these are missing or unknown: {odd}"
+            f"and these are missing, unknown or scored twice: {odd}"
         )
     return pooled
 

@@ -36,7 +36,7 @@ def result_table(results: dict[str, Any]) -> str:
             f"{fold['name']:<{width}}  {fold['n_train']:5d}  {fold['n_validation']:5d}  {fold['n']:5d}  "
             f"{fold['epoch']:5d}  {100 * fold['wa']:5.1f}  {100 * fold['ua']:5.1f}"
         )
-    pad = " " * (width + 30)
+    pad = " " * (width + 29)
     for name in ("mean", "std"):
         scores = results[name]
         lines.append(f"{name}{pad[4:]} {100 * scores['wa']:5.1f}  {100 * scores['ua']:5.1f}")

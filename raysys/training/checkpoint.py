@@ -33,12 +33,16 @@ def load_trainable_state(network: nn.Module, state: dict[str, Tensor]) -> None:
     """Put trainable parameters back.
 
     Raises:
-        ValueError: the names are not those of the network's trainable parameters.
+        ValueError: names or shapes are not those of the network's trainable parameters.
     """
     own = {n: p for n, p in network.named_parameters() if p.requires_grad}
     if own.keys() != state.keys():
         odd = sorted(own.keys() ^ state.keys())
         raise ValueError(f"the checkpoint is of another network; {len(odd)} names differ: {odd[:5]}")
+    # copy_ would spread a row over a whole matrix.
+    odd = sorted(name for name, parameter in own.items() if parameter.shape != state[name].shape)
+    if odd:
+        raise ValueError(f"the checkpoint is of another network; {len(odd)} shapes differ: {odd[:5]}")
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(state[name])

@@ -63,6 +63,8 @@ def bad_file(folder: Path, kind: str) -> Path:
             write_wav(path, rate_hz=400_000)
         case "long":
             write_wav(path, n_samples=32_001)
+        case "cut":
+            path.write_bytes(write_wav(path).read_bytes()[:-99])
         case "nan" | "infinite":
             samples_S = np.zeros(600_000, dtype=np.float32)
             samples_S[-1] = np.nan if kind == "nan" else np.inf
@@ -79,6 +81,7 @@ REASONS = {
     "slow": "sample rate of 500 Hz, expected 1000 to 384000",
     "fast": "sample rate of 400000 Hz, expected 1000 to 384000",
     "long": "lasts 2.0 s, --corpus.max-duration-s is 2",
+    "cut": "is cut short: 99 bytes that its header promises are not there",
     "nan": "not finite",
     "infinite": "not finite",
 }

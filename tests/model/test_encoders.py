@@ -119,7 +119,9 @@ def test_text_weights_and_tokenizer_are_those_of_the_folder(text_folder: Path) -
     assert encoder(tokens_BM, valid_BM).shape == (*tokens_BM.shape, 16)
 
 
-@pytest.mark.parametrize("weight", ["attention.q_proj.weight", "feature_projection.projection.bias"])
+@pytest.mark.parametrize(
+    "weight", ["attention.q_proj.weight", "feature_projection.projection.bias"]
+)
 def test_missing_audio_weight_is_named(audio_folder: Path, tmp_path: Path, weight: str) -> None:
     without(audio_folder, weight, tmp_path)
     with pytest.raises(EncoderError, match=rf"--model\.audio .*{weight}"):

@@ -63,9 +63,7 @@ def make_network(
     size: str, modalities: Modalities = "both", pooling: Literal["max", "attention"] = "max"
 ) -> Network:
     torch.manual_seed(0)
-    config = ModelConfig(
-        audio=size, text=size, width=16, heads=4, feed_forward=24, pooling=pooling
-    )
+    config = ModelConfig(audio=size, text=size, width=16, heads=4, feed_forward=24, pooling=pooling)
     return Network(config, n_classes=3, vocab_size=len(TOKENIZER), modalities=modalities).eval()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -153,16 +153,7 @@ def make_trainer(
     )
 
 
-def without_dropout(module: nn.Module) -> None:
-    """Switch off all that is random in training, of our own modules and of transformers'."""
-    for part in module.modules():
-        if isinstance(part, nn.Dropout | nn.Dropout1d | nn.Dropout2d):
-            part.p = 0.0
-        elif isinstance(getattr(part, "dropout", None), float):
-            part.dropout = 0.0
-        if hasattr(part, "config"):
-            part.config.mask_time_prob = 0.0
-
-
-def names_of(steps: Iterable[Step]) -> list[str]:
-    return [name for step in steps for name in step.utterance_ids]
+def descend_plainly(trainer: Trainer, *, rate: float) -> None:
+    """Steps as long as the gradient: Adam's first is of one length whatever it is, and magnifies rounding."""
+    parameters = [p for p in trainer.network.parameters() if p.requires_grad]
+    trainer.optimizer = torch.optim.SGD([{"params": parameters, "peak_lr": rate}], lr=rate)

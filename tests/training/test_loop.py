@@ -1,4 +1,4 @@
-"""The loop: it learns, repeats itself to the bit, goes on where it stopped, and scores what it should."""
+"""The loop: it learns, repeats itself to the bit, goes on where it stopped, scores every one once."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from raysys.training import checkpoint, loop
 from raysys.training.loop import EpochRecord, FoldOutcome, Trainer, TrainingError
 from tests.training.little_fold import (
     LittleFold,
+    descend_plainly,
     little_config,
     little_fold,
     make_network,
@@ -277,7 +278,7 @@ def test_validation_scores_are_those_of_its_predictions() -> None:
 
 
 def test_loss_that_is_not_finite_names_epoch_step_and_utterances() -> None:
-    little, config = little_fold(), little_config(epochs=2)
+    little, config = little_fold(n_train=8), little_config(epochs=2)
 
     def poisoned() -> Iterator[tuple[Step, Batch]]:
         for step, batch in little.batches(config):
@@ -288,7 +289,7 @@ def test_loss_that_is_not_finite_names_epoch_step_and_utterances() -> None:
             yield step, batch
 
     broken: list[str] = []
-    with pytest.raises(TrainingError, match="epoch 1, step 1: .*nan") as caught:
+    with pytest.raises(TrainingError, match=r"epoch 1, step 1: .*nan") as caught:
         make_trainer(config, little).fit(poisoned(), ignore)
     assert len(broken) == 4
     assert all(name in str(caught.value) for name in broken)
@@ -322,13 +323,7 @@ def test_accumulated_update_is_that_of_the_undivided_step() -> None:
             dropout=0.0, loss=loss, epochs=1, batch_size=batch_size, accumulate=accumulate
         )
         trainer = make_trainer(config, little)
-        for module in trainer.network.modules():
-            if isinstance(module, torch.nn.Dropout | torch.nn.Dropout2d):
-                module.p = 0.0
-        # Plain descent: Adam's first step is of one length whatever the gradient.
-        parameters = [p for p in trainer.network.parameters() if p.requires_grad]
-        trainer.optimizer = torch.optim.SGD(parameters, lr=1.0)
-        trainer.optimizer.param_groups[0]["peak_lr"] = 1.0
+        descend_plainly(trainer, rate=1.0)
         trainer.fit(little.batches(config), ignore)
         found.append(checkpoint.trainable_state(trainer.network))
     start = checkpoint.trainable_state(make_network(config, little))

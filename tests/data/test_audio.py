@@ -1,0 +1,186 @@
+"""Decoding: any WAV or FLAC becomes the same mono 16 kHz waveform, or one reason why not."""
+
+from __future__ import annotations
+
+import math
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from raysys.data.audio import AudioError, decode, resample
+from raysys.data.manifest import Utterance
+
+AS_PUBLISHED = (
+    "Actor_01/03-01-02-01-01-02-01",
+    "Actor_01/03-01-05-02-01-01-01",
+    "Actor_01/03-01-08-01-02-02-01",
+    "Actor_24/03-01-04-01-02-02-24",
+)
+
+
+def utterance(path: Path, start_s: float | None = None, end_s: float | None = None) -> Utterance:
+    return Utterance(
+        utterance_id="a",
+        audio_path=str(path),
+        speaker="S1",
+        emotion="joy",
+        start_s=start_s,
+        end_s=end_s,
+    )
+
+
+def tone(n: int, rate_hz: int = 16_000, hz: float = 440.0) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * hz * np.arange(n) / rate_hz)
+
+
+def decibels(signal: np.ndarray, noise: np.ndarray) -> float:
+    return float(10 * np.log10(np.square(signal).mean() / np.square(noise).mean()))
+
+
+@pytest.mark.parametrize("name", AS_PUBLISHED)
+def test_ravdess_as_published_is_the_recording_that_we_know(shared_data: Path, name: str) -> None:
+    published = decode(utterance(shared_data / f"ravdess_as_published/{name}.wav"))
+    known = decode(utterance(shared_data / f"ravdess/{name}.flac"))
+    assert published.dtype == np.float32
+    assert len(published) == len(known)
+    assert decibels(known, published - known) > 30
+
+
+def test_two_of_the_files_as_published_are_stereo(shared_data: Path) -> None:
+    channels = [
+        soundfile.info(shared_data / f"ravdess_as_published/{name}.wav").channels
+        for name in AS_PUBLISHED
+    ]
+    assert sorted(channels) == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype", "bits"),
+    [
+        ("wav", "PCM_16", 16),
+        ("wav", "PCM_24", 24),
+        ("wav", "PCM_32", 24),
+        ("wav", "FLOAT", 24),
+        ("wav", "DOUBLE", 24),
+        ("wav", "PCM_U8", 8),
+        ("flac", "PCM_16", 16),
+        ("flac", "PCM_24", 24),
+    ],
+)
+def test_every_way_to_write_samples_reads_the_same(
+    tmp_path: Path, suffix: str, subtype: str, bits: int
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, tone(1_000), 16_000, subtype=subtype)
+    waveform_S = decode(utterance(path))
+    assert waveform_S.dtype == np.float32 and waveform_S.shape == (1_000,)
+    np.testing.assert_allclose(waveform_S, tone(1_000), rtol=0, atol=2.0 ** (1 - bits) + 1e-7)
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    left, right = tone(1_000, hz=300), tone(1_000, hz=700)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], 1), 16_000, subtype="FLOAT")
+    waveform_S = decode(utterance(tmp_path / "a.wav"))
+    np.testing.assert_allclose(waveform_S, (left + right) / 2, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 22_050, 44_100, 48_000])
+def test_a_part_is_cut_at_its_seconds(tmp_path: Path, rate_hz: int) -> None:
+    samples_S = np.concatenate([np.full(rate_hz, value) for value in (0.1, 0.5, 0.2)])
+    soundfile.write(tmp_path / "a.wav", samples_S, rate_hz, subtype="FLOAT")
+    path = tmp_path / "a.wav"
+    middle_S = decode(utterance(path, 1.0, 2.0))
+    assert len(middle_S) == 16_000
+    np.testing.assert_allclose(middle_S[1_000:-1_000], 0.5, atol=1e-3)
+    assert len(decode(utterance(path, start_s=2.5))) == 8_000
+    assert len(decode(utterance(path, end_s=0.5))) == 8_000
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("n", [1, 999, 10_007])
+def test_resampling_gives_as_many_samples_as_the_duration_asks(rate_hz: int, n: int) -> None:
+    resampled_S = resample(np.zeros(n, np.float32), rate_hz)
+    assert len(resampled_S) == math.ceil(n * 16_000 / rate_hz)
+
+
+@pytest.mark.parametrize("rate_hz", [22_050, 44_100, 48_000])
+def test_resampling_keeps_what_16_khz_can_hold_and_nothing_folds_back(rate_hz: int) -> None:
+    def inner(waveform_S: np.ndarray) -> np.ndarray:
+        return waveform_S[500:-500]
+
+    for hz in (100.0, 1_000.0, 7_000.0):
+        kept_S = inner(resample(tone(rate_hz, rate_hz, hz).astype(np.float32), rate_hz))
+        assert decibels(kept_S, kept_S - inner(tone(16_000, hz=hz))) > 60
+    above_S = inner(resample(tone(rate_hz, rate_hz, 8_400.0).astype(np.float32), rate_hz))
+    assert decibels(tone(16_000), above_S) > 60
+
+
+def broken(folder: Path, kind: str) -> Path:
+    path = folder / "a.wav"
+    soundfile.write(path, tone(16_000), 16_000, subtype="PCM_16")
+    match kind:
+        case "not there":
+            path.unlink()
+        case "empty":
+            path.write_bytes(b"")
+        case "text":
+            path.write_text("This is not audio, whatever its name says.")
+        case "no samples":
+            soundfile.write(path, np.zeros(0), 16_000)
+        case "NaN" | "infinity":
+            samples_S = tone(16_000)
+            samples_S[7] = np.nan if kind == "NaN" else np.inf
+            soundfile.write(path, samples_S, 16_000, subtype="FLOAT")
+        case "WAV cut short":
+            path.write_bytes(path.read_bytes()[:-10_000])
+        case "WAV cut in its header":
+            path.write_bytes(path.read_bytes()[:30])
+        case "FLAC cut short":
+            path = folder / "a.flac"
+            soundfile.write(path, tone(16_000), 16_000)
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("not there", "does not decode"),
+        ("empty", "does not decode"),
+        ("text", "does not decode"),
+        ("no samples", "holds no samples"),
+        ("NaN", "not finite"),
+        ("infinity", "not finite"),
+        ("WAV cut short", "is cut short: the last 10000 bytes"),
+        ("WAV cut in its header", "does not decode"),
+        ("FLAC cut short", "does not decode"),
+    ],
+)
+def test_a_broken_file_is_an_error_with_a_reason(tmp_path: Path, kind: str, reason: str) -> None:
+    with pytest.raises(AudioError, match=reason):
+        decode(utterance(broken(tmp_path, kind)))
+
+
+@pytest.mark.parametrize(("start_s", "end_s"), [(0.5, 3.0), (2.0, 3.0), (0.5, 0.2), (0.5, 0.5)])
+def test_a_part_that_the_file_does_not_hold_is_an_error(
+    tmp_path: Path, start_s: float, end_s: float
+) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(16_000), 16_000)
+    with pytest.raises(AudioError):
+        decode(utterance(tmp_path / "a.wav", start_s, end_s))
+
+
+def test_a_wav_written_into_a_pipe_and_one_with_more_chunks_are_whole(tmp_path: Path) -> None:
+    """ffmpeg leaves the length of the data at its highest value when it cannot go back."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(1_000), 16_000, subtype="PCM_16")
+    head, data = path.read_bytes()[:36], path.read_bytes()[44:]
+    note = struct.pack("<4sI", b"note", 3) + b"odd\0"
+    (tmp_path / "pipe.wav").write_bytes(head + b"data\xff\xff\xff\xff" + data)
+    data_chunk = struct.pack("<4sI", b"data", 2_000) + data
+    (tmp_path / "note.wav").write_bytes(head + note + data_chunk + note)
+    for name in ("pipe.wav", "note.wav"):
+        np.testing.assert_array_equal(decode(utterance(tmp_path / name)), decode(utterance(path)))

@@ -1,0 +1,181 @@
+"""Batches: padding, missing and dropped text, an empty share, the second view."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from raysys.data.batch import Batch, Collator, pad_waveforms
+from raysys.data.manifest import Utterance
+from raysys.data.text import train_wordpiece
+
+TRANSCRIPTS = {"a": "Kids are talking.", "b": None, "c": "kids  are TALKING", "d": "Dogs sit."}
+LABELS = {"a": 2, "b": 0, "c": 1, "d": 2}
+
+
+def waveforms(*lengths: int) -> list[np.ndarray]:
+    return [np.full(n, i + 1, np.float32) for i, n in enumerate(lengths)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return train_wordpiece([text for text in TRANSCRIPTS.values() if text] * 2)
+
+
+@pytest.fixture
+def collator(tokenizer: PreTrainedTokenizerFast) -> Collator:
+    return collator_of(tokenizer)
+
+
+def collator_of(tokenizer: PreTrainedTokenizerFast | None, **values: Any) -> Collator:
+    utterances = {
+        name: Utterance(
+            utterance_id=name, audio_path="x.wav", speaker="S", emotion="joy", transcript=text
+        )
+        for name, text in TRANSCRIPTS.items()
+    }
+    defaults: dict[str, Any] = {"text_dropout": 0.0, "second_view": True, "seed": 0}
+    return Collator(
+        utterances=utterances, labels=LABELS, tokenizer=tokenizer, **{**defaults, **values}
+    )
+
+
+def test_waveforms_are_padded_with_zeros_at_their_end() -> None:
+    padded_BS, lengths_B = pad_waveforms(waveforms(2, 3, 1))
+    assert padded_BS.tolist() == [[1, 1, 0], [2, 2, 2], [3, 0, 0]]
+    assert padded_BS.dtype == torch.float32
+    assert lengths_B.tolist() == [2, 3, 1]
+
+
+def test_a_padded_waveform_does_not_share_memory_with_the_store() -> None:
+    waveform_S = np.ones(4, np.float32)
+    waveform_S.setflags(write=False)
+    padded_BS, _ = pad_waveforms([waveform_S])
+    padded_BS += 1
+    assert waveform_S.tolist() == [1, 1, 1, 1]
+
+
+def test_rows_follow_the_ids(collator: Collator) -> None:
+    batch = collator(["d", "a", "b"], waveforms(5, 6, 7), waveforms(4, 5, 6), epoch=0)
+    assert batch.utterance_ids == ("d", "a", "b")
+    assert batch.labels_B.tolist() == [2, 2, 0]
+    assert batch.clean.lengths_B is not None and batch.clean.lengths_B.tolist() == [5, 6, 7]
+    assert batch.augmented is not None and batch.augmented.lengths_B is not None
+    assert batch.augmented.lengths_B.tolist() == [4, 5, 6]
+
+
+def test_numbers_tell_utterances_and_transcripts_apart(collator: Collator) -> None:
+    """Equal words are not each other's negatives; no words equal nothing."""
+    batch = collator(["a", "b", "c", "d"], waveforms(5, 5, 5, 5), None, epoch=None)
+    assert len(set(batch.utterance_B.tolist())) == 4
+    first, without, same, other = batch.transcript_B.tolist()
+    assert first == same != other
+    assert without == -1
+    again = collator(["d"], waveforms(5), None, epoch=3)
+    assert again.utterance_B[0] == batch.utterance_B[3]
+
+
+def test_an_utterance_without_a_transcript_is_marked_in_training_and_evaluation(
+    collator: Collator,
+) -> None:
+    for epoch in (None, 0):
+        batch = collator(["a", "b"], waveforms(5, 5), waveforms(5, 5), epoch=epoch)
+        assert batch.clean.has_text_B is not None
+        assert batch.clean.has_text_B.tolist() == [True, False]
+
+
+def dropped(collator: Collator, epoch: int | None) -> list[str]:
+    batch = collator(["a", "c", "d"], waveforms(5, 5, 5), waveforms(5, 5, 5), epoch=epoch)
+    assert batch.clean.has_text_B is not None
+    present = batch.clean.has_text_B.tolist()
+    assert (batch.transcript_B >= 0).tolist() == present
+    return [n for n, has in zip(batch.utterance_ids, present, strict=True) if not has]
+
+
+def test_text_is_dropped_by_seed_epoch_and_utterance_alone(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    collator = collator_of(tokenizer, text_dropout=0.5)
+    seen = [dropped(collator, epoch) for epoch in range(200)]
+    assert seen == [dropped(collator, epoch) for epoch in range(200)]
+    reseeded = collator_of(tokenizer, text_dropout=0.5, seed=1)
+    assert seen != [dropped(reseeded, epoch) for epoch in range(200)]
+    # 600 draws of 1/2: five standard deviations are 61.
+    assert abs(sum(map(len, seen)) - 300) < 61
+    alone = collator(["d"], waveforms(5), waveforms(5), epoch=7).clean.has_text_B
+    assert alone is not None and alone.item() == ("d" not in seen[7])
+
+
+def test_text_is_never_dropped_in_evaluation(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert dropped(collator_of(tokenizer, text_dropout=1.0), None) == []
+    assert dropped(collator_of(tokenizer, text_dropout=1.0), 0) == ["a", "c", "d"]
+
+
+def test_both_views_carry_the_same_text(tokenizer: PreTrainedTokenizerFast) -> None:
+    batch = collator_of(tokenizer, text_dropout=0.5)(
+        ["a", "c", "d"], waveforms(5, 5, 5), waveforms(4, 4, 4), epoch=1
+    )
+    assert batch.augmented is not None and batch.augmented.has_text_B is not None
+    assert batch.clean.has_text_B is not None
+    assert torch.equal(batch.clean.has_text_B, batch.augmented.has_text_B)
+
+
+@pytest.mark.parametrize(
+    ("second_view", "epoch", "has_it"), [(True, 0, True), (True, None, False), (False, 0, False)]
+)
+def test_a_second_view_is_there_in_training_only_and_where_a_loss_needs_it(
+    tokenizer: PreTrainedTokenizerFast, second_view: bool, epoch: int | None, has_it: bool
+) -> None:
+    batch = collator_of(tokenizer, second_view=second_view)(
+        ["a"], waveforms(5), waveforms(5), epoch=epoch
+    )
+    assert (batch.augmented is not None) == has_it
+
+
+def test_text_alone_has_no_waveforms_and_its_second_view_is_the_text(collator: Collator) -> None:
+    batch = collator(["a", "d"], None, None, epoch=0)
+    assert batch.clean.waveforms_BS is None and batch.clean.lengths_B is None
+    assert batch.augmented is not None and batch.augmented.tokens_BM is not None
+    assert batch.clean.tokens_BM is not None
+    assert torch.equal(batch.augmented.tokens_BM, batch.clean.tokens_BM)
+
+
+def test_audio_alone_has_no_text() -> None:
+    batch = collator_of(None)(["a", "d"], waveforms(5, 6), waveforms(5, 6), epoch=0)
+    assert batch.clean.tokens_BM is None and batch.clean.has_text_B is None
+    assert batch.transcript_B.tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("modalities", ["both", "audio", "text"])
+def test_an_empty_share_is_one_inaudible_row_shaped_like_any_other(
+    tokenizer: PreTrainedTokenizerFast, modalities: str
+) -> None:
+    """Every worker takes part in every collective operation, also one without an utterance."""
+    collator = collator_of(None if modalities == "audio" else tokenizer)
+    none, some = (None, None) if modalities == "text" else ([], waveforms(900))
+    empty = collator([], none, none, epoch=0)
+    full = collator(["a"], some, some, epoch=0)
+    assert empty.utterance_ids == ()
+    assert len(empty.labels_B) == len(empty.utterance_B) == len(empty.transcript_B) == 1
+    assert empty.transcript_B.item() == -1
+    assert shape_of(empty) == shape_of(full)
+    if empty.clean.waveforms_BS is not None:
+        assert not empty.clean.waveforms_BS.any()
+        # wav2vec 2.0's receptive field: fewer samples make no frame.
+        assert empty.clean.waveforms_BS.shape == (1, 400)
+    if empty.clean.has_text_B is not None:
+        assert empty.clean.has_text_B.tolist() == [False]
+
+
+def shape_of(batch: Batch) -> list[tuple[torch.dtype, int, int] | None]:
+    """Type, dimensions and rows of each tensor, or where there is none."""
+    assert batch.augmented is not None
+    return [
+        None if (t := getattr(view, name)) is None else (t.dtype, t.ndim, len(t))
+        for view in (batch.clean, batch.augmented)
+        for name in ("waveforms_BS", "lengths_B", "tokens_BM", "token_valid_BM", "has_text_B")
+    ]

@@ -1,0 +1,102 @@
+"""The decoded corpus on disk: what was written is what is read, and the name follows the bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from raysys.data import waveforms
+from raysys.data.manifest import Manifest, Utterance, build_manifest
+from raysys.data.waveforms import INDEX, WaveformStore, cache_name, write_part
+from raysys.storage import Folder
+
+WAVEFORMS = {
+    name: np.random.default_rng(i).normal(0, 0.1, n).astype(np.float32)
+    for i, (name, n) in enumerate({"a": 1_000, "b": 1, "c": 40_000}.items())
+}
+
+
+def write_store(location: str) -> None:
+    folder = Folder.at(location)
+    write_part(folder, "part-00000.arrow", [WAVEFORMS["a"], WAVEFORMS["b"]])
+    write_part(folder, "part-00001.arrow", [WAVEFORMS["c"]])
+    rows = [("a", 0, 0), ("b", 0, 1), ("c", 1, 0)]
+    index: list[dict[str, Any]] = [
+        {"utterance_id": name, "part": f"part-{part:05d}.arrow", "row": row, "error": None}
+        for name, part, row in rows
+    ]
+    index.append({"utterance_id": "broken", "part": None, "row": None, "error": "does not decode"})
+    folder.write_table(INDEX, pa.Table.from_pylist(index))
+
+
+@pytest.mark.parametrize("where", ["disk", "memory://waveforms/store"])
+def test_waveforms_come_back_to_the_bit_in_any_order(tmp_path: Path, where: str) -> None:
+    location = str(tmp_path) if where == "disk" else where
+    write_store(location)
+    store = WaveformStore(location)
+    for name in ("c", "a", "b", "a"):
+        np.testing.assert_array_equal(store.get(name), WAVEFORMS[name])
+        assert store.get(name).dtype == np.float32
+
+
+def test_what_is_read_cannot_be_written(tmp_path: Path) -> None:
+    """It is the file itself: an augmentation in place would change it for every reader."""
+    write_store(str(tmp_path))
+    waveform_S = WaveformStore(str(tmp_path)).get("a")
+    with pytest.raises(ValueError, match="read-only"):
+        waveform_S[0] = 0
+
+
+def test_an_utterance_that_did_not_decode_is_not_in_the_store(tmp_path: Path) -> None:
+    write_store(str(tmp_path))
+    with pytest.raises(KeyError):
+        WaveformStore(str(tmp_path)).get("broken")
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    utterances = [
+        Utterance(
+            utterance_id=name,
+            audio_path=f"/data/{name}.wav",
+            speaker=f"S{i}",
+            emotion=emotion,
+            digest=f"{i}",
+        )
+        for i, (name, emotion) in enumerate({"a": "joy", "b": "fear"}.items())
+    ]
+    return build_manifest("table", "x.csv", utterances)
+
+
+def changed(manifest: Manifest, **values: Any) -> Manifest:
+    first = dataclasses.replace(manifest.utterances[0], **values)
+    return dataclasses.replace(manifest, utterances=(first, *manifest.utterances[1:]))
+
+
+@pytest.mark.parametrize(
+    "values", [{"digest": "x"}, {"start_s": 0.5}, {"end_s": 0.5}, {"utterance_id": "A"}]
+)
+def test_other_bytes_or_another_part_of_them_are_decoded_anew(
+    manifest: Manifest, values: dict[str, Any]
+) -> None:
+    assert cache_name(changed(manifest, **values)) != cache_name(manifest)
+
+
+@pytest.mark.parametrize(
+    "values", [{"audio_path": "/x/a.wav"}, {"emotion": "rage"}, {"transcript": "x"}]
+)
+def test_another_place_label_or_transcript_does_not_decode_anew(
+    manifest: Manifest, values: dict[str, Any]
+) -> None:
+    assert cache_name(changed(manifest, **values)) == cache_name(manifest)
+
+
+def test_another_decoder_decodes_anew(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = cache_name(manifest)
+    monkeypatch.setattr(waveforms, "DECODER_VERSION", waveforms.DECODER_VERSION + 1)
+    assert cache_name(manifest) != before

@@ -1,0 +1,92 @@
+"""Before a cluster is used: paths that outlive the job, nodes that see the data. No Ray starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from raysys.config import CorpusConfig, ExperimentConfig, RunConfig
+from raysys.errors import StorageError
+from raysys.orchestrate.session import probe_node, refuse_relative_paths
+from raysys.storage import Folder
+
+IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+
+
+def config(
+    root: str = "/runs", cache: str | None = None, corpus: str | None = None
+) -> ExperimentConfig:
+    return ExperimentConfig(run=RunConfig(root=root, cache=cache), corpus=CorpusConfig(root=corpus))
+
+
+@pytest.mark.parametrize(
+    ("relative", "flag"),
+    [
+        (config(root="runs"), "--run.root runs"),
+        (config(cache="../cache"), "--run.cache ../cache"),
+        (config(corpus="~/corpus"), "--corpus.root ~/corpus"),
+    ],
+)
+def test_a_relative_path_is_refused_in_a_submitted_job_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch, relative: ExperimentConfig, flag: str
+) -> None:
+    monkeypatch.delenv(IN_A_JOB, raising=False)
+    refuse_relative_paths(relative)
+    monkeypatch.setenv(IN_A_JOB, "{}")
+    with pytest.raises(StorageError) as error:
+        refuse_relative_paths(relative)
+    assert str(error.value).startswith(flag)
+
+
+def test_absolute_paths_and_addresses_are_welcome_in_a_submitted_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(IN_A_JOB, "{}")
+    refuse_relative_paths(config())
+    refuse_relative_paths(config("s3://bucket/runs", "gs://bucket/cache", "/data/iemocap"))
+
+
+@pytest.fixture
+def audio(tmp_path: Path) -> str:
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    return str(tmp_path / "a.wav")
+
+
+def test_a_node_that_reads_the_corpus_and_writes_the_run_has_no_problem_and_leaves_nothing(
+    tmp_path: Path, audio: str
+) -> None:
+    run = Folder.at(str(tmp_path / "run"))
+    run.write_bytes(".probe", b"token")
+    assert probe_node(run.location, audio, "token") is None
+    assert run.names() == [".probe"]
+
+
+def test_a_node_without_the_corpus_says_so(tmp_path: Path) -> None:
+    missing = str(tmp_path / "a.wav")
+    problem = probe_node(str(tmp_path), missing, "token")
+    assert problem is not None and problem.startswith("the corpus cannot be read there")
+    assert missing in problem
+
+
+def test_a_node_whose_folder_of_that_name_is_another_one_says_so(
+    tmp_path: Path, audio: str
+) -> None:
+    """Each node's own disk has a /runs: a probe that the driver wrote tells them apart."""
+    problem = probe_node(str(tmp_path / "run"), audio, "token")
+    assert problem is not None and "cannot be read and written there" in problem
+    Folder.at(str(tmp_path / "run")).write_bytes(".probe", b"of another run")
+    problem = probe_node(str(tmp_path / "run"), audio, "token")
+    assert problem is not None and "is another folder there" in problem
+
+
+def test_a_node_that_cannot_write_says_so(
+    tmp_path: Path, audio: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    Folder.at(str(tmp_path)).write_bytes(".probe", b"token")
+    monkeypatch.setattr("os.replace", refuse)
+    problem = probe_node(str(tmp_path), audio, "token")
+    assert problem is not None and "Read-only file system" in problem

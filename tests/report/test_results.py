@@ -1,0 +1,121 @@
+"""Adding up: every utterance once, and WA and UA not swapped."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from raysys.data.manifest import Manifest, Skipped, Utterance
+from raysys.report.results import pool_predictions, summarise
+
+# Class, prediction and speaker by fold: 4 joy and 2 fear; a third class that never occurs.
+FOLD_1 = {"a": ("joy", "joy", "S1"), "b": ("joy", "joy", "S2"), "c": ("fear", "joy", "S1")}
+FOLD_2 = {"d": ("joy", "joy", "S3"), "e": ("fear", "fear", "S4"), "f": ("joy", "rage", "S3")}
+CLASSES = ("joy", "fear", "rage")
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    return Manifest(
+        corpus="table",
+        classes=CLASSES,
+        utterances=tuple(
+            Utterance(utterance_id=name, audio_path="x.wav", speaker=speaker, emotion=label)
+            for name, (label, _, speaker) in {**FOLD_1, **FOLD_2}.items()
+        ),
+        skipped=(Skipped(utterance_id="z", audio_path="/z.wav", reason="is cut short"),),
+    )
+
+
+def table(fold: int, rows: dict[str, tuple[str, str, str]]) -> pa.Table:
+    certain = np.array([[float(p == c) for c in CLASSES] for _, p, _ in rows.values()], "float32")
+    return pa.table(
+        {
+            "utterance_id": list(rows),
+            "speaker": [speaker for *_, speaker in rows.values()],
+            "fold": pa.array([fold] * len(rows), pa.int64()),
+            "label": [label for label, *_ in rows.values()],
+            "prediction": [predicted for _, predicted, _ in rows.values()],
+            **{f"p_{name}": certain[:, i] for i, name in enumerate(CLASSES)},
+        }
+    )
+
+
+def fold_result(fold: int, wa: float, ua: float) -> dict[str, Any]:
+    sizes = {"n_train": 3, "n_validation": 0, "n": 3}
+    about = {"fold": fold, "name": f"Session{fold}", "epoch": 2, "trial_id": "x"}
+    return {**about, **sizes, "wa": wa, "ua": ua}
+
+
+def test_pooled_predictions_are_all_utterances_by_id(manifest: Manifest) -> None:
+    pooled = pool_predictions(manifest, [table(2, FOLD_2), table(1, FOLD_1)])
+    assert pooled["utterance_id"].to_pylist() == list("abcdef")
+    assert pooled["fold"].to_pylist() == [1, 1, 1, 2, 2, 2]
+    assert pooled["prediction"].to_pylist() == ["joy", "joy", "joy", "joy", "fear", "rage"]
+
+
+@pytest.mark.parametrize(
+    ("second", "named"),
+    [
+        ({"d": FOLD_2["d"], "e": FOLD_2["e"]}, r"\['f'\]"),
+        (FOLD_2 | {"a": FOLD_1["a"]}, r"\['a'\]"),
+        (FOLD_2 | {"x": FOLD_1["a"]}, r"\['x'\]"),
+    ],
+)
+def test_an_utterance_scored_twice_or_never_or_unknown_is_an_error_naming_it(
+    manifest: Manifest, second: dict[str, tuple[str, str, str]], named: str
+) -> None:
+    with pytest.raises(RuntimeError, match=named):
+        pool_predictions(manifest, [table(1, FOLD_1), table(2, second)])
+
+
+@pytest.fixture
+def results(manifest: Manifest) -> dict[str, Any]:
+    pooled = pool_predictions(manifest, [table(1, FOLD_1), table(2, FOLD_2)])
+    folds = [fold_result(2, wa=2 / 3, ua=0.75), fold_result(1, wa=2 / 3, ua=0.5)]
+    return summarise(manifest, folds, pooled, protocol="nested", seed=7)
+
+
+def test_pooled_scores_by_hand(results: dict[str, Any]) -> None:
+    """WA: 4 of 6. UA: joy 3 of 4, fear 1 of 2, their mean 5/8; rage, absent, does not count."""
+    pooled = results["pooled"]
+    assert pooled["n"] == 6
+    assert pooled["wa"] == pytest.approx(4 / 6)
+    assert pooled["ua"] == pytest.approx(5 / 8)
+    assert pooled["absent_classes"] == ["rage"]
+    assert results["confusion"] == [[3, 0, 1], [1, 1, 0], [0, 0, 0]]
+    # F1: joy 2 x 3 / (4 + 4), fear 2 / (2 + 1), rage 0.
+    assert pooled["macro_f1"] == pytest.approx((6 / 8 + 2 / 3 + 0) / 3)
+    # Always certain, right four times of six.
+    assert pooled["calibration_error"] == pytest.approx(1 / 3)
+    for name in ("wa", "ua"):
+        low, high = pooled[f"{name}_ci95"]
+        assert 0 <= low <= pooled[name] <= high <= 1
+
+
+def test_mean_and_sample_standard_deviation_over_folds(results: dict[str, Any]) -> None:
+    assert results["mean"] == pytest.approx({"wa": 2 / 3, "ua": 0.625})
+    assert results["std"] == pytest.approx({"wa": 0, "ua": 0.25 / math.sqrt(2)})
+
+
+def test_folds_are_in_order_and_facts_and_skipped_files_are_kept(results: dict[str, Any]) -> None:
+    assert [f["fold"] for f in results["folds"]] == [1, 2]
+    assert "trial_id" not in results["folds"][0]
+    assert results["protocol"] == "nested" and results["seed"] == 7
+    assert results["classes"] == list(CLASSES)
+    assert results["corpus"]["utterances"] == 6 and results["corpus"]["speakers"] == 4
+    assert results["skipped"] == [
+        {"utterance_id": "z", "audio_path": "/z.wav", "reason": "is cut short"}
+    ]
+
+
+def test_the_confusion_matrix_counts_classes_by_name(manifest: Manifest) -> None:
+    """Not in the order in which they appear: all are predicted as the last class here."""
+    rows = {name: (label, "rage", s) for name, (label, _, s) in {**FOLD_1, **FOLD_2}.items()}
+    pooled = pool_predictions(manifest, [table(1, rows)])
+    folds = [fold_result(1, 0, 0), fold_result(2, 0, 0)]
+    assert summarise(manifest, folds, pooled)["confusion"] == [[0, 0, 4], [0, 0, 2], [0, 0, 0]]

@@ -1,0 +1,96 @@
+"""What the terminal shows are the numbers of results.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from raysys.data.manifest import Manifest, Skipped, Utterance
+from raysys.report.tables import corpus_lines, result_table
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    sizes = {"n_train": 3290, "n_validation": 1085, "epoch": 12}
+    return {
+        "protocol": "nested",
+        "classes": ["ang", "happiness", "neu"],
+        "folds": [
+            {"fold": 1, "name": "Session1", **sizes, "n": 1023, "wa": 0.7123, "ua": 0.6999},
+            {"fold": 2, "name": "Session2", **sizes, "n": 1241, "wa": 0.5, "ua": 1.0},
+        ],
+        "mean": {"wa": 0.60615, "ua": 0.84995},
+        "std": {"wa": 0.15012, "ua": 0.2122},
+        "pooled": {
+            "n": 2264,
+            "wa": 0.6111,
+            "ua": 0.8222,
+            "wa_ci95": [0.5511, 0.6622],
+            "ua_ci95": [0.7733, 0.8744],
+        },
+        "confusion": [[30, 8, 2], [1, 98, 1], [0, 0, 0]],
+    }
+
+
+def row(table: str, start: str) -> list[str]:
+    return next(line for line in table.splitlines() if line.startswith(start)).split()
+
+
+def test_folds_mean_and_deviation_are_in_per_cent(results: dict[str, Any]) -> None:
+    table = result_table(results)
+    assert row(table, "fold") == ["fold", "train", "valid", "test", "epoch", "WA", "UA"]
+    assert row(table, "Session1") == ["Session1", "3290", "1085", "1023", "12", "71.2", "70.0"]
+    assert row(table, "Session2") == ["Session2", "3290", "1085", "1241", "12", "50.0", "100.0"]
+    assert row(table, "mean") == ["mean", "60.6", "85.0"]
+    assert row(table, "std") == ["std", "15.0", "21.2"]
+
+
+def test_scores_stand_below_their_headings(results: dict[str, Any]) -> None:
+    lines = result_table(results).splitlines()[:5]
+    columns = {"WA": ["71.2", "50.0", "60.6", "15.0"], "UA": ["70.0", "100.0", "85.0", "21.2"]}
+    for heading, numbers in columns.items():
+        end = lines[0].index(heading) + 2
+        assert [line[:end].split()[-1] for line in lines[1:]] == numbers
+
+
+def test_pooled_scores_stand_with_their_own_interval_and_meaning(results: dict[str, Any]) -> None:
+    table = result_table(results)
+    assert "pooled over 2264 test utterances, each scored once (nested protocol)" in table
+    wa, ua = (" ".join(row(table, f"  {name}")) for name in ("WA", "UA"))
+    assert wa == "WA 61.1 95 % interval 55.1 to 66.2, resampling speakers (overall accuracy)"
+    assert ua == "UA 82.2 95 % interval 77.3 to 87.4, resampling speakers (mean class recall)"
+
+
+def test_the_confusion_matrix_shows_counts_and_recalls(results: dict[str, Any]) -> None:
+    table = result_table(results)
+    assert "rows: true class, columns: predicted" in table
+    assert row(table, "ang") == ["ang", "30", "8", "2", "75.0"]
+    assert row(table, "happiness") == ["happiness", "1", "98", "1", "98.0"]
+    assert row(table, "neu") == ["neu", "0", "0", "0", "-"]
+
+
+def test_corpus_lines_count_by_class() -> None:
+    utterances = tuple(
+        Utterance(
+            utterance_id=name,
+            audio_path="x.wav",
+            speaker=f"S{i}",
+            emotion=emotion,
+            transcript=text,
+            duration_s=1800.0,
+        )
+        for i, (name, emotion, text) in enumerate(
+            [("a", "joy", "Hi."), ("b", "fear", None), ("c", "joy", "")]
+        )
+    )
+    skipped = Skipped(utterance_id="z", audio_path="z.wav", reason="x")
+    manifest = Manifest(corpus="table", classes=("joy", "fear"), utterances=utterances)
+    assert corpus_lines(manifest).splitlines() == [
+        "corpus    table: 3 utterances, 1.50 h, 3 speakers, 2 with a transcript",
+        "classes   joy 2, fear 1",
+    ]
+    with_skipped = Manifest(
+        corpus="table", classes=("joy", "fear"), utterances=utterances, skipped=(skipped,)
+    )
+    assert "skipped   1 utterances" in corpus_lines(with_skipped)

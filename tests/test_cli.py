@@ -1,0 +1,332 @@
+"""The command line: one parser, one kind of error, and a written configuration that reads back."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from raysys import cli
+from raysys.cli import CommandLine
+from raysys.config import (
+    ClusterConfig,
+    CorpusConfig,
+    ExperimentConfig,
+    LossConfig,
+    RunConfig,
+    TrackConfig,
+    TrainConfig,
+)
+from raysys.errors import ConfigError, CorpusError
+from raysys.presets import PRESETS
+
+
+def parse(*arguments: str) -> ExperimentConfig:
+    return cli.parse(list(arguments)).config
+
+
+def read_back(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
+    path = folder / "config.yaml"
+    path.write_text(cli.to_yaml(config))
+    return parse("--preset", str(path))
+
+
+def test_flags_change_single_values_of_a_preset() -> None:
+    config = parse("--preset", "light", "--train.epochs", "3", "--model.no-ccb1", "--run.name", "x")
+    light = PRESETS["light"]()
+    assert config == replace(
+        light,
+        train=replace(light.train, epochs=3),
+        model=replace(light.model, ccb1=False),
+        run=replace(light.run, name="x"),
+    )
+
+
+def test_without_flags_it_is_the_demo() -> None:
+    assert cli.parse([]) == CommandLine(config=PRESETS["demo"]())
+    assert cli.parse(["--dry-run"]).dry_run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "suggestion"),
+    [
+        (["--train.epoch", "3"], "--train.epochs"),
+        (["--los.alpha", "3"], "--loss.alpha"),
+        (["--corpus.nfolds", "3"], "--corpus.n-folds"),
+    ],
+)
+def test_a_typo_is_refused_with_a_suggestion(
+    arguments: list[str], suggestion: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse(*arguments)
+    assert stopped.value.code == 2
+    shown = capsys.readouterr()
+    assert arguments[0] in shown.err + shown.out
+    assert suggestion in (shown.err + shown.out).split("Perhaps you meant")[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--train.epochs", "many"], ["--corpus.name", "iemocop"], ["--augment.noise-snr-db", "3"]],
+)
+def test_a_value_of_another_type_is_refused(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse(*arguments)
+    assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--train.epochs 0",
+        "--train.batch-size -1",
+        "--train.accumulate 0",
+        "--train.max-steps 0",
+        "--train.crop-s 0",
+        "--train.crop-s inf",
+        "--train.text-dropout 1.5",
+        "--loss.alpha -0.1",
+        "--loss.beta nan",
+        "--loss.temperature 0",
+        "--loss.label-smoothing 1",
+        "--optim.lr -1",
+        "--optim.encoder-lr -1",
+        "--optim.warmup 1",
+        "--optim.clip-norm 0",
+        "--model.width 100",
+        "--model.width 0",
+        "--model.heads 0",
+        "--model.feed-forward 0",
+        "--model.dropout 1",
+        "--corpus.n-folds 1",
+        "--corpus.max-duration-s 0",
+        "--corpus.emotion-map happy",
+        "--corpus.folds emobox",
+        "--corpus.name iemocap",
+        "--augment.noise-snr-db 30 10",
+        "--cluster.workers-per-trial 0",
+        "--cluster.cpus-per-worker 0",
+        "--cluster.data-cpus 0",
+        "--cluster.gpus-per-worker -1",
+        "--cluster.max-concurrent-trials 0",
+    ],
+)
+def test_a_value_that_cannot_be_used_is_one_line_naming_the_flag(arguments: str) -> None:
+    flag = arguments.split()[0]
+    with pytest.raises(ConfigError) as error:
+        parse("--preset", "paper", *arguments.split())
+    message = str(error.value)
+    assert flag in message and "\n" not in message
+
+
+def test_a_model_in_which_nothing_reaches_the_bigru_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"--model\.ccb1 and --model\.ccb2"):
+        parse("--model.no-ccb1", "--model.no-ccb2")
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_a_preset_written_as_yaml_reads_back(preset: str, tmp_path: Path) -> None:
+    assert read_back(PRESETS[preset](), tmp_path) == PRESETS[preset]()
+
+
+def other(value: Any, kind: str) -> Any:
+    """Another value of a field's type."""
+    match value:
+        case bool():
+            return not value
+        case int():
+            return value + 2
+        case float():
+            # As few digits as YAML might lose.
+            return value + 1 / 3 * 1e-5
+        case str():
+            return f"{value} b"
+        case ():
+            return ("b=c", "a=", "1e5=no")
+        case (float(), float()):
+            return (-5.0, 12.25)
+    return "null b" if "str" in kind else 3
+
+
+def changed_everywhere() -> ExperimentConfig:
+    """Every field of every section at another value than its default."""
+    choices: dict[str, Any] = {
+        "corpus.name": "table",
+        "corpus.folds": "groups",
+        "corpus.modalities": "text",
+        "corpus.on_error": "skip",
+        "model.weights": "random",
+        "model.freeze_audio": "all",
+        "model.freeze_text": "all",
+        "model.pooling": "attention",
+        "model.ccb1": True,
+        "model.width": 384,
+        "model.heads": 8,
+    }
+    sections = {}
+    for section in dataclasses.fields(ExperimentConfig):
+        default = section.default_factory()  # type: ignore[misc]
+        values = {
+            field.name: choices.get(
+                f"{section.name}.{field.name}",
+                other(getattr(default, field.name), str(field.type)),
+            )
+            for field in dataclasses.fields(default)
+        }
+        sections[section.name] = type(default)(**values)
+    return ExperimentConfig(**sections)
+
+
+def test_every_field_of_every_type_reads_back_from_yaml(tmp_path: Path) -> None:
+    config = changed_everywhere()
+    default = ExperimentConfig()
+    for section in dataclasses.fields(ExperimentConfig):
+        assert getattr(config, section.name) != getattr(default, section.name)
+    assert read_back(config, tmp_path) == config
+
+
+def test_null_and_empty_lists_in_a_file_do_not_swallow_what_follows(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("corpus: {classes: [], emotion_map: []}\ntrain: {max_steps: null}\n")
+    config = parse("--preset", str(path), "--train.epochs", "2")
+    assert config.corpus.classes == () and config.corpus.emotion_map == ()
+    assert config.train.max_steps is None
+
+
+def test_the_yaml_is_what_a_person_would_write() -> None:
+    values = yaml.safe_load(cli.to_yaml(changed_everywhere()))
+    assert values["corpus"]["emotion_map"] == ["b=c", "a=", "1e5=no"]
+    assert values["augment"]["noise_snr_db"] == [-5.0, 12.25]
+    assert values["corpus"]["include_songs"] is True
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_preset(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("preset: light\ntrain:\n  epochs: 7\n  batch_size: 5\nmodel:\n  ccb1: false\n")
+    light = PRESETS["light"]()
+    expected = replace(
+        light,
+        train=replace(light.train, epochs=2, batch_size=5),
+        model=replace(light.model, ccb1=False),
+    )
+    assert parse("--preset", str(path), "--train.epochs", "2") == expected
+    assert parse("--train.epochs", "2", f"--preset={path}") == expected
+    assert parse("--preset", str(path), "--model.ccb1").model.ccb1
+
+
+def test_a_typo_in_a_file_is_refused_like_one_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("train: {epoch: 3}")
+    with pytest.raises(SystemExit) as stopped:
+        parse("--preset", str(path))
+    assert stopped.value.code == 2
+    assert "--train.epochs" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("- a\n- b\n", "expected sections"),
+        ("", "expected sections"),
+        ("train: {epochs", "cannot be read"),
+        ("preset: papers\n", "'papers' is none of demo, light, paper"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, text: str, found: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=found) as error:
+        parse("--preset", str(path))
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["papers", "nothing.yaml", ""])
+def test_an_unknown_preset_is_named(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"--preset {name}: "):
+        parse("--preset", name)
+
+
+@pytest.mark.parametrize("config", [*(PRESETS[n]() for n in sorted(PRESETS)), changed_everywhere()])
+def test_a_configuration_is_small_enough_to_send_to_every_task(config: ExperimentConfig) -> None:
+    pickled = pickle.dumps(config)
+    assert len(pickled) < 2_000
+    assert pickle.loads(pickled) == config
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"run": RunConfig(root="/elsewhere", name="x", cache="/y")},
+        {"track": TrackConfig(wandb=False, project="x")},
+        {"cluster": ClusterConfig(max_concurrent_trials=2, data_cpus=5, address="auto")},
+        {"cluster": ClusterConfig(gpus_per_worker=0.5)},
+        {"corpus": CorpusConfig(root="/elsewhere")},
+    ],
+)
+def test_the_hash_does_not_follow_where_a_run_lies_and_how_many_trials_run(
+    elsewhere: dict[str, Any],
+) -> None:
+    config = ExperimentConfig()
+    assert replace(config, **elsewhere).learning_hash() == config.learning_hash()
+
+
+@pytest.mark.parametrize(
+    "learning",
+    [
+        {"train": TrainConfig(seed=1)},
+        {"train": TrainConfig(max_steps=1)},
+        {"loss": LossConfig(alpha=0.01)},
+        {"corpus": CorpusConfig(folds="speaker")},
+        {"corpus": CorpusConfig(emotion_map=("a=b",))},
+        {"cluster": ClusterConfig(workers_per_trial=2)},
+        {"cluster": ClusterConfig(cpus_per_worker=2)},
+    ],
+)
+def test_the_hash_follows_all_that_the_results_depend_on(learning: dict[str, Any]) -> None:
+    config = ExperimentConfig()
+    assert replace(config, **learning).learning_hash() != config.learning_hash()
+
+
+def test_the_hash_is_the_same_after_reading_back(tmp_path: Path) -> None:
+    config = changed_everywhere()
+    assert read_back(config, tmp_path).learning_hash() == config.learning_hash()
+
+
+def test_a_run_is_named_after_its_corpus_and_configuration_unless_it_has_a_name() -> None:
+    config = ExperimentConfig()
+    assert config.run_name == f"crossval-demo-{config.learning_hash()[:8]}"
+    assert replace(config, run=RunConfig(name="mine")).run_name == "mine"
+
+
+def test_what_a_user_must_mend_ends_a_job_with_one_message_and_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(command: CommandLine) -> None:
+        raise CorpusError("/data: not there.")
+
+    monkeypatch.setattr("sys.argv", ["job"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(None, run)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "error: /data: not there.\n"
+
+
+def test_an_interrupted_job_says_how_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(command: CommandLine) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.argv", ["job"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(None, run)
+    assert stopped.value.code == 130
+    assert "the same command goes on" in capsys.readouterr().err

@@ -1,0 +1,107 @@
+"""Folders on a disk or in an object store: the same calls, and files are whole or not there."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import uuid
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from raysys.errors import StorageError
+from raysys.storage import Folder, absolute, is_address
+
+
+@pytest.fixture(params=["path", "file", "memory"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    match request.param:
+        case "path":
+            return str(tmp_path / "runs")
+        case "file":
+            return f"file://{tmp_path}/runs"
+        case _:
+            return f"memory://bucket-{uuid.uuid4().hex}/runs"
+
+
+def test_what_is_written_is_read(location: str) -> None:
+    folder = Folder.at(location) / "folds" / "1"
+    table = pa.table({"a": [1, 2]})
+    folder.write_bytes("x.bin", b"\0abc")
+    folder.write_json("x.json", {"name": "Zoë", "scores": [0.5, None]})
+    folder.write_table("x.parquet", table)
+    again = Folder.at(folder.location)
+    assert again.read_bytes("x.bin") == b"\0abc"
+    assert again.read_json("x.json") == {"name": "Zoë", "scores": [0.5, None]}
+    assert again.read_table("x.parquet").equals(table)
+    assert again.names() == ["x.bin", "x.json", "x.parquet"]
+
+
+def test_a_folder_that_does_not_exist_is_empty(location: str) -> None:
+    folder = Folder.at(location)
+    assert folder.names() == []
+    assert not folder.exists("x")
+    folder.delete("x")
+
+
+def test_a_second_write_replaces_the_first_and_delete_removes(location: str) -> None:
+    folder = Folder.at(location)
+    folder.write_bytes("x", b"a longer first one")
+    folder.write_bytes("x", b"second")
+    assert folder.read_bytes("x") == b"second"
+    assert folder.exists("x")
+    folder.delete("x")
+    assert not folder.exists("x")
+    assert folder.names() == []
+
+
+def test_a_file_address_is_the_path(tmp_path: Path) -> None:
+    Folder.at(f"file://{tmp_path}/runs/").write_bytes("x", b"1")
+    assert (tmp_path / "runs" / "x").read_bytes() == b"1"
+    assert Folder.at(f"file://{tmp_path}/runs").is_local
+    assert not Folder.at("memory://bucket").is_local
+
+
+def test_a_folder_travels_to_another_process(tmp_path: Path) -> None:
+    folder = pickle.loads(pickle.dumps(Folder.at(str(tmp_path)) / "a"))
+    folder.write_bytes("x", b"1")
+    assert (tmp_path / "a" / "x").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("step", ["replace", "fsync"])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    folder = Folder.at(str(tmp_path))
+    folder.write_bytes("x", b"old")
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(StorageError, match=r"x: cannot be written .*No space left"):
+        folder.write_bytes("x", b"new")
+    assert folder.read_bytes("x") == b"old"
+    assert folder.names() == ["x"]
+
+
+def test_a_place_that_cannot_be_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="file/runs/x: cannot be written"):
+        Folder.at(str(tmp_path / "file" / "runs")).write_bytes("x", b"")
+
+
+def test_an_address_that_nothing_opens_names_its_scheme_and_what_to_install() -> None:
+    with pytest.raises(StorageError, match=r"nosuch://bucket/runs: .*Install its fsspec"):
+        Folder.at("nosuch://bucket/runs")
+
+
+def test_paths_become_absolute_and_addresses_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert absolute("runs") == str(tmp_path / "runs")
+    assert absolute("~/runs") == "/home/someone/runs"
+    assert absolute("s3://bucket/runs") == "s3://bucket/runs"
+    assert is_address("s3://bucket") and not is_address("/s3/bucket")
