@@ -1,4 +1,4 @@
-"""WaveformEncoder: features do not depend on the batch, and are those of transformers' own model."""
+"""WaveformEncoder: features do not depend on the batch, and are those of transformers' model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoders from folders: weights arrive whole, or an error says what is missing and by which flag."""
+"""Encoders from folders: weights arrive whole, or an error names what is missing, and the flag."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A little fold for the training tests: tones whose pitch tells the class, texts that say nothing of it."""
+"""A little fold for the training tests: tones whose pitch tells the class, texts that do not."""
 
 from __future__ import annotations
 
@@ -154,6 +154,6 @@ def make_trainer(
 
 
 def descend_plainly(trainer: Trainer, *, rate: float) -> None:
-    """Steps as long as the gradient: Adam's first is of one length whatever it is, and magnifies rounding."""
+    """Steps as long as the gradient: Adam's are of one length and magnify rounding."""
     parameters = [p for p in trainer.network.parameters() if p.requires_grad]
     trainer.optimizer = torch.optim.SGD([{"params": parameters, "peak_lr": rate}], lr=rate)

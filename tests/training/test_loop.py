@@ -1,4 +1,4 @@
-"""The loop: it learns, repeats itself to the bit, goes on where it stopped, scores every one once."""
+"""The loop: it learns, repeats itself to the bit, goes on where it stopped, scores all once."""
 
 from __future__ import annotations
 
