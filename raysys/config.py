@@ -45,15 +45,13 @@ class CorpusConfig:
     include_songs: bool = False
     """RAVDESS: also read the song files (channel 02)."""
     on_error: Literal["fail", "skip"] = "fail"
-    """What to do with files that cannot be used: stop with an error, or leave them out and list them in results.json."""
+    """What to do with files that cannot be used: stop with an error, or leave them out, listed in results.json."""
     max_duration_s: float = 600.0
     """Longest utterance, in seconds; evaluation never crops, so a longer one is an error before the start."""
 
     def __post_init__(self) -> None:
         _require(self.n_folds >= 2, f"--corpus.n-folds is {self.n_folds}; at least 2 are needed.")
-        _require(
-            self.max_duration_s > 0, f"--corpus.max-duration-s is {self.max_duration_s}; it must be positive."
-        )
+        _require(self.max_duration_s > 0, f"--corpus.max-duration-s is {self.max_duration_s}; it must be positive.")
         _require(
             self.name == "demo" or self.root is not None,
             f"--corpus.name {self.name} needs --corpus.root: the "
@@ -119,7 +117,7 @@ class ModelConfig:
     pooling: Literal["max", "attention", "mean"] = "max"
     """mp(.) of equation 2: how frames become one vector."""
     dropout: float = 0.1
-    """Dropout of all that is trained from scratch: the cross-modal blocks, the input of the head, the light encoders."""
+    """Dropout of all that is trained from scratch: cross-modal blocks, the head's input, the light encoders."""
 
     def __post_init__(self) -> None:
         for name in ("width", "heads", "feed_forward"):
@@ -212,9 +210,7 @@ class TrainConfig:
             f"--train.max-steps is {self.max_steps}; at least 1 is needed.",
         )
         _require(0.1 <= self.crop_s < float("inf"), f"--train.crop-s is {self.crop_s}; expected 0.1 seconds or more.")
-        _require(
-            0 <= self.text_dropout <= 1, f"--train.text-dropout is {self.text_dropout}; expected 0 to 1."
-        )
+        _require(0 <= self.text_dropout <= 1, f"--train.text-dropout is {self.text_dropout}; expected 0 to 1.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

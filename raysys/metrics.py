@@ -32,9 +32,7 @@ def confusion(labels: ArrayLike, predictions: ArrayLike, n_classes: int) -> NDAr
     label_N = _classes("labels", labels, n_classes)
     predicted_N = _classes("predictions", predictions, n_classes)
     if len(label_N) != len(predicted_N):
-        raise ValueError(
-            f"{len(label_N)} labels, but {len(predicted_N)} predictions; expected one for each."
-        )
+        raise ValueError(f"{len(label_N)} labels, but {len(predicted_N)} predictions; expected one for each.")
     counts = np.bincount(label_N * n_classes + predicted_N, minlength=n_classes * n_classes)
     return counts.reshape(n_classes, n_classes).astype(np.int64)
 
@@ -145,17 +143,12 @@ def bootstrap_interval(
     """
     lengths = [len(np.asarray(column)) for column in (labels, predictions, speakers, folds)]
     if len(set(lengths)) > 1 or lengths[0] == 0:
-        raise ValueError(
-            f"labels, predictions, speakers, folds hold {lengths} values; expected as many of each."
-        )
+        raise ValueError(f"labels, predictions, speakers, folds hold {lengths} values; expected as many of each.")
     label_N, predicted_N = np.asarray(labels), np.asarray(predictions)
     n_classes = _n_classes(label_N, predicted_N)
     unit_N, fold_U = _speakers_within_folds(np.asarray(speakers), np.asarray(folds))
     by_speaker_UCC = np.stack(
-        [
-            confusion(label_N[unit_N == unit], predicted_N[unit_N == unit], n_classes)
-            for unit in range(len(fold_U))
-        ]
+        [confusion(label_N[unit_N == unit], predicted_N[unit_N == unit], n_classes) for unit in range(len(fold_U))]
     )
     drawn_RU = _resampled(fold_U, n, np.random.default_rng(seed))
     confusion_RCC = np.einsum("ru,uck->rck", drawn_RU, by_speaker_UCC, optimize=True)
@@ -181,19 +174,14 @@ def _resampled(group_U: NDArray[np.int64], n: int, rng: np.random.Generator) -> 
     drawn_RU = np.zeros((n, len(group_U)), dtype=np.int64)
     for group in np.unique(group_U):
         members = np.flatnonzero(group_U == group)
-        drawn_RU[:, members] = rng.multinomial(
-            len(members), np.full(len(members), 1 / len(members)), size=n
-        )
+        drawn_RU[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=n)
     return drawn_RU
 
 
 def _classes(what: str, values: ArrayLike, n_classes: int) -> NDArray[np.int64]:
     classes = np.asarray(values).reshape(-1).astype(np.int64)
     if len(classes) and not 0 <= classes.min() <= classes.max() < n_classes:
-        raise ValueError(
-            f"{what} hold classes from {classes.min()} to {classes.max()}; "
-            f"expected 0 to {n_classes - 1}."
-        )
+        raise ValueError(f"{what} hold classes from {classes.min()} to {classes.max()}; expected 0 to {n_classes - 1}.")
     return classes
 
 

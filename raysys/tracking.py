@@ -59,9 +59,7 @@ class WandbTracker:
                 dir=folder,
                 config=config,
                 mode=mode,
-                settings=wandb.Settings(
-                    silent=True, init_timeout=20, x_disable_stats=True, console="off"
-                ),
+                settings=wandb.Settings(silent=True, init_timeout=20, x_disable_stats=True, console="off"),
             )
         except Exception as error:
             self._give_up(error)

@@ -47,15 +47,11 @@ def test_scores_agree_with_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     labels, predictions = np.array(pairs).T
     expected = confusion_matrix(labels, predictions, labels=range(5))
     assert np.array_equal(confusion(labels, predictions, 5), expected)
-    assert weighted_accuracy(labels, predictions) == pytest.approx(
-        accuracy_score(labels, predictions)
-    )
+    assert weighted_accuracy(labels, predictions) == pytest.approx(accuracy_score(labels, predictions))
     # scikit-learn's balanced accuracy, too, is over the classes among the labels.
     recall = recall_score(labels, predictions, labels=np.unique(labels), average="macro")
     assert unweighted_accuracy(labels, predictions) == pytest.approx(recall)
-    assert macro_f1(labels, predictions) == pytest.approx(
-        f1_score(labels, predictions, average="macro")
-    )
+    assert macro_f1(labels, predictions) == pytest.approx(f1_score(labels, predictions, average="macro"))
 
 
 def test_a_stack_of_confusions_is_scored_one_by_one() -> None:
@@ -108,9 +104,7 @@ def corpus(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
     return label_N, predicted_N, speaker_N, speaker_N // 4
 
 
-def interval_by_loops(
-    columns: tuple[np.ndarray, ...], metric: Metric, n: int
-) -> tuple[float, float]:
+def interval_by_loops(columns: tuple[np.ndarray, ...], metric: Metric, n: int) -> tuple[float, float]:
     label_N, predicted_N, speaker_N, fold_N = columns
     rng = np.random.default_rng(1)
     scores = []

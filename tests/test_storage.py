@@ -96,9 +96,7 @@ def test_an_address_that_nothing_opens_names_its_scheme_and_what_to_install() ->
         Folder.at("nosuch://bucket/runs")
 
 
-def test_paths_become_absolute_and_addresses_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paths_become_absolute_and_addresses_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/someone")
     assert absolute("runs") == str(tmp_path / "runs")

@@ -41,9 +41,7 @@ def mix_at_snr(speech_S: Tensor, noise_S: Tensor, *, snr_db: float) -> Tensor:
     return speech_S + noise_S * (math.sqrt(speech_power / noise_power) * 10 ** (-snr_db / 20))
 
 
-def add_white_noise(
-    waveform_S: Tensor, generator: torch.Generator, *, snr_db_range: tuple[float, float]
-) -> Tensor:
+def add_white_noise(waveform_S: Tensor, generator: torch.Generator, *, snr_db_range: tuple[float, float]) -> Tensor:
     """Add Gaussian white noise at an SNR drawn evenly from a range, in decibels.
 
     The SNR is relative to the mean power of the whole clip, pauses included. Silence stays silent.
@@ -58,9 +56,7 @@ def add_white_noise(
     return mix_at_snr(waveform_S, noise_S, snr_db=snr_db)
 
 
-def perturb_speed(
-    waveform_S: Tensor, generator: torch.Generator, *, low: float = 0.9, high: float = 1.1
-) -> Tensor:
+def perturb_speed(waveform_S: Tensor, generator: torch.Generator, *, low: float = 0.9, high: float = 1.1) -> Tensor:
     """Play the waveform at a speed drawn from the multiples of 0.05 between low and high.
 
     Resampling with a windowed sinc: pitch and formants move with the speed, as on a tape (Ko et
@@ -77,9 +73,7 @@ def perturb_speed(
     """
     slowest, fastest = math.ceil(low * _SPEED_STEPS - 1e-6), math.floor(high * _SPEED_STEPS + 1e-6)
     if not 1 <= slowest <= fastest:
-        raise ValueError(
-            f"no positive multiple of {1 / _SPEED_STEPS} lies between {low} and {high}."
-        )
+        raise ValueError(f"no positive multiple of {1 / _SPEED_STEPS} lies between {low} and {high}.")
     speed = _integer(generator, slowest, fastest)
     if speed == _SPEED_STEPS or len(waveform_S) == 0:
         return waveform_S.clone()

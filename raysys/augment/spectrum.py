@@ -21,9 +21,7 @@ def to_spectrum(waveform_S: Tensor) -> Tensor:
     will do.
     """
     padded_S = F.pad(waveform_S, (0, -len(waveform_S) % HOP))
-    return torch.stft(
-        padded_S, WINDOW, HOP, window=_window(waveform_S), pad_mode="constant", return_complex=True
-    )
+    return torch.stft(padded_S, WINDOW, HOP, window=_window(waveform_S), pad_mode="constant", return_complex=True)
 
 
 def to_waveform(spectrum_FJ: Tensor, n_samples: int) -> Tensor:

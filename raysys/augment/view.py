@@ -17,9 +17,7 @@ ViewKey = tuple[int, int, str]
 """(seed, variant, utterance id): all that is random about a view."""
 
 
-def augment_waveform(
-    waveform_S: NDArray[np.float32], config: AugmentConfig, *, key: ViewKey
-) -> NDArray[np.float32]:
+def augment_waveform(waveform_S: NDArray[np.float32], config: AugmentConfig, *, key: ViewKey) -> NDArray[np.float32]:
     """The second view of a waveform: speed, noise, suppression of random strength, SpecAugment.
 
     Each effect as `config` switches it on. Equal waveform, configuration and key give an equal

@@ -68,9 +68,7 @@ def ensure_demo(root: Path) -> Path:
 def checksum(folder: Path) -> str:
     """SHA-256 over relative path, length and bytes of every file but the mark, in order of path."""
     digest = hashlib.sha256()
-    files = {
-        path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
-    }
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     for name in sorted(files):
         if name == _COMPLETE:
             continue
@@ -90,9 +88,7 @@ def _is_complete(folder: Path) -> bool:
 
 def _synthesise(draft: Path) -> None:
     """Speak the corpus into `draft` in a fresh process, which finds this package from anywhere."""
-    search_path = os.pathsep.join(
-        filter(None, (str(_PACKAGE_PARENT), os.environ.get("PYTHONPATH")))
-    )
+    search_path = os.pathsep.join(filter(None, (str(_PACKAGE_PARENT), os.environ.get("PYTHONPATH"))))
     finished = subprocess.run(
         [sys.executable, "-m", "raysys.corpora.demo_synthesis", str(draft.resolve())],
         env={**os.environ, "PYTHONPATH": search_path},

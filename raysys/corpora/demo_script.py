@@ -261,7 +261,5 @@ def _within(value: float, low: int, high: int) -> int:
 
 
 def _rating(emotion: Emotion, rng: random.Random) -> tuple[int, int, int]:
-    valence, activation, dominance = (
-        min(max(mean + rng.randrange(-1, 2), 1), 5) for mean in _RATINGS[emotion]
-    )
+    valence, activation, dominance = (min(max(mean + rng.randrange(-1, 2), 1), 5) for mean in _RATINGS[emotion])
     return valence, activation, dominance

@@ -30,9 +30,7 @@ _ESPEAK_RATE_HZ = 22_050
 # Root mean square of an utterance at 0 dB, in steps of 16 bits: low, so that the loudest peak does
 # not clip.
 _LEVEL = 900.0
-_ROOM_NOISE = (
-    12  # peak of a room's noise at a level that never changes: no microphone gives exact zeros
-)
+_ROOM_NOISE = 12  # peak of a room's noise at a level that never changes: no microphone gives exact zeros
 _MARGIN_S = 0.1
 _TREMOR_HZ, _LILT_HZ, _ROUGHNESS_HZ = 5, 11, 25
 
@@ -57,14 +55,9 @@ class Espeak:
         data = str(espeakng_loader.get_data_path()).encode()
         rate_hz = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data, 0)
         if rate_hz != _ESPEAK_RATE_HZ:
-            raise RuntimeError(
-                f"eSpeak NG with the data of {data!r} gives {rate_hz} Hz, "
-                f"expected {_ESPEAK_RATE_HZ}."
-            )
+            raise RuntimeError(f"eSpeak NG with the data of {data!r} gives {rate_hz} Hz, expected {_ESPEAK_RATE_HZ}.")
         self._chunks: list[bytes] = []
-        self._callback = (
-            self._receiver()
-        )  # kept here, or the garbage collector takes what eSpeak calls
+        self._callback = self._receiver()  # kept here, or the garbage collector takes what eSpeak calls
         self._library.espeak_SetSynthCallback(self._callback)
 
     def _receiver(self) -> Callable[..., int]:
@@ -73,15 +66,11 @@ class Espeak:
                 self._chunks.append(ctypes.string_at(samples, 2 * n_samples))
             return 0
 
-        return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)(
-            receive
-        )
+        return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)(receive)
 
     def speak(self, text: str, voice: str, delivery: Delivery) -> NDArray[np.int64]:
         if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise RuntimeError(
-                f"eSpeak NG in {espeakng_loader.get_data_path()} has no voice {voice!r}."
-            )
+            raise RuntimeError(f"eSpeak NG in {espeakng_loader.get_data_path()} has no voice {voice!r}.")
         settings = (
             (_RATE, delivery.rate_wpm),
             (_PITCH, delivery.pitch),
@@ -128,9 +117,7 @@ def _wavering(n_samples: int, rate_hz: int, depth_percent: int) -> NDArray[np.fl
 def write_corpus(folder: Path) -> None:
     """Speak the script and write it below `folder` as IEMOCAP is laid out."""
     espeak = Espeak()
-    for (session, dialog), lines in groupby(
-        demo_script(), key=lambda line: (line.session, line.dialog)
-    ):
+    for (session, dialog), lines in groupby(demo_script(), key=lambda line: (line.session, line.dialog)):
         home = folder / f"Session{session}"
         waves = home / "sentences" / "wav" / dialog
         labels = home / "dialog" / "EmoEvaluation" / f"{dialog}.txt"
@@ -166,9 +153,7 @@ def _label_block(line: Line, start_s: float, end_s: float) -> str:
     """The label line, then the annotators': C- of categories, A- of the three ratings."""
     mean = ", ".join(f"{sum(pair) / 2:.4f}" for pair in zip(*line.ratings, strict=True))
     rows = [f"[{start_s:.4f} - {end_s:.4f}]\t{line.utterance}\t{line.label}\t[{mean}]"]
-    rows += [
-        f"C-{annotator}:\t{_EMOTION_WORDS[line.label]};\t()" for annotator in ("E1", "E2", "E3")
-    ]
+    rows += [f"C-{annotator}:\t{_EMOTION_WORDS[line.label]};\t()" for annotator in ("E1", "E2", "E3")]
     for annotator, (valence, activation, dominance) in zip(("E1", "E2"), line.ratings, strict=True):
         rows.append(f"A-{annotator}:\tval {valence}; act {activation}; dom  {dominance};\t()")
     return "\n".join(rows) + "\n\n"
@@ -176,9 +161,7 @@ def _label_block(line: Line, start_s: float, end_s: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "folder", type=Path, help="an empty folder; Session1 to Session5 are written into it"
-    )
+    parser.add_argument("folder", type=Path, help="an empty folder; Session1 to Session5 are written into it")
     write_corpus(parser.parse_args().folder)
 
 

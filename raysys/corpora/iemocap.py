@@ -28,9 +28,7 @@ _SESSION = re.compile(r"Session(\d+)")
 _LABEL_LINE = re.compile(r"\[[\d.]+ - [\d.]+\]\t(\S+)\t(\S+)\t\[[^\]]*\]\s*")
 _TRANSCRIPT_LINE = re.compile(r"(\S+)\s+\[[^\]]*\]:(.*)")
 # Dialogs may end in letters (impro05a, script01_1b): fields count, never character positions.
-_UTTERANCE_ID = re.compile(
-    r"(?P<dialog>Ses(?P<session>\d+)[FM]_\w+)_(?P<sex>[FM])(?P<turn>[^\W_]+)"
-)
+_UTTERANCE_ID = re.compile(r"(?P<dialog>Ses(?P<session>\d+)[FM]_\w+)_(?P<sex>[FM])(?P<turn>[^\W_]+)")
 
 
 def read_iemocap(root: Path) -> list[Utterance]:
@@ -51,12 +49,8 @@ def read_iemocap(root: Path) -> list[Utterance]:
         raise CorpusError(f"{root}: no such folder. {_EXPECTED} Set --corpus.root.")
     sessions = sorted(p for p in root.iterdir() if _SESSION.fullmatch(p.name) and p.is_dir())
     if not sessions:
-        folder = (
-            "the folder above" if _SESSION.fullmatch(root.name) else "the folder that holds them"
-        )
-        raise CorpusError(
-            f"{root}: no Session folder in it. {_EXPECTED} Set --corpus.root to {folder}."
-        )
+        folder = "the folder above" if _SESSION.fullmatch(root.name) else "the folder that holds them"
+        raise CorpusError(f"{root}: no Session folder in it. {_EXPECTED} Set --corpus.root to {folder}.")
     return [utterance for session in sessions for utterance in _read_session(session)]
 
 
@@ -66,8 +60,7 @@ def _read_session(session: Path) -> Iterator[Utterance]:
     label_files = sorted(p for p in evaluations.glob("*.txt") if not p.name.startswith("._"))
     if not label_files:
         raise CorpusError(
-            f"{evaluations}: no label file <dialog>.txt. {_EXPECTED} Restore this session, or "
-            "remove its folder."
+            f"{evaluations}: no label file <dialog>.txt. {_EXPECTED} Restore this session, or remove its folder."
         )
     audio = _audio_files(session / "sentences" / "wav")
     for label_file in label_files:

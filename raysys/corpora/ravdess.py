@@ -26,9 +26,7 @@ EMOBOX_FOLDS = (
 """Actors of the six test folds that EmoBox (Ma et al. 2024) published."""
 
 _STATEMENTS = ("Kids are talking by the door", "Dogs are sitting by the door")
-_FOLD_OF_ACTOR = {
-    actor: f"emobox-{number}" for number, actors in enumerate(EMOBOX_FOLDS, 1) for actor in actors
-}
+_FOLD_OF_ACTOR = {actor: f"emobox-{number}" for number, actors in enumerate(EMOBOX_FOLDS, 1) for actor in actors}
 # What each part of a file name means, and its largest code; all start at 1.
 _FIELDS = (
     ("modality", 3),
@@ -41,10 +39,7 @@ _FIELDS = (
 )
 _AUDIO_ONLY, _SPEECH, _SONG = 3, 1, 2
 _NAME = "MM-VC-EE-II-SS-RR-AA, two digits each, such as 03-01-06-01-02-01-12"
-_EXPECTED = (
-    "Expected RAVDESS as published: Actor_01 ... Actor_24, each with audio files "
-    f"{_NAME}.wav (or .flac)."
-)
+_EXPECTED = f"Expected RAVDESS as published: Actor_01 ... Actor_24, each with audio files {_NAME}.wav (or .flac)."
 
 
 def read_ravdess(root: Path, *, include_songs: bool) -> list[Utterance]:
@@ -63,9 +58,7 @@ def read_ravdess(root: Path, *, include_songs: bool) -> list[Utterance]:
         raise CorpusError(f"{root}: no such folder. {_EXPECTED} Set --corpus.root.")
     actors = sorted(p for p in root.iterdir() if re.fullmatch(r"Actor_\d\d", p.name) and p.is_dir())
     if not actors:
-        raise CorpusError(
-            f"{root}: no Actor folder in it. {_EXPECTED} Set --corpus.root to their folder."
-        )
+        raise CorpusError(f"{root}: no Actor folder in it. {_EXPECTED} Set --corpus.root to their folder.")
     channels = (_SPEECH, _SONG) if include_songs else (_SPEECH,)
     utterances: list[Utterance] = []
     songs = 0
@@ -88,9 +81,7 @@ def read_ravdess(root: Path, *, include_songs: bool) -> list[Utterance]:
 def _parse(path: Path) -> tuple[int, ...]:
     """The seven codes of a file name, checked."""
     if not re.fullmatch(r"\d\d(-\d\d){6}", path.stem, flags=re.ASCII):
-        raise CorpusError(
-            f"{path}: the file name does not parse, expected {_NAME}. Rename or remove the file."
-        )
+        raise CorpusError(f"{path}: the file name does not parse, expected {_NAME}. Rename or remove the file.")
     codes = tuple(int(code) for code in path.stem.split("-"))
     for code, (field, largest) in zip(codes, _FIELDS, strict=True):
         if not 1 <= code <= largest:

@@ -45,9 +45,7 @@ def read_corpus(config: CorpusConfig, *, cache: Path) -> Manifest:
             utterances, published = read_table(root), None
     renamed = _renamed(config.emotion_map, {u.emotion for u in utterances}, str(root))
     mapped = [
-        dataclasses.replace(u, emotion=emotion)
-        for u in utterances
-        if (emotion := renamed.get(u.emotion, u.emotion))
+        dataclasses.replace(u, emotion=emotion) for u in utterances if (emotion := renamed.get(u.emotion, u.emotion))
     ]
     if utterances and not mapped:
         raise CorpusError(
@@ -84,8 +82,7 @@ def _renamed(emotion_map: Sequence[str], present: set[str], source: str) -> dict
             )
         if renamed.setdefault(old, new) != new:
             raise CorpusError(
-                f"{source}: --corpus.emotion-map gives {old!r} two new names, {renamed[old]!r} and "
-                f"{new!r}. Keep one."
+                f"{source}: --corpus.emotion-map gives {old!r} two new names, {renamed[old]!r} and {new!r}. Keep one."
             )
     return renamed
 
@@ -109,6 +106,5 @@ def _check_classes_occur(manifest: Manifest, source: str, config: CorpusConfig) 
             left = " ".join(name for name in manifest.classes if name in present)
             remedy = f"Is the corpus whole? If so, set --corpus.classes {left}."
         raise CorpusError(
-            f"{source}: no utterance has the emotion {', '.join(absent)}, so it cannot be learned. "
-            f"{remedy}"
+            f"{source}: no utterance has the emotion {', '.join(absent)}, so it cannot be learned. {remedy}"
         )

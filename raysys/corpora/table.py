@@ -26,10 +26,7 @@ REQUIRED = ("utterance_id", "audio_path", "speaker", "emotion")
 OPTIONAL_STRINGS = ("transcript", "session", "sex", "fold")
 OPTIONAL_SECONDS = ("start_s", "end_s")
 _COLUMNS = (*REQUIRED, *OPTIONAL_STRINGS, *OPTIONAL_SECONDS)
-_QUOTING = (
-    "Put cells that hold a comma, a quote or a line break in double quotes, "
-    "and write a quote in them twice."
-)
+_QUOTING = "Put cells that hold a comma, a quote or a line break in double quotes, and write a quote in them twice."
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +80,7 @@ def read_table(path: Path) -> list[Utterance]:
     path = path.expanduser().absolute()
     if not path.is_file():
         raise CorpusError(
-            f"{path}: no such file. Set --corpus.root to a .csv or .parquet file with columns "
-            f"{_list(REQUIRED)}."
+            f"{path}: no such file. Set --corpus.root to a .csv or .parquet file with columns {_list(REQUIRED)}."
         )
     readers: dict[str, Callable[[Path], Iterator[_Row]]] = {
         ".csv": _csv_rows,
@@ -104,9 +100,7 @@ def _utterance(row: _Row, folder: Path) -> Utterance:
         raise row.error("sex", f"holds {sex!r}, expected F, M or an empty cell. Mend the cell.")
     start_s, end_s = row.seconds("start_s"), row.seconds("end_s")
     if end_s is not None and end_s <= (start_s or 0.0):
-        raise row.error(
-            "end_s", f"holds {end_s}, not after start_s {start_s or 0.0}. Mend one of the two."
-        )
+        raise row.error("end_s", f"holds {end_s}, not after start_s {start_s or 0.0}. Mend one of the two.")
     return Utterance(
         utterance_id=row.required("utterance_id"),
         audio_path=str(folder / row.required("audio_path")),
@@ -128,8 +122,7 @@ def _csv_rows(path: Path) -> Iterator[_Row]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise CorpusError(
-            f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}). "
-            f"Save the table as UTF-8."
+            f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}). Save the table as UTF-8."
         ) from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] | None = None
@@ -144,14 +137,10 @@ def _csv_rows(path: Path) -> Iterator[_Row]:
                 _check_columns(where, header)
                 continue
             if len(cells) != len(header):
-                raise CorpusError(
-                    f"{where}: {len(cells)} cells under {len(header)} columns. {_QUOTING}"
-                )
+                raise CorpusError(f"{where}: {len(cells)} cells under {len(header)} columns. {_QUOTING}")
             yield _Row(where, dict(zip(header, cells, strict=True)))
     except csv.Error as error:
-        raise CorpusError(
-            f"{path}, line {line}: not readable as CSV ({error}). {_QUOTING}"
-        ) from error
+        raise CorpusError(f"{path}, line {line}: not readable as CSV ({error}). {_QUOTING}") from error
     if header is None:
         raise CorpusError(f"{path}: empty. Its first line must name the columns {_list(REQUIRED)}.")
 
@@ -160,19 +149,13 @@ def _parquet_rows(path: Path) -> Iterator[_Row]:
     try:
         with pq.ParquetFile(path) as file:
             _check_columns(str(path), file.schema_arrow.names)
-            table = file.read(
-                columns=[name for name in file.schema_arrow.names if name in _COLUMNS]
-            )
+            table = file.read(columns=[name for name in file.schema_arrow.names if name in _COLUMNS])
     except (pa.ArrowException, OSError) as error:
-        raise CorpusError(
-            f"{path}: not readable as Parquet ({error}). Write the table again."
-        ) from error
+        raise CorpusError(f"{path}: not readable as Parquet ({error}). Write the table again.") from error
     for field in table.schema:
         expected = "numbers" if field.name in OPTIONAL_SECONDS else "strings"
         if not _fits(field.type, expected):
-            found = next(
-                (value for value in table[field.name].to_pylist() if value is not None), None
-            )
+            found = next((value for value in table[field.name].to_pylist() if value is not None), None)
             raise CorpusError(
                 f"{path}, row 1: column {field.name!r} holds {field.type} such as {found!r}, "
                 f"expected {expected}. Convert the column before it is written, or write a .csv "
@@ -209,10 +192,7 @@ def _check_columns(where: str, header: Sequence[str]) -> None:
     for name in header:
         close = difflib.get_close_matches(name.lower(), absent, n=1, cutoff=0.85)
         if close and name not in _COLUMNS:
-            raise CorpusError(
-                f"{where}: column {name!r} is not known; {close[0]!r} is. Rename or remove the "
-                "column."
-            )
+            raise CorpusError(f"{where}: column {name!r} is not known; {close[0]!r} is. Rename or remove the column.")
 
 
 def _list(names: Sequence[str]) -> str:

@@ -125,9 +125,7 @@ class Collator:
             utterance_ids=tuple(names),
             labels_B=torch.tensor(labels),
             utterance_B=torch.tensor([derive_seed(name) for name in names] or [0]),
-            transcript_B=torch.tensor(
-                [-1 if t is None else derive_seed(normalise_transcript(t)) for t in texts]
-            ),
+            transcript_B=torch.tensor([-1 if t is None else derive_seed(normalise_transcript(t)) for t in texts]),
             clean=view(clean),
             augmented=view(augmented) if self.second_view and epoch is not None else None,
         )

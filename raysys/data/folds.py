@@ -50,8 +50,7 @@ def make_folds(manifest: Manifest, config: CorpusConfig) -> tuple[Fold, ...]:
             f"ones. {_more_groups(kind)}"
         )
     members = {
-        name: [u.utterance_id for u in manifest.utterances if group_of[u.utterance_id] == name]
-        for name in names
+        name: [u.utterance_id for u in manifest.utterances if group_of[u.utterance_id] == name] for name in names
     }
     folds = []
     for index, name in enumerate(names):
@@ -61,9 +60,7 @@ def make_folds(manifest: Manifest, config: CorpusConfig) -> tuple[Fold, ...]:
                 index=index,
                 name=name,
                 train=tuple(
-                    u.utterance_id
-                    for u in manifest.utterances
-                    if group_of[u.utterance_id] not in (name, held_out)
+                    u.utterance_id for u in manifest.utterances if group_of[u.utterance_id] not in (name, held_out)
                 ),
                 validation=tuple(members[held_out]),
                 test=tuple(members[name]),

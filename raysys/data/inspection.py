@@ -43,9 +43,7 @@ class _Unusable(Exception):
     """A file or a part of one that cannot be used; the message is the reason."""
 
 
-def inspect_audio(
-    manifest: Manifest, *, max_duration_s: float, on_error: Literal["fail", "skip"]
-) -> Manifest:
+def inspect_audio(manifest: Manifest, *, max_duration_s: float, on_error: Literal["fail", "skip"]) -> Manifest:
     """Open every file once, and fill in each utterance's duration_s and digest.
 
     Integer files are judged by their header and are not decoded; floating-point ones are, since
@@ -78,9 +76,7 @@ def inspect_audio(
             )
     if skipped:
         _judge(manifest, usable, skipped, on_error)
-    return dataclasses.replace(
-        manifest, utterances=tuple(usable), skipped=(*manifest.skipped, *skipped)
-    )
+    return dataclasses.replace(manifest, utterances=tuple(usable), skipped=(*manifest.skipped, *skipped))
 
 
 def _inspect_file(path: str) -> _File | str:
@@ -106,10 +102,7 @@ def _read_file(path: str) -> _File:
     if missing := missing_bytes(path):
         raise _Unusable(f"is cut short: {missing} bytes that its header promises are not there")
     if not LOWEST_RATE_HZ <= info.samplerate <= HIGHEST_RATE_HZ:
-        raise _Unusable(
-            f"has a sample rate of {info.samplerate} Hz, "
-            f"expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}"
-        )
+        raise _Unusable(f"has a sample rate of {info.samplerate} Hz, expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}")
     if info.subtype in _FLOAT_SUBTYPES:
         for block in soundfile.blocks(path, blocksize=_BLOCK, dtype="float32"):
             if not np.isfinite(block).all():
@@ -133,15 +126,11 @@ def _inspect_part(utterance: Utterance, file: _File | str, max_duration_s: float
         )
     duration_s = (end - start) / file.rate_hz
     if duration_s > max_duration_s:
-        raise _Unusable(
-            f"utterance lasts {duration_s:.1f} s, --corpus.max-duration-s is {max_duration_s:g}"
-        )
+        raise _Unusable(f"utterance lasts {duration_s:.1f} s, --corpus.max-duration-s is {max_duration_s:g}")
     return dataclasses.replace(utterance, duration_s=duration_s, digest=file.digest)
 
 
-def _judge(
-    manifest: Manifest, usable: Sequence[Utterance], skipped: Sequence[Skipped], on_error: str
-) -> None:
+def _judge(manifest: Manifest, usable: Sequence[Utterance], skipped: Sequence[Skipped], on_error: str) -> None:
     """Raise unless the bad ones may be, and are to be, left out."""
     counted = f"{len(skipped)} of {len(manifest.utterances)} utterances cannot be used"
     # Utterances cut from one bad file all fail for the same reason: one line.
@@ -152,8 +141,7 @@ def _judge(
         listed += f"\n  ... and {len(lines) - _SHOWN} more"
     if on_error == "fail":
         raise ManifestError(
-            f"{manifest.corpus}: {counted}:{listed}\n"
-            f"Mend these files, or leave them out with --corpus.on-error skip."
+            f"{manifest.corpus}: {counted}:{listed}\nMend these files, or leave them out with --corpus.on-error skip."
         )
     lost = sorted({u.emotion for u in manifest.utterances} - {u.emotion for u in usable})
     if lost or len(skipped) > LARGEST_SKIPPED_SHARE * len(manifest.utterances):
@@ -163,6 +151,5 @@ def _judge(
             else f"--corpus.on-error skip leaves out at most {LARGEST_SKIPPED_SHARE:.0%}"
         )
         raise ManifestError(
-            f"{manifest.corpus}: {counted}, and {reason}:{listed}\n"
-            f"Is --corpus.root right? Mend these files."
+            f"{manifest.corpus}: {counted}, and {reason}:{listed}\nIs --corpus.root right? Mend these files."
         )

@@ -80,9 +80,7 @@ def training_epoch(
     generator.shuffle(updates)
     steps: list[Step] = []
     for members in updates:
-        batches = [
-            members[i : i + config.batch_size] for i in range(0, len(members), config.batch_size)
-        ]
+        batches = [members[i : i + config.batch_size] for i in range(0, len(members), config.batch_size)]
         for batch in batches:
             steps.append(
                 Step(
@@ -109,15 +107,10 @@ def evaluation_steps(
             groups.append([name])
         else:
             group.append(name)
-    return [
-        Step(part=part, epoch=epoch, index=i, utterance_ids=tuple(group))
-        for i, group in enumerate(groups)
-    ]
+    return [Step(part=part, epoch=epoch, index=i, utterance_ids=tuple(group)) for i, group in enumerate(groups)]
 
 
-def fold_plan(
-    fold: Fold, durations_s: Mapping[str, float], config: TrainConfig, first_epoch: int
-) -> list[Step]:
+def fold_plan(fold: Fold, durations_s: Mapping[str, float], config: TrainConfig, first_epoch: int) -> list[Step]:
     """All steps of a fold: each epoch's training and validation from `first_epoch` on, then the test part once."""
     left = total_updates(len(fold.train), config)
     left -= first_epoch * updates_per_epoch(len(fold.train), config)

@@ -79,10 +79,7 @@ def _parts(manifest: Manifest) -> list[Sequence[Utterance]]:
 
 
 def _plain(utterances: Sequence[Utterance]) -> list[dict[str, Any]]:
-    return [
-        {"id": u.utterance_id, "path": u.audio_path, "start_s": u.start_s, "end_s": u.end_s}
-        for u in utterances
-    ]
+    return [{"id": u.utterance_id, "path": u.audio_path, "start_s": u.start_s, "end_s": u.end_s} for u in utterances]
 
 
 _INDEX_SCHEMA = pa.schema(
@@ -138,9 +135,7 @@ class Fetched:
     augmented: list[np.ndarray] | None
 
 
-def stream(
-    plan: Sequence[Step], source: Source, *, rank: int, workers: int, data_cpus: int
-) -> Iterator[Fetched]:
+def stream(plan: Sequence[Step], source: Source, *, rank: int, workers: int, data_cpus: int) -> Iterator[Fetched]:
     """Fetch and augment a worker's share of each step of a plan, in the plan's order.
 
     Tasks run ahead of the consumer as far as the object store's share allows.
@@ -187,9 +182,7 @@ def _run(
         if sum(len(r["ids"]) for r in chunks[-1]) >= _UTTERANCES_PER_STREAM_TASK:
             chunks.append([])
         chunks[-1].append(row)
-    dataset = ray.data.from_items(
-        [{"steps": chunk} for chunk in chunks], override_num_blocks=len(chunks)
-    ).map_batches(
+    dataset = ray.data.from_items([{"steps": chunk} for chunk in chunks], override_num_blocks=len(chunks)).map_batches(
         _fetch, batch_size=1, fn_kwargs={"source": source}, batch_format="pyarrow", num_cpus=1
     )
     dataset.context.enable_progress_bars = False
@@ -251,9 +244,7 @@ def _column(waveforms: Sequence[np.ndarray | None]) -> pa.Array:
     present = [w for w in waveforms if w is not None]
     values = np.concatenate(present) if present else np.zeros(0, np.float32)
     missing = pa.array([w is None for w in waveforms])
-    return pa.LargeListArray.from_arrays(
-        pa.array(offsets, pa.int64()), pa.array(values, pa.float32()), mask=missing
-    )
+    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(values, pa.float32()), mask=missing)
 
 
 def _waveforms(column: pa.ChunkedArray) -> Iterator[np.ndarray | None]:

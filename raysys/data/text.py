@@ -73,9 +73,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         ) from error
 
 
-def tokenize(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str | None]
-) -> tuple[Tensor, Tensor, Tensor]:
+def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str | None]) -> tuple[Tensor, Tensor, Tensor]:
     """Tokens of a batch.
 
     Args:

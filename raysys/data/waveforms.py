@@ -47,9 +47,7 @@ class WaveformStore:
         index = self._folder.read_table(INDEX).to_pydict()
         self._place = {
             name: (part, row)
-            for name, part, row in zip(
-                index["utterance_id"], index["part"], index["row"], strict=True
-            )
+            for name, part, row in zip(index["utterance_id"], index["part"], index["row"], strict=True)
             if part is not None
         }
         self._readers: dict[str, pa.ipc.RecordBatchFileReader] = {}

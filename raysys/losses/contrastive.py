@@ -10,9 +10,7 @@ _SHORTEST = 1e-6
 """Shorter rows are not stretched to unit length, so that a zero row keeps a finite gradient."""
 
 
-def n_pair(
-    embeddings_NE: Tensor, labels_N: Tensor, utterance_N: Tensor, *, l2: float = 0.0
-) -> Tensor:
+def n_pair(embeddings_NE: Tensor, labels_N: Tensor, utterance_N: Tensor, *, l2: float = 0.0) -> Tensor:
     """Supervised contrastive term: the N-pair loss over all positives and negatives of the batch.
 
     For an anchor i and a positive p of it, with n over the negatives of i:

@@ -21,6 +21,4 @@ def cross_entropy_sum(logits_BC: Tensor, labels_B: Tensor, *, label_smoothing: f
         label_smoothing: s, 0 <= s < 1.
     """
     with torch.autocast(device_type=logits_BC.device.type, enabled=False):
-        return F.cross_entropy(
-            logits_BC.float(), labels_B, reduction="sum", label_smoothing=label_smoothing
-        )
+        return F.cross_entropy(logits_BC.float(), labels_B, reduction="sum", label_smoothing=label_smoothing)

@@ -48,9 +48,7 @@ class WaveformEncoder(nn.Module):
         freeze: parts that are not trained.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, *, normalise: bool, freeze: Literal["none", "cnn", "all"]
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, *, normalise: bool, freeze: Literal["none", "cnn", "all"]) -> None:
         super().__init__()
         config = model.config
         # A skipped layer has no gradient, which data parallelism does not forgive.
@@ -74,9 +72,7 @@ class WaveformEncoder(nn.Module):
         layer = self.model.feature_extractor.conv_layers[0]
         cured = MaskedGroupNorm(layer.layer_norm.num_groups, layer.layer_norm.num_channels)
         if layer.layer_norm.num_groups != layer.layer_norm.num_channels:
-            raise EncoderError(
-                "The first convolution's group norm mixes channels; only one group a channel is known."
-            )
+            raise EncoderError("The first convolution's group norm mixes channels; only one group a channel is known.")
         cured.eps = layer.layer_norm.eps
         cured.weight, cured.bias = layer.layer_norm.weight, layer.layer_norm.bias
         layer.layer_norm = cured
@@ -93,9 +89,7 @@ class WaveformEncoder(nn.Module):
             self.model.eval()
         if waveforms_BS.shape[1] < _RECEPTIVE_FIELD:
             waveforms_BS = F.pad(waveforms_BS, (0, _RECEPTIVE_FIELD - waveforms_BS.shape[1]))
-        sample_mask_BS = (
-            torch.arange(waveforms_BS.shape[1], device=waveforms_BS.device) < lengths_B[:, None]
-        )
+        sample_mask_BS = torch.arange(waveforms_BS.shape[1], device=waveforms_BS.device) < lengths_B[:, None]
         if self.normalise:
             waveforms_BS = normalise_waveforms(waveforms_BS, sample_mask_BS)
         # Zeros up to the receptive field are part of a short utterance.
@@ -138,9 +132,7 @@ def normalise_waveforms(waveforms_BS: Tensor, mask_BS: Tensor) -> Tensor:
     return centred_BS * (variance_B1 + 1e-7).rsqrt()
 
 
-def span_mask(
-    lengths_B: Tensor, n_frames: int, *, probability: float, span: int, at_least: int
-) -> Tensor:
+def span_mask(lengths_B: Tensor, n_frames: int, *, probability: float, span: int, at_least: int) -> Tensor:
     """Random spans of frames to hide (wav2vec 2.0, section 3.1), as a bool mask B x n_frames.
 
     Each row gets round-at-random(probability x length / span) spans, at least `at_least`, within its valid frames;

@@ -55,9 +55,7 @@ def build_audio_encoder(config: ModelConfig) -> nn.Module:
         EncoderError: it cannot be loaded, or weights are missing.
     """
     if config.audio == "light":
-        return LightAudioEncoder(
-            width=config.width, dropout=config.dropout, channel_dropout=config.dropout / 2
-        )
+        return LightAudioEncoder(width=config.width, dropout=config.dropout, channel_dropout=config.dropout / 2)
     if config.audio == "tiny":
         model: PreTrainedModel = Wav2Vec2Model(_tiny_wav2vec2(config.dropout))
         return WaveformEncoder(model, normalise=True, freeze=config.freeze_audio)
@@ -67,9 +65,7 @@ def build_audio_encoder(config: ModelConfig) -> nn.Module:
             f"--model.audio {config.audio}: a {type(model).__name__} does not read raw waveforms through "
             f"convolutions; give a wav2vec 2.0, HuBERT or WavLM model."
         )
-    return WaveformEncoder(
-        model, normalise=_normalises(config), freeze=config.freeze_audio
-    )
+    return WaveformEncoder(model, normalise=_normalises(config), freeze=config.freeze_audio)
 
 
 def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder:
@@ -82,9 +78,7 @@ def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder:
         width = config.width if config.text == "light" else 32
         model: PreTrainedModel = DistilBertModel(_small_distilbert(width, vocab_size, config.dropout))
     else:
-        model = _load(
-            config.text, "--model.text", config.weights == "random", _text_config(config, vocab_size)
-        )
+        model = _load(config.text, "--model.text", config.weights == "random", _text_config(config, vocab_size))
     return TokenEncoder(model, freeze=config.freeze_text)
 
 

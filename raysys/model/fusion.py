@@ -90,9 +90,7 @@ class JointGRU(nn.Module):
         Returns: BUD, zero at padding.
         """
         lengths_B = valid_BU.sum(dim=1).cpu()
-        packed = pack_padded_sequence(
-            sequence_BUD, lengths_B, batch_first=True, enforce_sorted=False
-        )
+        packed = pack_padded_sequence(sequence_BUD, lengths_B, batch_first=True, enforce_sorted=False)
         output, _ = self.gru(packed)
         return pad_packed_sequence(output, batch_first=True, total_length=valid_BU.shape[1])[0]
 
@@ -104,17 +102,13 @@ class ModalFusion(nn.Module):
     followed by the valid tokens of G.
     """
 
-    def __init__(
-        self, *, width: int, heads: int, feed_forward: int, dropout: float, ccb1: bool, ccb2: bool
-    ) -> None:
+    def __init__(self, *, width: int, heads: int, feed_forward: int, dropout: float, ccb1: bool, ccb2: bool) -> None:
         super().__init__()
 
         def block(wanted: bool) -> CrossModalBlock | None:
             if not wanted:
                 return None
-            return CrossModalBlock(
-                width=width, heads=heads, feed_forward=feed_forward, dropout=dropout
-            )
+            return CrossModalBlock(width=width, heads=heads, feed_forward=feed_forward, dropout=dropout)
 
         self.ccb1 = block(ccb1)
         self.ccb2 = block(ccb2)

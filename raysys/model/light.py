@@ -92,9 +92,7 @@ class LightAudioEncoder(nn.Module):
         self.project_norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                width, n_heads, 2 * width, dropout, "gelu", batch_first=True, norm_first=True
-            )
+            nn.TransformerEncoderLayer(width, n_heads, 2 * width, dropout, "gelu", batch_first=True, norm_first=True)
             for _ in range(n_layers)
         )
         self.final_norm = nn.LayerNorm(width)

@@ -1,4 +1,4 @@
-"""The bi-modal bi-task network: views of utterances to logits, embeddings and predictions of one modality by the other."""
+"""The bi-modal bi-task network: views of utterances to logits, embeddings and cross-modal predictions."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ class Network(nn.Module):
         width = config.width
         self.modalities = modalities
         self.audio_encoder = None if modalities == "text" else build_audio_encoder(config)
-        self.text_encoder = (
-            None if modalities == "audio" else build_text_encoder(config, vocab_size)
-        )
+        self.text_encoder = None if modalities == "audio" else build_text_encoder(config, vocab_size)
         self.audio_projection = _projection(self.audio_encoder, width)
         self.text_projection = _projection(self.text_encoder, width)
         self.no_audio_D = nn.Parameter(torch.randn(width) * 0.02) if modalities == "text" else None
@@ -84,9 +82,7 @@ class Network(nn.Module):
         self.pool_text = Pooling(config.pooling, width)
         self.pool_fused = Pooling(config.pooling, width)
         self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(2 * width, n_classes))
-        self.project = nn.Sequential(
-            nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, width)
-        )
+        self.project = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, width))
         # CPC's bilinear scores c^T W x; they exist where there are two modalities.
         self.predict_audio = nn.Linear(width, width, bias=False) if modalities == "both" else None
         self.predict_text = nn.Linear(width, width, bias=False) if modalities == "both" else None
@@ -99,9 +95,7 @@ class Network(nn.Module):
         if len(frames_NJD) != len(tokens_NMD):
             frames_NJD = frames_NJD.expand(len(tokens_NMD), -1, -1)
             frames_valid_NJ = frames_valid_NJ.expand(len(tokens_NMD), -1)
-        fused_NUD, fused_valid_NU = self.fusion(
-            frames_NJD, frames_valid_NJ, tokens_NMD, tokens_valid_NM
-        )
+        fused_NUD, fused_valid_NU = self.fusion(frames_NJD, frames_valid_NJ, tokens_NMD, tokens_valid_NM)
         audio_ND = self.pool_audio(frames_NJD, frames_valid_NJ)
         fused_ND = self.pool_fused(fused_NUD, fused_valid_NU)
         text_ND = self.pool_text(tokens_NMD, tokens_valid_NM)
@@ -139,9 +133,7 @@ class Network(nn.Module):
             return encoded_NMD, view.token_valid_BM, view.has_text_B
         missing_N1 = ~view.has_text_B[:, None]
         first_M = torch.arange(view.tokens_BM.shape[1], device=missing_N1.device) == 0
-        tokens_NMD = torch.where(
-            missing_N1[..., None], self.no_text_D.to(encoded_NMD.dtype), encoded_NMD
-        )
+        tokens_NMD = torch.where(missing_N1[..., None], self.no_text_D.to(encoded_NMD.dtype), encoded_NMD)
         valid_NM = torch.where(missing_N1, first_M, view.token_valid_BM)
         return tokens_NMD, valid_NM, view.has_text_B
 

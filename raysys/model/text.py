@@ -28,7 +28,5 @@ class TokenEncoder(nn.Module):
         """Returns: BMD."""
         if self.frozen:
             self.model.eval()
-        hidden: Tensor = self.model(
-            input_ids=tokens_BM, attention_mask=valid_BM.long()
-        ).last_hidden_state
+        hidden: Tensor = self.model(input_ids=tokens_BM, attention_mask=valid_BM.long()).last_hidden_state
         return hidden

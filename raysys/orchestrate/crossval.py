@@ -69,9 +69,7 @@ def crossval(config: ExperimentConfig) -> dict[str, Any]:
     return _add_up(config, manifest, tasks, run, time.monotonic() - started)
 
 
-def prepare(
-    config: ExperimentConfig, manifest: Manifest, run: Folder
-) -> tuple[Manifest, list[FoldTask]]:
+def prepare(config: ExperimentConfig, manifest: Manifest, run: Folder) -> tuple[Manifest, list[FoldTask]]:
     """Check the nodes, decode the corpus, cut the folds, and put what the trials read into the run's folder.
 
     Returns: the manifest without the utterances that were left out, and a task a fold.
@@ -112,9 +110,7 @@ def _local_cache(config: ExperimentConfig) -> Path:
     """Where the demo corpus is made: it is read as files, so its place is a disk."""
     cache = str(config.run.cache)
     if is_address(cache) and config.corpus.name == "demo":
-        raise ConfigError(
-            f"--run.cache {cache}: the demo corpus is read as files; give --run.cache a folder."
-        )
+        raise ConfigError(f"--run.cache {cache}: the demo corpus is read as files; give --run.cache a folder.")
     return Path(cache)
 
 
@@ -132,9 +128,7 @@ def _claim(run: Folder, config: ExperimentConfig) -> None:
     run.write_bytes(CONFIG, text.encode())
 
 
-def _without_undecodable(
-    manifest: Manifest, errors: dict[str, str], config: ExperimentConfig
-) -> Manifest:
+def _without_undecodable(manifest: Manifest, errors: dict[str, str], config: ExperimentConfig) -> Manifest:
     if not errors:
         return manifest
     broken = [u for u in manifest.utterances if u.utterance_id in errors]
@@ -145,10 +139,7 @@ def _without_undecodable(
             f"Mend or remove these files; a few among many are left out by --corpus.on-error skip."
         )
     skipped = tuple(
-        Skipped(
-            utterance_id=u.utterance_id, audio_path=u.audio_path, reason=errors[u.utterance_id]
-        )
-        for u in broken
+        Skipped(utterance_id=u.utterance_id, audio_path=u.audio_path, reason=errors[u.utterance_id]) for u in broken
     )
     kept = tuple(u for u in manifest.utterances if u.utterance_id not in errors)
     return dataclasses.replace(manifest, utterances=kept, skipped=manifest.skipped + skipped)
@@ -256,5 +247,3 @@ def _add_up(
         print(f"\n{SYNTHETIC}")
     print(f"\n{seconds:.0f} s; results in {run.location}", flush=True)
     return results
-
-

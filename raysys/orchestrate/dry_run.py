@@ -50,11 +50,11 @@ def _folds(config: ExperimentConfig) -> str:
     match corpus.folds, corpus.name:
         case "groups", _:
             return str(corpus.n_folds)
-        case ("auto" | "session"), ("demo" | "iemocap"):
+        case (("auto" | "session"), ("demo" | "iemocap")):
             return "5"
         case "speaker", ("demo" | "iemocap"):
             return "10"
-        case ("auto" | "emobox"), "ravdess":
+        case (("auto" | "emobox"), "ravdess"):
             return str(len(ravdess.EMOBOX_FOLDS))
         case "speaker", "ravdess":
             return "24"

@@ -118,9 +118,7 @@ def _measure(config: ExperimentConfig) -> Cluster:
     if settings.max_concurrent_trials is not None:
         at_once = min(at_once, settings.max_concurrent_trials)
     nodes = sum(node["Alive"] for node in ray.nodes())
-    return Cluster(
-        cpus=cpus, gpus=gpus, nodes=nodes, trials_at_once=at_once, gpus_per_worker=per_worker
-    )
+    return Cluster(cpus=cpus, gpus=gpus, nodes=nodes, trials_at_once=at_once, gpus_per_worker=per_worker)
 
 
 def check_nodes(run: Folder, audio_path: str) -> None:
@@ -147,9 +145,7 @@ def check_nodes(run: Folder, audio_path: str) -> None:
             )
 
 
-def _probe_all(
-    nodes: list[dict[str, str]], run: str, audio_path: str, token: str
-) -> dict[str, str | None]:
+def _probe_all(nodes: list[dict[str, str]], run: str, audio_path: str, token: str) -> dict[str, str | None]:
     remote = ray.remote(num_cpus=0)(probe_node)
     asked = {
         f"node {node['NodeManagerAddress']} ({node['NodeID'][:8]})": remote.options(

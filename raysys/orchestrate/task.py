@@ -70,9 +70,7 @@ def read_plan(run: Folder, fold: int) -> tuple[Manifest, Fold]:
     return manifest, Fold(index=values["index"], name=values["name"], **parts)
 
 
-def predictions_table(
-    manifest: Manifest, fold: int, utterance_ids: list[str], probabilities: Any
-) -> pa.Table:
+def predictions_table(manifest: Manifest, fold: int, utterance_ids: list[str], probabilities: Any) -> pa.Table:
     """Rows of `predictions.parquet`: ids, speaker, fold (from 1), label, prediction, `p_<class>`; by id."""
     by_id = {u.utterance_id: u for u in manifest.utterances}
     columns: dict[str, Any] = {

@@ -80,9 +80,7 @@ def _train_worker(loop_config: dict[str, Any]) -> None:
         if workers.size == 1:
             return network
         # Texts and masks come and go: a parameter that a step leaves out must not stop the reduction.
-        return ray.train.torch.prepare_model(
-            network, parallel_strategy_kwargs={"find_unused_parameters": True}
-        )
+        return ray.train.torch.prepare_model(network, parallel_strategy_kwargs={"find_unused_parameters": True})
 
     train_fold(
         task,
@@ -91,5 +89,3 @@ def _train_worker(loop_config: dict[str, Any]) -> None:
         parallel=parallel,
         report=report,
     )
-
-

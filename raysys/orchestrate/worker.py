@@ -153,13 +153,9 @@ def _write_history(folder: Folder, history: list[EpochRecord]) -> None:
     folder.write_bytes(HISTORY, ("\n".join(lines) + "\n").encode())
 
 
-def _write_result(
-    task: FoldTask, manifest: Manifest, fold: Fold, outcome: FoldOutcome
-) -> dict[str, float]:
+def _write_result(task: FoldTask, manifest: Manifest, fold: Fold, outcome: FoldOutcome) -> dict[str, float]:
     """Write predictions, then the result, whose presence says that the fold is finished."""
-    table = predictions_table(
-        manifest, task.fold, list(outcome.test.utterance_ids), outcome.test.probabilities_NC
-    )
+    table = predictions_table(manifest, task.fold, list(outcome.test.utterance_ids), outcome.test.probabilities_NC)
     index = {name: i for i, name in enumerate(manifest.classes)}
     labels = [index[name] for name in table["label"].to_pylist()]
     predicted = [index[name] for name in table["prediction"].to_pylist()]

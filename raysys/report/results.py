@@ -56,10 +56,7 @@ def summarise(
     probabilities = np.stack([predictions[f"p_{name}"].to_numpy() for name in manifest.classes], axis=1)
 
     def interval(metric: Any) -> list[float]:
-        return [
-            round(float(v), 6)
-            for v in metrics.bootstrap_interval(labels, predicted, speakers, fold_of, metric)
-        ]
+        return [round(float(v), 6) for v in metrics.bootstrap_interval(labels, predicted, speakers, fold_of, metric)]
 
     ordered = sorted(folds, key=lambda f: f["fold"])
     names = ("fold", "name", "n_train", "n_validation", "n", "epoch", "wa", "ua")
@@ -88,7 +85,6 @@ def summarise(
         },
         "confusion": metrics.confusion(labels, predicted, len(manifest.classes)).tolist(),
         "skipped": [
-            {"utterance_id": s.utterance_id, "audio_path": s.audio_path, "reason": s.reason}
-            for s in manifest.skipped
+            {"utterance_id": s.utterance_id, "audio_path": s.audio_path, "reason": s.reason} for s in manifest.skipped
         ],
     }

@@ -78,9 +78,7 @@ def optimizer_tensors(network: nn.Module, optimizer: Optimizer) -> dict[str, Ten
     return tensors
 
 
-def load_optimizer_tensors(
-    network: nn.Module, optimizer: Optimizer, tensors: dict[str, Tensor]
-) -> None:
+def load_optimizer_tensors(network: nn.Module, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put moments and step counts back."""
     parameters = dict(network.named_parameters())
     for full_name, value in tensors.items():

@@ -63,9 +63,7 @@ def criterion(
     views = 1
     if classify_augmented and augmented is not None:
         views = 2
-        ce_sum = ce_sum + cross_entropy_sum(
-            augmented.logits_NC, labels_B, label_smoothing=config.label_smoothing
-        )
+        ce_sum = ce_sum + cross_entropy_sum(augmented.logits_NC, labels_B, label_smoothing=config.label_smoothing)
     ce = workers * ce_sum / (step_size * views)
 
     zero = ce_sum.new_zeros(())

@@ -116,7 +116,7 @@ class Trainer:
             return False
         self.history = [_record(values) for values in meta["history"]]
         if best[1]["epoch"] != self.best_epoch:
-            # Stopped between the two writes: best is one epoch ahead. Train that epoch again from the start.
+            # Stopped between the two writes: best is one epoch ahead of last. The fold starts anew.
             self.history = []
             return False
         weights = {n: t for n, t in tensors.items() if not n.startswith("optimizer/")}
@@ -166,9 +166,7 @@ class Trainer:
         losses: list[Tensor] = []
         names: list[tuple[str, ...]] = []
         for step, batch in steps:
-            torch.manual_seed(
-                derive_seed(config.train.seed, "step", epoch, step.index, self.workers.rank)
-            )
+            torch.manual_seed(derive_seed(config.train.seed, "step", epoch, step.index, self.workers.rank))
             parts = self._step_loss(step, batch.to(self.device), sync=step.ends_update)
             losses.append(parts.detached())
             names.append(step.utterance_ids)
@@ -227,9 +225,7 @@ class Trainer:
             raise RuntimeError(f"{len(wanted)} utterances were to be scored, {len(names)} were")
         return Predictions(utterance_ids=tuple(names), probabilities_NC=np.concatenate(found))
 
-    def _finish_epoch(
-        self, epoch: int, losses: Tensor, validation: Predictions, started: float
-    ) -> None:
+    def _finish_epoch(self, epoch: int, losses: Tensor, validation: Predictions, started: float) -> None:
         labels = np.array([self.labels[name] for name in validation.utterance_ids])
         predicted = validation.probabilities_NC.argmax(axis=1)
         chosen = validation.probabilities_NC[np.arange(len(labels)), labels]
@@ -260,9 +256,7 @@ class Trainer:
         checkpoint.save(self.folder, checkpoint.LAST, state, meta | {"history": history})
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"
-        )
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda")
 
 
 def _part_and_epoch(item: tuple[Step, Batch]) -> tuple[str, int]:
@@ -282,4 +276,3 @@ def _refuse_non_finite(losses: Tensor, names: list[tuple[str, ...]], epoch: int)
             f"epoch {epoch}, step {index}: the loss is not finite, {parts}; utterances {', '.join(names[index])}. "
             f"A lower --optim.lr or --loss.alpha usually mends it."
         )
-

@@ -120,9 +120,7 @@ def test_a_strength_out_of_range_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("snr_db", "at_least_db"), [(0.0, 6.0), (10.0, 3.0)])
-def test_real_speech_in_white_noise_improves(
-    shared_data: Path, snr_db: float, at_least_db: float
-) -> None:
+def test_real_speech_in_white_noise_improves(shared_data: Path, snr_db: float, at_least_db: float) -> None:
     gains_db = []
     for seed, clean_S in enumerate(clips(shared_data, 24)):
         noisy_S = mix_at_snr(clean_S, noise(len(clean_S), seed), snr_db=snr_db)
@@ -134,8 +132,7 @@ def test_real_speech_in_white_noise_improves(
 
 def test_clean_real_speech_keeps_its_speech(shared_data: Path) -> None:
     snrs_db = [
-        segmental_snr_db(clean_S, log_spectral_amplitude(clean_S, strength=1.0))
-        for clean_S in clips(shared_data, 12)
+        segmental_snr_db(clean_S, log_spectral_amplitude(clean_S, strength=1.0)) for clean_S in clips(shared_data, 12)
     ]
     assert np.mean(snrs_db) > 25
 

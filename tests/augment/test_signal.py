@@ -44,8 +44,7 @@ def test_mixture_refuses_what_it_cannot_mix() -> None:
 def test_white_noise_is_white_and_within_its_range() -> None:
     speech_S = tone(440.0)
     found_db = [
-        snr_db(speech_S, add_white_noise(speech_S, seeded(seed), snr_db_range=(10.0, 30.0)))
-        for seed in range(40)
+        snr_db(speech_S, add_white_noise(speech_S, seeded(seed), snr_db_range=(10.0, 30.0))) for seed in range(40)
     ]
     assert 10 <= min(found_db) < 13 and 27 < max(found_db) <= 30
     added_S = add_white_noise(speech_S, seeded(), snr_db_range=(0.0, 0.0)) - speech_S
@@ -109,9 +108,7 @@ def test_the_generator_alone_decides() -> None:
     for augment in (
         perturb_speed,
         spec_augment,
-        lambda waveform_S, generator: add_white_noise(
-            waveform_S, generator, snr_db_range=(5.0, 20.0)
-        ),
+        lambda waveform_S, generator: add_white_noise(waveform_S, generator, snr_db_range=(5.0, 20.0)),
     ):
         torch.manual_seed(1)
         first_S = augment(waveform_S, seeded(3))
@@ -129,9 +126,7 @@ def test_number_of_threads_changes_nothing() -> None:
         found.append(
             [
                 spec_augment(
-                    add_white_noise(
-                        perturb_speed(waveform_S, seeded(4)), seeded(), snr_db_range=(5.0, 20.0)
-                    ),
+                    add_white_noise(perturb_speed(waveform_S, seeded(4)), seeded(), snr_db_range=(5.0, 20.0)),
                     seeded(),
                 )
                 for waveform_S in waveforms

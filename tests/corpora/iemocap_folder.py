@@ -130,9 +130,7 @@ def _write_traps(session: Path, number: int) -> None:
     (session / "sentences" / "wav" / dialog / f"._{dialog}_F000.wav").write_bytes(macos)
 
 
-def _noise(
-    rng: np.random.Generator, label: str, rate_hz: int, duration_s: tuple[float, float]
-) -> np.ndarray:
+def _noise(rng: np.random.Generator, label: str, rate_hz: int, duration_s: tuple[float, float]) -> np.ndarray:
     loudness = {"ang": 0.2, "hap": 0.15, "exc": 0.15, "neu": 0.1, "sad": 0.05}.get(label, 0.1)
     n_samples = int(rng.uniform(*duration_s) * rate_hz)
     return np.clip(rng.normal(0, loudness, n_samples), -1, 1)

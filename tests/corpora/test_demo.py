@@ -21,9 +21,7 @@ _TRANSCRIPT = re.compile(r"^(\S+) \[(\d{3}\.\d{4})-(\d{3}\.\d{4})\]: (.+)$", re.
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip(
-        "espeakng_loader", reason="the demo corpus needs eSpeak NG: uv sync --group demo"
-    )
+    pytest.importorskip("espeakng_loader", reason="the demo corpus needs eSpeak NG: uv sync --group demo")
     return demo.ensure_demo(tmp_path_factory.mktemp("demo"))
 
 
@@ -40,13 +38,9 @@ def test_script_is_balanced_and_tells_the_emotion_in_half_of_its_words() -> None
 
 def test_one_voice_a_speaker_and_no_speaker_in_two_sessions() -> None:
     """A voice in two sessions would leak the test speaker into training."""
-    speakers = {
-        (line.session, line.utterance.split("_")[-1][0], line.voice) for line in demo_script()
-    }
+    speakers = {(line.session, line.utterance.split("_")[-1][0], line.voice) for line in demo_script()}
     assert len(speakers) == 10
-    assert {(session, sex) for session, sex, _ in speakers} == {
-        (s, x) for s in range(1, 6) for x in "FM"
-    }
+    assert {(session, sex) for session, sex, _ in speakers} == {(s, x) for s in range(1, 6) for x in "FM"}
 
 
 def test_some_scripted_words_come_back_in_other_sessions_and_most_improvised_ones_do_not() -> None:
@@ -75,22 +69,15 @@ def test_labels_transcripts_and_waveforms_agree(corpus: Path) -> None:
         text = path.read_text(encoding="utf-8")
         assert text.startswith("% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n")
         labels.update(
-            {
-                m[3]: (path.parts[-4], path.stem, float(m[2]) - float(m[1]), m[4])
-                for m in _LABEL.finditer(text)
-            }
+            {m[3]: (path.parts[-4], path.stem, float(m[2]) - float(m[1]), m[4]) for m in _LABEL.finditer(text)}
         )
     for path in corpus.glob("Session*/dialog/transcriptions/*.txt"):
-        transcripts.update(
-            {m[1]: m[4] for m in _TRANSCRIPT.finditer(path.read_text(encoding="utf-8"))}
-        )
+        transcripts.update({m[1]: m[4] for m in _TRANSCRIPT.finditer(path.read_text(encoding="utf-8"))})
     assert labels.keys() == transcripts.keys() == expected.keys()
     for utterance, (session, dialog, duration_s, label) in labels.items():
         assert label == expected[utterance].label
         assert transcripts[utterance] == expected[utterance].transcript
-        with wave.open(
-            str(corpus / session / "sentences" / "wav" / dialog / f"{utterance}.wav")
-        ) as file:
+        with wave.open(str(corpus / session / "sentences" / "wav" / dialog / f"{utterance}.wav")) as file:
             assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16_000, 1, 2)
             assert file.getnframes() / 16_000 == pytest.approx(duration_s, abs=2e-4)
             assert 0.5 < duration_s < 6
@@ -126,9 +113,7 @@ def test_the_slower_of_two_processes_takes_the_faster_ones_corpus(
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
-def test_remains_of_a_half_deleted_corpus_are_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_remains_of_a_half_deleted_corpus_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _fake_synthesis(monkeypatch)
     remains = tmp_path / f"demo-v{demo.GENERATOR_VERSION}" / "Session3"
     remains.mkdir(parents=True)
@@ -137,9 +122,7 @@ def test_remains_of_a_half_deleted_corpus_are_replaced(
     assert {path.name for path in folder.iterdir()} == {"COMPLETE", "Session1"}
 
 
-def test_nothing_is_left_when_the_child_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_left_when_the_child_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo.importlib.util, "find_spec", lambda _: object())
     monkeypatch.setattr(demo.sys, "executable", "/bin/false")
     with pytest.raises(demo.DemoCorpusError, match="exit status 1"):
@@ -147,9 +130,7 @@ def test_nothing_is_left_when_the_child_fails(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_espeak_the_error_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_espeak_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(demo.DemoCorpusError, match="uv sync --group demo"):
         demo.ensure_demo(tmp_path)

@@ -44,9 +44,7 @@ def test_the_speaker_is_the_letter_of_the_last_field(by_id: dict[str, Utterance]
     assert (man.speaker, man.sex, man.session) == ("Ses01_M", "M", "Session1")
     woman = by_id["Ses02M_impro05a_F000"]
     assert (woman.speaker, woman.sex, woman.session) == ("Ses02_F", "F", "Session2")
-    assert Counter(u.speaker for u in by_id.values()) == dict.fromkeys(
-        ("Ses01_F", "Ses01_M", "Ses02_F", "Ses02_M"), 8
-    )
+    assert Counter(u.speaker for u in by_id.values()) == dict.fromkeys(("Ses01_F", "Ses01_M", "Ses02_F", "Ses02_M"), 8)
 
 
 def test_transcripts_are_read_as_latin_1_where_they_are_not_utf_8(

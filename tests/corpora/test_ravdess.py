@@ -20,9 +20,7 @@ def touch(root: Path, actor: str, *names: str) -> Path:
 def test_the_real_corpus_has_its_published_counts(shared_data: Path) -> None:
     utterances = read_ravdess(shared_data / "ravdess", include_songs=False)
     assert len(utterances) == 1440
-    assert Counter(u.emotion for u in utterances) == {
-        name: 96 if name == "neutral" else 192 for name in CLASSES
-    }
+    assert Counter(u.emotion for u in utterances) == {name: 96 if name == "neutral" else 192 for name in CLASSES}
     assert Counter(u.speaker for u in utterances) == {f"Actor_{n:02d}": 60 for n in range(1, 25)}
     assert Counter(u.sex for u in utterances) == {"M": 720, "F": 720}
     assert set(Counter(u.transcript for u in utterances).values()) == {720}
@@ -32,17 +30,13 @@ def test_the_real_corpus_carries_emobox_folds(shared_data: Path) -> None:
     utterances = read_ravdess(shared_data / "ravdess", include_songs=False)
     actors = {(u.fold, u.speaker) for u in utterances}
     assert actors == {
-        (f"emobox-{i}", f"Actor_{actor:02d}")
-        for i, group in enumerate(EMOBOX_FOLDS, start=1)
-        for actor in group
+        (f"emobox-{i}", f"Actor_{actor:02d}") for i, group in enumerate(EMOBOX_FOLDS, start=1) for actor in group
     }
 
 
 def test_the_corpus_as_published_is_read_too(shared_data: Path) -> None:
     root = shared_data / "ravdess_as_published"
-    manifest = build_manifest(
-        "ravdess", str(root), read_ravdess(root, include_songs=False), CLASSES
-    )
+    manifest = build_manifest("ravdess", str(root), read_ravdess(root, include_songs=False), CLASSES)
     inspected = inspect_audio(manifest, max_duration_s=10.0, on_error="fail")
     assert len(inspected.utterances) == 4
     assert all(u.duration_s is not None and 2 < u.duration_s < 6 for u in inspected.utterances)
@@ -107,12 +101,8 @@ def test_a_name_that_does_not_parse_is_an_error(tmp_path: Path, name: str, found
     assert "ename" in str(error.value)  # 'Rename or remove', 'Move ... or rename'
 
 
-@pytest.mark.parametrize(
-    ("root", "found"), [("nowhere", "no such folder"), (".", "no Actor folder")]
-)
+@pytest.mark.parametrize(("root", "found"), [("nowhere", "no such folder"), (".", "no Actor folder")])
 def test_a_wrong_root_says_what_was_expected(tmp_path: Path, root: str, found: str) -> None:
-    with pytest.raises(
-        CorpusError, match=rf"{found}.*Actor_01 \.\.\. Actor_24.*--corpus\.root"
-    ) as error:
+    with pytest.raises(CorpusError, match=rf"{found}.*Actor_01 \.\.\. Actor_24.*--corpus\.root") as error:
         read_ravdess(tmp_path / root, include_songs=False)
     assert str(tmp_path) in str(error.value)

@@ -24,17 +24,13 @@ def table(corpus: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_iemocap_comes_with_durations_digests_and_its_order_of_classes(
-    corpus: Path, tmp_path: Path
-) -> None:
+def test_iemocap_comes_with_durations_digests_and_its_order_of_classes(corpus: Path, tmp_path: Path) -> None:
     manifest = read_corpus(CorpusConfig(name="iemocap", root=str(corpus)), cache=tmp_path)
     assert manifest.classes == CLASSES and len(manifest.utterances) == 32
     assert all(u.duration_s and u.digest for u in manifest.utterances)
 
 
-def test_the_demo_is_made_in_the_cache(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_demo_is_made_in_the_cache(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
 
     def ensure(root: Path) -> Path:
@@ -47,9 +43,7 @@ def test_the_demo_is_made_in_the_cache(
 
 
 def test_ravdess_keeps_its_published_order_of_classes(shared_data: Path, tmp_path: Path) -> None:
-    config = CorpusConfig(
-        name="ravdess", root=str(shared_data / "ravdess"), emotion_map=("calm=neutral", "sad=")
-    )
+    config = CorpusConfig(name="ravdess", root=str(shared_data / "ravdess"), emotion_map=("calm=neutral", "sad="))
     manifest = read_corpus(config, cache=tmp_path)
     assert manifest.classes == ("neutral", "happy", "angry", "fearful", "disgust", "surprised")
     assert len(manifest.utterances) == 1440 - 192
@@ -59,9 +53,7 @@ def test_emotions_of_a_table_are_merged_dropped_and_ordered(table: Path, tmp_pat
     config = CorpusConfig(name="table", root=str(table), emotion_map=("happiness=joy",))
     assert read_corpus(config, cache=tmp_path).classes == ("fear", "joy")
 
-    config = CorpusConfig(
-        name="table", root=str(table), emotion_map=("happiness=",), classes=("joy", "fear")
-    )
+    config = CorpusConfig(name="table", root=str(table), emotion_map=("happiness=",), classes=("joy", "fear"))
     manifest = read_corpus(config, cache=tmp_path)
     assert manifest.classes == ("joy", "fear") and len(manifest.utterances) == 4
 
@@ -83,9 +75,7 @@ def test_names_swap_at_once(table: Path, tmp_path: Path) -> None:
         (("joy=", "fear=", "happiness="), "drops all 6 utterances. Drop fewer"),
     ],
 )
-def test_a_wrong_map_is_refused(
-    table: Path, tmp_path: Path, emotion_map: tuple[str, ...], found: str
-) -> None:
+def test_a_wrong_map_is_refused(table: Path, tmp_path: Path, emotion_map: tuple[str, ...], found: str) -> None:
     config = CorpusConfig(name="table", root=str(table), emotion_map=emotion_map)
     with pytest.raises(CorpusError, match=r"--corpus\.emotion-map") as error:
         read_corpus(config, cache=tmp_path)
@@ -93,21 +83,15 @@ def test_a_wrong_map_is_refused(
 
 
 def test_a_class_that_never_occurs_is_refused(table: Path, tmp_path: Path) -> None:
-    config = CorpusConfig(
-        name="table", root=str(table), classes=("fear", "joy", "happiness", "rage")
-    )
-    with pytest.raises(
-        CorpusError, match=r"emotion rage.*Remove it from --corpus\.classes"
-    ) as error:
+    config = CorpusConfig(name="table", root=str(table), classes=("fear", "joy", "happiness", "rage"))
+    with pytest.raises(CorpusError, match=r"emotion rage.*Remove it from --corpus\.classes") as error:
         read_corpus(config, cache=tmp_path)
     assert str(table) in str(error.value)
 
 
 def test_addresses_are_refused_with_a_remedy(tmp_path: Path) -> None:
     config = CorpusConfig(name="iemocap", root="s3://bucket/iemocap")
-    with pytest.raises(
-        CorpusError, match=r"s3://bucket/iemocap: .*Copy or mount it.*--corpus\.root"
-    ):
+    with pytest.raises(CorpusError, match=r"s3://bucket/iemocap: .*Copy or mount it.*--corpus\.root"):
         read_corpus(config, cache=tmp_path)
 
 

@@ -55,10 +55,7 @@ def test_strings_stay_strings(tmp_path: Path) -> None:
 
 def test_quotes_line_breaks_marks_and_blanks_of_a_spreadsheet(tmp_path: Path) -> None:
     text = (
-        f"\ufeff{HEADER},transcript,sex\r\n"
-        'a, a.wav ,S1 ,joy,"Well, ""no"",\nsaid Zoë.",F\r\n'
-        "\r\n"
-        "b,b.wav,S1,joy,,\r\n"
+        f'\ufeff{HEADER},transcript,sex\r\na, a.wav ,S1 ,joy,"Well, ""no"",\nsaid Zoë.",F\r\n\r\nb,b.wav,S1,joy,,\r\n'
     )
     first, second = read_table(write_csv(tmp_path, text))
     assert first.transcript == 'Well, "no",\nsaid Zoë.' and first.sex == "F"
@@ -79,8 +76,7 @@ def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
     )
     csv_path = write_csv(
         tmp_path,
-        f"{HEADER},transcript,start_s,end_s,sex,channel\n"
-        "a,a.wav,001,joy,Hello.,,1.5,,1\nb,b.wav,002,fear,,2,,,2\n",
+        f"{HEADER},transcript,start_s,end_s,sex,channel\na,a.wav,001,joy,Hello.,,1.5,,1\nb,b.wav,002,fear,,2,,,2\n",
     )
     assert read_table(path) == read_table(csv_path)
     assert [u.end_s for u in read_table(path)] == [1.5, None]
@@ -100,9 +96,7 @@ def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
         ('a,a.wav,S1,joy,,\nb,"b.wav,S1,joy,,\n', "line 3", "not readable as CSV"),
     ],
 )
-def test_a_bad_row_names_file_line_column_and_remedy(
-    tmp_path: Path, rows: str, where: str, found: str
-) -> None:
+def test_a_bad_row_names_file_line_column_and_remedy(tmp_path: Path, rows: str, where: str, found: str) -> None:
     path = write_csv(tmp_path, f"{HEADER},start_s,end_s\n{rows}\n")
     with pytest.raises(CorpusError) as error:
         read_table(path)

@@ -50,10 +50,7 @@ def test_ravdess_as_published_is_the_recording_that_we_know(shared_data: Path, n
 
 
 def test_two_of_the_files_as_published_are_stereo(shared_data: Path) -> None:
-    channels = [
-        soundfile.info(shared_data / f"ravdess_as_published/{name}.wav").channels
-        for name in AS_PUBLISHED
-    ]
+    channels = [soundfile.info(shared_data / f"ravdess_as_published/{name}.wav").channels for name in AS_PUBLISHED]
     assert sorted(channels) == [1, 1, 2, 2]
 
 
@@ -70,9 +67,7 @@ def test_two_of_the_files_as_published_are_stereo(shared_data: Path) -> None:
         ("flac", "PCM_24", 24),
     ],
 )
-def test_every_way_to_write_samples_reads_the_same(
-    tmp_path: Path, suffix: str, subtype: str, bits: int
-) -> None:
+def test_every_way_to_write_samples_reads_the_same(tmp_path: Path, suffix: str, subtype: str, bits: int) -> None:
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, tone(1_000), 16_000, subtype=subtype)
     waveform_S = decode(utterance(path))
@@ -165,9 +160,7 @@ def test_a_broken_file_is_an_error_with_a_reason(tmp_path: Path, kind: str, reas
 
 
 @pytest.mark.parametrize(("start_s", "end_s"), [(0.5, 3.0), (2.0, 3.0), (0.5, 0.2), (0.5, 0.5)])
-def test_a_part_that_the_file_does_not_hold_is_an_error(
-    tmp_path: Path, start_s: float, end_s: float
-) -> None:
+def test_a_part_that_the_file_does_not_hold_is_an_error(tmp_path: Path, start_s: float, end_s: float) -> None:
     soundfile.write(tmp_path / "a.wav", tone(16_000), 16_000)
     with pytest.raises(AudioError):
         decode(utterance(tmp_path / "a.wav", start_s, end_s))

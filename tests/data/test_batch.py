@@ -33,15 +33,11 @@ def collator(tokenizer: PreTrainedTokenizerFast) -> Collator:
 
 def collator_of(tokenizer: PreTrainedTokenizerFast | None, **values: Any) -> Collator:
     utterances = {
-        name: Utterance(
-            utterance_id=name, audio_path="x.wav", speaker="S", emotion="joy", transcript=text
-        )
+        name: Utterance(utterance_id=name, audio_path="x.wav", speaker="S", emotion="joy", transcript=text)
         for name, text in TRANSCRIPTS.items()
     }
     defaults: dict[str, Any] = {"text_dropout": 0.0, "second_view": True, "seed": 0}
-    return Collator(
-        utterances=utterances, labels=LABELS, tokenizer=tokenizer, **{**defaults, **values}
-    )
+    return Collator(utterances=utterances, labels=LABELS, tokenizer=tokenizer, **{**defaults, **values})
 
 
 def test_waveforms_are_padded_with_zeros_at_their_end() -> None:
@@ -116,23 +112,17 @@ def test_text_is_never_dropped_in_evaluation(tokenizer: PreTrainedTokenizerFast)
 
 
 def test_both_views_carry_the_same_text(tokenizer: PreTrainedTokenizerFast) -> None:
-    batch = collator_of(tokenizer, text_dropout=0.5)(
-        ["a", "c", "d"], waveforms(5, 5, 5), waveforms(4, 4, 4), epoch=1
-    )
+    batch = collator_of(tokenizer, text_dropout=0.5)(["a", "c", "d"], waveforms(5, 5, 5), waveforms(4, 4, 4), epoch=1)
     assert batch.augmented is not None and batch.augmented.has_text_B is not None
     assert batch.clean.has_text_B is not None
     assert torch.equal(batch.clean.has_text_B, batch.augmented.has_text_B)
 
 
-@pytest.mark.parametrize(
-    ("second_view", "epoch", "has_it"), [(True, 0, True), (True, None, False), (False, 0, False)]
-)
+@pytest.mark.parametrize(("second_view", "epoch", "has_it"), [(True, 0, True), (True, None, False), (False, 0, False)])
 def test_a_second_view_is_there_in_training_only_and_where_a_loss_needs_it(
     tokenizer: PreTrainedTokenizerFast, second_view: bool, epoch: int | None, has_it: bool
 ) -> None:
-    batch = collator_of(tokenizer, second_view=second_view)(
-        ["a"], waveforms(5), waveforms(5), epoch=epoch
-    )
+    batch = collator_of(tokenizer, second_view=second_view)(["a"], waveforms(5), waveforms(5), epoch=epoch)
     assert (batch.augmented is not None) == has_it
 
 

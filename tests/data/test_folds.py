@@ -14,9 +14,7 @@ from raysys.errors import ManifestError
 CLASSES = ("ang", "neu")
 
 
-def manifest_of(
-    speakers: Mapping[str, Mapping[str, Any]], corpus: str = "table", per_class: int = 2
-) -> Manifest:
+def manifest_of(speakers: Mapping[str, Mapping[str, Any]], corpus: str = "table", per_class: int = 2) -> Manifest:
     """Utterances of every class for each speaker; the values are session, sex and fold."""
     utterances = [
         Utterance(
@@ -46,11 +44,7 @@ def speakers_of(manifest: Manifest, utterance_ids: tuple[str, ...]) -> set[str]:
 @pytest.fixture
 def iemocap() -> Manifest:
     return manifest_of(
-        {
-            f"Ses{n:02d}_{sex}": {"session": f"Session{n}", "sex": sex}
-            for n in range(1, 6)
-            for sex in "FM"
-        },
+        {f"Ses{n:02d}_{sex}": {"session": f"Session{n}", "sex": sex} for n in range(1, 6) for sex in "FM"},
         corpus="iemocap",
     )
 
@@ -59,10 +53,7 @@ def iemocap() -> Manifest:
 def ravdess() -> Manifest:
     fold_of = {a: f"emobox-{i}" for i, group in enumerate(EMOBOX_FOLDS, 1) for a in group}
     return manifest_of(
-        {
-            f"Actor_{a:02d}": {"sex": "M" if a % 2 else "F", "fold": fold_of[a]}
-            for a in range(1, 25)
-        },
+        {f"Actor_{a:02d}": {"sex": "M" if a % 2 else "F", "fold": fold_of[a]} for a in range(1, 25)},
         corpus="ravdess",
     )
 
@@ -111,9 +102,7 @@ def test_five_groups_of_ravdess_actors_are_balanced_by_sex(ravdess: Manifest) ->
     assert all(2 <= sum(a % 2 == 0 for a in group) <= 3 for group in actors)
 
 
-@pytest.mark.parametrize(
-    ("women", "men", "unknown", "k"), [(12, 12, 0, 5), (1, 6, 0, 3), (3, 4, 5, 4), (0, 0, 11, 5)]
-)
+@pytest.mark.parametrize(("women", "men", "unknown", "k"), [(12, 12, 0, 5), (1, 6, 0, 3), (3, 4, 5, 4), (0, 0, 11, 5)])
 def test_groups_differ_by_at_most_one_speaker(women: int, men: int, unknown: int, k: int) -> None:
     sexes: dict[str, str | None] = {f"w{i}": "F" for i in range(women)}
     sexes |= {f"m{i}": "M" for i in range(men)} | {f"u{i}": None for i in range(unknown)}
@@ -158,9 +147,7 @@ def test_folds_are_ordered_as_people_count() -> None:
 def test_fewer_than_three_groups_say_how_many_and_how_to_get_more(
     folds: str, n_folds: int, found: str, remedy: str
 ) -> None:
-    manifest = manifest_of(
-        {f"S{i}": {"session": f"day{i % 2}", "fold": str(i % 2)} for i in range(6)}
-    )
+    manifest = manifest_of({f"S{i}": {"session": f"day{i % 2}", "fold": str(i % 2)} for i in range(6)})
     with pytest.raises(ManifestError, match="at least 3 are needed") as error:
         make_folds(manifest, table(folds, n_folds))
     assert f"table: --corpus.folds {found}" in str(error.value) and remedy in str(error.value)
@@ -172,9 +159,7 @@ def test_two_speakers_are_too_few() -> None:
 
 
 def test_a_speaker_in_two_sessions_is_refused_by_name(iemocap: Manifest) -> None:
-    traveller = dataclasses.replace(
-        iemocap.utterances[0], utterance_id="Ses01F_visit_F000", session="Session3"
-    )
+    traveller = dataclasses.replace(iemocap.utterances[0], utterance_id="Ses01F_visit_F000", session="Session3")
     manifest = dataclasses.replace(iemocap, utterances=(*iemocap.utterances, traveller))
     with pytest.raises(ManifestError, match=r"'Ses01_F' is both in the train and in the test") as e:
         make_folds(manifest, CorpusConfig(name="iemocap", root="x"))
@@ -185,9 +170,7 @@ def test_a_speaker_in_two_sessions_is_refused_by_name(iemocap: Manifest) -> None
 def test_an_utterance_without_its_group_is_refused(folds: str, column: str) -> None:
     speakers: dict[str, dict[str, str | None]] = {f"S{i}": {column: str(i)} for i in range(4)}
     speakers["S3"] = {column: None}
-    with pytest.raises(
-        ManifestError, match=r"4 of 16 have none, such as 'S3-ang-0'.*Fill"
-    ) as error:
+    with pytest.raises(ManifestError, match=r"4 of 16 have none, such as 'S3-ang-0'.*Fill") as error:
         make_folds(manifest_of(speakers), table(folds))
     assert f"column {column!r}" in str(error.value)
 
@@ -220,7 +203,5 @@ def test_folds_that_do_not_test_everything_once_are_refused(times: int) -> None:
     first = folds[0].test[0]
     test = folds[0].test[1:] if times == 0 else (*folds[0].test, first)
     folds[0] = dataclasses.replace(folds[0], test=test)
-    with pytest.raises(
-        ManifestError, match=rf"such as '{first}' \({times} times\).*--corpus\.folds"
-    ):
+    with pytest.raises(ManifestError, match=rf"such as '{first}' \({times} times\).*--corpus\.folds"):
         check_folds(manifest, folds)

@@ -12,17 +12,13 @@ from raysys.data.manifest import Manifest, Utterance, build_manifest
 from raysys.errors import ManifestError
 
 
-def write_wav(
-    path: Path, *, n_samples: int = 8_000, rate_hz: int = 16_000, subtype: str = "PCM_16"
-) -> Path:
+def write_wav(path: Path, *, n_samples: int = 8_000, rate_hz: int = 16_000, subtype: str = "PCM_16") -> Path:
     samples_S = np.random.default_rng(0).normal(0, 0.1, n_samples)
     soundfile.write(path, samples_S, rate_hz, subtype=subtype)
     return path
 
 
-def utterance(
-    path: Path, index: int, *, start_s: float | None = None, end_s: float | None = None
-) -> Utterance:
+def utterance(path: Path, index: int, *, start_s: float | None = None, end_s: float | None = None) -> Utterance:
     return Utterance(
         utterance_id=f"u{index:02d}",
         audio_path=str(path),
@@ -91,9 +87,7 @@ def test_duration_and_digest_are_filled_in(tmp_path: Path) -> None:
     whole = write_wav(tmp_path / "a.wav", n_samples=11_025, rate_hz=44_100)
     flac = write_wav(tmp_path / "b.flac", n_samples=4_000, rate_hz=8_000)
     double = write_wav(tmp_path / "c.wav", n_samples=700, rate_hz=1_000, subtype="DOUBLE")
-    manifest = manifest_of(
-        [utterance(whole, 0), utterance(flac, 1, start_s=0.1, end_s=0.3), utterance(double, 2)]
-    )
+    manifest = manifest_of([utterance(whole, 0), utterance(flac, 1, start_s=0.1, end_s=0.3), utterance(double, 2)])
     inspected = inspect_audio(manifest, max_duration_s=1.0, on_error="fail")
     assert [u.duration_s for u in inspected.utterances] == [0.25, 0.2, 0.7]
     expected = hashlib.blake2b(whole.read_bytes(), digest_size=16).hexdigest()
@@ -115,9 +109,7 @@ def test_parts_of_one_file_share_a_digest_and_are_as_long_as_they_decode(tmp_pat
 
 
 @pytest.mark.parametrize("kind", list(REASONS))
-def test_a_bad_file_fails_with_its_name_reason_and_the_hint(
-    tmp_path: Path, good: list[Utterance], kind: str
-) -> None:
+def test_a_bad_file_fails_with_its_name_reason_and_the_hint(tmp_path: Path, good: list[Utterance], kind: str) -> None:
     path = bad_file(tmp_path, kind)
     manifest = manifest_of([*good, utterance(path, 20)])
     with pytest.raises(ManifestError) as error:
@@ -128,9 +120,7 @@ def test_a_bad_file_fails_with_its_name_reason_and_the_hint(
 
 
 @pytest.mark.parametrize("kind", list(REASONS))
-def test_a_few_bad_files_among_many_are_skipped_and_listed(
-    tmp_path: Path, good: list[Utterance], kind: str
-) -> None:
+def test_a_few_bad_files_among_many_are_skipped_and_listed(tmp_path: Path, good: list[Utterance], kind: str) -> None:
     path = bad_file(tmp_path, kind)
     manifest = manifest_of([*good, utterance(path, 20)])
     inspected = inspect_audio(manifest, max_duration_s=2.0, on_error="skip")
@@ -140,12 +130,8 @@ def test_a_few_bad_files_among_many_are_skipped_and_listed(
     assert REASONS[kind] in skipped.reason
 
 
-@pytest.mark.parametrize(
-    ("start_s", "end_s"), [(0.4, 0.6), (0.5, None), (0.7, 0.8), (0.1, 0.10001)]
-)
-def test_a_part_must_lie_inside_its_file(
-    good: list[Utterance], start_s: float, end_s: float | None
-) -> None:
+@pytest.mark.parametrize(("start_s", "end_s"), [(0.4, 0.6), (0.5, None), (0.7, 0.8), (0.1, 0.10001)])
+def test_a_part_must_lie_inside_its_file(good: list[Utterance], start_s: float, end_s: float | None) -> None:
     part = dataclasses.replace(good[0], utterance_id="part", start_s=start_s, end_s=end_s)
     with pytest.raises(ManifestError, match=r"lasts 0\.500 s and does not hold the part") as error:
         inspect_audio(manifest_of([*good, part]), max_duration_s=2.0, on_error="fail")
@@ -158,18 +144,14 @@ def test_only_the_part_counts_for_the_longest_duration(good: list[Utterance]) ->
     assert inspect_audio(manifest_of(parts), max_duration_s=0.1, on_error="fail").utterances
 
 
-def test_one_error_lists_five_files_and_counts_the_others(
-    tmp_path: Path, good: list[Utterance]
-) -> None:
+def test_one_error_lists_five_files_and_counts_the_others(tmp_path: Path, good: list[Utterance]) -> None:
     bad = [utterance(tmp_path / f"no{index}.wav", index) for index in range(20, 27)]
     with pytest.raises(ManifestError, match="7 of 27 utterances") as error:
         inspect_audio(manifest_of([*good, *bad]), max_duration_s=2.0, on_error="fail")
     assert str(error.value).count("does not exist") == 5 and "and 2 more" in str(error.value)
 
 
-def test_one_bad_file_of_many_utterances_is_listed_once(
-    tmp_path: Path, good: list[Utterance]
-) -> None:
+def test_one_bad_file_of_many_utterances_is_listed_once(tmp_path: Path, good: list[Utterance]) -> None:
     bad = [utterance(tmp_path / "no.wav", index) for index in range(20, 27)]
     with pytest.raises(ManifestError, match=r"7 of 27 utterances") as error:
         inspect_audio(manifest_of([*good, *bad]), max_duration_s=2.0, on_error="fail")
@@ -187,7 +169,5 @@ def test_more_than_a_tenth_cannot_be_skipped(tmp_path: Path, good: list[Utteranc
 
 def test_a_class_that_would_vanish_cannot_be_skipped(tmp_path: Path, good: list[Utterance]) -> None:
     rare = dataclasses.replace(utterance(tmp_path / "no.wav", 20), emotion="rage")
-    with pytest.raises(
-        ManifestError, match=r"(?s)no utterance of rage would be left.*no\.wav.*Mend"
-    ):
+    with pytest.raises(ManifestError, match=r"(?s)no utterance of rage would be left.*no\.wav.*Mend"):
         inspect_audio(manifest_of([*good, rare]), max_duration_s=2.0, on_error="skip")

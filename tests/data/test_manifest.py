@@ -9,16 +9,12 @@ from raysys.errors import ManifestError
 
 
 def utterance(name: str, emotion: str = "joy", speaker: str = "S1") -> Utterance:
-    return Utterance(
-        utterance_id=name, audio_path=f"/data/{name}.wav", speaker=speaker, emotion=emotion
-    )
+    return Utterance(utterance_id=name, audio_path=f"/data/{name}.wav", speaker=speaker, emotion=emotion)
 
 
 @pytest.fixture
 def manifest() -> Manifest:
-    first = dataclasses.replace(
-        utterance("a"), transcript="Zoë.", start_s=0.5, duration_s=1.0, digest="00ff", sex="F"
-    )
+    first = dataclasses.replace(utterance("a"), transcript="Zoë.", start_s=0.5, duration_s=1.0, digest="00ff", sex="F")
     return build_manifest("table", "x.csv", [utterance("b", "fear", "S2"), first])
 
 
@@ -71,9 +67,7 @@ def test_the_fingerprint_follows_content_and_not_place(manifest: Manifest) -> No
         ([utterance("a"), utterance("b")], "only the class 'joy' occurs", "at least two"),
     ],
 )
-def test_a_broken_manifest_names_source_fault_and_remedy(
-    utterances: list[Utterance], found: str, remedy: str
-) -> None:
+def test_a_broken_manifest_names_source_fault_and_remedy(utterances: list[Utterance], found: str, remedy: str) -> None:
     with pytest.raises(ManifestError) as error:
         build_manifest("table", "x.csv", utterances, ("joy", "fear"))
     message = str(error.value)

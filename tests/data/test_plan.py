@@ -45,9 +45,7 @@ small = st.integers(1, 7)
 
 @given(n=sizes, batch_size=small, accumulate=small, epoch=st.integers(0, 3))
 @settings(max_examples=60, deadline=None)
-def test_every_training_utterance_is_met_once_an_epoch(
-    n: int, batch_size: int, accumulate: int, epoch: int
-) -> None:
+def test_every_training_utterance_is_met_once_an_epoch(n: int, batch_size: int, accumulate: int, epoch: int) -> None:
     steps = epoch_of(n, config(batch_size, accumulate), epoch)
     assert sorted(u for s in steps for u in s.utterance_ids) == sorted(durations(n))
     assert [s.index for s in steps] == list(range(len(steps)))
@@ -57,9 +55,7 @@ def test_every_training_utterance_is_met_once_an_epoch(
 
 @given(n=sizes, batch_size=small, accumulate=small)
 @settings(max_examples=60, deadline=None)
-def test_update_sizes_are_the_sums_of_their_accumulated_steps(
-    n: int, batch_size: int, accumulate: int
-) -> None:
+def test_update_sizes_are_the_sums_of_their_accumulated_steps(n: int, batch_size: int, accumulate: int) -> None:
     """Cross-entropy divides by it: a wrong one scales the gradient of the last update."""
     train = config(batch_size, accumulate, epochs=1)
     steps = epoch_of(n, train)
@@ -94,9 +90,7 @@ def test_same_seed_same_plan_and_the_order_of_the_input_does_not_matter() -> Non
     lengths = durations(50)
     shuffled = random.Random(1).sample(list(lengths), len(lengths))
     train = config(seed=3)
-    assert training_epoch(shuffled, lengths, train, 1) == training_epoch(
-        list(lengths), lengths, train, 1
-    )
+    assert training_epoch(shuffled, lengths, train, 1) == training_epoch(list(lengths), lengths, train, 1)
 
 
 @pytest.mark.parametrize(("seed", "epoch"), [(3, 2), (4, 1)])
@@ -129,9 +123,7 @@ def test_a_step_holds_utterances_of_similar_length() -> None:
 def test_seeds_are_the_same_in_every_process() -> None:
     # Pinned: another value would change every plan of every run that is resumed.
     code = "from raysys.data.plan import derive_seed; print(derive_seed(0, 'order', 1))"
-    printed = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert int(printed) == derive_seed(0, "order", 1) == SEED_OF_ORDER_0_1
     assert 0 <= derive_seed("x") < 2**63
     assert derive_seed(1, 11) != derive_seed(11, 1) != derive_seed("11", 1)
@@ -182,9 +174,7 @@ def test_a_fold_trains_and_validates_each_epoch_and_tests_once(fold: Fold) -> No
 
 @pytest.mark.parametrize("max_steps", [None, 1, 3, 4, 100])
 @pytest.mark.parametrize("done", [0, 1, 2, 3])
-def test_a_resumed_plan_is_the_tail_of_the_whole(
-    fold: Fold, max_steps: int | None, done: int
-) -> None:
+def test_a_resumed_plan_is_the_tail_of_the_whole(fold: Fold, max_steps: int | None, done: int) -> None:
     train = config(epochs=3, max_steps=max_steps)
     whole = fold_plan(fold, LENGTHS, train, first_epoch=0)
     expected = [s for s in whole if s.epoch >= done or s.part == "test"]

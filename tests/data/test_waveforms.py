@@ -27,8 +27,7 @@ def write_store(location: str) -> None:
     write_part(folder, "part-00001.arrow", [WAVEFORMS["c"]])
     rows = [("a", 0, 0), ("b", 0, 1), ("c", 1, 0)]
     index: list[dict[str, Any]] = [
-        {"utterance_id": name, "part": f"part-{part:05d}.arrow", "row": row, "error": None}
-        for name, part, row in rows
+        {"utterance_id": name, "part": f"part-{part:05d}.arrow", "row": row, "error": None} for name, part, row in rows
     ]
     index.append({"utterance_id": "broken", "part": None, "row": None, "error": "does not decode"})
     folder.write_table(INDEX, pa.Table.from_pylist(index))
@@ -78,21 +77,13 @@ def changed(manifest: Manifest, **values: Any) -> Manifest:
     return dataclasses.replace(manifest, utterances=(first, *manifest.utterances[1:]))
 
 
-@pytest.mark.parametrize(
-    "values", [{"digest": "x"}, {"start_s": 0.5}, {"end_s": 0.5}, {"utterance_id": "A"}]
-)
-def test_other_bytes_or_another_part_of_them_are_decoded_anew(
-    manifest: Manifest, values: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize("values", [{"digest": "x"}, {"start_s": 0.5}, {"end_s": 0.5}, {"utterance_id": "A"}])
+def test_other_bytes_or_another_part_of_them_are_decoded_anew(manifest: Manifest, values: dict[str, Any]) -> None:
     assert cache_name(changed(manifest, **values)) != cache_name(manifest)
 
 
-@pytest.mark.parametrize(
-    "values", [{"audio_path": "/x/a.wav"}, {"emotion": "rage"}, {"transcript": "x"}]
-)
-def test_another_place_label_or_transcript_does_not_decode_anew(
-    manifest: Manifest, values: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize("values", [{"audio_path": "/x/a.wav"}, {"emotion": "rage"}, {"transcript": "x"}])
+def test_another_place_label_or_transcript_does_not_decode_anew(manifest: Manifest, values: dict[str, Any]) -> None:
     assert cache_name(changed(manifest, **values)) == cache_name(manifest)
 
 

@@ -24,10 +24,7 @@ def n_pair_by_loops(rows: Tensor, labels: Tensor, utterances: Tensor) -> float:
         positives = [p for p in rank if labels[p] == labels[i] and utterances[p] != utterances[i]]
         negatives = [n for n in rank if labels[n] != labels[i]]
         if positives:
-            pairs = [
-                math.log(1 + sum(math.exp(dot(i, n) - dot(i, p)) for n in negatives))
-                for p in positives
-            ]
+            pairs = [math.log(1 + sum(math.exp(dot(i, n) - dot(i, p)) for n in negatives)) for p in positives]
             anchors.append(sum(pairs) / len(pairs))
     return sum(anchors) / len(anchors) if anchors else 0.0
 

@@ -11,9 +11,7 @@ from torch import Tensor
 from raysys.losses.cpc import cross_modal_cpc
 
 
-def cpc_by_loops(
-    predicted: Tensor, target: Tensor, usable: Tensor, group: Tensor, temperature: float
-) -> float:
+def cpc_by_loops(predicted: Tensor, target: Tensor, usable: Tensor, group: Tensor, temperature: float) -> float:
     rows = [i for i in range(len(predicted)) if usable[i]]
     first, second = predicted.double().tolist(), target.double().tolist()
 
@@ -35,9 +33,7 @@ def rows(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 def test_by_hand() -> None:
     # Predictions equal to orthogonal targets: cosine 1 with one's own, 0 with the two others.
-    loss = cross_modal_cpc(
-        3 * torch.eye(3), torch.eye(3), torch.ones(3).bool(), torch.arange(3), temperature=1.0
-    )
+    loss = cross_modal_cpc(3 * torch.eye(3), torch.eye(3), torch.ones(3).bool(), torch.arange(3), temperature=1.0)
     assert loss.item() == pytest.approx(math.log(1 + 2 / math.e), abs=1e-6)
 
 
@@ -53,9 +49,7 @@ def test_agrees_with_loops(seed: int) -> None:
 
 def test_rows_that_are_not_usable_change_nothing_whatever_they_hold() -> None:
     predicted_ND, target_ND = rows(4)
-    alone = cross_modal_cpc(
-        predicted_ND, target_ND, torch.ones(4).bool(), torch.arange(4), temperature=0.1
-    )
+    alone = cross_modal_cpc(predicted_ND, target_ND, torch.ones(4).bool(), torch.arange(4), temperature=0.1)
     odd_D = torch.full((1, 5), torch.nan)
     predicted_ND = torch.cat([predicted_ND, odd_D]).requires_grad_()
     loss = cross_modal_cpc(

@@ -19,9 +19,7 @@ _FEATURES = 5
 def contrastive(left_NE: Tensor, right_NE: Tensor, labels_N: Tensor) -> Tensor:
     utterance_N = torch.arange(len(labels_N)).repeat(2)
     both_NE = torch.cat([left_NE, right_NE])
-    return n_pair(both_NE, labels_N.repeat(2), utterance_N) + info_nce_pairs(
-        left_NE, right_NE, temperature=0.5
-    )
+    return n_pair(both_NE, labels_N.repeat(2), utterance_N) + info_nce_pairs(left_NE, right_NE, temperature=0.5)
 
 
 def data(n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -43,9 +41,7 @@ def one_worker_gradient(n: int) -> tuple[Tensor, Tensor]:
 def worker(rank: int, cases: list[tuple[int, ...]], folder: str) -> None:
     """One process of several; it runs all cases, since it takes far longer to start than they."""
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=len(cases[0])
-    )
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=len(cases[0]))
     for counts in cases:
         found = one_of_several(rank, counts) if sum(counts) else nothing_anywhere()
         torch.save(found, Path(folder) / f"{counts}-{rank}.pt")

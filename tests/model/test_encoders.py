@@ -55,9 +55,7 @@ def audio_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("distilbert")
     tokenizer = train_wordpiece(TEXTS)
-    config = DistilBertConfig(
-        vocab_size=len(tokenizer), dim=16, n_layers=1, n_heads=2, hidden_dim=32
-    )
+    config = DistilBertConfig(vocab_size=len(tokenizer), dim=16, n_layers=1, n_heads=2, hidden_dim=32)
     DistilBertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -119,9 +117,7 @@ def test_text_weights_and_tokenizer_are_those_of_the_folder(text_folder: Path) -
     assert encoder(tokens_BM, valid_BM).shape == (*tokens_BM.shape, 16)
 
 
-@pytest.mark.parametrize(
-    "weight", ["attention.q_proj.weight", "feature_projection.projection.bias"]
-)
+@pytest.mark.parametrize("weight", ["attention.q_proj.weight", "feature_projection.projection.bias"])
 def test_missing_audio_weight_is_named(audio_folder: Path, tmp_path: Path, weight: str) -> None:
     without(audio_folder, weight, tmp_path)
     with pytest.raises(EncoderError, match=rf"--model\.audio .*{weight}"):
@@ -188,9 +184,7 @@ def test_hubert_folder_builds(tmp_path: Path, freeze: str) -> None:
     assert valid_BJ.sum(dim=1).tolist() == [6, 2]
 
 
-@pytest.mark.parametrize(
-    ("freeze", "trained"), [("none", {True}), ("cnn", {False, True}), ("all", {False})]
-)
+@pytest.mark.parametrize(("freeze", "trained"), [("none", {True}), ("cnn", {False, True}), ("all", {False})])
 def test_frozen_parts_are_not_trained(audio_folder: Path, freeze: str, trained: set[bool]) -> None:
     encoder = build_audio_encoder(audio(audio_folder, freeze_audio=freeze)).train()
     frames_BJD, _ = encoder(torch.randn(1, 8_000), torch.tensor([8_000]))

@@ -114,9 +114,7 @@ def count(module: nn.Module) -> int:
 @pytest.mark.parametrize(("ccb1", "ccb2"), [(True, True), (True, False), (False, True)])
 def test_parameters_at_full_size(ccb1: bool, ccb2: bool) -> None:
     with torch.device("meta"):
-        fusion = ModalFusion(
-            width=768, heads=12, feed_forward=3072, dropout=0.1, ccb1=ccb1, ccb2=ccb2
-        )
+        fusion = ModalFusion(width=768, heads=12, feed_forward=3072, dropout=0.1, ccb1=ccb1, ccb2=ccb2)
     assert count(fusion.bigru) == 2_658_816
     assert count(fusion) == 2_658_816 + 7_087_872 * (ccb1 + ccb2)
 
@@ -128,9 +126,7 @@ def test_close_up_joins_row_by_row_in_order() -> None:
     assert valid_BU.sum(dim=1).tolist() == [5, 5, 6]
     assert joint_BUD.shape == (3, 6, WIDTH)
     for row, length in enumerate([5, 5, 6]):
-        expected = torch.cat(
-            [first_BSD[row, first_valid_BS[row]], second_BTD[row, second_valid_BT[row]]]
-        )
+        expected = torch.cat([first_BSD[row, first_valid_BS[row]], second_BTD[row, second_valid_BT[row]]])
         assert valid_BU[row].tolist() == [True] * length + [False] * (6 - length)
         assert torch.equal(joint_BUD[row, :length], expected)
 
@@ -154,9 +150,7 @@ def test_gru_of_a_padded_batch_is_that_of_each_row_alone() -> None:
 def test_switched_off_block_is_not_heard(ccb1: bool, ccb2: bool, lengths: list[int]) -> None:
     """The BiGRU reads H then G, or the one of them that is left."""
     torch.manual_seed(2)
-    fusion = ModalFusion(
-        width=WIDTH, heads=HEADS, feed_forward=12, dropout=0.0, ccb1=ccb1, ccb2=ccb2
-    )
+    fusion = ModalFusion(width=WIDTH, heads=HEADS, feed_forward=12, dropout=0.0, ccb1=ccb1, ccb2=ccb2)
     frames_BJD, frames_valid_BJ = rows(4, 2)
     tokens_BMD, tokens_valid_BM = rows(2, 4)
     fused_BUD, valid_BU = fusion(frames_BJD, frames_valid_BJ, tokens_BMD, tokens_valid_BM)

@@ -27,9 +27,7 @@ def test_frames_do_not_depend_on_the_batch(length_samples: int) -> None:
     assert n_frames == int(beside_BJ[0].sum()) >= 1
     assert bool(alone_BJ[0, :n_frames].all())
     assert bool(beside_BJ[0, :n_frames].all())
-    torch.testing.assert_close(
-        alone_BJD[0, :n_frames], beside_BJD[0, :n_frames], atol=1e-4, rtol=0.0
-    )
+    torch.testing.assert_close(alone_BJD[0, :n_frames], beside_BJD[0, :n_frames], atol=1e-4, rtol=0.0)
 
 
 def test_padding_content_is_ignored() -> None:
@@ -64,9 +62,7 @@ def test_silence_has_finite_gradients() -> None:
 
 def test_gradient_reaches_every_parameter() -> None:
     encoder = make_encoder().train()
-    frames_BJD, valid_BJ = encoder(
-        torch.randn(3, 16_000) * 0.1, torch.tensor([16_000, 9_000, 12_345])
-    )
+    frames_BJD, valid_BJ = encoder(torch.randn(3, 16_000) * 0.1, torch.tensor([16_000, 9_000, 12_345]))
     weights_BJD = torch.randn_like(frames_BJD)
     (frames_BJD * weights_BJD * valid_BJ[:, :, None]).sum().backward()
     for name, parameter in encoder.named_parameters():

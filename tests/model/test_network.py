@@ -41,10 +41,7 @@ PER_ROW = ("logits_NC", "embeddings_NE", "audio_ND", "text_ND", "has_text_N")
 
 def waveforms(seed: int) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(seed)
-    return {
-        name: generator.normal(0.01, 0.1, n).astype(np.float32)
-        for name, n in zip(NAMES, N_SAMPLES, strict=True)
-    }
+    return {name: generator.normal(0.01, 0.1, n).astype(np.float32) for name, n in zip(NAMES, N_SAMPLES, strict=True)}
 
 
 def make_batch(names: Sequence[str], modalities: Modalities = "both") -> Batch:
@@ -59,9 +56,7 @@ def make_batch(names: Sequence[str], modalities: Modalities = "both") -> Batch:
     return collator(names, [clean[name] for name in names], shorter, epoch=0)
 
 
-def make_network(
-    size: str, modalities: Modalities = "both", pooling: Literal["max", "attention"] = "max"
-) -> Network:
+def make_network(size: str, modalities: Modalities = "both", pooling: Literal["max", "attention"] = "max") -> Network:
     torch.manual_seed(0)
     config = ModelConfig(audio=size, text=size, width=16, heads=4, feed_forward=24, pooling=pooling)
     return Network(config, n_classes=3, vocab_size=len(TOKENIZER), modalities=modalities).eval()
@@ -80,9 +75,7 @@ def test_outputs_do_not_depend_on_the_batch(size: str, modalities: Modalities) -
     for row, name in enumerate(NAMES):
         alone = outputs_of(network, make_batch([name], modalities).clean)
         for field in PER_ROW:
-            torch.testing.assert_close(
-                getattr(together, field)[row], getattr(alone, field)[0], atol=1e-4, rtol=0.0
-            )
+            torch.testing.assert_close(getattr(together, field)[row], getattr(alone, field)[0], atol=1e-4, rtol=0.0)
     assert float(together.logits_NC.std(dim=0).min()) > 1e-3  # The rows do differ.
 
 
@@ -141,9 +134,7 @@ def test_two_views_in_one_pass_are_two_passes(size: str, modalities: Modalities)
     for found, view in ((both.rows(0, n), batch.clean), (both.rows(n, 2 * n), batch.augmented)):
         expected = outputs_of(network, view)
         for field in dataclasses.fields(Outputs):
-            torch.testing.assert_close(
-                getattr(found, field.name), getattr(expected, field.name), atol=1e-4, rtol=0.0
-            )
+            torch.testing.assert_close(getattr(found, field.name), getattr(expected, field.name), atol=1e-4, rtol=0.0)
 
 
 @pytest.mark.parametrize(("ccb1", "ccb2"), [(True, True), (True, False), (False, True)])
@@ -154,9 +145,7 @@ def test_every_trained_parameter_gets_a_gradient(size: str, ccb1: bool, ccb2: bo
     In evaluation mode there are no time masks, whose embedding is the one parameter left out.
     """
     torch.manual_seed(0)
-    config = ModelConfig(
-        audio=size, text=size, width=16, heads=4, feed_forward=24, ccb1=ccb1, ccb2=ccb2
-    )
+    config = ModelConfig(audio=size, text=size, width=16, heads=4, feed_forward=24, ccb1=ccb1, ccb2=ccb2)
     network = Network(config, n_classes=3, vocab_size=len(TOKENIZER)).eval()
     batch = make_batch(NAMES)
     assert batch.augmented is not None

@@ -14,9 +14,7 @@ from raysys.storage import Folder
 IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
-def config(
-    root: str = "/runs", cache: str | None = None, corpus: str | None = None
-) -> ExperimentConfig:
+def config(root: str = "/runs", cache: str | None = None, corpus: str | None = None) -> ExperimentConfig:
     return ExperimentConfig(run=RunConfig(root=root, cache=cache), corpus=CorpusConfig(root=corpus))
 
 
@@ -69,9 +67,7 @@ def test_a_node_without_the_corpus_says_so(tmp_path: Path) -> None:
     assert missing in problem
 
 
-def test_a_node_whose_folder_of_that_name_is_another_one_says_so(
-    tmp_path: Path, audio: str
-) -> None:
+def test_a_node_whose_folder_of_that_name_is_another_one_says_so(tmp_path: Path, audio: str) -> None:
     """Each node's own disk has a /runs: a probe that the driver wrote tells them apart."""
     problem = probe_node(str(tmp_path / "run"), audio, "token")
     assert problem is not None and "cannot be read and written there" in problem
@@ -80,9 +76,7 @@ def test_a_node_whose_folder_of_that_name_is_another_one_says_so(
     assert problem is not None and "is another folder there" in problem
 
 
-def test_a_node_that_cannot_write_says_so(
-    tmp_path: Path, audio: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_node_that_cannot_write_says_so(tmp_path: Path, audio: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(30, "Read-only file system")
 

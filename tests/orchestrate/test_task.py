@@ -37,9 +37,7 @@ def manifest() -> Manifest:
 
 @pytest.fixture
 def task(tmp_path: Path) -> FoldTask:
-    return FoldTask(
-        config=ExperimentConfig(), run=str(tmp_path), store="/store", fold=1, fingerprint="00ff"
-    )
+    return FoldTask(config=ExperimentConfig(), run=str(tmp_path), store="/store", fold=1, fingerprint="00ff")
 
 
 def test_predictions_are_in_the_order_of_their_ids_with_a_column_a_class(
@@ -82,9 +80,7 @@ def test_a_fold_is_finished_once_its_own_result_is_there(task: FoldTask) -> None
         {"config": ExperimentConfig(train=TrainConfig(epochs=1))},
     ],
 )
-def test_a_result_of_another_corpus_or_configuration_does_not_count(
-    task: FoldTask, other: dict[str, Any]
-) -> None:
+def test_a_result_of_another_corpus_or_configuration_does_not_count(task: FoldTask, other: dict[str, Any]) -> None:
     task.folder.write_json(RESULT, {"trial_id": dataclasses.replace(task, **other).trial_id})
     assert not task.finished()
 
@@ -93,9 +89,7 @@ def test_folds_have_their_own_ids(task: FoldTask) -> None:
     assert dataclasses.replace(task, fold=0).trial_id != task.trial_id
 
 
-@pytest.mark.parametrize(
-    "moved", [{"store": "/x"}, {"config": ExperimentConfig(run=RunConfig(root="/x", name="y"))}]
-)
+@pytest.mark.parametrize("moved", [{"store": "/x"}, {"config": ExperimentConfig(run=RunConfig(root="/x", name="y"))}])
 def test_a_run_that_was_moved_is_still_the_same(task: FoldTask, moved: dict[str, Any]) -> None:
     assert dataclasses.replace(task, **moved).trial_id == task.trial_id
 

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,6 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 import soundfile
-from tests.corpora.iemocap_folder import write_iemocap
-from tests.ray.conftest import Head
 
 from raysys.cli import parse
 from raysys.config import ExperimentConfig
@@ -28,10 +26,13 @@ from raysys.orchestrate import session
 from raysys.orchestrate.crossval import crossval, prepare, run_folds
 from raysys.storage import Folder
 from raysys.training.loop import TrainingError
+from tests.corpora.iemocap_folder import write_iemocap
+from tests.ray.conftest import Head
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).resolve().parents[2]
-TINY = "--model.audio tiny --model.text tiny --model.width 32 --model.heads 4 --model.feed-forward 64".split()
+TINY = ["--model.audio", "tiny", "--model.text", "tiny", "--model.width", "32", "--model.heads", "4"]
+TINY += ["--model.feed-forward", "64"]
 
 
 def _write_table(folder: Path, *, broken: int = 0) -> Path:
@@ -90,9 +91,7 @@ def test_a_table_of_three_speakers_without_transcripts_trains_and_reports(
         crossval(dataclasses.replace(config, train=dataclasses.replace(config.train, seed=1)))
 
 
-def test_paper_preset_at_tiny_width_runs_on_an_iemocap_folder_and_repeats_itself(
-    joined: Head, tmp_path: Path
-) -> None:
+def test_paper_preset_at_tiny_width_runs_on_an_iemocap_folder_and_repeats_itself(joined: Head, tmp_path: Path) -> None:
     root = write_iemocap(tmp_path / "IEMOCAP", sessions=3)
     flags = ["--preset", "paper", "--corpus.name", "iemocap", "--corpus.root", str(root), *TINY]
     flags += ["--train.max-steps", "2"]
@@ -119,7 +118,7 @@ FirstFold = Callable[..., tuple[list[float], Any]]
 
 
 @pytest.fixture
-def first_fold(joined: Head, tmp_path: Path) -> Iterator[FirstFold]:
+def first_fold(joined: Head, tmp_path: Path) -> FirstFold:
     """Trains fold 1 with all random parts off; gives the losses of its steps and its predictions."""
     corpus = write_iemocap(tmp_path / "IEMOCAP", sessions=3, per_class=3)
     flags = ["--corpus.name", "iemocap", "--corpus.root", str(corpus), *TINY]
@@ -129,9 +128,7 @@ def first_fold(joined: Head, tmp_path: Path) -> Iterator[FirstFold]:
     def train(name: str, *more: str) -> tuple[list[float], Any]:
         config = _flags(tmp_path, *flags, *more, "--run.name", name)
         run = Folder.at(config.run.root) / name
-        config = dataclasses.replace(
-            config, run=dataclasses.replace(config.run, cache=str(tmp_path / "cache"))
-        )
+        config = dataclasses.replace(config, run=dataclasses.replace(config.run, cache=str(tmp_path / "cache")))
         cluster = session.start(config)
         try:
             manifest = read_corpus(config.corpus, cache=tmp_path / "cache")
@@ -144,7 +141,7 @@ def first_fold(joined: Head, tmp_path: Path) -> Iterator[FirstFold]:
         losses = [loss for line in lines for loss in json.loads(line)["step_losses"]]
         return losses, fold.read_table("predictions.parquet")
 
-    yield train
+    return train
 
 
 def test_torch_trainer_gives_what_the_trials_own_process_gives(first_fold: FirstFold) -> None:
@@ -204,13 +201,9 @@ def test_the_default_command_starts_its_own_cluster_and_scores_every_demo_uttera
         (["--cluster.data-cpus", "0"], "--cluster.data-cpus is 0"),
     ],
 )
-def test_a_mistake_is_one_clear_message_before_anything_starts(
-    flags: list[str], said: str, tmp_path: Path
-) -> None:
+def test_a_mistake_is_one_clear_message_before_anything_starts(flags: list[str], said: str, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "jobs" / "crossval.py"), "--run.root", str(tmp_path), *flags]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env=_offline(), cwd=tmp_path
-    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=_offline(), cwd=tmp_path)
     assert done.returncode == 2
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

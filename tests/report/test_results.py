@@ -108,9 +108,7 @@ def test_folds_are_in_order_and_facts_and_skipped_files_are_kept(results: dict[s
     assert results["protocol"] == "nested" and results["seed"] == 7
     assert results["classes"] == list(CLASSES)
     assert results["corpus"]["utterances"] == 6 and results["corpus"]["speakers"] == 4
-    assert results["skipped"] == [
-        {"utterance_id": "z", "audio_path": "/z.wav", "reason": "is cut short"}
-    ]
+    assert results["skipped"] == [{"utterance_id": "z", "audio_path": "/z.wav", "reason": "is cut short"}]
 
 
 def test_the_confusion_matrix_counts_classes_by_name(manifest: Manifest) -> None:

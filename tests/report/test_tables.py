@@ -80,9 +80,7 @@ def test_corpus_lines_count_by_class() -> None:
             transcript=text,
             duration_s=1800.0,
         )
-        for i, (name, emotion, text) in enumerate(
-            [("a", "joy", "Hi."), ("b", "fear", None), ("c", "joy", "")]
-        )
+        for i, (name, emotion, text) in enumerate([("a", "joy", "Hi."), ("b", "fear", None), ("c", "joy", "")])
     )
     skipped = Skipped(utterance_id="z", audio_path="z.wav", reason="x")
     manifest = Manifest(corpus="table", classes=("joy", "fear"), utterances=utterances)
@@ -90,7 +88,5 @@ def test_corpus_lines_count_by_class() -> None:
         "corpus    table: 3 utterances, 1.50 h, 3 speakers, 2 with a transcript",
         "classes   joy 2, fear 1",
     ]
-    with_skipped = Manifest(
-        corpus="table", classes=("joy", "fear"), utterances=utterances, skipped=(skipped,)
-    )
+    with_skipped = Manifest(corpus="table", classes=("joy", "fear"), utterances=utterances, skipped=(skipped,))
     assert "skipped   1 utterances" in corpus_lines(with_skipped)

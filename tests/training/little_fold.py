@@ -63,9 +63,7 @@ class LittleFold:
             yield step, self.batch(step, rank, workers)
 
 
-def little_fold(
-    n_train: int = 9, n_validation: int = 6, n_test: int = 5, *, text_dropout: float = 0.2
-) -> LittleFold:
+def little_fold(n_train: int = 9, n_validation: int = 6, n_test: int = 5, *, text_dropout: float = 0.2) -> LittleFold:
     names = [f"u{i:02}" for i in range(n_train + n_validation + n_test)]
     utterances: dict[str, Utterance] = {}
     waveforms: dict[str, np.ndarray] = {}
@@ -111,9 +109,7 @@ def little_config(
 ) -> ExperimentConfig:
     schedule = {"epochs": 3, "batch_size": 4, "accumulate": 1} | train
     return ExperimentConfig(
-        model=ModelConfig(
-            audio=size, text=size, width=16, heads=4, feed_forward=24, dropout=dropout
-        ),
+        model=ModelConfig(audio=size, text=size, width=16, heads=4, feed_forward=24, dropout=dropout),
         loss=loss or LossConfig(),
         optim=optim or OptimConfig(encoder_lr=3e-3, lr=3e-3),
         train=TrainConfig(**schedule),

@@ -90,9 +90,7 @@ def test_weights_of_another_shape_are_refused(width: int) -> None:
         checkpoint.load_trainable_state(make_network(), state)
 
 
-def test_file_is_safetensors_and_nothing_is_pickled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_is_safetensors_and_nothing_is_pickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("something was unpickled")
 

@@ -43,9 +43,7 @@ def outputs_and_batch(n: int = 7) -> tuple[Outputs, Batch]:
     return network((batch.clean, batch.augmented)), batch
 
 
-def parts_of(
-    outputs: Outputs, batch: Batch, loss: LossConfig, *, classify_augmented: bool = False
-) -> LossParts:
+def parts_of(outputs: Outputs, batch: Batch, loss: LossConfig, *, classify_augmented: bool = False) -> LossParts:
     return criterion(
         outputs,
         batch,
@@ -75,28 +73,20 @@ def test_terms_are_of_the_clean_and_the_augmented_view() -> None:
     loss = LossConfig(alpha=1.0, beta=1.0, gamma=0.0, l2=0.1, temperature=0.2)
     found = parts_of(outputs, batch, loss)
     clean, augmented = outputs.rows(0, n), outputs.rows(n, 2 * n)
-    torch.testing.assert_close(
-        found.ce, torch.nn.functional.cross_entropy(clean.logits_NC, batch.labels_B)
-    )
+    torch.testing.assert_close(found.ce, torch.nn.functional.cross_entropy(clean.logits_NC, batch.labels_B))
     torch.testing.assert_close(
         found.scl,
         n_pair(outputs.embeddings_NE, batch.labels_B.repeat(2), torch.arange(n).repeat(2), l2=0.1),
     )
-    torch.testing.assert_close(
-        found.acl, info_nce_pairs(clean.embeddings_NE, augmented.embeddings_NE, temperature=0.2)
-    )
+    torch.testing.assert_close(found.acl, info_nce_pairs(clean.embeddings_NE, augmented.embeddings_NE, temperature=0.2))
     both = parts_of(outputs, batch, loss, classify_augmented=True)
-    torch.testing.assert_close(
-        both.ce, torch.nn.functional.cross_entropy(outputs.logits_NC, batch.labels_B.repeat(2))
-    )
+    torch.testing.assert_close(both.ce, torch.nn.functional.cross_entropy(outputs.logits_NC, batch.labels_B.repeat(2)))
 
 
 def test_without_a_second_view_the_contrastive_terms_are_zero() -> None:
     outputs, batch = outputs_and_batch()
     n = len(batch.labels_B)
-    found = parts_of(
-        outputs.rows(0, n), dataclasses.replace(batch, augmented=None), LossConfig(alpha=1, beta=1)
-    )
+    found = parts_of(outputs.rows(0, n), dataclasses.replace(batch, augmented=None), LossConfig(alpha=1, beta=1))
     assert found.scl.item() == found.acl.item() == 0.0
     assert found.cpc.item() > 0.0
 
@@ -147,9 +137,7 @@ CASES: dict[str, tuple[str, tuple[int, ...], bool]] = {
 
 
 def with_classified(config: ExperimentConfig, both: bool) -> ExperimentConfig:
-    return dataclasses.replace(
-        config, augment=dataclasses.replace(config.augment, classify_augmented=both)
-    )
+    return dataclasses.replace(config, augment=dataclasses.replace(config.augment, classify_augmented=both))
 
 
 def wrapped(network: Network, workers: int) -> torch.nn.Module:
@@ -203,9 +191,7 @@ def fit(rank: int, workers: int) -> FoldOutcome:
 def worker(rank: int, workers: int, folder: str) -> None:
     """One process of several; it runs all cases, since it takes far longer to start than they."""
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=workers
-    )
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=workers)
     found = {case: gradients(case, rank, workers) for case in CASES}
     outcome = fit(rank, workers)
     torch.save((found, outcome), Path(folder) / f"{rank}.pt")
@@ -219,9 +205,7 @@ def results(
     """What each worker found. They are forked from a server that has imported transformers once."""
     folder, workers = tmp_path_factory.mktemp("workers"), request.param
     multiprocessing.set_forkserver_preload(["raysys.training.loop", "transformers.models"])
-    mp.start_processes(
-        worker, args=(workers, str(folder)), nprocs=workers, start_method="forkserver"
-    )
+    mp.start_processes(worker, args=(workers, str(folder)), nprocs=workers, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(workers)]
 
 
@@ -250,6 +234,4 @@ def test_workers_train_and_score_as_one(
             assert mine.validation_loss == pytest.approx(other.validation_loss, rel=1e-4)
             assert mine.validation_ua == other.validation_ua
         assert found.test.utterance_ids == expected.test.utterance_ids
-        assert found.test.probabilities_NC == pytest.approx(
-            expected.test.probabilities_NC, abs=1e-4
-        )
+        assert found.test.probabilities_NC == pytest.approx(expected.test.probabilities_NC, abs=1e-4)

@@ -38,9 +38,7 @@ def ignore(_: EpochRecord) -> None:
     """For runs whose epochs nobody asks about."""
 
 
-def run(
-    config: ExperimentConfig, little: LittleFold, folder: Folder | None = None
-) -> tuple[Trainer, FoldOutcome]:
+def run(config: ExperimentConfig, little: LittleFold, folder: Folder | None = None) -> tuple[Trainer, FoldOutcome]:
     trainer = make_trainer(config, little, folder=folder)
     return trainer, trainer.fit(little.batches(config), ignore)
 
@@ -60,9 +58,7 @@ def assert_same(found: FoldOutcome, expected: FoldOutcome) -> None:
 def test_overfits_a_handful_of_utterances() -> None:
     """Chance is log 3 = 1.1 for the cross-entropy."""
     little = little_fold(n_train=6, n_validation=3, n_test=3, text_dropout=0.0)
-    config = little_config(
-        dropout=0.0, epochs=25, batch_size=6, optim=OptimConfig(encoder_lr=0.01, lr=0.01)
-    )
+    config = little_config(dropout=0.0, epochs=25, batch_size=6, optim=OptimConfig(encoder_lr=0.01, lr=0.01))
     _, outcome = run(config, little)
     losses = [record.losses for record in outcome.history]
     assert losses[0]["ce"] > 0.7
@@ -134,9 +130,7 @@ def stop_after_epoch(trainer: Trainer, little: LittleFold, epoch: int) -> None:
 
 
 @pytest.mark.parametrize("stops", [[0], [1], [2], [0, 1, 2]])
-def test_resumed_equals_uninterrupted(
-    stops: list[int], uninterrupted: FoldOutcome, tmp_path: Path
-) -> None:
+def test_resumed_equals_uninterrupted(stops: list[int], uninterrupted: FoldOutcome, tmp_path: Path) -> None:
     """Stopped after these epochs, each time gone on in a new process's Trainer; 2 is the last."""
     little = little_fold()
     for epoch in stops:
@@ -150,9 +144,7 @@ def test_resumed_equals_uninterrupted(
     assert_same(outcome, uninterrupted)
 
 
-def test_resumed_amid_an_epoch_equals_uninterrupted(
-    uninterrupted: FoldOutcome, tmp_path: Path
-) -> None:
+def test_resumed_amid_an_epoch_equals_uninterrupted(uninterrupted: FoldOutcome, tmp_path: Path) -> None:
     little, folder = little_fold(), Folder.at(str(tmp_path))
 
     def cut_short() -> Iterator[tuple[Step, Batch]]:
@@ -241,9 +233,7 @@ def test_test_part_is_scored_with_the_weights_of_the_best_epoch(
     monkeypatch.setattr(loop, "unweighted_accuracy", lambda *_: next(scores))
     trainer = make_trainer(config, little, folder=Folder.at(str(tmp_path)))
     states: list[dict[str, torch.Tensor]] = []
-    outcome = trainer.fit(
-        little.batches(config), lambda _: states.append(checkpoint.trainable_state(trainer.network))
-    )
+    outcome = trainer.fit(little.batches(config), lambda _: states.append(checkpoint.trainable_state(trainer.network)))
     assert outcome.epoch == 1
     names = outcome.test.utterance_ids
     network = make_network(config, little).eval()
@@ -319,9 +309,7 @@ def test_accumulated_update_is_that_of_the_undivided_step() -> None:
     loss = LossConfig(alpha=0.0, beta=0.0, gamma=0.0)
     found = []
     for batch_size, accumulate in ((7, 1), (3, 3)):
-        config = little_config(
-            dropout=0.0, loss=loss, epochs=1, batch_size=batch_size, accumulate=accumulate
-        )
+        config = little_config(dropout=0.0, loss=loss, epochs=1, batch_size=batch_size, accumulate=accumulate)
         trainer = make_trainer(config, little)
         descend_plainly(trainer, rate=1.0)
         trainer.fit(little.batches(config), ignore)
