@@ -29,9 +29,10 @@ class CorpusConfig:
     """Which reader: the synthetic demo corpus, IEMOCAP, RAVDESS speech, or a CSV or Parquet table of your own."""
     root: str | None = None
     """Folder of the corpus as published, or the table's file. The demo needs none: it is made in the cache."""
-    folds: Literal["auto", "session", "speaker", "groups", "emobox", "column"] = "auto"
+    folds: Literal["auto", "paper", "session", "speaker", "groups", "emobox", "column"] = "auto"
     """How test folds are cut: leave one session or one speaker out, --corpus.n-folds groups of speakers balanced by
     sex where it is known, EmoBox's six published groups (RAVDESS), or the table's own column 'fold'.
+    paper: the paper's five folds, which are groups of actors for RAVDESS and else what auto gives.
     auto: session for IEMOCAP and the demo, emobox for RAVDESS; for a table its fold column, else sessions, else
     speakers (in groups where there are more than ten)."""
     n_folds: int = 5

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from raysys.config import (
     AugmentConfig,
+    CorpusConfig,
     ExperimentConfig,
     LossConfig,
     ModelConfig,
@@ -24,7 +25,7 @@ def demo() -> ExperimentConfig:
         model=_light_model(),
         loss=LossConfig(alpha=0.1, beta=0.1, gamma=0.1),
         optim=OptimConfig(encoder_lr=1e-3, lr=1e-3, weight_decay=0.01),
-        train=TrainConfig(epochs=16, batch_size=16, accumulate=1, text_dropout=0.3),
+        train=TrainConfig(epochs=12, batch_size=16, accumulate=1, text_dropout=0.3),
     )
 
 
@@ -35,7 +36,7 @@ def light() -> ExperimentConfig:
         model=_light_model(),
         loss=LossConfig(alpha=0.1, beta=0.1, gamma=0.1, label_smoothing=0.1),
         optim=OptimConfig(encoder_lr=1e-3, lr=1e-3, weight_decay=0.01),
-        train=TrainConfig(epochs=15, batch_size=16, accumulate=1, text_dropout=0.1),
+        train=TrainConfig(epochs=10, batch_size=16, accumulate=1, text_dropout=0.1),
     )
 
 
@@ -51,6 +52,7 @@ def paper() -> ExperimentConfig:
     gamma stays 0.1, although the paper's formula names no weight for its CPC task; --loss.gamma 0 is that formula.
     """
     return ExperimentConfig(
+        corpus=CorpusConfig(folds="paper"),
         augment=AugmentConfig(speed=False, noise=False),
         loss=LossConfig(alpha=0.1, beta=0.1, gamma=0.1),
         optim=OptimConfig(encoder_lr=1e-5, lr=1e-4),

@@ -111,8 +111,10 @@ def check_folds(manifest: Manifest, folds: Sequence[Fold]) -> None:
 
 
 def _resolve(manifest: Manifest, config: CorpusConfig) -> str:
-    """What 'auto' stands for."""
-    if config.folds != "auto":
+    """What 'auto' and 'paper' stand for."""
+    if config.folds == "paper" and config.name == "ravdess":
+        return "groups"
+    if config.folds not in ("auto", "paper"):
         return config.folds
     match config.name:
         case "demo" | "iemocap":

@@ -34,6 +34,7 @@ from raysys.training.loop import TrainingError
 
 CONFIG = "config.yaml"
 RESULTS = "results.json"
+CLAIM = "run.json"
 
 
 def crossval(config: ExperimentConfig) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def crossval(config: ExperimentConfig) -> dict[str, Any]:
     check_encoders(config.model)
     manifest = read_corpus(config.corpus, cache=_local_cache(config))
     make_folds(manifest, config.corpus)
-    _claim(run, config)
+    _claim(run, config, manifest)
     cluster = session.start(config)
     try:
         manifest, tasks = prepare(config, manifest, run)
@@ -114,18 +115,16 @@ def _local_cache(config: ExperimentConfig) -> Path:
     return Path(cache)
 
 
-def _claim(run: Folder, config: ExperimentConfig) -> None:
-    """Write config.yaml; a folder that holds another configuration's run is refused."""
-    text = to_yaml(config)
-    if run.exists("run.json"):
-        found = run.read_json("run.json")["learning_hash"]
-        if found != config.learning_hash():
-            raise ConfigError(
-                f"{run.location}: this folder holds a run of another configuration (see its {CONFIG}). "
-                f"Choose another --run.name, or remove the folder."
-            )
-    run.write_json("run.json", {"learning_hash": config.learning_hash()})
-    run.write_bytes(CONFIG, text.encode())
+def _claim(run: Folder, config: ExperimentConfig, manifest: Manifest) -> None:
+    """Write config.yaml; a folder that holds a run of another configuration or corpus is refused."""
+    mine = {"learning_hash": config.learning_hash(), "fingerprint": manifest.fingerprint()}
+    if run.exists(CLAIM) and run.read_json(CLAIM) != mine:
+        raise ConfigError(
+            f"{run.location}: this folder holds a run of another configuration or corpus (see its {CONFIG}). "
+            f"Choose another --run.name, or remove the folder."
+        )
+    run.write_json(CLAIM, mine)
+    run.write_bytes(CONFIG, to_yaml(config).encode())
 
 
 def _without_undecodable(manifest: Manifest, errors: dict[str, str], config: ExperimentConfig) -> Manifest:

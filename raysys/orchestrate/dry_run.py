@@ -50,10 +50,12 @@ def _folds(config: ExperimentConfig) -> str:
     match corpus.folds, corpus.name:
         case "groups", _:
             return str(corpus.n_folds)
-        case (("auto" | "session"), ("demo" | "iemocap")):
+        case (("auto" | "paper" | "session"), ("demo" | "iemocap")):
             return "5"
         case "speaker", ("demo" | "iemocap"):
             return "10"
+        case ("paper", "ravdess"):
+            return str(corpus.n_folds)
         case (("auto" | "emobox"), "ravdess"):
             return str(len(ravdess.EMOBOX_FOLDS))
         case "speaker", "ravdess":

@@ -7,6 +7,7 @@ import math
 import os
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -67,15 +68,13 @@ def start(config: ExperimentConfig) -> Cluster:
     Raises:
         ConfigError: the cluster is too small for one trial.
     """
-    # Workers would each start through `uv run` again.
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
-    for name in ("ray.data", "ray.tune"):
-        # Their progress is ours to show; tables of it would bury the run's own lines.
+    # Progress is ours to show, and tables of theirs would bury it; the third warns of what is meant: tokens are on.
+    for name in ("ray.data", "ray.tune", "ray._private.authentication"):
         logging.getLogger(name).setLevel(logging.ERROR)
     address = config.cluster.address or os.environ.get("RAY_ADDRESS")
     if address is not None or in_submitted_job():
@@ -94,7 +93,15 @@ def start(config: ExperimentConfig) -> Cluster:
             log_to_driver=False,
             logging_level="warning",
         )
+        _close_token_file()
     return _measure(config)
+
+
+def _close_token_file() -> None:
+    """Ray writes the token that it generates readable by everyone."""
+    token = Path.home() / ".ray" / "auth_token"
+    if token.is_file():
+        token.chmod(0o600)
 
 
 def _measure(config: ExperimentConfig) -> Cluster:

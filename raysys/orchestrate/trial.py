@@ -16,7 +16,7 @@ from raysys.errors import UserError
 from raysys.orchestrate.task import FoldTask
 from raysys.orchestrate.worker import train_fold
 from raysys.storage import Folder
-from raysys.training.loop import TrainingError, Workers
+from raysys.training.loop import Workers
 
 MAX_FAILURES = 2
 """How often a trial is started again after a fault of its machine; it goes on from its last checkpoint."""
@@ -29,7 +29,7 @@ def run_trial(task: FoldTask, gpus_per_worker: float) -> None:
             _in_process(task, gpus_per_worker)
         else:
             _under_torch_trainer(task, gpus_per_worker)
-    except (UserError, TrainingError) as error:
+    except UserError as error:
         tune.report({"validation_ua": -1.0, "error": str(error)})
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from raysys.config import ExperimentConfig
 from raysys.data.batch import Batch
 from raysys.data.plan import Step, derive_seed, total_updates, updates_per_epoch
+from raysys.errors import UserError
 from raysys.metrics import unweighted_accuracy, weighted_accuracy
 from raysys.model.network import Network
 from raysys.storage import Folder
@@ -28,7 +29,7 @@ from raysys.training.optim import make_optimizer, rate_factor, set_rates
 Batches = Iterable[tuple[Step, Batch]]
 
 
-class TrainingError(Exception):
+class TrainingError(UserError):
     """The training cannot go on: its loss is not finite."""
 
 
