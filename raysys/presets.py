@@ -38,7 +38,7 @@ def light() -> ExperimentConfig:
         model=_light_model(),
         loss=LossConfig(alpha=0.1, beta=0.1, gamma=0.1, label_smoothing=0.1),
         optim=OptimConfig(encoder_lr=1e-3, lr=1e-3, weight_decay=0.01),
-        train=TrainConfig(epochs=10, batch_size=16, accumulate=1, text_dropout=0.1),
+        train=TrainConfig(epochs=15, batch_size=16, accumulate=1, text_dropout=0.1),
     )
 
 
