@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 from raysys.config import (
@@ -23,11 +22,10 @@ def demo() -> ExperimentConfig:
     """
     return ExperimentConfig(
         augment=AugmentConfig(speed=False, classify_augmented=True),
-        # Attention pooling learns in half the epochs that max pooling takes here (chosen on validation sessions).
-        model=dataclasses.replace(_light_model(), pooling="attention"),
+        model=_light_model(),
         loss=LossConfig(alpha=0.1, beta=0.1, gamma=0.1),
-        optim=OptimConfig(encoder_lr=2e-3, lr=2e-3, weight_decay=0.01),
-        train=TrainConfig(epochs=12, batch_size=16, accumulate=1, text_dropout=0.3),
+        optim=OptimConfig(encoder_lr=1e-3, lr=1e-3, weight_decay=0.01),
+        train=TrainConfig(epochs=16, batch_size=16, accumulate=1, text_dropout=0.3),
     )
 
 
