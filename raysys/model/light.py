@@ -20,10 +20,10 @@ FLOOR_POWER = 1e-6
 
 def mel_filters() -> Tensor:
     """Triangles from 20 Hz to 8 kHz, equal in mel = 1127 ln(1 + Hz/700) as in Kaldi: (257, F)."""
-    bins_hz = torch.arange(FFT_SAMPLES // 2 + 1, dtype=torch.float64) * SAMPLE_RATE_HZ / FFT_SAMPLES
+    bins_hz = torch.arange(FFT_SAMPLES // 2 + 1, dtype=torch.float64, device="cpu") * SAMPLE_RATE_HZ / FFT_SAMPLES
     bins_mel = 1127.0 * torch.log1p(bins_hz / 700.0)[:, None]
     low_mel, high_mel = (1127.0 * math.log1p(hz / 700.0) for hz in (20.0, SAMPLE_RATE_HZ / 2))
-    edges_mel = torch.linspace(low_mel, high_mel, N_MELS + 2, dtype=torch.float64)
+    edges_mel = torch.linspace(low_mel, high_mel, N_MELS + 2, dtype=torch.float64, device="cpu")
     left, centre, right = edges_mel[:-2], edges_mel[1:-1], edges_mel[2:]
     rising, falling = (bins_mel - left) / (centre - left), (right - bins_mel) / (right - centre)
     return torch.minimum(rising, falling).clamp(min=0.0).float()
