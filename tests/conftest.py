@@ -9,6 +9,8 @@ import pytest
 # Ray reads its token once a process, so it is set before anything imports Ray.
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+# `uv run pytest`: or Ray would start every worker through `uv run` too.
+os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 
 
 @pytest.fixture(scope="session")
