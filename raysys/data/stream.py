@@ -182,8 +182,8 @@ def _run(
     """Fetched utterances in the plan's order, one segment of the plan made ahead of the one that is consumed.
 
     Each segment is an execution of its own that runs to its end. One execution over the whole plan would be held
-    back by its consumer nearly all the time, and Ray Data's scheduling thread then spins: it took 40 % of the
-    training process, measured.
+    back by its consumer nearly all the time, and Ray Data's scheduling thread then spins beside the training,
+    as a profile showed.
     """
     segments = list(_cut(list(_cut(rows, _UTTERANCES_PER_STREAM_TASK)), data_cpus * _TASKS_PER_SEGMENT))
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="stream") as ahead:

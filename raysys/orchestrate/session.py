@@ -16,9 +16,9 @@ from raysys.config import ExperimentConfig
 from raysys.errors import ConfigError, StorageError
 from raysys.storage import Folder, is_address
 
-# glibc gives large blocks back to the kernel and asks for them again at every step; kept, a step on a CPU is much
-# faster (the light front end: 0.33 s instead of 0.64 s). A Tune trial runs in a thread, whose own arena would not
-# keep them: one arena for all.
+# glibc gives large blocks back to the kernel and asks for them again at every step. Kept, a step of the light front
+# end took 0.33 s instead of 0.64 s on a main thread; a Tune trial runs in a thread with an arena of its own, hence one
+# arena for all, whose gain there is not settled.
 _MALLOC = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
