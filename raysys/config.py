@@ -84,12 +84,20 @@ class AugmentConfig:
     """Lowest and highest signal-to-noise ratio of the added noise, in decibels."""
     spec_augment: bool = False
     """Two bands of frequency and two stretches of time of the spectrogram are silenced (SpecAugment)."""
+    variants: int = 0
+    """Different augmented views of an utterance: epoch e uses view e mod this number, made once and kept for all trials
+    and runs. 0: a new view every epoch."""
     classify_augmented: bool = False
     """Also take the cross-entropy on the augmented view."""
 
     def __post_init__(self) -> None:
         low, high = self.noise_snr_db
         _require(low <= high, f"--augment.noise-snr-db is {low} {high}; the lowest comes first.")
+        _require(self.variants >= 0, f"--augment.variants is {self.variants}; it cannot be negative.")
+
+    @property
+    def changes_audio(self) -> bool:
+        return self.lsa or self.speed or self.noise or self.spec_augment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,10 +166,6 @@ class LossConfig:
             0 <= self.label_smoothing < 1,
             f"--loss.label-smoothing is {self.label_smoothing}; expected 0 <= value < 1.",
         )
-
-    @property
-    def needs_augmented_view(self) -> bool:
-        return self.alpha > 0 or self.beta > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +287,10 @@ class ExperimentConfig:
         }
         values["corpus"].pop("root")
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def needs_augmented_view(self) -> bool:
+        return self.loss.alpha > 0 or self.loss.beta > 0 or self.augment.classify_augmented
 
     @property
     def run_name(self) -> str:

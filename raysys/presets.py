@@ -21,7 +21,7 @@ def demo() -> ExperimentConfig:
     No speed perturbation: the rate of speech is one of the demo's emotional cues.
     """
     return ExperimentConfig(
-        augment=AugmentConfig(speed=False, classify_augmented=True),
+        augment=AugmentConfig(speed=False, variants=4, classify_augmented=True),
         model=_light_model(),
         loss=LossConfig(alpha=0.1, beta=0.1, gamma=0.1),
         optim=OptimConfig(encoder_lr=1e-3, lr=1e-3, weight_decay=0.01),
@@ -32,7 +32,7 @@ def demo() -> ExperimentConfig:
 def light() -> ExperimentConfig:
     """Small real corpora on a CPU: log-mel front end and everything else from scratch."""
     return ExperimentConfig(
-        augment=AugmentConfig(classify_augmented=True),
+        augment=AugmentConfig(variants=4, classify_augmented=True),
         model=_light_model(),
         loss=LossConfig(alpha=0.1, beta=0.1, gamma=0.1, label_smoothing=0.1),
         optim=OptimConfig(encoder_lr=1e-3, lr=1e-3, weight_decay=0.01),

@@ -1,4 +1,4 @@
-"""Ray Data: decode a corpus once, then stream a fold's plan. The one file that imports ray.data.
+"""Ray Data streams a fold's plan.
 
 A plan's steps are rows; tasks fetch and augment their utterances; the rows come back in the plan's order. Nothing is
 split among workers by Ray: each worker streams its own share of the plan.
@@ -13,118 +13,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 import ray.data
 from ray.data import ExecutionOptions, ExecutionResources
 
-from raysys.augment.view import augment_waveform
-from raysys.config import SAMPLE_RATE_HZ, AugmentConfig
-from raysys.data.audio import AudioError, decode
-from raysys.data.manifest import Manifest, Utterance
-from raysys.data.plan import Step, derive_seed
-from raysys.data.waveforms import INDEX, WaveformStore, cache_name, write_part
-from raysys.storage import Folder
+from raysys.data.plan import Step
+from raysys.data.views import Source, training_views
+from raysys.data.waveforms import WaveformStore
 
-_UTTERANCES_PER_DECODE_TASK = 128
 _UTTERANCES_PER_STREAM_TASK = 64
 _TASKS_PER_SEGMENT = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where a stream's waveforms come from and what is done to them; small, sent to every task.
-
-    Attributes:
-        store: location of the decoded corpus.
-        augment: how the second view is made; None: no second view.
-        crop_s: longest training utterance.
-        seed: of crops and augmentation.
-    """
-
-    store: str
-    augment: AugmentConfig | None
-    crop_s: float
-    seed: int
-
-
-def decode_corpus(manifest: Manifest, cache: str) -> tuple[str, dict[str, str]]:
-    """Decode and resample a corpus, once: what is in the cache already is not made again.
-
-    Args:
-        manifest: its digests name the cache entry.
-        cache: location of the cache.
-
-    Returns:
-        The decoded corpus's location, and the reasons of those that do not decode, by utterance id.
-    """
-    folder = Folder.at(cache) / cache_name(manifest)
-    if not folder.exists(INDEX):
-        rows = [{"number": i, "members": _plain(part)} for i, part in enumerate(_parts(manifest))]
-        dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            _decode_part,
-            batch_size=1,
-            fn_kwargs={"location": folder.location},
-            batch_format="pyarrow",
-        )
-        dataset.context.enable_progress_bars = False
-        index = pa.concat_tables(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
-        # The index is written last: without it the entry does not exist.
-        folder.write_table(INDEX, index.sort_by("utterance_id"))
-    index = folder.read_table(INDEX).to_pydict()
-    errors = zip(index["utterance_id"], index["error"], strict=True)
-    return folder.location, {name: error for name, error in errors if error is not None}
-
-
-def _parts(manifest: Manifest) -> list[Sequence[Utterance]]:
-    size = _UTTERANCES_PER_DECODE_TASK
-    return [manifest.utterances[i : i + size] for i in range(0, len(manifest.utterances), size)]
-
-
-def _plain(utterances: Sequence[Utterance]) -> list[dict[str, Any]]:
-    return [{"id": u.utterance_id, "path": u.audio_path, "start_s": u.start_s, "end_s": u.end_s} for u in utterances]
-
-
-_INDEX_SCHEMA = pa.schema(
-    [
-        ("utterance_id", pa.string()),
-        ("part", pa.string()),
-        ("row", pa.int64()),
-        ("samples", pa.int64()),
-        ("error", pa.string()),
-    ]
-)
-
-
-def _decode_part(batch: pa.Table, location: str) -> pa.Table:
-    number, members = batch["number"][0].as_py(), batch["members"][0].as_py()
-    part = f"part-{number:05d}.arrow"
-    waveforms: list[np.ndarray] = []
-    rows: list[dict[str, Any]] = []
-    for member in members:
-        utterance = Utterance(
-            utterance_id=member["id"],
-            audio_path=member["path"],
-            speaker="",
-            emotion="",
-            start_s=member["start_s"],
-            end_s=member["end_s"],
-        )
-        try:
-            waveform_S = decode(utterance)
-        except AudioError as error:
-            rows.append({"utterance_id": member["id"], "error": str(error)})
-            continue
-        rows.append(
-            {
-                "utterance_id": member["id"],
-                "part": part,
-                "row": len(waveforms),
-                "samples": len(waveform_S),
-            }
-        )
-        waveforms.append(waveform_S)
-    write_part(Folder.at(location), part, waveforms)
-    return pa.Table.from_pylist(rows, schema=_INDEX_SCHEMA)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,36 +132,20 @@ _STREAM_SCHEMA = pa.schema(
 
 
 def _fetch(batch: pa.Table, source: Source) -> pa.Table:
-    store = WaveformStore(source.store)
+    store = WaveformStore.opened(source.store)
     numbers: list[int] = []
     names: list[str] = []
     clean: list[np.ndarray] = []
     augmented: list[np.ndarray | None] = []
     for row in batch["steps"][0].as_py():
         for name in row["ids"]:
-            waveform_S = store.get(name)
-            second: np.ndarray | None = None
-            if row["train"]:
-                waveform_S = crop(waveform_S, source, row["epoch"], name)
-                if source.augment is not None:
-                    key = (source.seed, row["epoch"], name)
-                    second = augment_waveform(waveform_S, source.augment, key=key)
+            views = training_views(source, name, row["epoch"]) if row["train"] else (store.get(name), None)
             numbers.append(row["number"])
             names.append(name)
-            clean.append(waveform_S)
-            augmented.append(second)
+            clean.append(views[0])
+            augmented.append(views[1])
     columns = [pa.array(numbers), pa.array(names), _column(clean), _column(augmented)]
     return pa.Table.from_arrays(columns, schema=_STREAM_SCHEMA)
-
-
-def crop(waveform_S: np.ndarray, source: Source, epoch: int, name: str) -> np.ndarray:
-    """A random stretch of at most `crop_s`, the same for both views of an epoch."""
-    longest = round(source.crop_s * SAMPLE_RATE_HZ)
-    spare = len(waveform_S) - longest
-    if spare <= 0:
-        return waveform_S
-    start = derive_seed(source.seed, "crop", epoch, name) % (spare + 1)
-    return waveform_S[start : start + longest]
 
 
 def _column(waveforms: Sequence[np.ndarray | None]) -> pa.Array:

@@ -5,6 +5,7 @@ A reader touches only the utterances that it asks for: memory-mapped on a disk, 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -39,6 +40,11 @@ def write_part(folder: Folder, name: str, waveforms: Sequence[np.ndarray]) -> No
     folder.write_bytes(name, sink.getvalue())
 
 
+@functools.lru_cache(maxsize=16)
+def _open_store(location: str) -> WaveformStore:
+    return WaveformStore(location)
+
+
 class WaveformStore:
     """Waveforms by utterance id. Open it in the process that reads: it holds open files."""
 
@@ -51,6 +57,11 @@ class WaveformStore:
             if part is not None
         }
         self._readers: dict[str, pa.ipc.RecordBatchFileReader] = {}
+
+    @classmethod
+    def opened(cls, location: str) -> WaveformStore:
+        """The store of a location, opened once in this process."""
+        return _open_store(location)
 
     def get(self, utterance_id: str) -> np.ndarray:
         """The waveform, float32, 16 kHz mono; read-only."""

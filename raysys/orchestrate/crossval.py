@@ -19,7 +19,8 @@ from raysys.config import ExperimentConfig
 from raysys.corpora.read import read_corpus
 from raysys.data.folds import make_folds
 from raysys.data.manifest import Manifest, Skipped
-from raysys.data.stream import decode_corpus
+from raysys.data.precompute import decode_corpus, make_views
+from raysys.data.views import Source
 from raysys.errors import ConfigError, ManifestError
 from raysys.model.encoders import check_encoders
 from raysys.model.parts import parts_of
@@ -83,17 +84,32 @@ def prepare(config: ExperimentConfig, manifest: Manifest, run: Folder) -> tuple[
     manifest = _without_undecodable(manifest, errors, config)
     folds = make_folds(manifest, config.corpus)
     write_plan(run, manifest, folds)
+    source = _source(config, manifest, store)
     fingerprint = manifest.fingerprint()
     return manifest, [
         FoldTask(
             config=config,
             run=run.location,
-            store=store,
+            source=source,
             fold=fold.index,
             fingerprint=fingerprint,
         )
         for fold in folds
     ]
+
+
+def _source(config: ExperimentConfig, manifest: Manifest, store: str) -> Source:
+    """Where the trials' waveforms come from; variants of the augmented view are made here, once for all."""
+    source = Source(
+        store=store,
+        augment=config.augment if config.needs_augmented_view else None,
+        crop_s=config.train.crop_s,
+        seed=config.train.seed,
+    )
+    heard = config.corpus.resolved_modalities != "text"
+    if not (heard and source.variants and config.augment.changes_audio):
+        return source
+    return dataclasses.replace(source, views=make_views(manifest, source, str(config.run.cache)))
 
 
 def _with_absolute_paths(config: ExperimentConfig) -> ExperimentConfig:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from raysys.config import ExperimentConfig
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
+from raysys.data.views import Source
 from raysys.storage import Folder
 
 RESULT = "result.json"
@@ -29,14 +30,14 @@ class FoldTask:
     Attributes:
         config: the whole configuration.
         run: location of the run's folder.
-        store: location of the decoded corpus.
+        source: the decoded corpus and its views.
         fold: its index.
         fingerprint: the manifest's.
     """
 
     config: ExperimentConfig
     run: str
-    store: str
+    source: Source
     fold: int
     fingerprint: str
 

@@ -15,7 +15,7 @@ from raysys.data.batch import Batch, Collator
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.plan import Step, derive_seed, fold_plan
-from raysys.data.stream import Source, stream
+from raysys.data.stream import stream
 from raysys.metrics import unweighted_accuracy, weighted_accuracy
 from raysys.model.encoders import make_tokenizer
 from raysys.model.network import Network
@@ -95,7 +95,7 @@ def _collator(task: FoldTask, manifest: Manifest, fold: Fold) -> Collator:
         labels=manifest.labels(),
         tokenizer=tokenizer,
         text_dropout=0.0 if text_alone else config.train.text_dropout,
-        second_view=config.loss.needs_augmented_view or config.augment.classify_augmented,
+        second_view=config.needs_augmented_view,
         seed=config.train.seed,
     )
 
@@ -116,15 +116,9 @@ def _batches(
             names = step.share(workers.rank, workers.size)
             yield step, collator(names, None, None, epoch=_epoch(step))
         return
-    source = Source(
-        store=task.store,
-        augment=config.augment if collator.second_view else None,
-        crop_s=config.train.crop_s,
-        seed=config.train.seed,
-    )
     for item in stream(
         plan,
-        source,
+        task.source,
         rank=workers.rank,
         workers=workers.size,
         data_cpus=config.cluster.data_cpus,

@@ -13,6 +13,7 @@ import pytest
 from raysys.config import ExperimentConfig, RunConfig, TrainConfig
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest, Utterance
+from raysys.data.views import Source
 from raysys.orchestrate.task import (
     RESULT,
     FoldTask,
@@ -37,7 +38,8 @@ def manifest() -> Manifest:
 
 @pytest.fixture
 def task(tmp_path: Path) -> FoldTask:
-    return FoldTask(config=ExperimentConfig(), run=str(tmp_path), store="/store", fold=1, fingerprint="00ff")
+    source = Source(store="/store", augment=None, crop_s=13.0, seed=0)
+    return FoldTask(config=ExperimentConfig(), run=str(tmp_path), source=source, fold=1, fingerprint="00ff")
 
 
 def test_predictions_are_in_the_order_of_their_ids_with_a_column_a_class(

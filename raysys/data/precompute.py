@@ -1,0 +1,129 @@
+"""Ray Data makes once what every trial reads: decoded waveforms, and the augmented views of a run with variants.
+
+An entry of the cache is named by all that its content depends on, and its index is written last: an entry without
+one does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+
+from raysys.data.audio import AudioError, decode
+from raysys.data.manifest import Manifest, Utterance
+from raysys.data.views import Source, augmented, views_name
+from raysys.data.waveforms import INDEX, WaveformStore, cache_name, write_part
+from raysys.storage import Folder
+
+_UTTERANCES_PER_TASK = 128
+
+_INDEX_SCHEMA = pa.schema(
+    [
+        ("utterance_id", pa.string()),
+        ("part", pa.string()),
+        ("row", pa.int64()),
+        ("samples", pa.int64()),
+        ("error", pa.string()),
+    ]
+)
+
+Member = dict[str, Any]
+Make = Callable[[Member], np.ndarray]
+
+
+def decode_corpus(manifest: Manifest, cache: str) -> tuple[str, dict[str, str]]:
+    """Decode and resample a corpus, once: what is in the cache already is not made again.
+
+    Args:
+        manifest: its digests name the cache entry.
+        cache: location of the cache.
+
+    Returns:
+        The decoded corpus's location, and the reasons of those that do not decode, by utterance id.
+    """
+    folder = Folder.at(cache) / cache_name(manifest)
+    members = [
+        {"id": u.utterance_id, "path": u.audio_path, "start_s": u.start_s, "end_s": u.end_s}
+        for u in manifest.utterances
+    ]
+    _fill(folder, members, _decode)
+    index = folder.read_table(INDEX).to_pydict()
+    errors = zip(index["utterance_id"], index["error"], strict=True)
+    return folder.location, {name: error for name, error in errors if error is not None}
+
+
+def make_views(manifest: Manifest, source: Source, cache: str) -> tuple[str, ...]:
+    """Make the augmented views of all utterances, one entry of the cache a variant.
+
+    Args:
+        manifest: utterances that decode.
+        source: the decoded corpus, the effects, the crop, the seed and the number of variants.
+        cache: location of the cache.
+
+    Returns: the location of each variant's views, by variant.
+    """
+    members = [{"id": u.utterance_id} for u in manifest.utterances]
+    locations: list[str] = []
+    for variant in range(source.variants):
+        folder = Folder.at(cache) / views_name(cache_name(manifest), source, variant)
+        _fill(folder, members, partial(_view, source=source, variant=variant))
+        locations.append(folder.location)
+    return tuple(locations)
+
+
+def _fill(folder: Folder, members: Sequence[Member], make: Make) -> None:
+    """Make an entry of the cache where there is none."""
+    if folder.exists(INDEX):
+        return
+    starts = range(0, len(members), _UTTERANCES_PER_TASK)
+    rows = [
+        {"number": number, "members": members[start : start + _UTTERANCES_PER_TASK]}
+        for number, start in enumerate(starts)
+    ]
+    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        _make_part, batch_size=1, fn_kwargs={"location": folder.location, "make": make}, batch_format="pyarrow"
+    )
+    dataset.context.enable_progress_bars = False
+    index = pa.concat_tables(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
+    folder.write_table(INDEX, index.sort_by("utterance_id"))
+
+
+def _make_part(batch: pa.Table, location: str, make: Make) -> pa.Table:
+    part = f"part-{batch['number'][0].as_py():05d}.arrow"
+    waveforms: list[np.ndarray] = []
+    rows: list[dict[str, Any]] = []
+    for member in batch["members"][0].as_py():
+        try:
+            waveform_S = make(member)
+        except AudioError as error:
+            rows.append({"utterance_id": member["id"], "error": str(error)})
+            continue
+        place = {"part": part, "row": len(waveforms), "samples": len(waveform_S)}
+        rows.append({"utterance_id": member["id"], **place})
+        waveforms.append(waveform_S)
+    write_part(Folder.at(location), part, waveforms)
+    return pa.Table.from_pylist(rows, schema=_INDEX_SCHEMA)
+
+
+def _decode(member: Member) -> np.ndarray:
+    return decode(
+        Utterance(
+            utterance_id=member["id"],
+            audio_path=member["path"],
+            speaker="",
+            emotion="",
+            start_s=member["start_s"],
+            end_s=member["end_s"],
+        )
+    )
+
+
+def _view(member: Member, source: Source, variant: int) -> np.ndarray:
+    waveform_S = WaveformStore.opened(source.store).get(member["id"])
+    return augmented(waveform_S, source, variant, member["id"])

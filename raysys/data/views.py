@@ -1,0 +1,90 @@
+"""The two views of an utterance: the clean waveform, cropped in training, and the augmented one.
+
+What is random about them comes from (seed, variant, utterance id) alone (METHOD, section 5). With K variants, epoch e
+uses variant e mod K, so that K augmented views can be made once and kept; without, every epoch is a variant of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from raysys.augment.view import VIEW_VERSION, augment_waveform
+from raysys.config import SAMPLE_RATE_HZ, AugmentConfig
+from raysys.data.plan import derive_seed
+from raysys.data.waveforms import WaveformStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a stream's waveforms come from and what is done to them; small, sent to every task.
+
+    Attributes:
+        store: location of the decoded corpus.
+        augment: how the second view is made; None: no second view.
+        crop_s: longest training utterance.
+        seed: of crops and augmentation.
+        views: locations of the augmented views that were made beforehand, by variant; empty: made as they are needed.
+    """
+
+    store: str
+    augment: AugmentConfig | None
+    crop_s: float
+    seed: int
+    views: tuple[str, ...] = ()
+
+    @property
+    def variants(self) -> int:
+        return 0 if self.augment is None else self.augment.variants
+
+    def variant(self, epoch: int) -> int:
+        """Which variant of its views an epoch uses."""
+        return epoch % self.variants if self.variants else epoch
+
+
+def training_views(source: Source, name: str, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """The clean and the augmented view of a training utterance; None for the second where there is none."""
+    variant = source.variant(epoch)
+    waveform_S = WaveformStore.opened(source.store).get(name)
+    clean_S = crop(waveform_S, source, variant, name)
+    if source.augment is None:
+        return clean_S, None
+    if source.views:
+        return clean_S, WaveformStore.opened(source.views[variant]).get(name)
+    return clean_S, augmented(waveform_S, source, variant, name)
+
+
+def augmented(waveform_S: np.ndarray, source: Source, variant: int, name: str) -> np.ndarray:
+    """The augmented view of the stretch that `crop` takes."""
+    assert source.augment is not None
+    key = (source.seed, variant, name)
+    return augment_waveform(crop(waveform_S, source, variant, name), source.augment, key=key)
+
+
+def crop(waveform_S: np.ndarray, source: Source, variant: int, name: str) -> np.ndarray:
+    """A random stretch of at most `crop_s`, the same for both views."""
+    longest = round(source.crop_s * SAMPLE_RATE_HZ)
+    spare = len(waveform_S) - longest
+    if spare <= 0:
+        return waveform_S
+    start = derive_seed(source.seed, "crop", variant, name) % (spare + 1)
+    return waveform_S[start : start + longest]
+
+
+def views_name(decoded: str, source: Source, variant: int) -> str:
+    """Name of a variant's views in the cache: a hash of all that they depend on.
+
+    Args:
+        decoded: name of the decoded corpus, which follows its content.
+    """
+    assert source.augment is not None
+    # How many variants there are changes none of them; nor does what the losses do with them.
+    effects = dataclasses.asdict(source.augment)
+    for name in ("variants", "classify_augmented"):
+        del effects[name]
+    text = json.dumps([VIEW_VERSION, decoded, effects, source.crop_s, source.seed, variant], sort_keys=True)
+    return f"views-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
