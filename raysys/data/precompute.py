@@ -6,14 +6,15 @@ one does not exist.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 import ray.data
+from ray.data import ExecutionResources
 
 from raysys.data.audio import AudioError, decode
 from raysys.data.manifest import Manifest, Utterance
@@ -37,12 +38,13 @@ Member = dict[str, Any]
 Make = Callable[[Member], np.ndarray]
 
 
-def decode_corpus(manifest: Manifest, cache: str) -> tuple[str, dict[str, str]]:
+def decode_corpus(manifest: Manifest, cache: str, *, cpus: int) -> tuple[str, dict[str, str]]:
     """Decode and resample a corpus, once: what is in the cache already is not made again.
 
     Args:
         manifest: its digests name the cache entry.
         cache: location of the cache.
+        cpus: tasks at once.
 
     Returns:
         The decoded corpus's location, and the reasons of those that do not decode, by utterance id.
@@ -52,19 +54,20 @@ def decode_corpus(manifest: Manifest, cache: str) -> tuple[str, dict[str, str]]:
         {"id": u.utterance_id, "path": u.audio_path, "start_s": u.start_s, "end_s": u.end_s}
         for u in manifest.utterances
     ]
-    _fill(folder, members, _decode)
+    _fill(folder, members, _decode, cpus)
     index = folder.read_table(INDEX).to_pydict()
     errors = zip(index["utterance_id"], index["error"], strict=True)
     return folder.location, {name: error for name, error in errors if error is not None}
 
 
-def make_views(manifest: Manifest, source: Source, cache: str) -> tuple[str, ...]:
+def make_views(manifest: Manifest, source: Source, cache: str, *, cpus: int) -> tuple[str, ...]:
     """Make the augmented views of all utterances, one entry of the cache a variant.
 
     Args:
         manifest: utterances that decode.
         source: the decoded corpus, the effects, the crop, the seed and the number of variants.
         cache: location of the cache.
+        cpus: tasks at once.
 
     Returns: the location of each variant's views, by variant.
     """
@@ -72,12 +75,12 @@ def make_views(manifest: Manifest, source: Source, cache: str) -> tuple[str, ...
     locations: list[str] = []
     for variant in range(source.variants):
         folder = Folder.at(cache) / views_name(cache_name(manifest), source, variant)
-        _fill(folder, members, partial(_view, source=source, variant=variant))
+        _fill(folder, members, partial(_view, source=source, variant=variant), cpus)
         locations.append(folder.location)
     return tuple(locations)
 
 
-def _fill(folder: Folder, members: Sequence[Member], make: Make) -> None:
+def _fill(folder: Folder, members: Sequence[Member], make: Make, cpus: int) -> None:
     """Make an entry of the cache where there is none."""
     if folder.exists(INDEX):
         return
@@ -87,11 +90,26 @@ def _fill(folder: Folder, members: Sequence[Member], make: Make) -> None:
         for number, start in enumerate(starts)
     ]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        _make_part, batch_size=1, fn_kwargs={"location": folder.location, "make": make}, batch_format="pyarrow"
+        _make_part,
+        batch_size=1,
+        fn_kwargs={"location": folder.location, "make": make},
+        batch_format="pyarrow",
+        runtime_env={"env_vars": _trial_environment()},
     )
     dataset.context.enable_progress_bars = False
+    dataset.context.execution_options.resource_limits = ExecutionResources(cpu=cpus)
     index = pa.concat_tables(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
     folder.write_table(INDEX, index.sort_by("utterance_id"))
+
+
+def _trial_environment() -> dict[str, str]:
+    """The variables that Tune gives its trials, and so the tasks that they start.
+
+    Ray lets no process run tasks of two environments. With this one the processes that decode go on to fetch for the
+    trials; else new ones start, each some 8 CPU seconds of imports.
+    """
+    interval = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
+    return {"PL_DISABLE_FORK": "1"} | ({interval: os.environ[interval]} if interval in os.environ else {})
 
 
 def _make_part(batch: pa.Table, location: str, make: Make) -> pa.Table:

@@ -59,7 +59,7 @@ def crossval(config: ExperimentConfig) -> dict[str, Any]:
     _claim(run, config, manifest)
     cluster = session.start(config)
     try:
-        manifest, tasks = prepare(config, manifest, run)
+        manifest, tasks = prepare(config, manifest, run, cluster)
         open_tasks = [task for task in tasks if not task.finished()]
         _print_header(config, manifest, len(tasks), cluster, run)
         if len(open_tasks) < len(tasks):
@@ -71,7 +71,9 @@ def crossval(config: ExperimentConfig) -> dict[str, Any]:
     return _add_up(config, manifest, tasks, run, time.monotonic() - started)
 
 
-def prepare(config: ExperimentConfig, manifest: Manifest, run: Folder) -> tuple[Manifest, list[FoldTask]]:
+def prepare(
+    config: ExperimentConfig, manifest: Manifest, run: Folder, cluster: session.Cluster
+) -> tuple[Manifest, list[FoldTask]]:
     """Check the nodes, decode the corpus, cut the folds, and put what the trials read into the run's folder.
 
     Returns: the manifest without the utterances that were left out, and a task a fold.
@@ -80,11 +82,11 @@ def prepare(config: ExperimentConfig, manifest: Manifest, run: Folder) -> tuple[
         UserError: a node that does not see the data, audio that does not decode, too few speakers for nested folds.
     """
     session.check_nodes(run, manifest.utterances[0].audio_path)
-    store, errors = decode_corpus(manifest, str(config.run.cache))
+    store, errors = decode_corpus(manifest, str(config.run.cache), cpus=cluster.idle_cpus)
     manifest = _without_undecodable(manifest, errors, config)
     folds = make_folds(manifest, config.corpus)
     write_plan(run, manifest, folds)
-    source = _source(config, manifest, store)
+    source = _source(config, manifest, store, cluster)
     fingerprint = manifest.fingerprint()
     return manifest, [
         FoldTask(
@@ -98,7 +100,7 @@ def prepare(config: ExperimentConfig, manifest: Manifest, run: Folder) -> tuple[
     ]
 
 
-def _source(config: ExperimentConfig, manifest: Manifest, store: str) -> Source:
+def _source(config: ExperimentConfig, manifest: Manifest, store: str, cluster: session.Cluster) -> Source:
     """Where the trials' waveforms come from; variants of the augmented view are made here, once for all."""
     source = Source(
         store=store,
@@ -109,7 +111,9 @@ def _source(config: ExperimentConfig, manifest: Manifest, store: str) -> Source:
     heard = config.corpus.resolved_modalities != "text"
     if not (heard and source.variants and config.augment.changes_audio):
         return source
-    return dataclasses.replace(source, views=make_views(manifest, source, str(config.run.cache)))
+    return dataclasses.replace(
+        source, views=make_views(manifest, source, str(config.run.cache), cpus=cluster.idle_cpus)
+    )
 
 
 def _with_absolute_paths(config: ExperimentConfig) -> ExperimentConfig:
