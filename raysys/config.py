@@ -43,6 +43,8 @@ class CorpusConfig:
     """Emotions of a table that are allowed, in this order; empty: all that it holds, in alphabetical order."""
     emotion_map: tuple[str, ...] = ()
     """old=new pairs applied to a table's emotions before anything else; 'old=' drops the utterances of that emotion."""
+    test_modalities: Literal["same", "audio"] = "same"
+    """What validation and test may use of what the model was trained on; audio withholds the transcripts."""
     include_songs: bool = False
     """RAVDESS: also read the song files (channel 02)."""
     on_error: Literal["fail", "skip"] = "fail"
@@ -60,6 +62,10 @@ class CorpusConfig:
         )
         for pair in self.emotion_map:
             _require("=" in pair, f"--corpus.emotion-map holds {pair!r}; expected old=new, or old= to drop.")
+        _require(
+            self.test_modalities == "same" or self.resolved_modalities != "text",
+            "--corpus.test-modalities audio leaves a model of text alone nothing to use.",
+        )
         if self.folds == "emobox" and self.name != "ravdess":
             raise ConfigError("--corpus.folds emobox is RAVDESS's published split; this corpus has none.")
 
@@ -84,6 +90,13 @@ class AugmentConfig:
     """Lowest and highest signal-to-noise ratio of the added noise, in decibels."""
     spec_augment: bool = False
     """Two bands of frequency and two stretches of time of the spectrogram are silenced (SpecAugment)."""
+    cbca: Literal["none", "conditional", "unconditional"] = "conditional"
+    """One word of the augmented view's transcript is replaced by a masked language model: one that is fine-tuned on the
+    training part with its labels (Wu et al. 2019), or unconditional, as it comes."""
+    cbca_model: str = "light"
+    """Masked language model of CBCA: 'light' (small, from scratch, on the training part), a Hub name or a folder."""
+    cbca_texts: int = 5
+    """k, new texts made of each training transcript; a view takes one of them."""
     variants: int = 0
     """Different augmented views of an utterance: epoch e uses view e mod this number, made once and kept for all trials
     and runs. 0: a new view every epoch."""
@@ -93,6 +106,7 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         low, high = self.noise_snr_db
         _require(low <= high, f"--augment.noise-snr-db is {low} {high}; the lowest comes first.")
+        _require(self.cbca_texts >= 1, f"--augment.cbca-texts is {self.cbca_texts}; at least 1 is needed.")
         _require(self.variants >= 0, f"--augment.variants is {self.variants}; it cannot be negative.")
 
     @property
@@ -111,6 +125,9 @@ class ModelConfig:
     """random: only the encoder's configuration is read, its weights are drawn."""
     freeze_audio: Literal["none", "cnn", "all"] = "cnn"
     """Parts of the audio encoder that are not trained; cnn is wav2vec 2.0's convolutional front end."""
+    layer: Literal["last", "cnn", "weighted_sum"] = "last"
+    """What is taken of the audio encoder: its last layer, the projected output of its convolutions (the Transformer is
+    left out), or a learned softmax over all layers (SUPERB)."""
     freeze_text: Literal["none", "all"] = "none"
     """Parts of the text encoder that are not trained."""
     width: int = 768
@@ -119,17 +136,21 @@ class ModelConfig:
     """Heads of the cross-modal attention."""
     feed_forward: int = 3072
     """Hidden width of the cross-modal blocks' feed-forward layers."""
+    n_layers: int = 1
+    """Layers of each cross-modal coding block."""
     ccb1: bool = True
     """Cross-modal coding block 1: audio frames attend to text (equation 1)."""
     ccb2: bool = True
     """Cross-modal coding block 2: text tokens attend to audio."""
+    bigru: Literal["joint", "per_stream", "none"] = "joint"
+    """One bidirectional GRU over both blocks' outputs joined in time, one for each of them, or none."""
     pooling: Literal["max", "attention", "mean"] = "max"
     """mp(.) of equation 2: how frames become one vector."""
     dropout: float = 0.1
     """Dropout of all that is trained from scratch: cross-modal blocks, the head's input, the light encoders."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "heads", "feed_forward"):
+        for name in ("width", "heads", "feed_forward", "n_layers"):
             value = getattr(self, name)
             _require(value >= 1, f"--model.{name.replace('_', '-')} is {value}; at least 1 is needed.")
         _require(
@@ -138,6 +159,10 @@ class ModelConfig:
         )
         _require(0 <= self.dropout < 1, f"--model.dropout is {self.dropout}; expected 0 <= dropout < 1.")
         _require(self.ccb1 or self.ccb2, "Without --model.ccb1 and --model.ccb2 nothing reaches the BiGRU.")
+        _require(
+            self.audio != "light" or self.layer == "last",
+            f"--model.layer {self.layer} is of pretrained encoders; --model.audio light has one output.",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,15 +170,25 @@ class LossConfig:
     """L = L_CE + alpha L_SCL + beta L_ACL + gamma L_CPC."""
 
     alpha: float = 0.1
-    """Weight of the supervised contrastive term (N-pair, equation 3)."""
+    """Weight of the supervised contrastive term (equation 3)."""
     beta: float = 0.1
     """Weight of the augmentation contrastive term (clean against augmented view)."""
     gamma: float = 0.1
     """Weight of contrastive predictive coding; 0 is the paper's literal formula."""
+    scl: Literal["n_pair", "supcon"] = "n_pair"
+    """The supervised contrastive term: N-pair (Sohn 2016, equation 3) or SupCon (Khosla et al. 2020)."""
+    acl_negatives: Literal["all", "other_classes"] = "all"
+    """Whose other view repels in the augmentation contrastive term: all other utterances', or only those of other
+    classes."""
+    cpc: Literal["cross_modal", "temporal", "none"] = "cross_modal"
+    """Contrastive predictive coding: the fused vector predicts each modality, or (van den Oord et al. 2018) the audio
+    so far predicts its next frames."""
     temperature: float = 0.07
-    """Temperature of the augmentation contrastive term and of CPC's unit vectors."""
+    """Temperature of SupCon, the augmentation contrastive term and CPC: all of them compare unit vectors."""
     l2: float = 0.0
     """Weight of Sohn's L2 penalty on the embeddings, inside the supervised contrastive term."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Class weights of the cross-entropy; balanced: inverse to the class's count in the training part."""
     label_smoothing: float = 0.0
     """Label smoothing of the cross-entropy."""
 
@@ -197,6 +232,9 @@ class TrainConfig:
     """Utterances of one forward pass, over all workers of a trial: the contrastive terms see these."""
     accumulate: int = 4
     """Forward passes whose gradients make one optimizer step."""
+    per_class: int = 2
+    """Utterances of a class that stay together in a batch, so that anchors of the contrastive terms have positives;
+    best a divisor of the batch size. 1: batches are made by length alone."""
     max_steps: int | None = None
     """Stop after this many optimizer steps (for a try-out)."""
     crop_s: float = 13.0
@@ -207,7 +245,7 @@ class TrainConfig:
     """Seed of everything that is random."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate"):
+        for name in ("epochs", "batch_size", "accumulate", "per_class"):
             value = getattr(self, name)
             _require(value >= 1, f"--train.{name.replace('_', '-')} is {value}; at least 1 is needed.")
         _require(
@@ -277,6 +315,19 @@ class ExperimentConfig:
     track: TrackConfig = field(default_factory=TrackConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
+    def __post_init__(self) -> None:
+        if self.loss.gamma > 0 and self.loss.cpc == "temporal":
+            _require(
+                self.corpus.resolved_modalities != "text",
+                "--loss.cpc temporal predicts audio, which --corpus.modalities text leaves out.",
+            )
+            _require(
+                self.model.audio == "light" or self.model.freeze_audio == "none",
+                f"--loss.cpc temporal learns through the audio encoder's convolutions, which --model.freeze-audio "
+                f"{self.model.freeze_audio} holds still: no gradient would reach anything that the other terms use. "
+                f"Add --model.freeze-audio none.",
+            )
+
     def learning_hash(self) -> str:
         """Hash of all that the results depend on: not where they lie, who tracks them, how many trials run at once."""
         values: dict[str, Any] = dataclasses.asdict(self)
@@ -287,6 +338,12 @@ class ExperimentConfig:
         }
         values["corpus"].pop("root")
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def rewrites_text(self) -> bool:
+        """Whether the augmented view has a text of its own."""
+        heard = self.corpus.resolved_modalities != "audio"
+        return heard and self.needs_augmented_view and self.augment.cbca != "none"
 
     @property
     def needs_augmented_view(self) -> bool:

@@ -35,6 +35,11 @@ class View:
     token_valid_BM: Tensor | None
     has_text_B: Tensor | None
 
+    def __len__(self) -> int:
+        rows = self.tokens_BM if self.waveforms_BS is None else self.waveforms_BS
+        assert rows is not None
+        return len(rows)
+
     def to(self, device: torch.device) -> View:
         moved = {
             field.name: None if (t := getattr(self, field.name)) is None else t.to(device, non_blocking=True)
@@ -76,7 +81,18 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collator:
-    """Turns fetched utterances into batches; holds what is the same for a whole fold."""
+    """Turns fetched utterances into batches; holds what is the same for a whole fold.
+
+    Attributes:
+        utterances, labels: by id.
+        tokenizer: of the text encoder; None where the model uses audio alone.
+        text_dropout: probability that a training utterance loses its text for an epoch, in both views.
+        second_view: whether training batches hold an augmented view.
+        seed: of text dropout and of the choice among new texts.
+        new_texts: CBCA's texts by id, of training utterances; one without any keeps its own.
+        variants: different augmented views of an utterance; 0: one an epoch.
+        text_in_evaluation: whether validation and test may use transcripts.
+    """
 
     utterances: Mapping[str, Utterance]
     labels: Mapping[str, int]
@@ -84,6 +100,9 @@ class Collator:
     text_dropout: float
     second_view: bool
     seed: int
+    new_texts: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    variants: int = 0
+    text_in_evaluation: bool = True
 
     def __call__(
         self,
@@ -100,8 +119,8 @@ class Collator:
             clean, augmented: B waveforms each, or None where the model uses text alone.
             epoch: the training epoch, which decides whose text is dropped; None in evaluation.
 
-        With `second_view`, a training batch holds the augmented view too; without waveforms it is the same text
-        again, which other dropout makes a view.
+        With `second_view`, a training batch holds the augmented view too. What neither CBCA nor an effect changes is
+        the same again, which other dropout makes a view.
         """
         names = list(utterance_ids)
         labels = [self.labels[name] for name in names] or [0]
@@ -109,9 +128,9 @@ class Collator:
         if not names and clean is not None:
             clean = [inaudible()]
             augmented = None if augmented is None else [inaudible()]
-        tokens = (None, None, None) if self.tokenizer is None else tokenize(self.tokenizer, texts)
 
-        def view(waveforms: Sequence[np.ndarray] | None) -> View:
+        def view(waveforms: Sequence[np.ndarray] | None, texts: Sequence[str | None]) -> View:
+            tokens = (None, None, None) if self.tokenizer is None else tokenize(self.tokenizer, texts)
             padded, lengths = (None, None) if waveforms is None else pad_waveforms(waveforms)
             return View(
                 waveforms_BS=padded,
@@ -121,21 +140,36 @@ class Collator:
                 has_text_B=tokens[2],
             )
 
+        second = None
+        if self.second_view and epoch is not None:
+            second = view(augmented, self._rewrite(names, texts, epoch))
         return Batch(
             utterance_ids=tuple(names),
             labels_B=torch.tensor(labels),
             utterance_B=torch.tensor([derive_seed(name) for name in names] or [0]),
             transcript_B=torch.tensor([-1 if t is None else derive_seed(normalise_transcript(t)) for t in texts]),
-            clean=view(clean),
-            augmented=view(augmented) if self.second_view and epoch is not None else None,
+            clean=view(clean, texts),
+            augmented=second,
         )
 
     def _text(self, name: str, epoch: int | None) -> str | None:
         text = self.utterances[name].transcript
-        if text is None or epoch is None or self.tokenizer is None:
-            return text if self.tokenizer is not None else None
+        if text is None or self.tokenizer is None:
+            return None
+        if epoch is None:
+            return text if self.text_in_evaluation else None
         drawn = derive_seed(self.seed, "text dropout", epoch, name) / 2**63
         return None if drawn < self.text_dropout else text
+
+    def _rewrite(self, names: Sequence[str], texts: Sequence[str | None], epoch: int) -> list[str | None]:
+        """The augmented view's texts: one of CBCA's where there is a text and a new one of it."""
+        variant = epoch % self.variants if self.variants else epoch
+        rewritten = list(texts)
+        for i, name in enumerate(names):
+            choices = self.new_texts.get(name)
+            if texts[i] is not None and choices:
+                rewritten[i] = choices[derive_seed(self.seed, "new text", variant, name) % len(choices)]
+        return rewritten
 
 
 def pad_waveforms(waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

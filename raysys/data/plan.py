@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from raysys.config import TrainConfig
+from raysys.data.batching import make_batches
 from raysys.data.folds import Fold
 
 Part = Literal["train", "validation", "test"]
@@ -29,6 +30,7 @@ class Step:
         part, epoch, index: what it belongs to; the index counts within (part, epoch).
         utterance_ids: the utterances of all workers; `share` cuts out a worker's.
         update_size: utterances in the whole optimizer update (over its accumulated steps), 0 outside training.
+        update_weight: sum of their class weights.
         ends_update: whether the optimizer steps after it.
     """
 
@@ -37,7 +39,13 @@ class Step:
     index: int
     utterance_ids: tuple[str, ...]
     update_size: int = 0
+    update_weight: float = 0.0
     ends_update: bool = False
+
+    @property
+    def weight(self) -> float:
+        """The step's share of the update's weight, by its number of utterances."""
+        return self.update_weight * len(self.utterance_ids) / self.update_size
 
     def share(self, rank: int, workers: int) -> tuple[str, ...]:
         """The utterances of one worker: contiguous, sizes differing by at most one, perhaps none."""
@@ -62,26 +70,36 @@ def total_updates(n_train: int, config: TrainConfig) -> int:
 
 
 def training_epoch(
-    utterance_ids: Sequence[str], durations_s: Mapping[str, float], config: TrainConfig, epoch: int
+    utterance_ids: Sequence[str],
+    durations_s: Mapping[str, float],
+    labels: Mapping[str, int],
+    config: TrainConfig,
+    epoch: int,
+    *,
+    class_weights: Sequence[float] | None = None,
 ) -> list[Step]:
-    """One shuffled pass over the training part: every utterance once.
+    """One shuffled pass over the training part: every utterance once, in the batches of `make_batches`.
 
-    Shuffled utterances are sorted by length within pools of eight updates, so that a step pads little, and the
-    updates are shuffled again. The last update of an epoch may be smaller.
+    Args:
+        utterance_ids: the training part, in any order.
+        durations_s: of each utterance; a crop bounds what a step has to pad.
+        labels: class index of each utterance.
+        class_weights: of the cross-entropy, by class index; None: all 1.
     """
-    generator = random.Random(derive_seed(config.seed, "order", epoch))
-    order = sorted(utterance_ids)
-    generator.shuffle(order)
-    update = config.batch_size * config.accumulate
-    pools = [order[i : i + 8 * update] for i in range(0, len(order), 8 * update)]
-    # A crop bounds what a step has to pad.
-    by_length = [sorted(pool, key=lambda u: min(durations_s[u], config.crop_s)) for pool in pools]
-    updates = [pool[i : i + update] for pool in by_length for i in range(0, len(pool), update)]
-    generator.shuffle(updates)
+    batches = make_batches(
+        sorted(utterance_ids),
+        {name: min(durations_s[name], config.crop_s) for name in utterance_ids},
+        labels,
+        batch_size=config.batch_size,
+        per_class=config.per_class,
+        generator=random.Random(derive_seed(config.seed, "order", epoch)),
+    )
     steps: list[Step] = []
-    for members in updates:
-        batches = [members[i : i + config.batch_size] for i in range(0, len(members), config.batch_size)]
-        for batch in batches:
+    for start in range(0, len(batches), config.accumulate):
+        update = batches[start : start + config.accumulate]
+        members = [name for batch in update for name in batch]
+        weight = sum(1.0 if class_weights is None else class_weights[labels[name]] for name in members)
+        for batch in update:
             steps.append(
                 Step(
                     part="train",
@@ -89,7 +107,8 @@ def training_epoch(
                     index=len(steps),
                     utterance_ids=tuple(batch),
                     update_size=len(members),
-                    ends_update=batch is batches[-1],
+                    update_weight=weight,
+                    ends_update=batch is update[-1],
                 )
             )
     return steps
@@ -110,7 +129,15 @@ def evaluation_steps(
     return [Step(part=part, epoch=epoch, index=i, utterance_ids=tuple(group)) for i, group in enumerate(groups)]
 
 
-def fold_plan(fold: Fold, durations_s: Mapping[str, float], config: TrainConfig, first_epoch: int) -> list[Step]:
+def fold_plan(
+    fold: Fold,
+    durations_s: Mapping[str, float],
+    labels: Mapping[str, int],
+    config: TrainConfig,
+    first_epoch: int,
+    *,
+    class_weights: Sequence[float] | None = None,
+) -> list[Step]:
     """All steps of a fold: each epoch's training and validation from `first_epoch` on, then the test part once."""
     left = total_updates(len(fold.train), config)
     left -= first_epoch * updates_per_epoch(len(fold.train), config)
@@ -118,7 +145,7 @@ def fold_plan(fold: Fold, durations_s: Mapping[str, float], config: TrainConfig,
     for epoch in range(first_epoch, config.epochs):
         if left <= 0:
             break
-        for step in training_epoch(fold.train, durations_s, config, epoch):
+        for step in training_epoch(fold.train, durations_s, labels, config, epoch, class_weights=class_weights):
             plan.append(step)
             left -= step.ends_update
             if left == 0:

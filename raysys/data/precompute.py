@@ -94,7 +94,7 @@ def _fill(folder: Folder, members: Sequence[Member], make: Make, cpus: int) -> N
         batch_size=1,
         fn_kwargs={"location": folder.location, "make": make},
         batch_format="pyarrow",
-        runtime_env={"env_vars": _trial_environment()},
+        runtime_env={"env_vars": trial_environment()},
     )
     dataset.context.enable_progress_bars = False
     dataset.context.execution_options.resource_limits = ExecutionResources(cpu=cpus)
@@ -102,7 +102,7 @@ def _fill(folder: Folder, members: Sequence[Member], make: Make, cpus: int) -> N
     folder.write_table(INDEX, index.sort_by("utterance_id"))
 
 
-def _trial_environment() -> dict[str, str]:
+def trial_environment() -> dict[str, str]:
     """The variables that Tune gives its trials, and so the tasks that they start.
 
     Ray lets no process run tasks of two environments. With this one the processes that decode go on to fetch for the

@@ -58,7 +58,7 @@ def wrap_tokenizer(serialised: str) -> PreTrainedTokenizerFast:
     )
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, *, flag: str = "--model.text") -> PreTrainedTokenizerBase:
     """The tokenizer of a pretrained text encoder, from the Hub or a folder.
 
     Raises:
@@ -68,7 +68,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise EncoderError(
-            f"--model.text {name}: its tokenizer cannot be loaded ({_first_line(error)}). Give a name on the Hub "
+            f"{flag} {name}: its tokenizer cannot be loaded ({_first_line(error)}). Give a name on the Hub "
             f"that this machine can reach, or a folder written by save_pretrained with its tokenizer beside it."
         ) from error
 

@@ -82,9 +82,9 @@ def views_name(decoded: str, source: Source, variant: int) -> str:
         decoded: name of the decoded corpus, which follows its content.
     """
     assert source.augment is not None
-    # How many variants there are changes none of them; nor does what the losses do with them.
+    # How many variants there are changes none of them; nor does what becomes of the text or of the losses.
     effects = dataclasses.asdict(source.augment)
-    for name in ("variants", "classify_augmented"):
+    for name in ("variants", "classify_augmented", "cbca", "cbca_model", "cbca_texts"):
         del effects[name]
     text = json.dumps([VIEW_VERSION, decoded, effects, source.crop_s, source.seed, variant], sort_keys=True)
     return f"views-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

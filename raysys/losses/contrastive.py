@@ -1,4 +1,4 @@
-"""Contrastive terms: N-pair over classes (L_SCL) and InfoNCE between the two views (L_ACL)."""
+"""Contrastive terms: N-pair or SupCon over classes (L_SCL) and InfoNCE between the two views (L_ACL)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,40 @@ def n_pair(embeddings_NE: Tensor, labels_N: Tensor, utterance_N: Tensor, *, l2: 
         return loss
 
 
-def info_nce_pairs(left_NE: Tensor, right_NE: Tensor, *, temperature: float) -> Tensor:
+def supcon(embeddings_NE: Tensor, labels_N: Tensor, *, temperature: float) -> Tensor:
+    """Supervised contrastive loss, the form with the sum outside the logarithm.
+
+    With unit vectors z, P(i) the other rows of i's class (its own other view among them), A(i) all other rows:
+
+        L = mean_i -1/|P(i)| sum_(p in P(i)) log(exp(z_i.z_p / t) / sum_(a in A(i)) exp(z_i.z_a / t)).
+
+    float32 whatever the autocast.
+
+    Args:
+        embeddings_NE: projections of all views, N rows in any order.
+        labels_N: class of each row, int64.
+        temperature: t, above 0.
+
+    Returns: a scalar, the mean over the rows that have a positive; exactly 0, with gradient 0, where none has.
+
+    Source: Khosla et al., "Supervised contrastive learning", 2020, equation 2 (L_out).
+    """
+    with torch.autocast(device_type=embeddings_NE.device.type, enabled=False):
+        rows_NE = embeddings_NE.float()
+        itself_NN = torch.eye(len(rows_NE), dtype=torch.bool, device=rows_NE.device)
+        positive_NN = (labels_N[:, None] == labels_N[None, :]) & ~itself_NN
+        is_anchor_N = positive_NN.any(dim=1)
+        if not is_anchor_N.any():
+            return rows_NE[:0].sum()
+        unit_NE = unit_rows(rows_NE)
+        logits_NN = (unit_NE @ unit_NE.T / temperature).masked_fill(itself_NN, -torch.inf)
+        log_share_NN = logits_NN - torch.logsumexp(logits_NN, dim=1, keepdim=True)
+        log_share_NN = log_share_NN.masked_fill(~positive_NN, 0.0)
+        anchor_N = -log_share_NN.sum(dim=1) / positive_NN.sum(dim=1).clamp(min=1)
+        return anchor_N.sum() / is_anchor_N.sum()
+
+
+def info_nce_pairs(left_NE: Tensor, right_NE: Tensor, *, temperature: float, group_N: Tensor | None = None) -> Tensor:
     """Augmentation contrastive term: an utterance's two views attract, other utterances' repel.
 
     Symmetric InfoNCE on unit vectors u = left / |left|, v = right / |right|, t the temperature:
@@ -71,15 +104,17 @@ def info_nce_pairs(left_NE: Tensor, right_NE: Tensor, *, temperature: float) -> 
         L = 1/2 mean_i -log(e^(u_i.v_i/t) / sum_j e^(u_i.v_j/t))
           + 1/2 mean_i -log(e^(v_i.u_i/t) / sum_j e^(v_i.u_j/t)).
 
-    Each anchor has N - 1 negatives: the other view of the other utterances, whatever their class.
-    float32 whatever the autocast.
+    Each anchor has N - 1 negatives: the other view of the other utterances, whatever their class,
+    or of those of another group. float32 whatever the autocast.
 
     Args:
         left_NE: projections of one view, N utterances.
         right_NE: projections of the other view, the same utterances in the same order.
         temperature: divides the cosines, above 0.
+        group_N: int64; utterances of equal group (equal class, say) are not each other's negatives. None: all are.
 
-    Returns: a scalar; exactly 0, with gradient 0, for one utterance or none.
+    Returns: a scalar; exactly 0, with gradient 0, for one utterance or none. An utterance whose group holds all has
+        no negative and counts with 0.
 
     Source: van den Oord et al. 2018 (InfoNCE), in the symmetric form of Radford et al. 2021.
     """
@@ -88,6 +123,9 @@ def info_nce_pairs(left_NE: Tensor, right_NE: Tensor, *, temperature: float) -> 
         if len(left_NE) < 2:
             return left_NE[:0].sum() + right_NE[:0].sum()
         logits_NN = unit_rows(left_NE) @ unit_rows(right_NE).T / temperature
+        if group_N is not None:
+            same_NN = group_N[:, None] == group_N[None, :]
+            logits_NN = logits_NN.masked_fill(same_NN.fill_diagonal_(False), -torch.inf)
         partner_N = torch.arange(len(left_NE), device=left_NE.device)
         return (F.cross_entropy(logits_NN, partner_N) + F.cross_entropy(logits_NN.T, partner_N)) / 2
 

@@ -1,4 +1,4 @@
-"""Contrastive predictive coding across modalities: the fused context predicts a pooled vector."""
+"""Contrastive predictive coding: across modalities, and in time."""
 
 from __future__ import annotations
 
@@ -52,3 +52,46 @@ def cross_modal_cpc(
         logits_UU = unit_rows(predicted_UD) @ unit_rows(target_UD).T / temperature
         own_U = torch.arange(len(group_U), device=group_U.device)
         return F.cross_entropy(logits_UU.masked_fill(twin_UU, -torch.inf), own_U)
+
+
+def temporal_cpc(
+    predicted_KBJL: Tensor, latents_BJL: Tensor, valid_BJ: Tensor, *, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """InfoNCE in time: the prediction made at frame j of the k-th frame after it must pick that frame.
+
+        f(j, i) = cos(W_k c_j, z_i) / t,
+        l(j, k) = -log(e^f(j, j+k) / sum_i e^f(j, i)),   i over all valid frames of the same utterance.
+
+    Distractors are the other frames of the utterance, which are of the same speaker and channel: van den Oord's
+    hardest choice, and one that no other utterance of the batch has a part in. The score is bounded as in
+    `cross_modal_cpc`. float32 whatever the autocast.
+
+    Args:
+        predicted_KBJL: W_k c_j for k = 1..K.
+        latents_BJL: z, the convolutions' output.
+        valid_BJ: bool.
+        temperature: divides the cosines, above 0.
+
+    Returns: for each utterance (B) the sum of l(j, k) over the pairs whose frames j and j + k are both valid, and the
+        number of these pairs, 0 for an utterance of one frame. All sums over all numbers is the loss.
+
+    Source: van den Oord, Li and Vinyals, "Representation learning with contrastive predictive
+        coding", 2018, sections 2.2 and 3.1.
+    """
+    with torch.autocast(device_type=latents_BJL.device.type, enabled=False):
+        unit_BJL = F.normalize(latents_BJL.float(), dim=-1, eps=1e-6)
+        n_frames = latents_BJL.shape[1]
+        total_B, pairs_B = unit_BJL.sum(dim=(1, 2)) * 0.0, valid_BJ.sum(dim=1) * 0
+        for ahead, predicted_BJL in enumerate(predicted_KBJL[: n_frames - 1], start=1):
+            anchors_BJL = F.normalize(predicted_BJL[:, :-ahead].float(), dim=-1, eps=1e-6)
+            logits_BJI = anchors_BJL @ unit_BJL.transpose(1, 2) / temperature
+            logits_BJI = logits_BJI.masked_fill(~valid_BJ[:, None, :], torch.finfo(torch.float32).min)
+            target_J = torch.arange(ahead, n_frames, device=valid_BJ.device)
+            losses_BJ = F.cross_entropy(
+                logits_BJI.transpose(1, 2), target_J.expand(len(logits_BJI), -1), reduction="none"
+            )
+            # Frames of an utterance come first: where j + k is valid, j is.
+            counted_BJ = valid_BJ[:, ahead:]
+            total_B = total_B + losses_BJ.masked_fill(~counted_BJ, 0.0).sum(dim=1)
+            pairs_B = pairs_B + counted_BJ.sum(dim=1)
+        return total_B, pairs_B

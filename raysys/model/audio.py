@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from raysys.errors import EncoderError
 
 _RECEPTIVE_FIELD = 400
 """Samples of one frame (25 ms); shorter waveforms are padded with zeros to it."""
+
+
+_SAME_FEATURES = 1e-3
+"""Features that differ by less, relative to the largest, are the same but for rounding."""
 
 
 class MaskedGroupNorm(nn.GroupNorm):
@@ -38,6 +43,20 @@ class MaskedGroupNorm(nn.GroupNorm):
         return (normal_BCT * mask_B1T).to(input.dtype)
 
 
+class Heard(NamedTuple):
+    """What an audio encoder gives.
+
+    Attributes:
+        frames_BJD: features.
+        valid_BJ: bool; every row has at least one valid frame.
+        latents_BJL: output of the convolutions, before any frame knows of later ones.
+    """
+
+    frames_BJD: Tensor
+    valid_BJ: Tensor
+    latents_BJL: Tensor
+
+
 class WaveformEncoder(nn.Module):
     """A transformers audio model that reads raw waveforms (Wav2Vec2Model, HubertModel, WavLMModel, ...).
 
@@ -46,9 +65,21 @@ class WaveformEncoder(nn.Module):
         normalise: bring every waveform to zero mean and unit variance over its own samples, as the model's
             preprocessor configuration says.
         freeze: parts that are not trained.
+        layer: last: the last hidden state; cnn: the convolutions' output as the model projects it, its Transformer is
+            left out; weighted_sum: a learned softmax over all hidden states (Yang et al. 2021, SUPERB).
+
+    Attributes:
+        padded: whether a batch goes through as one padded tensor; else utterance by utterance.
     """
 
-    def __init__(self, model: PreTrainedModel, *, normalise: bool, freeze: Literal["none", "cnn", "all"]) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        normalise: bool,
+        freeze: Literal["none", "cnn", "all"],
+        layer: Literal["last", "cnn", "weighted_sum"] = "last",
+    ) -> None:
         super().__init__()
         config = model.config
         # A skipped layer has no gradient, which data parallelism does not forgive.
@@ -57,11 +88,22 @@ class WaveformEncoder(nn.Module):
         config.mask_feature_prob = 0.0
         self.model = model
         self.width: int = config.hidden_size
+        self.latent_width: int = config.conv_dim[-1]
+        self.layer = layer
+        self.padded = True
         self.normalise = normalise
         self.frozen = freeze == "all"
         self._group_norms: list[MaskedGroupNorm] = []
         if getattr(config, "feat_extract_norm", None) == "group":
             self._cure_group_norm()
+        self._latents_BLJ: Tensor | None = None
+        model.feature_extractor.register_forward_hook(self._keep_latents)
+        if layer == "cnn":
+            # Nothing of it is called: its parameters would have no gradient.
+            model.encoder = nn.Identity()
+            model.masked_spec_embed = None
+        states = config.num_hidden_layers + 1
+        self.layer_logits = nn.Parameter(torch.zeros(states)) if layer == "weighted_sum" else None
         if freeze == "cnn":
             # Not model.freeze_feature_encoder(): HubertModel has none.
             model.feature_extractor._freeze_parameters()
@@ -78,15 +120,28 @@ class WaveformEncoder(nn.Module):
         layer.layer_norm = cured
         self._group_norms.append(cured)
 
-    def forward(self, waveforms_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, waveforms_BS: Tensor, lengths_B: Tensor) -> Heard:
         """Args:
             waveforms_BS: float32, 16 kHz, zero-padded.
             lengths_B: valid samples.
 
-        Returns: (frames_BJD, valid_BJ), one frame per 20 ms (stride 320 samples, receptive field 400).
+        Returns: one frame per 20 ms (stride 320 samples, receptive field 400).
         """
         if self.frozen:
             self.model.eval()
+        if self.padded or len(waveforms_BS) == 1:
+            return self._hear(waveforms_BS, lengths_B)
+        alone = [
+            self._hear(waveforms_BS[i : i + 1, :length], lengths_B[i : i + 1])
+            for i, length in enumerate(lengths_B.tolist())
+        ]
+        return Heard(
+            frames_BJD=pad_sequence([h.frames_BJD[0] for h in alone], batch_first=True),
+            valid_BJ=pad_sequence([h.valid_BJ[0] for h in alone], batch_first=True),
+            latents_BJL=pad_sequence([h.latents_BJL[0] for h in alone], batch_first=True),
+        )
+
+    def _hear(self, waveforms_BS: Tensor, lengths_B: Tensor) -> Heard:
         if waveforms_BS.shape[1] < _RECEPTIVE_FIELD:
             waveforms_BS = F.pad(waveforms_BS, (0, _RECEPTIVE_FIELD - waveforms_BS.shape[1]))
         sample_mask_BS = torch.arange(waveforms_BS.shape[1], device=waveforms_BS.device) < lengths_B[:, None]
@@ -101,12 +156,31 @@ class WaveformEncoder(nn.Module):
         heard_BS = torch.arange(waveforms_BS.shape[1], device=heard_B.device) < heard_B[:, None]
         n_frames = int(self.model._get_feat_extract_output_lengths(waveforms_BS.shape[1]))
         valid_BJ = torch.arange(n_frames, device=frames_B.device) < frames_B[:, None]
-        hidden_BJD = self.model(
+        frames_BJD = self._frames(waveforms_BS, heard_BS, valid_BJ)
+        assert self._latents_BLJ is not None
+        latents_BJL, self._latents_BLJ = self._latents_BLJ.transpose(1, 2), None
+        return Heard(frames_BJD=frames_BJD, valid_BJ=valid_BJ, latents_BJL=latents_BJL)
+
+    def _frames(self, waveforms_BS: Tensor, heard_BS: Tensor, valid_BJ: Tensor) -> Tensor:
+        if self.layer == "cnn":
+            projected = self.model.feature_projection(self.model.feature_extractor(waveforms_BS).transpose(1, 2))
+            # HuBERT gives the projected features alone, the others those before the projection too.
+            frames_BJD: Tensor = projected[0] if isinstance(projected, tuple) else projected
+            return frames_BJD
+        output = self.model(
             waveforms_BS,
             attention_mask=heard_BS.long(),
             mask_time_indices=self._time_mask(valid_BJ),
-        ).last_hidden_state
-        return hidden_BJD, valid_BJ
+            output_hidden_states=self.layer == "weighted_sum",
+        )
+        if self.layer_logits is None:
+            last_BJD: Tensor = output.last_hidden_state
+            return last_BJD
+        weights_K = self.layer_logits.softmax(dim=0)
+        return torch.einsum("k,kbjd->bjd", weights_K, torch.stack(output.hidden_states).float())
+
+    def _keep_latents(self, module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
+        self._latents_BLJ = output
 
     def _time_mask(self, valid_BJ: Tensor) -> Tensor | None:
         """SpecAugment's time masks, drawn from torch's generator (transformers would draw from numpy's)."""
@@ -121,6 +195,26 @@ class WaveformEncoder(nn.Module):
             span=config.mask_time_length,
             at_least=config.mask_time_min_masks,
         ).to(valid_BJ.device)
+
+
+@torch.no_grad()
+def padding_moves(encoder: WaveformEncoder) -> bool:
+    """Whether an utterance's features change when it is padded beside one ten times as long."""
+    generator = torch.Generator().manual_seed(0)
+    device = next(encoder.parameters()).device
+    lengths_B = torch.tensor([4_000, 40_000])
+    waveforms_BS = torch.randn(2, 40_000, generator=generator) * 0.1
+    waveforms_BS[0, 4_000:] = 0
+    was_training = encoder.training
+    encoder.eval()
+    together = encoder._hear(waveforms_BS.to(device), lengths_B.to(device))
+    alone = encoder._hear(waveforms_BS[:1, :4_000].to(device), lengths_B[:1].to(device))
+    encoder.train(was_training)
+    features_JD = together.frames_BJD[0][together.valid_BJ[0]]
+    expected_JD = alone.frames_BJD[0][alone.valid_BJ[0]]
+    if features_JD.shape != expected_JD.shape:
+        return True
+    return float((features_JD - expected_JD).abs().max()) > _SAME_FEATURES * float(expected_JD.abs().max())
 
 
 def normalise_waveforms(waveforms_BS: Tensor, mask_BS: Tensor) -> Tensor:

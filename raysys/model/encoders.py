@@ -23,13 +23,15 @@ from transformers import (
 from raysys.config import ModelConfig
 from raysys.data.text import load_tokenizer, train_wordpiece
 from raysys.errors import EncoderError
-from raysys.model.audio import WaveformEncoder
+from raysys.model.audio import WaveformEncoder, padding_moves
 from raysys.model.light import LightAudioEncoder
 from raysys.model.text import TokenEncoder
 
 # Their configurations are transformers' defaults: no Hub is needed to count or to draw them.
 _BASE_AUDIO = "facebook/wav2vec2-base"
 _BASE_TEXT = ("distilbert/distilbert-base-uncased", "distilbert-base-uncased")
+_SAFE_TO_PAD = ("wav2vec2", "hubert", "wavlm")
+"""Audio encoders whose features do not depend on padding, by the group norm's cure; tested. Others are probed."""
 _UNUSED_WEIGHTS = ("pooler.",)
 _BERT_VOCAB = 30_522
 
@@ -58,14 +60,33 @@ def build_audio_encoder(config: ModelConfig) -> nn.Module:
         return LightAudioEncoder(width=config.width, dropout=config.dropout, channel_dropout=config.dropout / 2)
     if config.audio == "tiny":
         model: PreTrainedModel = Wav2Vec2Model(_tiny_wav2vec2(config.dropout))
-        return WaveformEncoder(model, normalise=True, freeze=config.freeze_audio)
+        return WaveformEncoder(model, normalise=True, freeze=config.freeze_audio, layer=config.layer)
     model = _load(config.audio, "--model.audio", config.weights == "random", _audio_config(config))
     if not hasattr(model.config, "conv_kernel"):
         raise EncoderError(
             f"--model.audio {config.audio}: a {type(model).__name__} does not read raw waveforms through "
             f"convolutions; give a wav2vec 2.0, HuBERT or WavLM model."
         )
-    return WaveformEncoder(model, normalise=_normalises(config), freeze=config.freeze_audio)
+    encoder = WaveformEncoder(model, normalise=_normalises(config), freeze=config.freeze_audio, layer=config.layer)
+    on_meta = next(encoder.parameters()).is_meta
+    if model.config.model_type not in _SAFE_TO_PAD and not on_meta:
+        encoder.padded = not padding_moves(encoder)
+    return encoder
+
+
+def check_padding(config: ModelConfig) -> str | None:
+    """What the run must say of an audio encoder whose features padding changes; None for any other.
+
+    Encoders that are not known are loaded and probed.
+    """
+    known = audio_config(config)
+    if known is None or known.model_type in _SAFE_TO_PAD:
+        return None
+    encoder = build_audio_encoder(config)
+    assert isinstance(encoder, WaveformEncoder)
+    if encoder.padded:
+        return None
+    return f"{config.audio}: padding changes this encoder's features, so it hears one utterance at a time, unpadded"
 
 
 def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder:

@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from raysys.config import ModelConfig
 
-class CrossModalBlock(nn.Module):
+
+class CrossModalLayer(nn.Module):
     """One post-norm Transformer layer whose queries come from one modality, keys and values from the other.
 
     Equation 1: softmax(Q K^T / sqrt(D / heads)) V with Q from the queries, K and V from the context; then residual,
@@ -58,6 +60,23 @@ class CrossModalBlock(nn.Module):
         return F.dropout(tensor, self.dropout, self.training)
 
 
+class CrossModalBlock(nn.Module):
+    """A cross-modal coding block: layers whose queries are the layer before, all with the same context."""
+
+    def __init__(self, *, n_layers: int, width: int, heads: int, feed_forward: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            CrossModalLayer(width=width, heads=heads, feed_forward=feed_forward, dropout=dropout)
+            for _ in range(n_layers)
+        )
+
+    def forward(self, queries_BQD: Tensor, context_BKD: Tensor, context_valid_BK: Tensor) -> Tensor:
+        """As `CrossModalLayer`."""
+        for layer in self.layers:
+            queries_BQD = layer(queries_BQD, context_BKD, context_valid_BK)
+        return queries_BQD
+
+
 def close_up(
     first_BSD: Tensor, first_valid_BS: Tensor, second_BTD: Tensor, second_valid_BT: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -75,7 +94,7 @@ def close_up(
     return joint_BUD.gather(1, index_BUD), valid_BU.gather(1, order_BU)
 
 
-class JointGRU(nn.Module):
+class BiGRU(nn.Module):
     """One bidirectional GRU, D -> 2 x D/2, over a sequence without holes."""
 
     def __init__(self, width: int) -> None:
@@ -96,36 +115,52 @@ class JointGRU(nn.Module):
 
 
 class ModalFusion(nn.Module):
-    """CCB1 and CCB2, either of which may be switched off, and the BiGRU over what they give.
+    """CCB1 and CCB2, either of which may be switched off, and what is left of the BiGRU over what they give.
 
-    CCB1: audio attends to text, H (BJD). CCB2: text attends to audio, G (BMD). The BiGRU reads the valid frames of H
-    followed by the valid tokens of G.
+    CCB1: audio attends to text, H (BJD). CCB2: text attends to audio, G (BMD). The fused sequence M holds the valid
+    frames of H followed by the valid tokens of G, after one GRU over both (`joint`), one GRU over each (`per_stream`)
+    or as they are (`none`). A block that is switched off has no parameters, and neither has its GRU.
     """
 
-    def __init__(self, *, width: int, heads: int, feed_forward: int, dropout: float, ccb1: bool, ccb2: bool) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
 
         def block(wanted: bool) -> CrossModalBlock | None:
             if not wanted:
                 return None
-            return CrossModalBlock(width=width, heads=heads, feed_forward=feed_forward, dropout=dropout)
+            return CrossModalBlock(
+                n_layers=config.n_layers,
+                width=config.width,
+                heads=config.heads,
+                feed_forward=config.feed_forward,
+                dropout=config.dropout,
+            )
 
-        self.ccb1 = block(ccb1)
-        self.ccb2 = block(ccb2)
-        self.bigru = JointGRU(width)
+        def gru(wanted: bool) -> BiGRU | None:
+            return BiGRU(config.width) if wanted else None
+
+        self.ccb1 = block(config.ccb1)
+        self.ccb2 = block(config.ccb2)
+        self.bigru = gru(config.bigru == "joint")
+        self.bigru1 = gru(config.bigru == "per_stream" and config.ccb1)
+        self.bigru2 = gru(config.bigru == "per_stream" and config.ccb2)
 
     def forward(
         self, frames_BJD: Tensor, frames_valid_BJ: Tensor, tokens_BMD: Tensor, tokens_valid_BM: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Returns: the fused sequence M (BUD) and its valid positions (BU)."""
+        streams: list[tuple[Tensor, Tensor]] = []
         if self.ccb1 is not None:
             h_BJD = self.ccb1(frames_BJD, tokens_BMD, tokens_valid_BM)
+            if self.bigru1 is not None:
+                h_BJD = self.bigru1(h_BJD, frames_valid_BJ)
+            streams.append((h_BJD, frames_valid_BJ))
         if self.ccb2 is not None:
             g_BMD = self.ccb2(tokens_BMD, frames_BJD, frames_valid_BJ)
-        if self.ccb1 is not None and self.ccb2 is not None:
-            joint_BUD, valid_BU = close_up(h_BJD, frames_valid_BJ, g_BMD, tokens_valid_BM)
-        elif self.ccb1 is not None:
-            joint_BUD, valid_BU = h_BJD, frames_valid_BJ
-        else:
-            joint_BUD, valid_BU = g_BMD, tokens_valid_BM
-        return self.bigru(joint_BUD, valid_BU), valid_BU
+            if self.bigru2 is not None:
+                g_BMD = self.bigru2(g_BMD, tokens_valid_BM)
+            streams.append((g_BMD, tokens_valid_BM))
+        joint_BUD, valid_BU = streams[0] if len(streams) == 1 else close_up(*streams[0], *streams[1])
+        if self.bigru is not None:
+            joint_BUD = self.bigru(joint_BUD, valid_BU)
+        return joint_BUD, valid_BU

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from raysys.model.audio import Heard
+
 SAMPLE_RATE_HZ = 16_000
 WINDOW_SAMPLES = 400  # 25 ms
 HOP_SAMPLES = 160  # 10 ms
@@ -77,6 +79,7 @@ class LightAudioEncoder(nn.Module):
         if not channels or len(strides) != len(channels):
             raise ValueError(f"strides {strides} must be one pair for each of channels {channels}")
         self.width = width
+        self.latent_width = width
         self.strides = strides
         self.register_buffer("filters", mel_filters(), persistent=False)
         self.register_buffer("window", torch.hann_window(WINDOW_SAMPLES), persistent=False)
@@ -124,10 +127,10 @@ class LightAudioEncoder(nn.Module):
         angles = torch.arange(frames_BJD.shape[1], device=frames_BJD.device)[:, None] * rates
         return 0.3 * torch.cat([angles.sin(), angles.cos()], dim=1)
 
-    def forward(self, waveforms_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, waveforms_BS: Tensor, lengths_B: Tensor) -> Heard:
         """waveforms_BS: 16 kHz float32, zero padded; lengths_B: int64 samples.
 
-        Frames (B, J, D), 0 in padding, and which are valid (B, J).
+        Frames are 0 in padding.
         """
         mel_BTF, lengths_B = self.log_mel(waveforms_BS, lengths_B)
         maps_BCTF = mel_BTF[:, None]
@@ -138,9 +141,10 @@ class LightAudioEncoder(nn.Module):
             mask_B1T1 = valid_mask(lengths_B, maps_BCTF.shape[2])[:, None, :, None]
             maps_BCTF = functional.relu(norm(maps_BCTF * mask_B1T1, lengths_B))
             maps_BCTF = self.channel_dropout(maps_BCTF * mask_B1T1)
-        frames_BJD = self.project_norm(self.project(maps_BCTF.transpose(1, 2).flatten(2)))
-        valid_BJ = valid_mask(lengths_B, frames_BJD.shape[1])
-        frames_BJD = self.dropout(frames_BJD + self.positions(frames_BJD))
+        latents_BJD = self.project_norm(self.project(maps_BCTF.transpose(1, 2).flatten(2)))
+        valid_BJ = valid_mask(lengths_B, latents_BJD.shape[1])
+        frames_BJD = self.dropout(latents_BJD + self.positions(latents_BJD))
         for layer in self.layers:
             frames_BJD = layer(frames_BJD, src_key_padding_mask=~valid_BJ)
-        return self.final_norm(frames_BJD) * valid_BJ[:, :, None], valid_BJ
+        frames_BJD = self.final_norm(frames_BJD) * valid_BJ[:, :, None]
+        return Heard(frames_BJD=frames_BJD, valid_BJ=valid_BJ, latents_BJL=latents_BJD)

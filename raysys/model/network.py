@@ -9,11 +9,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from raysys.config import ModelConfig
+from raysys.config import LossConfig, ModelConfig
 from raysys.data.batch import View
+from raysys.losses.cpc import temporal_cpc
+from raysys.model.audio import Heard
 from raysys.model.encoders import build_audio_encoder, build_text_encoder
 from raysys.model.fusion import ModalFusion
 from raysys.model.pooling import Pooling
+from raysys.model.prediction import TemporalPredictor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,24 +25,32 @@ class Outputs:
 
     Attributes:
         logits_NC: of equation 2.
-        embeddings_NE: projection of [mp(A); mp(M)] for the contrastive terms.
+        embeddings_NE: projection of [mp(A); mp(M)] for the contrastive terms; None where they are off.
         features_NF: [mp(A); mp(M)], F = 2D.
         audio_ND, text_ND: mp(A) and mp(T), CPC's targets.
-        audio_predicted_ND, text_predicted_ND: W mp(M), the fused vector's predictions of them.
+        audio_predicted_ND, text_predicted_ND: W mp(M), the fused vector's predictions of them; None where cross-modal
+            CPC is off.
         has_text_N: bool, rows whose text was there.
+        temporal_N, temporal_pairs_N: temporal CPC's sum over frames and the number of its terms, by row; None where it
+            is off.
     """
 
     logits_NC: Tensor
-    embeddings_NE: Tensor
+    embeddings_NE: Tensor | None
     features_NF: Tensor
     audio_ND: Tensor
     text_ND: Tensor
-    audio_predicted_ND: Tensor
-    text_predicted_ND: Tensor
+    audio_predicted_ND: Tensor | None
+    text_predicted_ND: Tensor | None
     has_text_N: Tensor
+    temporal_N: Tensor | None
+    temporal_pairs_N: Tensor | None
 
     def rows(self, start: int, end: int) -> Outputs:
-        return Outputs(**{f.name: getattr(self, f.name)[start:end] for f in dataclasses.fields(self)})
+        def cut(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value[start:end]
+
+        return Outputs(**{f.name: cut(getattr(self, f.name)) for f in dataclasses.fields(self)})  # type: ignore[arg-type]
 
 
 class Network(nn.Module):
@@ -50,6 +61,7 @@ class Network(nn.Module):
         config: sizes and names.
         n_classes: C.
         vocab_size: the tokenizer's.
+        loss: auxiliary terms that are off have no parameters.
         modalities: a modality that is not used has no encoder; a single learned vector stands in for it.
     """
 
@@ -59,6 +71,7 @@ class Network(nn.Module):
         *,
         n_classes: int,
         vocab_size: int,
+        loss: LossConfig,
         modalities: Literal["both", "audio", "text"] = "both",
     ) -> None:
         super().__init__()
@@ -70,27 +83,27 @@ class Network(nn.Module):
         self.text_projection = _projection(self.text_encoder, width)
         self.no_audio_D = nn.Parameter(torch.randn(width) * 0.02) if modalities == "text" else None
         self.no_text_D = nn.Parameter(torch.randn(width) * 0.02) if modalities != "text" else None
-        self.fusion = ModalFusion(
-            width=width,
-            heads=config.heads,
-            feed_forward=config.feed_forward,
-            dropout=config.dropout,
-            ccb1=config.ccb1,
-            ccb2=config.ccb2,
-        )
+        self.fusion = ModalFusion(config)
         self.pool_audio = Pooling(config.pooling, width)
         self.pool_text = Pooling(config.pooling, width)
         self.pool_fused = Pooling(config.pooling, width)
         self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(2 * width, n_classes))
-        self.project = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, width))
+        contrasted = loss.alpha > 0 or loss.beta > 0
+        self.project = _projection_head(width) if contrasted else None
         # CPC's bilinear scores c^T W x; they exist where there are two modalities.
-        self.predict_audio = nn.Linear(width, width, bias=False) if modalities == "both" else None
-        self.predict_text = nn.Linear(width, width, bias=False) if modalities == "both" else None
+        crossed = loss.gamma > 0 and loss.cpc == "cross_modal" and modalities == "both"
+        self.predict_audio = nn.Linear(width, width, bias=False) if crossed else None
+        self.predict_text = nn.Linear(width, width, bias=False) if crossed else None
+        self.predict_ahead: TemporalPredictor | None = None
+        if loss.gamma > 0 and loss.cpc == "temporal":
+            assert self.audio_encoder is not None, "temporal CPC needs audio"
+            self.predict_ahead = TemporalPredictor(int(self.audio_encoder.latent_width))  # type: ignore[arg-type]
+        self.temperature = loss.temperature
 
     def forward(self, views: tuple[View, ...]) -> Outputs:
         """All views in one pass, their rows one below the other."""
         view = stack_views(views)
-        frames_NJD, frames_valid_NJ = self._audio(view)
+        frames_NJD, frames_valid_NJ, temporal = self._audio(view, n_clean=len(views[0]))
         tokens_NMD, tokens_valid_NM, has_text_N = self._text(view, len(frames_NJD))
         if len(frames_NJD) != len(tokens_NMD):
             frames_NJD = frames_NJD.expand(len(tokens_NMD), -1, -1)
@@ -102,22 +115,31 @@ class Network(nn.Module):
         features_NF = torch.cat([audio_ND, fused_ND], dim=-1)
         return Outputs(
             logits_NC=self.head(features_NF),
-            embeddings_NE=self.project(features_NF),
+            embeddings_NE=None if self.project is None else self.project(features_NF),
             features_NF=features_NF,
             audio_ND=audio_ND,
             text_ND=text_ND,
-            audio_predicted_ND=fused_ND if self.predict_audio is None else self.predict_audio(fused_ND),
-            text_predicted_ND=fused_ND if self.predict_text is None else self.predict_text(fused_ND),
+            audio_predicted_ND=None if self.predict_audio is None else self.predict_audio(fused_ND),
+            text_predicted_ND=None if self.predict_text is None else self.predict_text(fused_ND),
             has_text_N=has_text_N,
+            temporal_N=temporal[0],
+            temporal_pairs_N=temporal[1],
         )
 
-    def _audio(self, view: View) -> tuple[Tensor, Tensor]:
+    def _audio(self, view: View, n_clean: int) -> tuple[Tensor, Tensor, tuple[Tensor | None, Tensor | None]]:
+        """Frames, their mask, and temporal CPC of the clean rows, which come first."""
         if self.audio_encoder is None:
             assert self.no_audio_D is not None
             valid_11 = torch.ones(1, 1, dtype=torch.bool, device=self.no_audio_D.device)
-            return self.no_audio_D[None, None], valid_11
-        frames_NJW, valid_NJ = self.audio_encoder(view.waveforms_BS, view.lengths_B)
-        return self.audio_projection(frames_NJW), valid_NJ
+            return self.no_audio_D[None, None], valid_11, (None, None)
+        heard: Heard = self.audio_encoder(view.waveforms_BS, view.lengths_B)
+        temporal: tuple[Tensor | None, Tensor | None] = (None, None)
+        if self.predict_ahead is not None and self.training:
+            latents_BJL, valid_BJ = heard.latents_BJL[:n_clean], heard.valid_BJ[:n_clean]
+            temporal = temporal_cpc(
+                self.predict_ahead(latents_BJL), latents_BJL, valid_BJ, temperature=self.temperature
+            )
+        return self.audio_projection(heard.frames_BJD), heard.valid_BJ, temporal
 
     def _text(self, view: View, n_rows: int) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens, their mask, and who has text; a row without text becomes the learned token alone."""
@@ -153,6 +175,10 @@ def stack_views(views: tuple[View, ...]) -> View:
         return torch.cat(parts)
 
     return View(**{field.name: stack(field.name) for field in dataclasses.fields(View)})
+
+
+def _projection_head(width: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, width))
 
 
 def _projection(encoder: nn.Module | None, width: int) -> nn.Module:

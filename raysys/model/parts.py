@@ -7,18 +7,19 @@ from typing import Literal
 
 import torch
 
-from raysys.config import ModelConfig
+from raysys.config import LossConfig, ModelConfig
 from raysys.model.encoders import vocab_size_for_count
 from raysys.model.network import Network
 
 _PARTS = (
     ("audio encoder", "audio_encoder."),
     ("text encoder", "text_encoder."),
+    ("temporal CPC", "predict_ahead."),
     ("projections", "audio_projection."),
     ("projections", "text_projection."),
     ("CCB1, audio attends to text", "fusion.ccb1."),
     ("CCB2, text attends to audio", "fusion.ccb2."),
-    ("BiGRU", "fusion.bigru."),
+    ("BiGRU", "fusion.bigru"),
     ("pooling", "pool_"),
     ("head", "head."),
     ("contrastive projection", "project."),
@@ -40,6 +41,7 @@ def parts_of(
     config: ModelConfig,
     n_classes: int,
     modalities: Literal["both", "audio", "text"],
+    loss: LossConfig,
     vocab_size: int | None = None,
 ) -> dict[str, int]:
     """`count_parameters` of a configuration: on the meta device, with no weight loaded or downloaded.
@@ -50,5 +52,5 @@ def parts_of(
     drawn = dataclasses.replace(config, weights="random")
     size = vocab_size_for_count(config) if vocab_size is None else vocab_size
     with torch.device("meta"):
-        network = Network(drawn, n_classes=n_classes, vocab_size=size, modalities=modalities)
+        network = Network(drawn, n_classes=n_classes, vocab_size=size, loss=loss, modalities=modalities)
     return count_parameters(network)

@@ -22,11 +22,12 @@ from raysys.data.manifest import Manifest, Skipped
 from raysys.data.precompute import decode_corpus, make_views
 from raysys.data.views import Source
 from raysys.errors import ConfigError, ManifestError
-from raysys.model.encoders import check_encoders
+from raysys.model.encoders import check_encoders, check_padding
 from raysys.model.parts import parts_of
 from raysys.orchestrate import session
 from raysys.orchestrate.progress import Progress
 from raysys.orchestrate.task import PREDICTIONS, RESULT, FoldTask, write_plan
+from raysys.orchestrate.texts import make_texts
 from raysys.orchestrate.trial import MAX_FAILURES, run_trial
 from raysys.report.results import pool_predictions, summarise
 from raysys.report.tables import SYNTHETIC, corpus_lines, result_table
@@ -54,6 +55,7 @@ def crossval(config: ExperimentConfig) -> dict[str, Any]:
     config = _with_absolute_paths(config)
     run = Folder.at(config.run.root) / config.run_name
     check_encoders(config.model)
+    note = check_padding(config.model)
     manifest = read_corpus(config.corpus, cache=_local_cache(config))
     make_folds(manifest, config.corpus)
     _claim(run, config, manifest)
@@ -62,13 +64,15 @@ def crossval(config: ExperimentConfig) -> dict[str, Any]:
         manifest, tasks = prepare(config, manifest, run, cluster)
         open_tasks = [task for task in tasks if not task.finished()]
         _print_header(config, manifest, len(tasks), cluster, run)
+        if note is not None:
+            print(f"note      {note}")
         if len(open_tasks) < len(tasks):
             kept = len(tasks) - len(open_tasks)
             print(f"kept      {kept} folds that are finished already (another --run.name trains anew)")
         run_folds(open_tasks, cluster)
     finally:
         ray.shutdown()
-    return _add_up(config, manifest, tasks, run, time.monotonic() - started)
+    return _add_up(config, manifest, tasks, run, notes=[note] if note else [], seconds=time.monotonic() - started)
 
 
 def prepare(
@@ -87,6 +91,7 @@ def prepare(
     folds = make_folds(manifest, config.corpus)
     write_plan(run, manifest, folds)
     source = _source(config, manifest, store, cluster)
+    texts = make_texts(config, manifest, folds, gpus=cluster.gpus_per_worker)
     fingerprint = manifest.fingerprint()
     return manifest, [
         FoldTask(
@@ -95,6 +100,7 @@ def prepare(
             source=source,
             fold=fold.index,
             fingerprint=fingerprint,
+            texts=texts[fold.index],
         )
         for fold in folds
     ]
@@ -243,6 +249,8 @@ def _add_up(
     manifest: Manifest,
     tasks: Sequence[FoldTask],
     run: Folder,
+    *,
+    notes: Sequence[str],
     seconds: float,
 ) -> dict[str, Any]:
     folds = [task.folder.read_json(RESULT) for task in tasks]
@@ -255,7 +263,8 @@ def _add_up(
         protocol="nested",
         modalities=modalities,
         seed=config.train.seed,
-        parameters=sum(parts_of(config.model, len(manifest.classes), modalities).values()),
+        parameters=sum(parts_of(config.model, len(manifest.classes), modalities, config.loss).values()),
+        notes=notes,
         seconds=round(seconds, 1),
     )
     run.write_table(PREDICTIONS, predictions)

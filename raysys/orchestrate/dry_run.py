@@ -11,7 +11,7 @@ def dry_run(config: ExperimentConfig) -> None:
     """Print the model's parts with their parameters, what will run, and last the line `total_parameters N`."""
     corpus, settings = config.corpus, config.cluster
     n_classes, assumed = _classes(config)
-    parts = parts_of(config.model, n_classes, corpus.resolved_modalities)
+    parts = parts_of(config.model, n_classes, corpus.resolved_modalities, config.loss)
     total = sum(parts.values())
     print(f"model     {config.model.audio} + {config.model.text}, modalities: {corpus.resolved_modalities}")
     for name, count in parts.items():

@@ -31,6 +31,7 @@ class FoldTask:
         config: the whole configuration.
         run: location of the run's folder.
         source: the decoded corpus and its views.
+        texts: file of the new texts of the fold's training part (CBCA), None without.
         fold: its index.
         fingerprint: the manifest's.
     """
@@ -40,6 +41,7 @@ class FoldTask:
     source: Source
     fold: int
     fingerprint: str
+    texts: str | None = None
 
     @property
     def trial_id(self) -> str:

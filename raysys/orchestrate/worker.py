@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.plan import Step, derive_seed, fold_plan
 from raysys.data.stream import stream
+from raysys.losses.objective import balanced_class_weights
 from raysys.metrics import unweighted_accuracy, weighted_accuracy
 from raysys.model.encoders import make_tokenizer
 from raysys.model.network import Network
 from raysys.orchestrate.task import HISTORY, PREDICTIONS, RESULT, FoldTask, predictions_table, read_plan
+from raysys.orchestrate.texts import read_texts
 from raysys.storage import Folder
 from raysys.tracking import NoTracker, Tracker, WandbTracker
 from raysys.training import checkpoint
@@ -48,12 +51,14 @@ def train_fold(
     torch.set_num_threads(task.config.cluster.cpus_per_worker)
     manifest, fold = read_plan(Folder.at(task.run), task.fold)
     labels = manifest.labels()
+    weights = _class_weights(task, manifest, fold)
     collator = _collator(task, manifest, fold)
     torch.manual_seed(derive_seed(task.config.train.seed, "weights", task.fold))
     network = Network(
         task.config.model,
         n_classes=len(manifest.classes),
         vocab_size=0 if collator.tokenizer is None else len(collator.tokenizer),
+        loss=task.config.loss,
         modalities=task.config.corpus.resolved_modalities,
     ).to(device)
     trainer = Trainer(
@@ -66,6 +71,7 @@ def train_fold(
         workers=workers,
         folder=task.folder,
         trial_id=task.trial_id,
+        class_weights=weights,
     )
     trainer.resume()
     tracker = _tracker(task) if workers.rank == 0 else NoTracker()
@@ -76,7 +82,7 @@ def train_fold(
             tracker.epoch(_metrics(record), record.epoch)
         report(_metrics(record))
 
-    batches = _batches(task, manifest, fold, collator, trainer.first_epoch, workers)
+    batches = _batches(task, manifest, fold, collator, trainer, workers)
     outcome = trainer.fit(batches, on_epoch)
     if workers.rank == 0:
         tracker.finish(_write_result(task, manifest, fold, outcome))
@@ -97,7 +103,18 @@ def _collator(task: FoldTask, manifest: Manifest, fold: Fold) -> Collator:
         text_dropout=0.0 if text_alone else config.train.text_dropout,
         second_view=config.needs_augmented_view,
         seed=config.train.seed,
+        new_texts={} if task.texts is None else read_texts(task.texts),
+        variants=config.augment.variants,
+        text_in_evaluation=config.corpus.test_modalities == "same",
     )
+
+
+def _class_weights(task: FoldTask, manifest: Manifest, fold: Fold) -> tuple[float, ...] | None:
+    if task.config.loss.class_weights == "none":
+        return None
+    labels = manifest.labels()
+    counts = Counter(labels[name] for name in fold.train)
+    return balanced_class_weights([counts[index] for index in range(len(manifest.classes))])
 
 
 def _batches(
@@ -105,12 +122,19 @@ def _batches(
     manifest: Manifest,
     fold: Fold,
     collator: Collator,
-    first_epoch: int,
+    trainer: Trainer,
     workers: Workers,
 ) -> Iterator[tuple[Step, Batch]]:
     config = task.config
     durations = {u.utterance_id: u.duration_s or 0.0 for u in manifest.utterances}
-    plan = fold_plan(fold, durations, config.train, first_epoch)
+    plan = fold_plan(
+        fold,
+        durations,
+        trainer.labels,
+        config.train,
+        trainer.first_epoch,
+        class_weights=trainer.class_weights,
+    )
     if config.corpus.resolved_modalities == "text":
         for step in plan:
             names = step.share(workers.rank, workers.size)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from raysys.config import LossConfig
 from raysys.data.batch import Batch
-from raysys.losses.contrastive import info_nce_pairs, n_pair
+from raysys.losses.contrastive import info_nce_pairs, n_pair, supcon
 from raysys.losses.cpc import cross_modal_cpc
 from raysys.losses.gather import gather_rows, gather_values
 from raysys.losses.objective import cross_entropy_sum
@@ -39,19 +39,22 @@ def criterion(
     *,
     classify_augmented: bool,
     workers: int,
-    step_size: int,
+    step_weight: float,
+    class_weights_C: Tensor | None = None,
 ) -> LossParts:
     """L = L_CE + alpha L_SCL + beta L_ACL + gamma L_CPC, scaled for the mean over workers that DDP takes.
 
     Averaged over the workers, its gradient is that of one worker with the whole step: cross-entropy is workers x
-    local sum / utterances of all workers; every worker computes the contrastive terms on the embeddings gathered
-    from all. The caller weights each step by its share of an accumulated update.
+    local sum / weight of all workers' utterances; every worker computes the contrastive terms on the embeddings
+    gathered from all. The caller weights each step by its share of an accumulated update.
 
     Args:
         outputs: of the clean view's rows, then the augmented view's where the batch has one.
         batch: this worker's share of the step.
         workers: data-parallel workers.
-        step_size: utterances of the step, over all workers.
+        step_weight: what the cross-entropy's sum over all workers is divided by: the step's utterances, or its share
+            of the update's class weights.
+        class_weights_C: of the cross-entropy; None: all 1.
     """
     mine = len(batch.utterance_ids)
     rows = len(batch.labels_B)
@@ -59,32 +62,31 @@ def criterion(
     augmented = None if batch.augmented is None else outputs.rows(rows, rows + mine)
     labels_B = batch.labels_B[:mine]
 
-    ce_sum = cross_entropy_sum(clean.logits_NC, labels_B, label_smoothing=config.label_smoothing)
-    views = 1
-    if classify_augmented and augmented is not None:
-        views = 2
-        ce_sum = ce_sum + cross_entropy_sum(augmented.logits_NC, labels_B, label_smoothing=config.label_smoothing)
-    ce = workers * ce_sum / (step_size * views)
+    views = [clean] if augmented is None or not classify_augmented else [clean, augmented]
+    ce_sum = sum(
+        cross_entropy_sum(
+            view.logits_NC, labels_B, label_smoothing=config.label_smoothing, class_weights_C=class_weights_C
+        )
+        for view in views
+    )
+    assert isinstance(ce_sum, Tensor)
+    ce = workers * ce_sum / (step_weight * len(views))
 
-    zero = ce_sum.new_zeros(())
-    scl = acl = cpc = zero
-    if augmented is not None:
+    scl = acl = cpc = ce_sum.new_zeros(())
+    if augmented is not None and clean.embeddings_NE is not None and augmented.embeddings_NE is not None:
         labels_N = gather_values(labels_B)
         utterance_N = gather_values(batch.utterance_B[:mine])
-        left_NE = gather_rows(clean.embeddings_NE.float())
-        right_NE = gather_rows(augmented.embeddings_NE.float())
+        left_NE = gather_rows(clean.embeddings_NE)
+        right_NE = gather_rows(augmented.embeddings_NE)
         if config.alpha > 0:
-            scl = n_pair(
-                torch.cat([left_NE, right_NE]),
-                labels_N.repeat(2),
-                utterance_N.repeat(2),
-                l2=config.l2,
-            )
+            scl = _supervised(torch.cat([left_NE, right_NE]), labels_N.repeat(2), utterance_N.repeat(2), config)
         if config.beta > 0:
-            acl = info_nce_pairs(left_NE, right_NE, temperature=config.temperature)
-    # With one modality the text is never there: CPC is off.
-    if config.gamma > 0 and batch.clean.tokens_BM is not None and batch.clean.lengths_B is not None:
-        cpc = _cpc(clean, batch, mine, config.temperature)
+            group_N = labels_N if config.acl_negatives == "other_classes" else None
+            acl = info_nce_pairs(left_NE, right_NE, temperature=config.temperature, group_N=group_N)
+    if config.gamma > 0 and clean.temporal_N is not None:
+        cpc = _temporal(clean, workers)
+    elif config.gamma > 0 and clean.audio_predicted_ND is not None:
+        cpc = _cross_modal(clean, batch, mine, config.temperature)
     total = ce + config.alpha * scl + config.beta * acl + config.gamma * cpc
     if mine == 0:
         # This worker still takes part in the gradients' reduction, with zeros.
@@ -92,21 +94,35 @@ def criterion(
     return LossParts(total=total, ce=ce, scl=scl, acl=acl, cpc=cpc)
 
 
-def _cpc(clean: Outputs, batch: Batch, mine: int, temperature: float) -> Tensor:
+def _supervised(rows_NE: Tensor, labels_N: Tensor, utterance_N: Tensor, config: LossConfig) -> Tensor:
+    if config.scl == "supcon":
+        return supcon(rows_NE, labels_N, temperature=config.temperature)
+    return n_pair(rows_NE, labels_N, utterance_N, l2=config.l2)
+
+
+def _temporal(clean: Outputs, workers: int) -> Tensor:
+    """Temporal CPC: as cross-entropy, workers x local sum over the number of terms of all workers."""
+    assert clean.temporal_N is not None and clean.temporal_pairs_N is not None
+    pairs = gather_values(clean.temporal_pairs_N).sum()
+    return workers * clean.temporal_N.sum() / pairs.clamp(min=1)
+
+
+def _cross_modal(clean: Outputs, batch: Batch, mine: int, temperature: float) -> Tensor:
     """Cross-modal CPC: the fused vector predicts the pooled audio and the pooled text of its own utterance."""
+    assert clean.audio_predicted_ND is not None and clean.text_predicted_ND is not None
     has_text_N = gather_values(clean.has_text_N)
     utterance_N = gather_values(batch.utterance_B[:mine])
     transcript_N = gather_values(batch.transcript_B[:mine])
     audio = cross_modal_cpc(
-        gather_rows(clean.audio_predicted_ND.float()),
-        gather_rows(clean.audio_ND.float()),
+        gather_rows(clean.audio_predicted_ND),
+        gather_rows(clean.audio_ND),
         torch.ones_like(has_text_N),
         utterance_N,
         temperature=temperature,
     )
     text = cross_modal_cpc(
-        gather_rows(clean.text_predicted_ND.float()),
-        gather_rows(clean.text_ND.float()),
+        gather_rows(clean.text_predicted_ND),
+        gather_rows(clean.text_ND),
         has_text_N,
         transcript_N,
         temperature=temperature,

@@ -79,6 +79,7 @@ class Trainer:
         labels: class index by utterance id.
         folder: where rank 0 keeps `last` and `best`; None keeps nothing.
         trial_id: written into checkpoints; one of another trial is not resumed from.
+        class_weights: of the cross-entropy, by class; None: all 1.
     """
 
     network: Network
@@ -90,12 +91,16 @@ class Trainer:
     workers: Workers
     folder: Folder | None
     trial_id: str
+    class_weights: tuple[float, ...] | None = None
     history: list[EpochRecord] = field(default_factory=list)
     best_state: dict[str, Tensor] | None = None
     optimizer: torch.optim.Optimizer = field(init=False)
+    _weights_C: Tensor | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.optimizer = make_optimizer(self.network, self.config.optim)
+        weights = self.class_weights
+        self._weights_C = None if weights is None else torch.tensor(weights, device=self.device)
 
     @property
     def first_epoch(self) -> int:
@@ -197,7 +202,8 @@ class Trainer:
                 self.config.loss,
                 classify_augmented=self.config.augment.classify_augmented,
                 workers=self.workers.size,
-                step_size=len(step.utterance_ids),
+                step_weight=step.weight,
+                class_weights_C=self._weights_C,
             )
             (parts.total * (len(step.utterance_ids) / step.update_size)).backward()
         return parts

@@ -130,6 +130,43 @@ def test_real_speech_in_white_noise_improves(shared_data: Path, snr_db: float, a
     assert min(gains_db) > 0
 
 
+def without_pauses(waveform_S: Tensor) -> Tensor:
+    """The 20 ms frames within 30 dB of the loudest, at power 1."""
+    frames_JS = waveform_S[: len(waveform_S) // 320 * 320].reshape(-1, 320)
+    power_J = frames_JS.square().mean(dim=1)
+    spoken_S = frames_JS[power_J > 1e-3 * power_J.max()].reshape(-1)
+    return spoken_S / spoken_S.std()
+
+
+@pytest.mark.parametrize("snr_db", [0.0, 10.0])
+def test_real_speech_in_babble_is_not_made_worse(shared_data: Path, snr_db: float) -> None:
+    """Six others talk without a pause; much of that passes for speech and stays, but the speech must stay too."""
+    spoken = clips(shared_data, 36)
+    talk = [without_pauses(clip_S) for clip_S in spoken]
+    for i, clean_S in enumerate(spoken[:24]):
+        draw = torch.Generator().manual_seed(i)
+        order = [j for j in torch.randperm(len(talk), generator=draw).tolist() if j != i]
+        endless_S = torch.cat([talk[j] for j in order])
+        starts = torch.randint(0, len(endless_S) - len(clean_S), (6,), generator=draw).tolist()
+        babble_S = torch.stack([endless_S[start : start + len(clean_S)] for start in starts]).sum(dim=0)
+        noisy_S = mix_at_snr(clean_S, babble_S, snr_db=snr_db)
+        found_S = log_spectral_amplitude(noisy_S, strength=1.0)
+        assert segmental_snr_db(clean_S, found_S) >= segmental_snr_db(clean_S, noisy_S) - 0.5
+
+
+def clicks(n: int) -> Tensor:
+    return torch.zeros(n).index_fill(0, torch.arange(0, n, 1_000), 0.9)
+
+
+@pytest.mark.parametrize(
+    "waveform_S", [clicks(16_000), (5 * noise(16_000)).clamp(-1, 1), noise(800), torch.ones(8_000)]
+)
+def test_clicks_clipped_and_50_ms_signals_survive(waveform_S: Tensor) -> None:
+    found_S = log_spectral_amplitude(waveform_S, strength=1.0)
+    assert found_S.shape == waveform_S.shape and found_S.isfinite().all()
+    assert float(found_S.square().mean()) <= 1.01 * float(waveform_S.square().mean())
+
+
 def test_clean_real_speech_keeps_its_speech(shared_data: Path) -> None:
     snrs_db = [
         segmental_snr_db(clean_S, log_spectral_amplitude(clean_S, strength=1.0)) for clean_S in clips(shared_data, 12)

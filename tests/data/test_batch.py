@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from raysys.data.batch import Batch, Collator, pad_waveforms
+from raysys.data.batch import Batch, Collator, View, pad_waveforms
 from raysys.data.manifest import Utterance
 from raysys.data.text import train_wordpiece
 
@@ -169,3 +170,52 @@ def shape_of(batch: Batch) -> list[tuple[torch.dtype, int, int] | None]:
         for view in (batch.clean, batch.augmented)
         for name in ("waveforms_BS", "lengths_B", "tokens_BM", "token_valid_BM", "has_text_B")
     ]
+
+
+NEW_TEXTS = {"a": ("Cats are talking.", "Kids were talking."), "d": ("Dogs stand.",)}
+
+
+def text_of(collator: Collator, view: View | None, row: int) -> str:
+    assert collator.tokenizer is not None and view is not None and view.tokens_BM is not None
+    return collator.tokenizer.decode(view.tokens_BM[row], skip_special_tokens=True)
+
+
+def test_the_augmented_view_reads_one_of_the_new_texts_and_the_clean_view_its_own(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    collator = collator_of(train_wordpiece([*sum(NEW_TEXTS.values(), ()), "Kids are talking. Dogs sit."] * 2))
+    plain = dataclasses.replace(collator)
+    collator = dataclasses.replace(collator, new_texts=NEW_TEXTS)
+    seen = set()
+    for epoch in range(12):
+        batch = collator(["a", "b", "c"], waveforms(5, 5, 5), waveforms(5, 5, 5), epoch=epoch)
+        assert text_of(collator, batch.clean, 0) == "kids are talking ."
+        seen.add(text_of(collator, batch.augmented, 0))
+        # What has no new text keeps its own, and no text stays none.
+        assert text_of(collator, batch.augmented, 2) == text_of(plain, batch.clean, 2)
+        assert batch.augmented is not None and batch.augmented.has_text_B is not None
+        assert batch.augmented.has_text_B.tolist() == [True, False, True]
+    assert seen == {"cats are talking .", "kids were talking ."}
+    assert collator(["a"], waveforms(5), None, epoch=None).augmented is None
+
+
+def test_new_texts_follow_the_variant_and_dropped_text_stays_dropped(tokenizer: PreTrainedTokenizerFast) -> None:
+    collator = collator_of(tokenizer, new_texts={"a": tuple(f"{word} are" for word in ("kids", "dogs", "talking"))})
+    cycle = dataclasses.replace(collator, variants=2)
+
+    def tokens(which: Collator, epoch: int) -> list[int]:
+        second = which(["a"], waveforms(5), waveforms(5), epoch=epoch).augmented
+        assert second is not None and second.tokens_BM is not None
+        return second.tokens_BM[0].tolist()
+
+    assert all(tokens(cycle, epoch) == tokens(collator, epoch % 2) for epoch in range(6))
+    mute = dataclasses.replace(collator, text_dropout=1.0)
+    second = mute(["a"], waveforms(5), waveforms(5), epoch=0).augmented
+    assert second is not None and second.has_text_B is not None and not second.has_text_B.any()
+
+
+def test_transcripts_can_be_withheld_in_evaluation_alone(tokenizer: PreTrainedTokenizerFast) -> None:
+    collator = collator_of(tokenizer, text_in_evaluation=False)
+    for epoch, expected in ((None, False), (0, True)):
+        batch = collator(["a"], waveforms(5), waveforms(5), epoch=epoch)
+        assert batch.clean.has_text_B is not None and batch.clean.has_text_B.tolist() == [expected]

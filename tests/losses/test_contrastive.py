@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysys.losses.contrastive import info_nce_pairs, n_pair
+from raysys.losses.contrastive import info_nce_pairs, n_pair, supcon
 
 
 def n_pair_by_loops(rows: Tensor, labels: Tensor, utterances: Tensor) -> float:
@@ -178,3 +178,79 @@ def test_info_nce_is_finite_at_any_scale(scale: float) -> None:
     loss.backward()
     assert loss.isfinite()
     assert left_NE.grad is not None and left_NE.grad.isfinite().all()
+
+
+def supcon_by_loops(rows: Tensor, labels: Tensor, temperature: float) -> float:
+    """Khosla et al., equation 2, in Python floats."""
+    points = rows.double().tolist()
+    rank = range(len(points))
+
+    def score(i: int, j: int) -> float:
+        dot = sum(a * b for a, b in zip(points[i], points[j], strict=True))
+        return dot / (math.hypot(*points[i]) * math.hypot(*points[j])) / temperature
+
+    anchors = []
+    for i in rank:
+        others = [a for a in rank if a != i]
+        positives = [p for p in others if labels[p] == labels[i]]
+        if positives:
+            among = math.log(sum(math.exp(score(i, a)) for a in others))
+            anchors.append(-sum(score(i, p) - among for p in positives) / len(positives))
+    return sum(anchors) / len(anchors) if anchors else 0.0
+
+
+def test_supcon_by_hand() -> None:
+    # Two utterances of two classes, both views of each alike, the utterances orthogonal: every anchor has its own
+    # other view at cosine 1 and two negatives at 0.
+    rows_NE = torch.tensor([[2.0, 0.0], [0.0, 3.0]]).repeat(2, 1)
+    loss = supcon(rows_NE, torch.tensor([0, 1] * 2), temperature=1.0)
+    assert loss.item() == pytest.approx(math.log(math.e + 2) - 1, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_supcon_agrees_with_loops(seed: int) -> None:
+    rows_NE, labels_N, _ = two_views(6, 3, seed)
+    expected = supcon_by_loops(rows_NE, labels_N, 0.07)
+    assert supcon(rows_NE, labels_N, temperature=0.07).item() == pytest.approx(expected, rel=1e-5)
+    odd = supcon_by_loops(rows_NE[:5], labels_N[:5], 0.5)
+    assert supcon(rows_NE[:5], labels_N[:5], temperature=0.5).item() == pytest.approx(odd, rel=1e-5)
+
+
+def test_supcon_of_one_class_pulls_all_together() -> None:
+    """No negatives: the loss is at its least, log of the number of positives, when all rows are one."""
+    labels_N = torch.zeros(6, dtype=torch.int64)
+    same = supcon(torch.ones(6, 3), labels_N, temperature=0.07)
+    assert same.item() == pytest.approx(math.log(5), abs=1e-5)
+    assert supcon(two_views(3, 1)[0], labels_N, temperature=0.07).item() > same.item()
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_supcon_without_a_positive_is_zero_and_differentiable(n: int) -> None:
+    rows_NE = torch.randn(n, 4, requires_grad=True)
+    loss = supcon(rows_NE, torch.arange(n), temperature=0.07)
+    loss.backward()
+    assert loss.item() == 0.0 and rows_NE.grad is not None and not rows_NE.grad.any()
+
+
+def test_supcon_is_finite_at_any_scale_and_under_autocast() -> None:
+    rows_NE, labels_N, _ = two_views(4, 2)
+    expected = supcon(rows_NE, labels_N, temperature=0.07)
+    for scale in (1e-3, 1e18):
+        torch.testing.assert_close(supcon(rows_NE * scale, labels_N, temperature=0.07), expected, atol=1e-4, rtol=1e-4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(supcon(rows_NE, labels_N, temperature=0.07), expected)
+
+
+def test_utterances_of_a_group_are_not_each_others_negatives() -> None:
+    left_NE, right_NE = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(1))
+    group_N = torch.tensor([0, 0, 1, 2, 2])
+    total = 0.0
+    for a, b in ((left_NE, right_NE), (right_NE, left_NE)):
+        for i in range(5):
+            among = [j for j in range(5) if j == i or group_N[j] != group_N[i]]
+            cosines = torch.nn.functional.cosine_similarity(a[i : i + 1], b[among]) / 0.2
+            total -= float(torch.log_softmax(cosines, dim=0)[among.index(i)]) / 10
+    found = info_nce_pairs(left_NE, right_NE, temperature=0.2, group_N=group_N)
+    assert found.item() == pytest.approx(total, rel=1e-5)
+    alone = info_nce_pairs(left_NE, right_NE, temperature=0.2, group_N=torch.zeros(5, dtype=torch.int64))
+    assert alone.item() == 0.0

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysys.losses.cpc import cross_modal_cpc
+from raysys.losses.cpc import cross_modal_cpc, temporal_cpc
 
 
 def cpc_by_loops(predicted: Tensor, target: Tensor, usable: Tensor, group: Tensor, temperature: float) -> float:
@@ -104,3 +104,62 @@ def test_float32_under_autocast_and_at_a_huge_scale() -> None:
     assert torch.equal(plain, cast)
     huge = cross_modal_cpc(1e4 * predicted_ND, target_ND, usable_N, group_N, temperature=0.07)
     torch.testing.assert_close(huge, plain)
+
+
+def temporal_by_loops(predicted: Tensor, latents: Tensor, lengths: list[int], temperature: float) -> list[float]:
+    """Sum over frames and steps of one utterance after the other, in Python floats."""
+
+    def score(a: list[float], b: list[float]) -> float:
+        return sum(x * y for x, y in zip(a, b, strict=True)) / (math.hypot(*a) * math.hypot(*b)) / temperature
+
+    sums = []
+    for row, length in enumerate(lengths):
+        z, total = latents[row, :length].double().tolist(), 0.0
+        for k in range(1, len(predicted) + 1):
+            guess = predicted[k - 1, row].double().tolist()
+            for j in range(length - k):
+                scores = [score(guess[j], frame) for frame in z]
+                total -= scores[j + k] - math.log(sum(math.exp(s) for s in scores))
+        sums.append(total)
+    return sums
+
+
+def valid(lengths: list[int], longest: int) -> Tensor:
+    return torch.arange(longest) < torch.tensor(lengths)[:, None]
+
+
+def test_temporal_by_hand() -> None:
+    # Three orthogonal frames, the next one predicted rightly from the first and the second: cosine 1 with the
+    # target and 0 with two distractors, the frame itself among them.
+    latents_BJL = torch.eye(3)[None]
+    predicted_KBJL = torch.roll(latents_BJL, -1, dims=1)[None]
+    sums_B, pairs_B = temporal_cpc(predicted_KBJL, latents_BJL, torch.ones(1, 3).bool(), temperature=1.0)
+    assert pairs_B.tolist() == [2]
+    assert sums_B.item() == pytest.approx(2 * math.log(1 + 2 / math.e), abs=1e-6)
+
+
+def test_temporal_agrees_with_loops_and_padding_is_no_distractor() -> None:
+    generator = torch.Generator().manual_seed(0)
+    lengths = [7, 2, 1, 5]
+    latents_BJL = torch.randn(4, 7, 3, generator=generator)
+    predicted_KBJL = torch.randn(4, 4, 7, 3, generator=generator)
+    sums_B, pairs_B = temporal_cpc(predicted_KBJL, latents_BJL, valid(lengths, 7), temperature=0.3)
+    # 7 frames: 6 + 5 + 4 + 3; 5 frames: 4 + 3 + 2 + 1.
+    assert pairs_B.tolist() == [18, 1, 0, 10]
+    assert sums_B.tolist() == pytest.approx(temporal_by_loops(predicted_KBJL, latents_BJL, lengths, 0.3), rel=1e-5)
+
+
+def test_temporal_of_frames_too_few_is_zero_with_a_gradient() -> None:
+    latents_BJL = torch.randn(2, 1, 3, requires_grad=True)
+    sums_B, pairs_B = temporal_cpc(torch.randn(12, 2, 1, 3), latents_BJL, torch.ones(2, 1).bool(), temperature=0.1)
+    sums_B.sum().backward()
+    assert sums_B.tolist() == [0.0, 0.0] and pairs_B.tolist() == [0, 0]
+    assert latents_BJL.grad is not None and not latents_BJL.grad.any()
+
+
+def test_temporal_computes_in_float32_under_autocast() -> None:
+    latents_BJL, predicted_KBJL = torch.randn(1, 4, 3), torch.randn(2, 1, 4, 3)
+    expected, _ = temporal_cpc(predicted_KBJL, latents_BJL, torch.ones(1, 4).bool(), temperature=0.07)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, _ = temporal_cpc(predicted_KBJL, latents_BJL, torch.ones(1, 4).bool(), temperature=0.07)
+    assert torch.equal(found, expected)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 
-from raysys.losses.objective import cross_entropy_sum
+from raysys.losses.objective import balanced_class_weights, cross_entropy_sum
 
 
 def test_by_hand() -> None:
@@ -33,3 +35,18 @@ def test_huge_and_half_precision_logits_give_a_finite_float32() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = cross_entropy_sum(logits_BC, torch.tensor([1]), label_smoothing=0.0)
     assert loss.dtype == torch.float32 and loss.isfinite()
+
+
+def test_balanced_class_weights_by_hand_and_as_scikit_learn_has_them() -> None:
+    assert balanced_class_weights([1, 3]) == (2.0, 2 / 3)
+    labels = [0] * 5 + [1] * 2 + [2] * 9
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    assert balanced_class_weights([5, 2, 9]) == pytest.approx(expected.tolist())
+
+
+def test_class_weights_are_those_of_torch() -> None:
+    logits_BC, labels_B = torch.randn(6, 3), torch.tensor([0, 1, 2, 2, 1, 0])
+    weights_C = torch.tensor([0.5, 1.0, 4.0])
+    found = cross_entropy_sum(logits_BC, labels_B, label_smoothing=0.1, class_weights_C=weights_C)
+    mean = torch.nn.functional.cross_entropy(logits_BC, labels_B, weight=weights_C, label_smoothing=0.1)
+    torch.testing.assert_close(found / weights_C[labels_B].sum(), mean)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from transformers import (
+    Data2VecAudioConfig,
+    Data2VecAudioModel,
     HubertConfig,
     HubertModel,
     PreTrainedModel,
@@ -19,7 +22,7 @@ from transformers import (
     WavLMModel,
 )
 
-from raysys.model.audio import MaskedGroupNorm, WaveformEncoder, normalise_waveforms, span_mask
+from raysys.model.audio import MaskedGroupNorm, WaveformEncoder, normalise_waveforms, padding_moves, span_mask
 
 torch.set_num_threads(1)
 
@@ -65,8 +68,8 @@ def test_frames_do_not_depend_on_the_batch(family: str, n_samples: int) -> None:
     encoder = WaveformEncoder(tiny(family), normalise=True, freeze="none").eval()
     waveform_S = speech(n_samples)
     with torch.no_grad():
-        alone_1JD, alone_1J = encoder(waveform_S[None], torch.tensor([n_samples]))
-        both_2JD, both_2J = encoder(*beside(waveform_S, speech(max(10 * n_samples, 4_000), 1)))
+        alone_1JD, alone_1J, _ = encoder(waveform_S[None], torch.tensor([n_samples]))
+        both_2JD, both_2J, _ = encoder(*beside(waveform_S, speech(max(10 * n_samples, 4_000), 1)))
     assert bool(alone_1J.all())
     assert int(both_2J[0].sum()) == alone_1J.shape[1]
     found_JD = both_2JD[0, both_2J[0]]
@@ -94,7 +97,7 @@ def test_unpadded_output_is_that_of_transformers(family: str, normalise: bool) -
     inputs = extractor(waveform_S.numpy(), sampling_rate=16_000, return_tensors="pt").input_values
     with torch.no_grad():
         expected_1JD = plain(inputs).last_hidden_state
-        found_1JD, valid_1J = encoder(waveform_S[None], torch.tensor([6_000]))
+        found_1JD, valid_1J, _ = encoder(waveform_S[None], torch.tensor([6_000]))
     assert bool(valid_1J.all())
     torch.testing.assert_close(found_1JD, expected_1JD, atol=1e-5, rtol=1e-5)
 
@@ -104,8 +107,8 @@ def test_layer_norm_models_do_not_depend_on_the_batch() -> None:
     model = tiny("wav2vec2", feat_extract_norm="layer", do_stable_layer_norm=True)
     encoder = WaveformEncoder(model, normalise=True, freeze="none").eval()
     with torch.no_grad():
-        alone_1JD, _ = encoder(speech(2_000)[None], torch.tensor([2_000]))
-        both_2JD, both_2J = encoder(*beside(speech(2_000), speech(20_000, 1)))
+        alone_1JD, _, _ = encoder(speech(2_000)[None], torch.tensor([2_000]))
+        both_2JD, both_2J, _ = encoder(*beside(speech(2_000), speech(20_000, 1)))
     torch.testing.assert_close(both_2JD[0, both_2J[0]], alone_1JD[0], atol=1e-4, rtol=0.0)
 
 
@@ -115,7 +118,7 @@ def test_ten_samples_are_one_frame_of_the_utterance_and_zeros() -> None:
     waveform_S = speech(10)
     unit_S = (waveform_S - waveform_S.mean()) / waveform_S.std(correction=0)
     with torch.no_grad():
-        found_11D, valid_11 = encoder(waveform_S[None], torch.tensor([10]))
+        found_11D, valid_11, _ = encoder(waveform_S[None], torch.tensor([10]))
         expected_11D = plain(nn.functional.pad(unit_S, (0, 390))[None]).last_hidden_state
     assert valid_11.tolist() == [[True]]
     torch.testing.assert_close(found_11D, expected_11D, atol=1e-4, rtol=1e-4)
@@ -123,7 +126,7 @@ def test_ten_samples_are_one_frame_of_the_utterance_and_zeros() -> None:
 
 def test_silence_is_finite() -> None:
     encoder = WaveformEncoder(tiny("wav2vec2"), normalise=True, freeze="none").train()
-    frames_BJD, _ = encoder(torch.zeros(2, 3_000), torch.tensor([3_000, 700]))
+    frames_BJD, _, _ = encoder(torch.zeros(2, 3_000), torch.tensor([3_000, 700]))
     frames_BJD.square().sum().backward()
     assert bool(frames_BJD.isfinite().all())
     for name, parameter in encoder.named_parameters():
@@ -135,7 +138,7 @@ def test_as_many_frames_as_transformers_own(n_samples: int) -> None:
     plain = tiny("wav2vec2")
     encoder = WaveformEncoder(copy.deepcopy(plain), normalise=False, freeze="none").eval()
     with torch.no_grad():
-        _, valid_BJ = encoder(*beside(speech(n_samples), speech(17_000, 1)))
+        _, valid_BJ, _ = encoder(*beside(speech(n_samples), speech(17_000, 1)))
         n_frames = plain(speech(n_samples)[None]).last_hidden_state.shape[1]
     assert int(valid_BJ[0].sum()) == n_frames == (n_samples - 400) // 320 + 1
 
@@ -165,7 +168,7 @@ def test_masked_group_norm_is_group_norm_where_nothing_is_padded() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_frozen_convolutions_have_no_gradient(family: str) -> None:
     encoder = WaveformEncoder(tiny(family), normalise=True, freeze="cnn").train()
-    frames_BJD, _ = encoder(speech(8_000)[None], torch.tensor([8_000]))
+    frames_BJD, _, _ = encoder(speech(8_000)[None], torch.tensor([8_000]))
     frames_BJD.square().sum().backward()
     graded = {n for n, p in encoder.named_parameters() if p.grad is not None}
     assert graded
@@ -176,8 +179,8 @@ def test_wholly_frozen_encoder_has_no_gradient_and_no_dropout() -> None:
     encoder = WaveformEncoder(tiny("wav2vec2"), normalise=True, freeze="all")
     assert not [n for n, p in encoder.named_parameters() if p.requires_grad]
     waveforms_BS, lengths_B = speech(8_000)[None], torch.tensor([8_000])
-    expected_BJD, _ = encoder.eval()(waveforms_BS, lengths_B)
-    found_BJD, _ = encoder.train()(waveforms_BS, lengths_B)
+    expected_BJD, _, _ = encoder.eval()(waveforms_BS, lengths_B)
+    found_BJD, _, _ = encoder.train()(waveforms_BS, lengths_B)
     assert torch.equal(found_BJD, expected_BJD)
     assert not found_BJD.requires_grad
 
@@ -225,3 +228,91 @@ def test_spans_come_from_torchs_generator() -> None:
         masks.append(span_mask(torch.full((4,), 60), 60, probability=0.3, span=5, at_least=1))
     assert torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[0], masks[2])
+
+
+def data2vec(**overrides: object) -> PreTrainedModel:
+    """An encoder that is not among those whose padding is known."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    convolutions = {"conv_dim": (8,) * 7, "num_conv_pos_embedding_groups": 2, "conv_pos_kernel_size": 5}
+    built: PreTrainedModel = Data2VecAudioModel(Data2VecAudioConfig(**(sizes | convolutions | overrides)))
+    return built.eval()
+
+
+@pytest.mark.parametrize("layer", ["cnn", "weighted_sum"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_layers_do_not_depend_on_the_batch_either(family: str, layer: Literal["cnn", "weighted_sum"]) -> None:
+    encoder = WaveformEncoder(tiny(family), normalise=True, freeze="none", layer=layer).eval()
+    with torch.no_grad():
+        alone = encoder(speech(2_000)[None], torch.tensor([2_000]))
+        both = encoder(*beside(speech(2_000), speech(20_000, 1)))
+    for alone_1JX, both_2JX in ((alone.frames_BJD, both.frames_BJD), (alone.latents_BJL, both.latents_BJL)):
+        torch.testing.assert_close(both_2JX[0][both.valid_BJ[0]], alone_1JX[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weighted_sum_is_a_softmax_over_transformers_hidden_states(family: str) -> None:
+    model = tiny(family)
+    encoder = WaveformEncoder(copy.deepcopy(model), normalise=False, freeze="none", layer="weighted_sum").eval()
+    logits_K = torch.tensor([0.5, -1.0, 2.0])
+    with torch.no_grad():
+        encoder.layer_logits.copy_(logits_K)
+        states = model(speech(4_000)[None], output_hidden_states=True).hidden_states
+        found = encoder(speech(4_000)[None], torch.tensor([4_000])).frames_BJD
+    expected = sum(w * state for w, state in zip(logits_K.softmax(0), states, strict=True))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_convolutions_alone_leave_out_the_transformer(family: str) -> None:
+    model = tiny(family)
+    encoder = WaveformEncoder(copy.deepcopy(model), normalise=False, freeze="none", layer="cnn").train()
+    assert not [name for name, _ in encoder.named_parameters() if "encoder.layers" in name or "spec_embed" in name]
+    heard = encoder(speech(4_000)[None], torch.tensor([4_000]))
+    heard.frames_BJD.sum().backward()
+    assert not [name for name, p in encoder.named_parameters() if p.grad is None]
+    with torch.no_grad():
+        latents = model.feature_extractor(speech(4_000)[None]).transpose(1, 2)
+        projected = model.feature_projection(latents)
+    torch.testing.assert_close(heard.latents_BJL, latents, atol=1e-5, rtol=1e-5)
+    expected = projected[0] if isinstance(projected, tuple) else projected
+    torch.testing.assert_close(encoder.eval()(speech(4_000)[None], torch.tensor([4_000])).frames_BJD, expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_probe_finds_the_cured_encoders_safe(family: str) -> None:
+    assert not padding_moves(WaveformEncoder(tiny(family), normalise=True, freeze="none"))
+
+
+def test_the_probe_finds_what_padding_moves_and_unpadded_it_does_not() -> None:
+    model = tiny("wav2vec2")
+    plain_norm = copy.deepcopy(model.feature_extractor.conv_layers[0].layer_norm)
+    encoder = WaveformEncoder(model, normalise=True, freeze="none").eval()
+    encoder.model.feature_extractor.conv_layers[0].layer_norm = plain_norm
+    assert padding_moves(encoder)
+    encoder.padded = False
+    with torch.no_grad():
+        alone = encoder(speech(2_000)[None], torch.tensor([2_000]))
+        both = encoder(*beside(speech(2_000), speech(20_000, 1)))
+    assert both.valid_BJ.sum(dim=1).tolist() == [6, 62]
+    torch.testing.assert_close(both.frames_BJD[0, :6], alone.frames_BJD[0], atol=1e-6, rtol=1e-6)
+
+
+def test_encoders_of_another_family_are_heard_too() -> None:
+    encoder = WaveformEncoder(data2vec(), normalise=True, freeze="none").eval()
+    encoder.padded = not padding_moves(encoder)
+    with torch.no_grad():
+        alone = encoder(speech(2_000)[None], torch.tensor([2_000]))
+        both = encoder(*beside(speech(2_000), speech(20_000, 1)))
+    torch.testing.assert_close(both.frames_BJD[0][both.valid_BJ[0]], alone.frames_BJD[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_training_without_dropout_and_masks_the_batch_does_not_matter_either(family: str) -> None:
+    still = dict.fromkeys(
+        ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "mask_time_prob"), 0.0
+    )
+    encoder = WaveformEncoder(tiny(family, **still), normalise=True, freeze="none").train()
+    alone = encoder(speech(2_000)[None], torch.tensor([2_000]))
+    both = encoder(*beside(speech(2_000), speech(20_000, 1)))
+    torch.testing.assert_close(both.frames_BJD[0][both.valid_BJ[0]], alone.frames_BJD[0], atol=1e-4, rtol=1e-4)

@@ -20,7 +20,7 @@ from transformers import (
     Wav2Vec2Model,
 )
 
-from raysys.config import ModelConfig
+from raysys.config import LossConfig, ModelConfig
 from raysys.data.text import tokenize, train_wordpiece
 from raysys.errors import EncoderError
 from raysys.model.audio import WaveformEncoder
@@ -179,7 +179,7 @@ def test_hubert_folder_builds(tmp_path: Path, freeze: str) -> None:
     encoder = build_audio_encoder(audio(tmp_path, freeze_audio=freeze))
     assert isinstance(encoder, WaveformEncoder)
     assert isinstance(encoder.model, HubertModel)
-    frames_BJD, valid_BJ = encoder(torch.randn(2, 2_000), torch.tensor([2_000, 900]))
+    frames_BJD, valid_BJ, _ = encoder(torch.randn(2, 2_000), torch.tensor([2_000, 900]))
     assert frames_BJD.shape == (2, 6, 16)
     assert valid_BJ.sum(dim=1).tolist() == [6, 2]
 
@@ -187,7 +187,7 @@ def test_hubert_folder_builds(tmp_path: Path, freeze: str) -> None:
 @pytest.mark.parametrize(("freeze", "trained"), [("none", {True}), ("cnn", {False, True}), ("all", {False})])
 def test_frozen_parts_are_not_trained(audio_folder: Path, freeze: str, trained: set[bool]) -> None:
     encoder = build_audio_encoder(audio(audio_folder, freeze_audio=freeze)).train()
-    frames_BJD, _ = encoder(torch.randn(1, 8_000), torch.tensor([8_000]))
+    frames_BJD, _, _ = encoder(torch.randn(1, 8_000), torch.tensor([8_000]))
     if frames_BJD.requires_grad:
         frames_BJD.square().sum().backward()
     by_name = dict(encoder.named_parameters())
@@ -223,7 +223,7 @@ def test_random_weights_of_the_base_encoders_need_no_files(monkeypatch: pytest.M
     sizes = [sum(p.numel() for p in encoder.parameters()) for encoder in encoders]
     assert sizes == [94_371_712, 66_362_880]
     assert isinstance(encoders[0], WaveformEncoder) and encoders[0].normalise
-    parts = parts_of(config, 4, "both")
+    parts = parts_of(config, 4, "both", LossConfig())
     assert sum(parts.values()) == 180_526_724
     assert parts["CPC scores"] == 2 * 768 * 768
     assert parts["stand-in for a missing modality"] == 768

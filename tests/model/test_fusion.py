@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
+from typing import Any, Literal
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raysys.model.fusion import CrossModalBlock, JointGRU, ModalFusion, close_up
+from raysys.config import ModelConfig
+from raysys.model.fusion import BiGRU, CrossModalLayer, ModalFusion, close_up
 
 torch.set_num_threads(1)
 
 WIDTH, HEADS = 8, 2
 
 
-def make_block() -> CrossModalBlock:
+def make_block() -> CrossModalLayer:
     torch.manual_seed(0)
-    block = CrossModalBlock(width=WIDTH, heads=HEADS, feed_forward=12, dropout=0.3)
+    block = CrossModalLayer(width=WIDTH, heads=HEADS, feed_forward=12, dropout=0.3)
     for parameter in block.parameters():  # Layer norms begin at 1 and 0, which would hide a mix-up.
         nn.init.normal_(parameter, std=0.5)
     return block.eval()
@@ -30,7 +32,7 @@ def rows(*lengths: int, longest: int | None = None) -> tuple[Tensor, Tensor]:
     return torch.randn(len(lengths), n, WIDTH), torch.arange(n) < torch.tensor(lengths)[:, None]
 
 
-def by_hand(block: CrossModalBlock, queries_QD: Tensor, context_KD: Tensor) -> Tensor:
+def by_hand(block: CrossModalLayer, queries_QD: Tensor, context_KD: Tensor) -> Tensor:
     """Equation 1 and what follows it for one row, in float64 and head by head."""
     weights = {name: p.detach().double() for name, p in block.named_parameters()}
 
@@ -114,7 +116,7 @@ def count(module: nn.Module) -> int:
 @pytest.mark.parametrize(("ccb1", "ccb2"), [(True, True), (True, False), (False, True)])
 def test_parameters_at_full_size(ccb1: bool, ccb2: bool) -> None:
     with torch.device("meta"):
-        fusion = ModalFusion(width=768, heads=12, feed_forward=3072, dropout=0.1, ccb1=ccb1, ccb2=ccb2)
+        fusion = ModalFusion(ModelConfig(ccb1=ccb1, ccb2=ccb2))
     assert count(fusion.bigru) == 2_658_816
     assert count(fusion) == 2_658_816 + 7_087_872 * (ccb1 + ccb2)
 
@@ -133,7 +135,7 @@ def test_close_up_joins_row_by_row_in_order() -> None:
 
 def test_gru_of_a_padded_batch_is_that_of_each_row_alone() -> None:
     torch.manual_seed(1)
-    gru = JointGRU(WIDTH)
+    gru = BiGRU(WIDTH)
     sequence_BUD, valid_BU = rows(2, 7, 1, 4)
     found_BUD = gru(sequence_BUD, valid_BU)
     assert found_BUD.shape == sequence_BUD.shape
@@ -150,7 +152,7 @@ def test_gru_of_a_padded_batch_is_that_of_each_row_alone() -> None:
 def test_switched_off_block_is_not_heard(ccb1: bool, ccb2: bool, lengths: list[int]) -> None:
     """The BiGRU reads H then G, or the one of them that is left."""
     torch.manual_seed(2)
-    fusion = ModalFusion(width=WIDTH, heads=HEADS, feed_forward=12, dropout=0.0, ccb1=ccb1, ccb2=ccb2)
+    fusion = ModalFusion(ModelConfig(width=WIDTH, heads=HEADS, feed_forward=12, dropout=0.0, ccb1=ccb1, ccb2=ccb2))
     frames_BJD, frames_valid_BJ = rows(4, 2)
     tokens_BMD, tokens_valid_BM = rows(2, 4)
     fused_BUD, valid_BU = fusion(frames_BJD, frames_valid_BJ, tokens_BMD, tokens_valid_BM)
@@ -173,3 +175,44 @@ def test_gelu_is_the_exact_one() -> None:
     gelu = make_block().feed_forward[1]
     x = torch.linspace(-3, 3, 7)
     assert torch.equal(gelu(x), F.gelu(x, approximate="none"))
+
+
+def little(**values: Any) -> ModelConfig:
+    return ModelConfig(**({"width": WIDTH, "heads": HEADS, "feed_forward": 12, "dropout": 0.0} | values))
+
+
+@pytest.mark.parametrize("bigru", ["joint", "per_stream", "none"])
+def test_every_arrangement_of_grus_is_the_plain_one_row_by_row(bigru: Literal["joint", "per_stream", "none"]) -> None:
+    torch.manual_seed(3)
+    fusion = ModalFusion(little(bigru=bigru, n_layers=2))
+    frames_BJD, frames_valid_BJ = rows(4, 1)
+    tokens_BMD, tokens_valid_BM = rows(2, 3)
+    fused_BUD, valid_BU = fusion(frames_BJD, frames_valid_BJ, tokens_BMD, tokens_valid_BM)
+    for row in range(2):
+        frames_1JD = frames_BJD[row : row + 1, frames_valid_BJ[row]]
+        tokens_1MD = tokens_BMD[row : row + 1, tokens_valid_BM[row]]
+        all_1J, all_1M = (torch.ones(1, x.shape[1]).bool() for x in (frames_1JD, tokens_1MD))
+        h_1JD, g_1MD = frames_1JD, tokens_1MD
+        for layer in fusion.ccb1.layers:
+            h_1JD = layer(h_1JD, tokens_1MD, all_1M)
+        for layer in fusion.ccb2.layers:
+            g_1MD = layer(g_1MD, frames_1JD, all_1J)
+        if bigru == "per_stream":
+            h_1JD, g_1MD = fusion.bigru1.gru(h_1JD)[0], fusion.bigru2.gru(g_1MD)[0]
+        expected_1UD = torch.cat([h_1JD, g_1MD], dim=1)
+        if bigru == "joint":
+            expected_1UD = fusion.bigru.gru(expected_1UD)[0]
+        torch.testing.assert_close(fused_BUD[row, valid_BU[row]], expected_1UD[0], atol=1e-5, rtol=1e-5)
+
+
+def test_what_is_switched_off_has_no_parameters() -> None:
+    with torch.device("meta"):
+        block, gru = 7_087_872, 2_658_816
+        for values, expected in {
+            (("bigru", "none"),): 2 * block,
+            (("bigru", "per_stream"),): 2 * block + 2 * gru,
+            (("bigru", "per_stream"), ("ccb1", False)): block + gru,
+            (("bigru", "none"), ("ccb2", False)): block,
+            (("n_layers", 3),): 6 * block + gru,
+        }.items():
+            assert count(ModalFusion(ModelConfig(**dict(values)))) == expected

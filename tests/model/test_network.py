@@ -59,7 +59,7 @@ def make_batch(names: Sequence[str], modalities: Modalities = "both") -> Batch:
 def make_network(size: str, modalities: Modalities = "both", pooling: Literal["max", "attention"] = "max") -> Network:
     torch.manual_seed(0)
     config = ModelConfig(audio=size, text=size, width=16, heads=4, feed_forward=24, pooling=pooling)
-    return Network(config, n_classes=3, vocab_size=len(TOKENIZER), modalities=modalities).eval()
+    return Network(config, n_classes=3, vocab_size=len(TOKENIZER), loss=LossConfig(), modalities=modalities).eval()
 
 
 @torch.no_grad()
@@ -146,7 +146,7 @@ def test_every_trained_parameter_gets_a_gradient(size: str, ccb1: bool, ccb2: bo
     """
     torch.manual_seed(0)
     config = ModelConfig(audio=size, text=size, width=16, heads=4, feed_forward=24, ccb1=ccb1, ccb2=ccb2)
-    network = Network(config, n_classes=3, vocab_size=len(TOKENIZER)).eval()
+    network = Network(config, n_classes=3, vocab_size=len(TOKENIZER), loss=LossConfig()).eval()
     batch = make_batch(NAMES)
     assert batch.augmented is not None
     parts = criterion(
@@ -155,7 +155,7 @@ def test_every_trained_parameter_gets_a_gradient(size: str, ccb1: bool, ccb2: bo
         LossConfig(),
         classify_augmented=False,
         workers=1,
-        step_size=len(NAMES),
+        step_weight=len(NAMES),
     )
     parts.total.backward()
     dead = {

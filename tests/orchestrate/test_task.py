@@ -91,7 +91,13 @@ def test_folds_have_their_own_ids(task: FoldTask) -> None:
     assert dataclasses.replace(task, fold=0).trial_id != task.trial_id
 
 
-@pytest.mark.parametrize("moved", [{"store": "/x"}, {"config": ExperimentConfig(run=RunConfig(root="/x", name="y"))}])
+@pytest.mark.parametrize(
+    "moved",
+    [
+        {"source": Source(store="/x", augment=None, crop_s=13.0, seed=0)},
+        {"config": ExperimentConfig(run=RunConfig(root="/x", name="y"))},
+    ],
+)
 def test_a_run_that_was_moved_is_still_the_same(task: FoldTask, moved: dict[str, Any]) -> None:
     assert dataclasses.replace(task, **moved).trial_id == task.trial_id
 

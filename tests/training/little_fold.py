@@ -59,7 +59,7 @@ class LittleFold:
     def batches(
         self, config: ExperimentConfig, first_epoch: int = 0, *, rank: int = 0, workers: int = 1
     ) -> Iterator[tuple[Step, Batch]]:
-        for step in fold_plan(self.fold, self.durations_s, config.train, first_epoch):
+        for step in fold_plan(self.fold, self.durations_s, self.collator.labels, config.train, first_epoch):
             yield step, self.batch(step, rank, workers)
 
 
@@ -122,7 +122,7 @@ def make_network(config: ExperimentConfig, little: LittleFold) -> Network:
     assert tokenizer is not None
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Network(config.model, n_classes=N_CLASSES, vocab_size=len(tokenizer))
+        return Network(config.model, n_classes=N_CLASSES, vocab_size=len(tokenizer), loss=config.loss)
 
 
 def make_trainer(
@@ -134,6 +134,7 @@ def make_trainer(
     workers: Workers | None = None,
     folder: Folder | None = None,
     trial_id: str = "trial",
+    class_weights: tuple[float, ...] | None = None,
 ) -> Trainer:
     network = network or make_network(config, little)
     return Trainer(
@@ -146,6 +147,7 @@ def make_trainer(
         workers=workers or Workers(),
         folder=folder,
         trial_id=trial_id,
+        class_weights=class_weights,
     )
 
 

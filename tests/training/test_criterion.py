@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -16,11 +17,12 @@ from torch.nn.parallel import DistributedDataParallel
 from raysys.config import ExperimentConfig, LossConfig
 from raysys.data.batch import Batch
 from raysys.data.plan import Step
-from raysys.losses.contrastive import info_nce_pairs, n_pair
+from raysys.losses.contrastive import info_nce_pairs, n_pair, supcon
 from raysys.model.network import Network, Outputs
 from raysys.training.criterion import LossParts, criterion
 from raysys.training.loop import FoldOutcome, Trainer, Workers
 from tests.training.little_fold import (
+    N_CLASSES,
     LittleFold,
     descend_plainly,
     little_config,
@@ -50,7 +52,7 @@ def parts_of(outputs: Outputs, batch: Batch, loss: LossConfig, *, classify_augme
         loss,
         classify_augmented=classify_augmented,
         workers=1,
-        step_size=len(batch.utterance_ids),
+        step_weight=len(batch.utterance_ids),
     )
 
 
@@ -114,25 +116,96 @@ def test_equal_transcripts_are_no_negatives() -> None:
 
 
 @pytest.mark.parametrize("modality", ["audio", "text"])
-def test_one_modality_has_no_cpc(modality: str) -> None:
-    outputs, batch = outputs_and_batch()
-    absent = (
-        {"tokens_BM": None, "token_valid_BM": None, "has_text_B": None}
-        if modality == "audio"
-        else {"waveforms_BS": None, "lengths_B": None}
+def test_one_modality_has_no_cross_modal_cpc(modality: Literal["audio", "text"]) -> None:
+    little = little_fold(text_dropout=0.0)
+    step = Step(part="train", epoch=0, index=0, utterance_ids=little.fold.train)
+    batch = little.batch(step)
+    network = Network(
+        little_config().model,
+        n_classes=N_CLASSES,
+        vocab_size=len(little.collator.tokenizer or ()),
+        loss=LossConfig(),
+        modalities=modality,
     )
-    alone = dataclasses.replace(batch, clean=dataclasses.replace(batch.clean, **absent))
-    assert parts_of(outputs, alone, LossConfig()).cpc.item() == 0.0
+    assert not [name for name, _ in network.named_parameters() if name.startswith("predict_")]
+    assert parts_of(network((batch.clean,)), batch, dataclasses.replace(OFF, gamma=1.0)).cpc.item() == 0.0
 
 
-# Several workers against one: encoders, sizes of the accumulated steps of one update (1 and 2
-# leave workers without any row), whether both views are classified.
+@pytest.mark.parametrize(("term", "weight"), [("project.", "alpha beta"), ("predict_", "gamma")])
+def test_a_term_that_is_off_has_no_parameters(term: str, weight: str) -> None:
+    little = little_fold()
+    for value in (0.0, 0.1):
+        loss = LossConfig(**dict.fromkeys(weight.split(), value))
+        names = [name for name, _ in make_network(little_config(loss=loss), little).named_parameters()]
+        assert any(name.startswith(term) for name in names) == (value > 0)
 
-CASES: dict[str, tuple[str, tuple[int, ...], bool]] = {
-    "tiny, one step": ("tiny", (7,), False),
-    "tiny, accumulated": ("tiny", (5, 2), False),
-    "light, accumulated, both views classified": ("light", (3, 4, 1), True),
-    "light, one utterance": ("light", (1,), False),
+
+def test_options_of_the_terms_are_the_functions_that_they_name() -> None:
+    outputs, batch = outputs_and_batch()
+    n = len(batch.labels_B)
+    loss = LossConfig(scl="supcon", acl_negatives="other_classes", temperature=0.3)
+    found = parts_of(outputs, batch, loss)
+    assert outputs.embeddings_NE is not None
+    left_NE, right_NE = outputs.embeddings_NE[:n], outputs.embeddings_NE[n:]
+    torch.testing.assert_close(found.scl, supcon(outputs.embeddings_NE, batch.labels_B.repeat(2), temperature=0.3))
+    expected = info_nce_pairs(left_NE, right_NE, temperature=0.3, group_N=batch.labels_B)
+    torch.testing.assert_close(found.acl, expected)
+
+
+def test_temporal_cpc_is_of_the_clean_view_and_its_mean_over_frames() -> None:
+    little = little_fold(text_dropout=0.0)
+    loss = LossConfig(cpc="temporal", gamma=1.0)
+    network = make_network(little_config(loss=loss, dropout=0.0), little).train()
+    batch = little.batch(Step(part="train", epoch=0, index=0, utterance_ids=little.fold.train))
+    assert batch.augmented is not None
+    both = network((batch.clean, batch.augmented))
+    assert both.temporal_N is not None and both.temporal_pairs_N is not None
+    assert len(both.temporal_N) == len(batch.labels_B)
+    alone = network((batch.clean,))
+    expected = alone.temporal_N.sum() / alone.temporal_pairs_N.sum()
+    torch.testing.assert_close(parts_of(both, batch, loss).cpc, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_class_weights_are_those_of_torch() -> None:
+    """One step of one worker: the weighted mean that torch takes itself."""
+    outputs, batch = outputs_and_batch()
+    weights_C = torch.tensor([0.5, 1.0, 3.0])
+    n = len(batch.labels_B)
+    found = criterion(
+        outputs,
+        batch,
+        OFF,
+        classify_augmented=False,
+        workers=1,
+        step_weight=float(weights_C[batch.labels_B].sum()),
+        class_weights_C=weights_C,
+    )
+    expected = torch.nn.functional.cross_entropy(outputs.logits_NC[:n], batch.labels_B, weight=weights_C)
+    torch.testing.assert_close(found.ce, expected)
+
+
+# Several workers against one; 1 and 2 utterances in a step leave workers without any row.
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Encoders, sizes of the accumulated steps of one update, and what the loss is."""
+
+    size: str
+    steps: tuple[int, ...]
+    classify_augmented: bool = False
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    class_weights: tuple[float, ...] | None = None
+
+
+CASES: dict[str, Case] = {
+    "tiny, one step": Case("tiny", (7,)),
+    "tiny, accumulated": Case("tiny", (5, 2)),
+    "light, accumulated, both views classified": Case("light", (3, 4, 1), classify_augmented=True),
+    "light, one utterance": Case("light", (1,)),
+    "supcon, other classes repel": Case("light", (5, 1), loss=LossConfig(scl="supcon", acl_negatives="other_classes")),
+    "temporal": Case("light", (5, 2), loss=LossConfig(cpc="temporal")),
+    "class weights": Case("light", (4, 2, 1), class_weights=(0.5, 1.0, 2.0)),
 }
 
 
@@ -147,7 +220,13 @@ def wrapped(network: Network, workers: int) -> torch.nn.Module:
     return DistributedDataParallel(network, find_unused_parameters=True, bucket_cap_mb=0.005)
 
 
-def make_one_of(config: ExperimentConfig, little: LittleFold, rank: int, workers: int) -> Trainer:
+def make_one_of(
+    config: ExperimentConfig,
+    little: LittleFold,
+    rank: int,
+    workers: int,
+    class_weights: tuple[float, ...] | None = None,
+) -> Trainer:
     network = make_network(config, little)
     return make_trainer(
         config,
@@ -155,24 +234,30 @@ def make_one_of(config: ExperimentConfig, little: LittleFold, rank: int, workers
         network=network,
         forward=wrapped(network, workers),
         workers=Workers(rank=rank, size=workers),
+        class_weights=class_weights,
     )
 
 
 def gradients(case: str, rank: int, workers: int) -> dict[str, Tensor]:
     """Of one update, which the trainer's own steps accumulate."""
-    size, sizes, classify_augmented = CASES[case]
-    little = little_fold(n_train=sum(sizes))
-    config = with_classified(little_config(size=size, dropout=0.0), classify_augmented)
-    trainer = make_one_of(config, little, rank, workers)
+    chosen = CASES[case]
+    little = little_fold(n_train=sum(chosen.steps))
+    config = little_config(size=chosen.size, dropout=0.0, loss=chosen.loss)
+    trainer = make_one_of(
+        with_classified(config, chosen.classify_augmented), little, rank, workers, chosen.class_weights
+    )
+    labels = [little.collator.labels[name] for name in little.fold.train]
+    weights = chosen.class_weights or (1.0,) * N_CLASSES
     names = iter(little.fold.train)
-    for index, n in enumerate(sizes):
+    for index, n in enumerate(chosen.steps):
         step = Step(
             part="train",
             epoch=0,
             index=index,
             utterance_ids=tuple(next(names) for _ in range(n)),
-            update_size=sum(sizes),
-            ends_update=index == len(sizes) - 1,
+            update_size=sum(chosen.steps),
+            update_weight=sum(weights[label] for label in labels),
+            ends_update=index == len(chosen.steps) - 1,
         )
         batch = little.batch(step, rank, workers)
         trainer._step_loss(step, batch, sync=step.ends_update)

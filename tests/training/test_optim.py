@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from raysys.config import ModelConfig, OptimConfig
+from raysys.config import LossConfig, ModelConfig, OptimConfig
 from raysys.model.network import Network
 from raysys.training.optim import make_optimizer, rate_factor, set_rates
 
@@ -30,7 +30,7 @@ def test_rate_by_hand(total: int, warmup: float, expected: list[float]) -> None:
 def make_network() -> Network:
     torch.manual_seed(0)
     config = ModelConfig(audio="tiny", text="tiny", width=16, heads=4, feed_forward=24)
-    return Network(config, n_classes=3, vocab_size=20)
+    return Network(config, n_classes=3, vocab_size=20, loss=LossConfig())
 
 
 def test_encoders_learn_at_their_own_rate_and_frozen_ones_not_at_all() -> None:

@@ -1,0 +1,470 @@
+"""Other words for a transcript: conditional contextual augmentation by a masked language model (CBCA)."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    AutoModelForMaskedLM,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from raysys.errors import EncoderError
+
+LIGHT_EPOCHS, LIGHT_LR = 10, 1e-3
+"""For `light_masked_lm`, which learns the language and the labels together."""
+PRETRAINED_EPOCHS, PRETRAINED_LR = 10, 5e-5
+"""For a pretrained model."""
+BATCH_SIZE = 16
+
+_FLAG = "--augment.cbca-model"
+_LETTER = r"[^\W\d_][\u0300-\u036f]*"
+_WORD = re.compile(rf"(?<!\w)(?:{_LETTER})+(?:['\u2019](?:{_LETTER})+)*(?!\w)")
+"""Letters, accents of their own included, with inner apostrophes; not a part of 'mp3' or of 'snake_case'."""
+_SHARE = 0.15
+"""Of a text's words that are masked in training."""
+_LABEL_STD = 0.02
+_CLIP_NORM = 1.0
+_WARM_UP = 0.1
+"""Of all steps. Without it a model from scratch may stay with the words' frequencies, deaf to text and label."""
+_BATCH = 64
+_LONGEST = 512
+_POOL = 16
+"""Batches whose texts are sorted by length together, so that little of a batch is padding."""
+
+
+class LabelledMaskedLM(nn.Module):
+    """A masked language model whose input embeddings carry an embedding of the text's label.
+
+    x_m = E_token[token_m] + E_label[label]; positions and the rest are the model's own. Without `n_classes` there is
+    no E_label, and the model is the plain one.
+    """
+
+    def __init__(self, model: PreTrainedModel, n_classes: int | None) -> None:
+        super().__init__()
+        self.model = model
+        width = model.get_input_embeddings().embedding_dim
+        self.label_embedding = None if n_classes is None else nn.Embedding(n_classes, width)
+        if self.label_embedding is not None:
+            nn.init.normal_(self.label_embedding.weight, std=_LABEL_STD)
+
+    def forward(self, tokens_BM: Tensor, valid_BM: Tensor, labels_B: Tensor, is_mask_BM: Tensor) -> Tensor:
+        """Logits at the N masked places, row after row: float, N x vocabulary."""
+        embeddings_BME = self.model.get_input_embeddings()(tokens_BM)
+        if self.label_embedding is not None:
+            embeddings_BME = embeddings_BME + self.label_embedding(labels_B)[:, None]
+        # The vocabulary is most of a small model's work and all of its memory: only masked places go through it.
+        head: nn.Module = self.model.get_output_embeddings()
+        hook = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][is_mask_BM],))
+        try:
+            logits_NV: Tensor = self.model(inputs_embeds=embeddings_BME, attention_mask=valid_BM).logits
+        finally:
+            hook.remove()
+        return logits_NV
+
+
+def light_masked_lm(
+    tokenizer: PreTrainedTokenizerBase, *, width: int = 96, n_layers: int = 2, seed: int = 0
+) -> PreTrainedModel:
+    """A small DistilBERT for the tokenizer's vocabulary, its weights drawn from `seed` alone; 4 divides `width`."""
+    config = DistilBertConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=_LONGEST,
+        dim=width,
+        n_layers=n_layers,
+        n_heads=4,
+        hidden_dim=4 * width,
+        dropout=0.1,
+        attention_dropout=0.1,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with _own_randomness(seed, torch.device("cpu")):
+        return DistilBertForMaskedLM(config)
+
+
+def load_masked_lm(name: str) -> PreTrainedModel:
+    """A pretrained masked language model, float32, from the Hub or a folder written by save_pretrained.
+
+    Raises:
+        EncoderError: it cannot be loaded, or weights are missing (its head's, say, in an encoder's checkpoint).
+    """
+    try:
+        model, report = AutoModelForMaskedLM.from_pretrained(
+            name,
+            dtype=torch.float32,
+            weights_only=True,
+            output_loading_info=True,
+            # Reported below, by name, instead of a RuntimeError that names none.
+            ignore_mismatched_sizes=True,
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise EncoderError(
+            f"{_FLAG} {name}: cannot be loaded ({reason}). Give a masked language model's name on the Hub that this "
+            f"machine can reach, or a folder written by save_pretrained with its tokenizer beside it."
+        ) from error
+    # A head that shares the embeddings' weights is not among the missing ones: it was tied while loading.
+    missing = sorted(report["missing_keys"]) + sorted(weight for weight, *_ in report["mismatched_keys"])
+    if missing:
+        raise EncoderError(
+            f"{_FLAG} {name}: {len(missing)} weights are missing or of another shape, among them "
+            f"{', '.join(missing[:5])}. They would be random; give a complete masked language model, head included."
+        )
+    return model
+
+
+def fit(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    labels: Sequence[int],
+    *,
+    n_classes: int,
+    conditional: bool,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    seed: int,
+    device: torch.device,
+) -> LabelledMaskedLM:
+    """Fine-tune a masked language model on the labelled texts of a training part.
+
+    Each epoch masks 15 % of each text's words, at least one, anew; the loss is the mean cross-entropy of the masked
+    words. Words are masked whole, in the text, as `alternatives` does it; words that are no token of their own are
+    never masked. A masked word always becomes the mask token (BERT leaves a fifth of them, or puts another word
+    there), since that is how the model is used. AdamW, gradients clipped to norm 1; the rate rises linearly for a tenth
+    of the steps and then falls linearly to 0.
+
+    Args:
+        model: any masked language model that takes `inputs_embeds`; copied, not changed.
+        texts: training utterances only, or labels leak into the test part.
+        labels: class of each text, from 0.
+        conditional: add the label embedding; without, labels are ignored.
+        epochs: 0 leaves the model as it comes, with a label embedding next to 0.
+        seed: masks, order, dropout and label embedding come from it alone; the global generators stay as they are.
+
+    Returns: the model on `device`, in evaluation mode; untrained where no text holds a word that is a token.
+
+    Raises: EncoderError: the tokenizer is not this model's, or has no mask token.
+
+    Source: Wu et al., "Conditional BERT contextual augmentation", 2019. They put the label in the place of BERT's
+        segment embedding; as an addition of its own it serves models without segments too.
+    """
+    _check_tokenizer(tokenizer, model)
+    with _own_randomness(seed, device):
+        lm = LabelledMaskedLM(copy.deepcopy(model), n_classes if conditional else None).to(device)
+        examples = _examples(tokenizer, texts, labels, longest=_longest(model, tokenizer))
+        if examples and epochs > 0:
+            lm.train()
+            _train(lm, tokenizer, examples, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
+    return lm.eval()
+
+
+def alternatives(
+    lm: LabelledMaskedLM,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    labels: Sequence[int],
+    *,
+    k: int,
+    seed: int,
+) -> list[tuple[str, ...]]:
+    """For each text the k texts in which one random word gave way to the likeliest other words, likeliest first.
+
+    The word is drawn from (seed, text, label), masked whole, and the vocabulary's whole words are ranked by their
+    logit, ties by token id. The new word takes the old one's case (lower, Capital, or ALL CAPS); everything else of
+    the text is kept to the character. Equal texts with equal labels get equal results: another seed gives others.
+
+    A text longer than the model's limit is kept whole too: the model then reads the part around the word.
+
+    Does not handle: words written without spaces between them, vowels written as marks (Devanagari, Thai).
+
+    Args:
+        labels: class of each text; ignored by an unconditional model, but for the choice of the word, so that the
+            same words are replaced with and without conditioning.
+
+    Returns: for each text at most k different texts, none of them the text itself; fewer where the vocabulary has
+        fewer words; () where the text has no word.
+    """
+    pairs = list(zip(texts, labels, strict=True))
+    longest = _longest(lm.model, tokenizer)
+    blanks = [
+        _Blank(text, label, word.span(), _mask_one(tokenizer, text, word.span(), longest=longest))
+        for text, label in dict.fromkeys(pairs)
+        if (word := _draw_word(text, label, seed)) is not None
+    ]
+    blanks.sort(key=lambda blank: len(blank.tokens))
+    vocabulary = _whole_words(tokenizer)
+    own_tokens = _tokens_of_words(tokenizer, (blank.word for blank in blanks), vocabulary)
+    found: dict[tuple[str, int], tuple[str, ...]] = {}
+    for i in range(0, len(blanks), _BATCH):
+        batch = blanks[i : i + _BATCH]
+        for blank, ranked in zip(batch, _rank(lm, tokenizer, batch, vocabulary), strict=True):
+            found[blank.text, blank.label] = blank.fill(ranked, vocabulary, own_tokens.get(blank.word), k)
+    return [found.get(pair, ()) for pair in pairs]
+
+
+@dataclass(frozen=True)
+class _Blank:
+    """A text with one word masked."""
+
+    text: str
+    label: int
+    span: tuple[int, int]
+    tokens: list[int]
+
+    @property
+    def word(self) -> str:
+        return self.text[slice(*self.span)]
+
+    def fill(self, ranked: list[int], vocabulary: dict[int, str], own_token: int | None, k: int) -> tuple[str, ...]:
+        """The first k tokens of `ranked` in the word's place, less the word itself and its other spellings."""
+        start, end = self.span
+        taken = {self.word.casefold()}
+        filled: list[str] = []
+        for token in ranked:
+            if len(filled) == k:
+                break
+            word = vocabulary[token]
+            # The token says more than the letters: an uncased tokenizer reads 'café' as 'cafe'.
+            if token != own_token and word.casefold() not in taken:
+                taken.add(word.casefold())
+                filled.append(self.text[:start] + _in_case_of(self.word, word) + self.text[end:])
+        return tuple(filled)
+
+
+@dataclass(frozen=True)
+class _Example:
+    """A training text with the places and tokens of the words that can be masked."""
+
+    text: str
+    label: int
+    n_words: int
+    words: list[tuple[int, int, int]]
+
+    def mask(self, mask_token: str, generator: torch.Generator) -> tuple[str, list[int]]:
+        """The text with a random share of its words masked, and their tokens, in order."""
+        n_masked = max(1, round(_SHARE * self.n_words))
+        chosen = torch.randperm(len(self.words), generator=generator)[:n_masked].sort().values.tolist()
+        pieces, targets, done = [], [], 0
+        for start, end, token in (self.words[i] for i in chosen):
+            pieces += [self.text[done:start], mask_token]
+            targets.append(token)
+            done = end
+        return "".join([*pieces, self.text[done:]]), targets
+
+
+def _examples(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], labels: Sequence[int], *, longest: int
+) -> list[_Example]:
+    """Texts that hold a word to mask; of one beyond the model's limit, its beginning."""
+    cut = []
+    for text, tokens in zip(texts, _encode(tokenizer, texts), strict=True):
+        while len(tokens) > longest and text:
+            text = text[: len(text) // 2]
+            tokens = _encode(tokenizer, [text])[0]
+        cut.append(text)
+    words = [list(_WORD.finditer(text)) for text in cut]
+    token_of = _tokens_of_words(tokenizer, (w.group() for row in words for w in row), _whole_words(tokenizer))
+    examples = []
+    for text, label, row in zip(cut, labels, words, strict=True):
+        known = [(*w.span(), token_of[w.group()]) for w in row if w.group() in token_of]
+        if known:
+            examples.append(_Example(text, label, len(row), known))
+    return examples
+
+
+def _train(
+    lm: LabelledMaskedLM,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: list[_Example],
+    *,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    seed: int,
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    longest = _longest(lm.model, tokenizer)
+    optimizer = torch.optim.AdamW(lm.parameters(), lr=lr)
+    n_steps = epochs * math.ceil(len(examples) / batch_size)
+    n_warm = math.ceil(_WARM_UP * n_steps)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / n_warm, (n_steps - step) / (n_steps - n_warm + 1))
+    )
+    for _ in range(epochs):
+        for batch in _batches(examples, batch_size, generator):
+            masked = [example.mask(tokenizer.mask_token, generator) for example in batch]
+            rows = _encode(tokenizer, [text for text, _ in masked])
+            # A text that itself spells out the mask token, or grew beyond the limit, would put targets out of place.
+            kept = [
+                (tokens, example.label, targets)
+                for tokens, example, (_, targets) in zip(rows, batch, masked, strict=True)
+                if tokens.count(tokenizer.mask_token_id) == len(targets) and len(tokens) <= longest
+            ]
+            if kept:
+                logits_NV = _logits(lm, tokenizer, [row for row, _, _ in kept], [label for _, label, _ in kept])
+                targets_N = torch.tensor([t for _, _, targets in kept for t in targets], device=logits_NV.device)
+                optimizer.zero_grad()
+                F.cross_entropy(logits_NV, targets_N).backward()
+                nn.utils.clip_grad_norm_(lm.parameters(), _CLIP_NORM)
+                optimizer.step()
+            schedule.step()
+
+
+def _batches(examples: list[_Example], batch_size: int, generator: torch.Generator) -> Iterator[list[_Example]]:
+    """All examples in random batches of texts of like length."""
+    order = torch.randperm(len(examples), generator=generator).tolist()
+    batches = []
+    for i in range(0, len(order), _POOL * batch_size):
+        pool = sorted(order[i : i + _POOL * batch_size], key=lambda j: len(examples[j].text))
+        batches += [pool[j : j + batch_size] for j in range(0, len(pool), batch_size)]
+    for b in torch.randperm(len(batches), generator=generator).tolist():
+        yield [examples[j] for j in batches[b]]
+
+
+@torch.inference_mode()
+def _rank(
+    lm: LabelledMaskedLM, tokenizer: PreTrainedTokenizerBase, batch: list[_Blank], vocabulary: dict[int, str]
+) -> list[list[int]]:
+    """The vocabulary's tokens for each blank, likeliest first."""
+    lm.eval()
+    logits_BV = _logits(lm, tokenizer, [blank.tokens for blank in batch], [blank.label for blank in batch])
+    words_C = torch.tensor(sorted(vocabulary), dtype=torch.long)
+    # A stable sort keeps the order of the ids among equal logits.
+    order_BC = logits_BV.float().cpu()[:, words_C].sort(dim=1, descending=True, stable=True).indices
+    ranked: list[list[int]] = words_C[order_BC].tolist()
+    return ranked
+
+
+def _logits(
+    lm: LabelledMaskedLM, tokenizer: PreTrainedTokenizerBase, rows: list[list[int]], labels: list[int]
+) -> Tensor:
+    """Logits at the masks of rows of tokens. Padding is on the right, where RoBERTa's positions need it."""
+    device = next(lm.parameters()).device
+    tokens_BM = pad_sequence([torch.tensor(row) for row in rows], True, tokenizer.pad_token_id or 0)
+    lengths_B = torch.tensor([len(row) for row in rows])
+    valid_BM = torch.arange(tokens_BM.shape[1]) < lengths_B[:, None]
+    is_mask_BM = (tokens_BM == tokenizer.mask_token_id) & valid_BM
+    labels_B = torch.tensor(labels)
+    logits_NV: Tensor = lm(tokens_BM.to(device), valid_BM.to(device), labels_B.to(device), is_mask_BM.to(device))
+    return logits_NV
+
+
+def _draw_word(text: str, label: int, seed: int) -> re.Match[str] | None:
+    words = list(_WORD.finditer(text))
+    if not words:
+        return None
+    key = json.dumps([int(seed), int(label), text]).encode()
+    return words[int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") % len(words)]
+
+
+def _mask_one(tokenizer: PreTrainedTokenizerBase, text: str, span: tuple[int, int], *, longest: int) -> list[int]:
+    """Tokens of the text with one word masked, or of as much around the word as the model can read."""
+    start, end = span
+    reach = len(text)
+    while True:
+        masked = text[max(0, start - reach) : start] + tokenizer.mask_token + text[end : end + reach]
+        tokens = _encode(tokenizer, [masked])[0]
+        # A second mask is one that the text itself spells out.
+        if reach == 0 or (len(tokens) <= longest and tokens.count(tokenizer.mask_token_id) == 1):
+            return tokens
+        reach //= 2
+
+
+def _in_case_of(old: str, new: str) -> str:
+    """`new` in lower case, Capitalised or in ALL CAPS, as `old` is; one capital letter alone is a capital."""
+    if len(old) > 1 and old.isupper():
+        return new.upper()
+    new = new.lower()
+    return new[0].upper() + new[1:] if old[0].isupper() else new
+
+
+def _whole_words(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    """Tokens that are whole words, of letters only.
+
+    WordPiece marks what goes on within a word ('##ing'); byte-level BPE ('Ġ') and sentencepiece ('▁') mark what begins
+    one. Which of them a vocabulary is shows in the mark that most of its tokens bear.
+    """
+    vocabulary, special = tokenizer.get_vocab(), set(tokenizer.all_special_ids)
+    mark = max(("##", "Ġ", "▁"), key=lambda m: sum(token.startswith(m) for token in vocabulary))
+    words = {}
+    for token, i in vocabulary.items():
+        if mark == "##":
+            word = token
+        else:
+            word = tokenizer.convert_tokens_to_string([token]).strip() if token.startswith(mark) else ""
+        if word.isalpha() and i not in special:
+            words[i] = word
+    return words
+
+
+def _tokens_of_words(
+    tokenizer: PreTrainedTokenizerBase, words: Iterable[str], vocabulary: dict[int, str]
+) -> dict[str, int]:
+    """The token of each word that is a single one."""
+    distinct = sorted(set(words))
+    # The space: to byte-level BPE a word that opens a text is another one.
+    rows = _encode(tokenizer, [f" {word}" for word in distinct], add_special_tokens=False)
+    return {word: row[0] for word, row in zip(distinct, rows, strict=True) if len(row) == 1 and row[0] in vocabulary}
+
+
+def _encode(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, add_special_tokens: bool = True
+) -> list[list[int]]:
+    if not texts:
+        return []
+    # verbose: texts beyond the limit are dealt with here.
+    tokens: list[list[int]] = tokenizer(list(texts), add_special_tokens=add_special_tokens, verbose=False)["input_ids"]
+    return tokens
+
+
+def _longest(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Most tokens that the model takes."""
+    embeddings = getattr(model.base_model, "embeddings", None)
+    padding_position = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
+    # RoBERTa numbers its positions from the one after padding's.
+    lost = 0 if padding_position is None else padding_position + 1
+    positions = getattr(model.config, "max_position_embeddings", _LONGEST)
+    return int(min(tokenizer.model_max_length, positions - lost, _LONGEST))
+
+
+def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+    if tokenizer.mask_token_id is None:
+        raise EncoderError(
+            f"{_FLAG} {model.name_or_path}: its tokenizer has no mask token; give a masked language model."
+        )
+    n_rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > n_rows:
+        raise EncoderError(
+            f"{_FLAG} {model.name_or_path}: its tokenizer has {len(tokenizer)} tokens, the model embeddings for "
+            f"{n_rows}. Give a folder in which both were saved together."
+        )
+
+
+@contextmanager
+def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """torch's default generators from `seed`, and afterwards as they were."""
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        # Not torch.manual_seed: it would seed all devices, of which one was set aside.
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield

@@ -1,0 +1,110 @@
+"""Views: cropped alike, random by (seed, variant, utterance) alone, the same kept or made on the spot."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from raysys.config import AugmentConfig
+from raysys.data.views import Source, augmented, crop, training_views, views_name
+from raysys.data.waveforms import INDEX, write_part
+from raysys.storage import Folder
+
+WAVEFORMS = {
+    name: np.random.default_rng(i).normal(0, 0.1, n).astype(np.float32)
+    for i, (name, n) in enumerate({"short": 4_000, "long": 40_000}.items())
+}
+
+
+def write_store(folder: Folder, waveforms: dict[str, np.ndarray]) -> str:
+    write_part(folder, "part-00000.arrow", list(waveforms.values()))
+    rows = [{"utterance_id": name, "part": "part-00000.arrow", "row": i} for i, name in enumerate(waveforms)]
+    folder.write_table(INDEX, pa.Table.from_pylist(rows))
+    return folder.location
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    store = write_store(Folder.at(str(tmp_path)) / "store", WAVEFORMS)
+    return Source(store=store, augment=AugmentConfig(), crop_s=1.0, seed=0)
+
+
+def with_variants(source: Source, n: int) -> Source:
+    assert source.augment is not None
+    return dataclasses.replace(source, augment=dataclasses.replace(source.augment, variants=n))
+
+
+def test_both_views_are_of_one_random_stretch(source: Source) -> None:
+    plain = dataclasses.replace(source, augment=AugmentConfig(lsa=False, speed=False, noise=False))
+    starts = set()
+    for epoch in range(5):
+        clean_S, second_S = training_views(plain, "long", epoch)
+        assert len(clean_S) == 16_000
+        np.testing.assert_array_equal(clean_S, second_S)
+        starts.add(int(np.flatnonzero(WAVEFORMS["long"] == clean_S[0])[0]))
+    assert len(starts) > 1
+    np.testing.assert_array_equal(training_views(plain, "short", 0)[0], WAVEFORMS["short"])
+
+
+def test_without_a_second_view_none_is_made(source: Source) -> None:
+    clean_S, second_S = training_views(dataclasses.replace(source, augment=None), "short", 0)
+    assert second_S is None
+    np.testing.assert_array_equal(clean_S, WAVEFORMS["short"])
+
+
+def test_variants_come_round_and_without_them_every_epoch_is_new(source: Source) -> None:
+    def second(which: Source, epoch: int) -> np.ndarray:
+        view_S = training_views(which, "long", epoch)[1]
+        assert view_S is not None
+        return view_S
+
+    cycle = with_variants(source, 3)
+    for epoch in range(7):
+        np.testing.assert_array_equal(second(cycle, epoch), second(source, epoch % 3))
+        np.testing.assert_array_equal(
+            training_views(cycle, "long", epoch)[0], training_views(source, "long", epoch % 3)[0]
+        )
+    assert not np.array_equal(second(source, 0), second(source, 3))
+
+
+def test_kept_views_are_those_made_on_the_spot(source: Source, tmp_path: Path) -> None:
+    fresh = with_variants(source, 2)
+    kept = [
+        write_store(
+            Folder.at(str(tmp_path)) / f"views-{variant}",
+            {name: augmented(waveform_S, fresh, variant, name) for name, waveform_S in WAVEFORMS.items()},
+        )
+        for variant in range(2)
+    ]
+    stored = dataclasses.replace(fresh, views=tuple(kept))
+    for epoch in range(4):
+        for name in WAVEFORMS:
+            for mine, other in zip(
+                training_views(stored, name, epoch), training_views(fresh, name, epoch), strict=True
+            ):
+                np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"crop_s": 2.0}, {"augment": AugmentConfig(noise=False)}])
+def test_kept_views_are_named_by_what_they_depend_on(source: Source, change: dict[str, object]) -> None:
+    name = views_name("waveforms-00", source, 0)
+    assert views_name("waveforms-00", dataclasses.replace(source, **change), 0) != name  # type: ignore[arg-type]
+    assert views_name("waveforms-01", source, 0) != name != views_name("waveforms-00", source, 1)
+
+
+def test_kept_views_are_shared_by_what_does_not_change_them(source: Source) -> None:
+    """More variants add to those that are there, and text or losses have no part in them."""
+    other = AugmentConfig(variants=4, classify_augmented=True, cbca="none", cbca_texts=2, cbca_model="x")
+    shared = views_name("waveforms-00", dataclasses.replace(source, augment=other), 0)
+    assert shared == views_name("waveforms-00", source, 0)
+
+
+def test_a_crop_is_part_of_the_waveform_wherever_it_starts(source: Source) -> None:
+    for variant in range(20):
+        assert len(crop(WAVEFORMS["long"], source, variant, "long")) == 16_000
+    exact = WAVEFORMS["long"][:16_000]
+    np.testing.assert_array_equal(crop(exact, source, 0, "x"), exact)
