@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import math
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,6 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from raysys.augment.words import WORD, draw_word, encode, in_case_of, tokens_of_words, whole_words
 from raysys.errors import EncoderError
 
 LIGHT_EPOCHS, LIGHT_LR = 10, 1e-3
@@ -33,9 +31,6 @@ PRETRAINED_EPOCHS, PRETRAINED_LR = 10, 5e-5
 BATCH_SIZE = 16
 
 _FLAG = "--augment.cbca-model"
-_LETTER = r"[^\W\d_][\u0300-\u036f]*"
-_WORD = re.compile(rf"(?<!\w)(?:{_LETTER})+(?:['\u2019](?:{_LETTER})+)*(?!\w)")
-"""Letters, accents of their own included, with inner apostrophes; not a part of 'mp3' or of 'snake_case'."""
 _SHARE = 0.15
 """Of a text's words that are masked in training."""
 _LABEL_STD = 0.02
@@ -206,11 +201,11 @@ def alternatives(
     blanks = [
         _Blank(text, label, word.span(), _mask_one(tokenizer, text, word.span(), longest=longest))
         for text, label in dict.fromkeys(pairs)
-        if (word := _draw_word(text, label, seed)) is not None
+        if (word := draw_word(text, label, seed)) is not None
     ]
     blanks.sort(key=lambda blank: len(blank.tokens))
-    vocabulary = _whole_words(tokenizer)
-    own_tokens = _tokens_of_words(tokenizer, (blank.word for blank in blanks), vocabulary)
+    vocabulary = whole_words(tokenizer)
+    own_tokens = tokens_of_words(tokenizer, (blank.word for blank in blanks), vocabulary)
     found: dict[tuple[str, int], tuple[str, ...]] = {}
     for i in range(0, len(blanks), _BATCH):
         batch = blanks[i : i + _BATCH]
@@ -244,7 +239,7 @@ class _Blank:
             # The token says more than the letters: an uncased tokenizer reads 'café' as 'cafe'.
             if token != own_token and word.casefold() not in taken:
                 taken.add(word.casefold())
-                filled.append(self.text[:start] + _in_case_of(self.word, word) + self.text[end:])
+                filled.append(self.text[:start] + in_case_of(self.word, word) + self.text[end:])
         return tuple(filled)
 
 
@@ -274,13 +269,13 @@ def _examples(
 ) -> list[_Example]:
     """Texts that hold a word to mask; of one beyond the model's limit, its beginning."""
     cut = []
-    for text, tokens in zip(texts, _encode(tokenizer, texts), strict=True):
+    for text, tokens in zip(texts, encode(tokenizer, texts), strict=True):
         while len(tokens) > longest and text:
             text = text[: len(text) // 2]
-            tokens = _encode(tokenizer, [text])[0]
+            tokens = encode(tokenizer, [text])[0]
         cut.append(text)
-    words = [list(_WORD.finditer(text)) for text in cut]
-    token_of = _tokens_of_words(tokenizer, (w.group() for row in words for w in row), _whole_words(tokenizer))
+    words = [list(WORD.finditer(text)) for text in cut]
+    token_of = tokens_of_words(tokenizer, (w.group() for row in words for w in row), whole_words(tokenizer))
     examples = []
     for text, label, row in zip(cut, labels, words, strict=True):
         known = [(*w.span(), token_of[w.group()]) for w in row if w.group() in token_of]
@@ -310,7 +305,7 @@ def _train(
     for _ in range(epochs):
         for batch in _batches(examples, batch_size, generator):
             masked = [example.mask(tokenizer.mask_token, generator) for example in batch]
-            rows = _encode(tokenizer, [text for text, _ in masked])
+            rows = encode(tokenizer, [text for text, _ in masked])
             # A text that itself spells out the mask token, or grew beyond the limit, would put targets out of place.
             kept = [
                 (tokens, example.label, targets)
@@ -366,72 +361,17 @@ def _logits(
     return logits_NV
 
 
-def _draw_word(text: str, label: int, seed: int) -> re.Match[str] | None:
-    words = list(_WORD.finditer(text))
-    if not words:
-        return None
-    key = json.dumps([int(seed), int(label), text]).encode()
-    return words[int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") % len(words)]
-
-
 def _mask_one(tokenizer: PreTrainedTokenizerBase, text: str, span: tuple[int, int], *, longest: int) -> list[int]:
     """Tokens of the text with one word masked, or of as much around the word as the model can read."""
     start, end = span
     reach = len(text)
     while True:
         masked = text[max(0, start - reach) : start] + tokenizer.mask_token + text[end : end + reach]
-        tokens = _encode(tokenizer, [masked])[0]
+        tokens = encode(tokenizer, [masked])[0]
         # A second mask is one that the text itself spells out.
         if reach == 0 or (len(tokens) <= longest and tokens.count(tokenizer.mask_token_id) == 1):
             return tokens
         reach //= 2
-
-
-def _in_case_of(old: str, new: str) -> str:
-    """`new` in lower case, Capitalised or in ALL CAPS, as `old` is; one capital letter alone is a capital."""
-    if len(old) > 1 and old.isupper():
-        return new.upper()
-    new = new.lower()
-    return new[0].upper() + new[1:] if old[0].isupper() else new
-
-
-def _whole_words(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
-    """Tokens that are whole words, of letters only.
-
-    WordPiece marks what goes on within a word ('##ing'); byte-level BPE ('Ġ') and sentencepiece ('▁') mark what begins
-    one. Which of them a vocabulary is shows in the mark that most of its tokens bear.
-    """
-    vocabulary, special = tokenizer.get_vocab(), set(tokenizer.all_special_ids)
-    mark = max(("##", "Ġ", "▁"), key=lambda m: sum(token.startswith(m) for token in vocabulary))
-    words = {}
-    for token, i in vocabulary.items():
-        if mark == "##":
-            word = token
-        else:
-            word = tokenizer.convert_tokens_to_string([token]).strip() if token.startswith(mark) else ""
-        if word.isalpha() and i not in special:
-            words[i] = word
-    return words
-
-
-def _tokens_of_words(
-    tokenizer: PreTrainedTokenizerBase, words: Iterable[str], vocabulary: dict[int, str]
-) -> dict[str, int]:
-    """The token of each word that is a single one."""
-    distinct = sorted(set(words))
-    # The space: to byte-level BPE a word that opens a text is another one.
-    rows = _encode(tokenizer, [f" {word}" for word in distinct], add_special_tokens=False)
-    return {word: row[0] for word, row in zip(distinct, rows, strict=True) if len(row) == 1 and row[0] in vocabulary}
-
-
-def _encode(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, add_special_tokens: bool = True
-) -> list[list[int]]:
-    if not texts:
-        return []
-    # verbose: texts beyond the limit are dealt with here.
-    tokens: list[list[int]] = tokenizer(list(texts), add_special_tokens=add_special_tokens, verbose=False)["input_ids"]
-    return tokens
 
 
 def _longest(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:

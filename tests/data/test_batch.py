@@ -177,7 +177,7 @@ NEW_TEXTS = {"a": ("Cats are talking.", "Kids were talking."), "d": ("Dogs stand
 
 def text_of(collator: Collator, view: View | None, row: int) -> str:
     assert collator.tokenizer is not None and view is not None and view.tokens_BM is not None
-    return collator.tokenizer.decode(view.tokens_BM[row], skip_special_tokens=True)
+    return collator.tokenizer.decode(view.tokens_BM[row], skip_special_tokens=True).replace(" ##", "")
 
 
 def test_the_augmented_view_reads_one_of_the_new_texts_and_the_clean_view_its_own(
