@@ -91,7 +91,7 @@ def prepare(
     folds = make_folds(manifest, config.corpus)
     write_plan(run, manifest, folds)
     source = _source(config, manifest, store, cluster)
-    texts = make_texts(config, manifest, folds, gpus=cluster.gpus_per_worker)
+    texts = make_texts(config, manifest, folds, cluster)
     fingerprint = manifest.fingerprint()
     return manifest, [
         FoldTask(

@@ -17,6 +17,7 @@ from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.precompute import trial_environment
 from raysys.data.text import load_tokenizer, train_wordpiece
+from raysys.orchestrate.session import Cluster
 from raysys.storage import Folder
 
 _VERSION = 1
@@ -72,11 +73,10 @@ def text_task(config: ExperimentConfig, manifest: Manifest, fold: Fold) -> TextT
     )
 
 
-def make_texts(config: ExperimentConfig, manifest: Manifest, folds: Sequence[Fold], *, gpus: float) -> list[str | None]:
+def make_texts(
+    config: ExperimentConfig, manifest: Manifest, folds: Sequence[Fold], cluster: Cluster
+) -> list[str | None]:
     """New texts of every fold, those that are not in the cache already, folds side by side.
-
-    Args:
-        gpus: of each task.
 
     Returns: the file of each fold; None where the augmented view keeps its text.
     """
@@ -85,10 +85,17 @@ def make_texts(config: ExperimentConfig, manifest: Manifest, folds: Sequence[Fol
     cache = Folder.at(str(config.run.cache))
     tasks = [text_task(config, manifest, fold) for fold in folds]
     missing = {task.file_name: task for task in tasks if not cache.exists(task.file_name)}
-    remote = ray.remote(
-        num_cpus=config.cluster.cpus_per_worker, num_gpus=gpus, runtime_env={"env_vars": trial_environment()}
-    )(_make)
-    ray.get([remote.remote(task, cache.location) for task in missing.values()])
+    cpus = config.cluster.cpus_per_worker
+    remote = ray.remote(num_cpus=cpus, num_gpus=cluster.gpus_per_worker, runtime_env={"env_vars": trial_environment()})(
+        _make
+    )
+    running: list[ray.ObjectRef] = []
+    for task in missing.values():
+        if len(running) >= max(1, cluster.idle_cpus // cpus):
+            done, running = ray.wait(running)
+            ray.get(done)
+        running.append(remote.remote(task, cache.location))
+    ray.get(running)
     return [f"{cache.location}/{task.file_name}" for task in tasks]
 
 
