@@ -46,7 +46,11 @@ def _open_store(location: str) -> WaveformStore:
 
 
 class WaveformStore:
-    """Waveforms by utterance id. Open it in the process that reads: it holds open files."""
+    """Waveforms by utterance id. Open it in the process that reads: it holds open files.
+
+    Attributes:
+        samples: length of each waveform.
+    """
 
     def __init__(self, location: str) -> None:
         self._folder = Folder.at(location)
@@ -56,6 +60,7 @@ class WaveformStore:
             for name, part, row in zip(index["utterance_id"], index["part"], index["row"], strict=True)
             if part is not None
         }
+        self.samples: dict[str, int] = dict(zip(index["utterance_id"], index["samples"], strict=True))
         self._readers: dict[str, pa.ipc.RecordBatchFileReader] = {}
 
     @classmethod

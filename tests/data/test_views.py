@@ -22,7 +22,9 @@ WAVEFORMS = {
 
 def write_store(folder: Folder, waveforms: dict[str, np.ndarray]) -> str:
     write_part(folder, "part-00000.arrow", list(waveforms.values()))
-    rows = [{"utterance_id": name, "part": "part-00000.arrow", "row": i} for i, name in enumerate(waveforms)]
+    rows = [
+        {"utterance_id": name, "part": "part-00000.arrow", "row": i, "samples": 0} for i, name in enumerate(waveforms)
+    ]
     folder.write_table(INDEX, pa.Table.from_pylist(rows))
     return folder.location
 

@@ -27,9 +27,10 @@ def write_store(location: str) -> None:
     write_part(folder, "part-00001.arrow", [WAVEFORMS["c"]])
     rows = [("a", 0, 0), ("b", 0, 1), ("c", 1, 0)]
     index: list[dict[str, Any]] = [
-        {"utterance_id": name, "part": f"part-{part:05d}.arrow", "row": row, "error": None} for name, part, row in rows
+        {"utterance_id": name, "part": f"part-{part:05d}.arrow", "row": row, "samples": 0, "error": None}
+        for name, part, row in rows
     ]
-    index.append({"utterance_id": "broken", "part": None, "row": None, "error": "does not decode"})
+    index.append({"utterance_id": "broken", "part": None, "row": None, "samples": None, "error": "does not decode"})
     folder.write_table(INDEX, pa.Table.from_pylist(index))
 
 
