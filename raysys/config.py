@@ -93,8 +93,9 @@ class AugmentConfig:
     cbca: Literal["none", "conditional", "unconditional"] = "conditional"
     """One word of the augmented view's transcript is replaced by a masked language model: one that is fine-tuned on the
     training part with its labels (Wu et al. 2019), or unconditional, as it comes."""
-    cbca_model: str = "light"
-    """Masked language model of CBCA: 'light' (small, from scratch, on the training part), a Hub name or a folder."""
+    cbca_model: str | None = None
+    """Masked language model of CBCA: 'light' (small, from scratch, on the training part), a Hub name or a folder.
+    None: --model.text where that is pretrained, else light."""
     cbca_texts: int = 5
     """k, new texts made of each training transcript; a view takes one of them."""
     variants: int = 0
@@ -344,6 +345,14 @@ class ExperimentConfig:
         """Whether the augmented view has a text of its own."""
         heard = self.corpus.resolved_modalities != "audio"
         return heard and self.needs_augmented_view and self.augment.cbca != "none"
+
+    @property
+    def masked_lm(self) -> str:
+        """CBCA's masked language model: 'light', a Hub name or a folder."""
+        if self.augment.cbca_model is not None:
+            return self.augment.cbca_model
+        drawn = self.model.weights == "random" or self.model.text in ("light", "tiny")
+        return "light" if drawn else self.model.text
 
     @property
     def needs_augmented_view(self) -> bool:

@@ -26,7 +26,7 @@ T = TypeVar("T")
 _TASK_S = 240.0
 """Seconds of speech that a task fetches."""
 _SEGMENT_S = 750.0
-"""Seconds of speech in a segment, for each data CPU. Each segment costs its start: with a third of these an epoch of the
+"""Seconds of speech in a segment, for each data CPU. Each costs its start: with a third of these an epoch of the
 demo took 7.0 s instead of 6.0. Two of them, in two views, are in memory: 0.2 GB for each data CPU."""
 
 

@@ -162,8 +162,11 @@ def vocab_size_for_count(config: ModelConfig) -> int:
     return int(_read_config(config.text, "--model.text").vocab_size)
 
 
-def check_encoders(config: ModelConfig) -> None:
-    """Read both encoders' configurations, so that a wrong name is an error before any worker starts.
+def check_encoders(config: ModelConfig, *, masked_lm: str = "light") -> None:
+    """Read the encoders' configurations, so that a wrong name is an error before any worker starts.
+
+    Args:
+        masked_lm: CBCA's model; 'light' has nothing to read.
 
     Raises:
         EncoderError: one is neither on the Hub nor a folder with a config.json.
@@ -172,6 +175,8 @@ def check_encoders(config: ModelConfig) -> None:
         drawn_base = config.weights == "random" and name in (_BASE_AUDIO, *_BASE_TEXT)
         if name not in ("light", "tiny") and not drawn_base:
             _read_config(name, flag)
+    if masked_lm != "light":
+        _read_config(masked_lm, "--augment.cbca-model")
 
 
 def _normalises(config: ModelConfig) -> bool:

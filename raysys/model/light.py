@@ -92,6 +92,8 @@ class LightAudioEncoder(nn.Module):
             n_in, n_bands = n_out, (n_bands - 1) // stride[1] + 1
         self.channel_dropout = nn.Dropout2d(channel_dropout)
         self.project = nn.Linear(n_in * n_bands, width)
+        # Every norm before it takes out how loud an utterance is; this brings it back.
+        self.level = nn.Linear(2, width)
         self.project_norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
@@ -101,8 +103,9 @@ class LightAudioEncoder(nn.Module):
         self.final_norm = nn.LayerNorm(width)
 
     @torch.no_grad()
-    def log_mel(self, waveforms_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, F), mean 0 and variance 1 over an utterance's own frames; how many they are (B,).
+    def log_mel(self, waveforms_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, F), mean 0 and variance 1 over an utterance's own frames; how many they are (B,); what that took away,
+        mean level and its spread (B, 2), brought to the order of 1.
 
         Padding is 0. Only whole windows inside the utterance count; zeros fill up a lone one.
         """
@@ -115,10 +118,11 @@ class LightAudioEncoder(nn.Module):
         n_frames_B = (lengths_B.clamp(min=WINDOW_SAMPLES) - WINDOW_SAMPLES) // HOP_SAMPLES + 1
         valid_BT1 = valid_mask(n_frames_B, mel_BTF.shape[1])[:, :, None]
         counts_B11 = (n_frames_B * N_MELS).view(-1, 1, 1)
-        mel_BTF = mel_BTF - (mel_BTF * valid_BT1).sum((1, 2), keepdim=True) / counts_B11
-        mel_BTF = mel_BTF * valid_BT1
+        mean_B11 = (mel_BTF * valid_BT1).sum((1, 2), keepdim=True) / counts_B11
+        mel_BTF = (mel_BTF - mean_B11) * valid_BT1
         variance_B11 = mel_BTF.square().sum((1, 2), keepdim=True) / counts_B11
-        return mel_BTF * torch.rsqrt(variance_B11 + 1e-5), n_frames_B
+        level_B2 = torch.cat([(mean_B11 + 6.0) / 2.0, (variance_B11 + 1e-5).log() - 1.5], dim=1).squeeze(2)
+        return mel_BTF * torch.rsqrt(variance_B11 + 1e-5), n_frames_B, level_B2
 
     def positions(self, frames_BJD: Tensor) -> Tensor:
         """Sines and cosines of the frame number, at 0.3 of the usual size: (J, D)."""
@@ -132,7 +136,7 @@ class LightAudioEncoder(nn.Module):
 
         Frames are 0 in padding.
         """
-        mel_BTF, lengths_B = self.log_mel(waveforms_BS, lengths_B)
+        mel_BTF, lengths_B, level_B2 = self.log_mel(waveforms_BS, lengths_B)
         maps_BCTF = mel_BTF[:, None]
         blocks = zip(self.convolutions, self.norms, self.strides, strict=True)
         for convolution, norm, stride in blocks:
@@ -141,7 +145,8 @@ class LightAudioEncoder(nn.Module):
             mask_B1T1 = valid_mask(lengths_B, maps_BCTF.shape[2])[:, None, :, None]
             maps_BCTF = functional.relu(norm(maps_BCTF * mask_B1T1, lengths_B))
             maps_BCTF = self.channel_dropout(maps_BCTF * mask_B1T1)
-        latents_BJD = self.project_norm(self.project(maps_BCTF.transpose(1, 2).flatten(2)))
+        projected_BJD = self.project(maps_BCTF.transpose(1, 2).flatten(2)) + self.level(level_B2)[:, None]
+        latents_BJD = self.project_norm(projected_BJD)
         valid_BJ = valid_mask(lengths_B, latents_BJD.shape[1])
         frames_BJD = self.dropout(latents_BJD + self.positions(latents_BJD))
         for layer in self.layers:

@@ -54,7 +54,7 @@ def crossval(config: ExperimentConfig) -> dict[str, Any]:
     session.refuse_relative_paths(config)
     config = _with_absolute_paths(config)
     run = Folder.at(config.run.root) / config.run_name
-    check_encoders(config.model)
+    check_encoders(config.model, masked_lm=config.masked_lm if config.rewrites_text else "light")
     note = check_padding(config.model)
     manifest = read_corpus(config.corpus, cache=_local_cache(config))
     make_folds(manifest, config.corpus)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import ray
 import torch
+from ray.exceptions import RayTaskError
 
 from raysys.augment import cbca
 from raysys.config import ExperimentConfig
@@ -17,6 +18,7 @@ from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.precompute import trial_environment
 from raysys.data.text import load_tokenizer, train_wordpiece
+from raysys.errors import UserError
 from raysys.orchestrate.session import Cluster
 from raysys.storage import Folder
 
@@ -65,7 +67,7 @@ def text_task(config: ExperimentConfig, manifest: Manifest, fold: Fold) -> TextT
         texts=tuple(text for _, text in spoken),
         labels=tuple(labels[name] for name, _ in spoken),
         n_classes=len(manifest.classes),
-        model=config.augment.cbca_model,
+        model=config.masked_lm,
         conditional=config.augment.cbca == "conditional",
         k=config.augment.cbca_texts,
         seed=config.train.seed,
@@ -79,6 +81,9 @@ def make_texts(
     """New texts of every fold, those that are not in the cache already, folds side by side.
 
     Returns: the file of each fold; None where the augmented view keeps its text.
+
+    Raises:
+        EncoderError: the masked language model cannot be used.
     """
     if not config.rewrites_text:
         return [None] * len(folds)
@@ -93,10 +98,18 @@ def make_texts(
     for task in missing.values():
         if len(running) >= max(1, cluster.idle_cpus // cpus):
             done, running = ray.wait(running)
-            ray.get(done)
+            _finish(done)
         running.append(remote.remote(task, cache.location))
-    ray.get(running)
+    _finish(running)
     return [f"{cache.location}/{task.file_name}" for task in tasks]
+
+
+def _finish(running: list[ray.ObjectRef]) -> None:
+    try:
+        ray.get(running)
+    except RayTaskError as error:
+        # What the user must mend, without the task's traceback around it.
+        raise error.cause if isinstance(error.cause, UserError) else error from None
 
 
 def read_texts(file: str) -> dict[str, tuple[str, ...]]:

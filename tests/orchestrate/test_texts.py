@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from raysys.config import AugmentConfig, CorpusConfig, ExperimentConfig, LossConfig, TrainConfig
+from raysys.config import AugmentConfig, CorpusConfig, ExperimentConfig, LossConfig, ModelConfig, TrainConfig
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest, Utterance
 from raysys.orchestrate.texts import TextTask, new_texts, text_task
@@ -45,7 +45,7 @@ def corpus(*, secret: str = "", swapped: bool = False) -> tuple[Manifest, Fold]:
 
 
 def config(**augment: object) -> ExperimentConfig:
-    return ExperimentConfig(augment=AugmentConfig(**({"cbca_texts": 3} | augment)))  # type: ignore[arg-type]
+    return ExperimentConfig(augment=AugmentConfig(**({"cbca_texts": 3, "cbca_model": "light"} | augment)))  # type: ignore[arg-type]
 
 
 def task_of(**changes: object) -> TextTask:
@@ -110,3 +110,19 @@ def test_kept_texts_are_shared_by_all_that_does_not_change_them() -> None:
 )
 def test_texts_are_rewritten_where_a_second_view_uses_them(changes: dict[str, object], wanted: bool) -> None:
     assert ExperimentConfig(**changes).rewrites_text == wanted  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "expected"),
+    [
+        (ModelConfig(text="light"), None, "light"),
+        (ModelConfig(text="tiny"), None, "light"),
+        (ModelConfig(text="/some/bert"), None, "/some/bert"),
+        (ModelConfig(text="/some/bert", weights="random"), None, "light"),
+        (ModelConfig(text="light"), "/some/bert", "/some/bert"),
+    ],
+)
+def test_the_language_model_is_the_text_encoders_own_where_it_is_pretrained(
+    model: ModelConfig, asked: str | None, expected: str
+) -> None:
+    assert ExperimentConfig(model=model, augment=AugmentConfig(cbca_model=asked)).masked_lm == expected

@@ -132,7 +132,7 @@ def first_fold(joined: Head, tmp_path: Path) -> FirstFold:
         cluster = session.start(config)
         try:
             manifest = read_corpus(config.corpus, cache=tmp_path / "cache")
-            _, tasks = prepare(config, manifest, run)
+            _, tasks = prepare(config, manifest, run, cluster)
             run_folds(tasks[:1], cluster)
         finally:
             ray.shutdown()

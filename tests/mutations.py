@@ -1,0 +1,418 @@
+"""Break the method on purpose, one line at a time, and see that a named test notices.
+
+    uv run python tests/mutations.py [words of a title]
+
+Each mutation is made in a copy of the source. A process that has imported the libraries, and nothing of ours, forks for
+every one, so that a mutation costs its test and no more. Exit code 1: a mutation survived, or no longer applies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import hypothesis  # noqa: F401
+import numpy as np  # noqa: F401
+import pytest
+import scipy.special  # noqa: F401
+import sklearn.metrics  # noqa: F401
+import soundfile  # noqa: F401
+import torch
+import transformers.models.distilbert
+import transformers.models.wav2vec2  # noqa: F401
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """What is broken: in `file`, the only place that reads `old` reads `new`; `test` must fail."""
+
+    title: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+CE, CON, CPC = "losses/objective.py", "losses/contrastive.py", "losses/cpc.py"
+LSA, AUDIO, GATHER, FUSION = "augment/lsa.py", "model/audio.py", "losses/gather.py", "model/fusion.py"
+T_CE, T_CON, T_CPC = "losses/test_objective.py::", "losses/test_contrastive.py::", "losses/test_cpc.py::"
+T_LSA, T_AUDIO = "augment/test_lsa.py::", "model/test_audio.py::"
+T_GATHER = "losses/test_gather.py::test_gradients_equal_those_of_one_worker[two workers]"
+T_FUSION, T_NETWORK = "model/test_fusion.py::", "model/test_network.py::"
+FRAMES = T_AUDIO + "test_frames_do_not_depend_on_the_batch[5000-wav2vec2]"
+SHORT_FRAMES = T_AUDIO + "test_frames_do_not_depend_on_the_batch[1999-wav2vec2]"
+N_PAIR_LOOPS = T_CON + "test_n_pair_agrees_with_loops"
+SUPCON_LOOPS = T_CON + "test_supcon_agrees_with_loops"
+LSA_LOOPS = T_LSA + "test_agrees_with_the_equations_in_plain_loops"
+TEMPORAL_LOOPS = T_CPC + "test_temporal_agrees_with_loops_and_padding_is_no_distractor"
+
+MUTATIONS = (
+    # Cross-entropy.
+    Mutation("cross-entropy: a mean", CE, 'reduction="sum"', 'reduction="mean"', T_CE + "test_by_hand"),
+    Mutation(
+        "cross-entropy: no smoothing",
+        CE,
+        "label_smoothing=label_smoothing",
+        "label_smoothing=0.0",
+        T_CE + "test_class_weights_are_those_of_torch",
+    ),
+    Mutation(
+        "cross-entropy: no class weights",
+        CE,
+        "weight=class_weights_C",
+        "weight=None",
+        T_CE + "test_class_weights_are_those_of_torch",
+    ),
+    Mutation(
+        "cross-entropy: weights not of mean 1",
+        CE,
+        "/ (len(counts) * count)",
+        "/ count",
+        T_CE + "test_balanced_class_weights_by_hand_and_as_scikit_learn_has_them",
+    ),
+    # N-pair.
+    Mutation(
+        "n-pair: own other view is a positive",
+        CON,
+        "positive_NN = same_class_NN & (utterance_N[:, None] != utterance_N[None, :])",
+        "positive_NN = same_class_NN.clone().fill_diagonal_(False)",
+        T_CON + "test_n_pair_own_other_view_is_no_positive",
+    ),
+    Mutation(
+        "n-pair: own other view is a negative",
+        CON,
+        "negative_NN = ~same_class_NN",
+        "negative_NN = ~positive_NN",
+        N_PAIR_LOOPS,
+    ),
+    Mutation(
+        "n-pair: the 1 is lost",
+        CON,
+        "torch.logaddexp(margin_NN, torch.zeros_like(margin_NN))",
+        "margin_NN",
+        N_PAIR_LOOPS,
+    ),
+    Mutation(
+        "n-pair: a sum over positives",
+        CON,
+        "pair_NN.sum(dim=1) / positive_NN.sum(dim=1).clamp(min=1)",
+        "pair_NN.sum(dim=1)",
+        N_PAIR_LOOPS,
+    ),
+    Mutation(
+        "n-pair: exp overflows",
+        CON,
+        "torch.logsumexp(summed_NN, dim=1)",
+        "summed_NN.exp().sum(dim=1).log()",
+        T_CON + "test_n_pair_survives_huge_dot_products",
+    ),
+    # SupCon.
+    Mutation(
+        "supcon: an anchor is its own positive",
+        CON,
+        "positive_NN = (labels_N[:, None] == labels_N[None, :]) & ~itself_NN",
+        "positive_NN = labels_N[:, None] == labels_N[None, :]",
+        SUPCON_LOOPS,
+    ),
+    Mutation("supcon: an anchor among all", CON, ".masked_fill(itself_NN, -torch.inf)", "", SUPCON_LOOPS),
+    Mutation(
+        "supcon: no temperature", CON, "(unit_NE @ unit_NE.T / temperature)", "(unit_NE @ unit_NE.T)", SUPCON_LOOPS
+    ),
+    # Augmentation contrast.
+    Mutation(
+        "acl: one way only",
+        CON,
+        "(F.cross_entropy(logits_NN, partner_N) + F.cross_entropy(logits_NN.T, partner_N)) / 2",
+        "F.cross_entropy(logits_NN, partner_N)",
+        T_CON + "test_info_nce_agrees_with_loops_and_is_symmetric",
+    ),
+    Mutation(
+        "acl: products instead of cosines",
+        CON,
+        "unit_rows(left_NE) @ unit_rows(right_NE).T",
+        "left_NE @ right_NE.T",
+        T_CON + "test_info_nce_agrees_with_loops_and_is_symmetric",
+    ),
+    Mutation(
+        "acl: same class repels",
+        CON,
+        "if group_N is not None:",
+        "if False:",
+        T_CON + "test_utterances_of_a_group_are_not_each_others_negatives",
+    ),
+    # Cross-modal CPC.
+    Mutation(
+        "cpc: equal transcripts repel",
+        CPC,
+        "logits_UU.masked_fill(twin_UU, -torch.inf)",
+        "logits_UU",
+        T_CPC + "test_agrees_with_loops",
+    ),
+    Mutation(
+        "cpc: the target is the anchor",
+        CPC,
+        "unit_rows(predicted_UD) @ unit_rows(target_UD).T",
+        "unit_rows(target_UD) @ unit_rows(predicted_UD).T",
+        T_CPC + "test_agrees_with_loops",
+    ),
+    Mutation(
+        "cpc: rows without text take part",
+        CPC,
+        "predicted_ND.float()[usable_N], target_ND.float()[usable_N]",
+        "predicted_ND.float(), target_ND.float()",
+        T_CPC + "test_rows_that_are_not_usable_change_nothing_whatever_they_hold",
+    ),
+    # Temporal CPC.
+    Mutation(
+        "temporal cpc: the frame itself is the target",
+        CPC,
+        "torch.arange(ahead, n_frames,",
+        "torch.arange(0, n_frames - ahead,",
+        T_CPC + "test_temporal_by_hand",
+    ),
+    Mutation(
+        "temporal cpc: padding is a distractor",
+        CPC,
+        "logits_BJI = logits_BJI.masked_fill(~valid_BJ[:, None, :], torch.finfo(torch.float32).min)",
+        "pass",
+        TEMPORAL_LOOPS,
+    ),
+    Mutation(
+        "temporal cpc: padding is predicted",
+        CPC,
+        "counted_BJ = valid_BJ[:, ahead:]",
+        "counted_BJ = valid_BJ[:, :-ahead]",
+        TEMPORAL_LOOPS,
+    ),
+    # The whole.
+    Mutation(
+        "objective: not scaled for the mean over workers",
+        "training/criterion.py",
+        "ce = workers * ce_sum",
+        "ce = ce_sum",
+        "training/test_criterion.py::test_workers_have_the_gradient_of_one[two workers-light, one utterance]",
+    ),
+    Mutation(
+        "objective: CPC hears the augmented view",
+        "model/network.py",
+        "n_clean=len(views[0])",
+        "n_clean=None",
+        "training/test_criterion.py::test_temporal_cpc_is_of_the_clean_view_and_its_mean_over_frames",
+    ),
+    # LSA.
+    Mutation("lsa: faster smoothing", LSA, "_SMOOTHING = np.float32(0.98)", "_SMOOTHING = np.float32(0.5)", LSA_LOOPS),
+    Mutation("lsa: Wiener's gain", LSA, 'wiener_F * table.take(entry_F, mode="clip")', "wiener_F", LSA_LOOPS),
+    Mutation(
+        "lsa: biased noise",
+        LSA,
+        "return quiet_F / np.float32(_expected_quiet_power(n_quiet, len(power_JF)))",
+        "return quiet_F",
+        LSA_LOOPS,
+    ),
+    Mutation(
+        "lsa: strength ignored",
+        LSA,
+        "_gains(gamma_JF) ** np.float32(strength)",
+        "_gains(gamma_JF)",
+        T_LSA + "test_strength_zero_is_the_identity_and_strengths_lie_between",
+    ),
+    Mutation(
+        "lsa: no floor of the a-priori SNR",
+        LSA,
+        "np.maximum(_SMOOTHING * previous_F + decided_JF[j], _PRIOR_FLOOR)",
+        "_SMOOTHING * previous_F + decided_JF[j]",
+        LSA_LOOPS,
+    ),
+    # The group norm's cure.
+    Mutation(
+        "group norm: padding counts",
+        AUDIO,
+        "mask_B1T = torch.arange(x_BCT.shape[-1], device=x_BCT.device) < valid_B11",
+        "mask_B1T = torch.ones_like(x_BCT[:, :1], dtype=torch.bool)",
+        FRAMES,
+    ),
+    Mutation(
+        "group norm: variance over padding",
+        AUDIO,
+        "centred_BCT.square().sum(-1, keepdim=True) / valid_B11",
+        "centred_BCT.square().sum(-1, keepdim=True) / x_BCT.shape[-1]",
+        FRAMES,
+    ),
+    Mutation("group norm: its bias in padding", AUDIO, "(normal_BCT * mask_B1T).to(", "normal_BCT.to(", SHORT_FRAMES),
+    Mutation(
+        "group norm: one frame too many",
+        AUDIO,
+        "(heard_B - first.conv_kernel[0]) // first.conv_stride[0] + 1",
+        "heard_B // first.conv_stride[0]",
+        SHORT_FRAMES,
+    ),
+    # The gather.
+    Mutation(
+        "gather: gradients are not summed", GATHER, "dist.all_reduce(summed_ND, op=dist.ReduceOp.SUM)", "pass", T_GATHER
+    ),
+    Mutation(
+        "gather: the first worker's gradient",
+        GATHER,
+        "summed_ND[ctx.first : ctx.first + ctx.n_own]",
+        "summed_ND[: ctx.n_own]",
+        T_GATHER,
+    ),
+    Mutation("gather: padding stays", GATHER, "[rows[:size] for rows, size", "[rows for rows, size", T_GATHER),
+    Mutation(
+        "gather: half precision",
+        GATHER,
+        "rows_ND.to(torch.promote_types(rows_ND.dtype, torch.float32))",
+        "rows_ND",
+        "losses/test_gather.py::test_half_precision_is_raised_to_float32",
+    ),
+    # Masks.
+    Mutation(
+        "masks: padding is attended to",
+        FUSION,
+        "attn_mask=context_valid_BK[:, None, None, :],",
+        "attn_mask=None,",
+        T_FUSION + "test_padding_never_receives_attention",
+    ),
+    Mutation(
+        "masks: padding between the streams",
+        FUSION,
+        "(~valid_BU).to(torch.uint8).argsort(dim=1, stable=True)",
+        "torch.arange(valid_BU.shape[1]).repeat(len(valid_BU), 1)",
+        T_FUSION + "test_close_up_joins_row_by_row_in_order",
+    ),
+    Mutation(
+        "masks: the GRU reads padding",
+        FUSION,
+        "lengths_B = valid_BU.sum(dim=1).cpu()",
+        "lengths_B = torch.full((len(valid_BU),), valid_BU.shape[1])",
+        T_FUSION + "test_gru_of_a_padded_batch_is_that_of_each_row_alone",
+    ),
+    Mutation(
+        "masks: the maximum of padding",
+        "model/pooling.py",
+        "sequence_BTD.masked_fill(~valid_BT[..., None], lowest)",
+        "sequence_BTD",
+        "model/test_pooling.py::test_padding_never_counts[max]",
+    ),
+    Mutation(
+        "masks: wav2vec 2.0 hears padding",
+        AUDIO,
+        "attention_mask=heard_BS.long(),",
+        "attention_mask=torch.ones_like(heard_BS).long(),",
+        FRAMES,
+    ),
+    Mutation(
+        "masks: DistilBERT reads padding",
+        "model/text.py",
+        "attention_mask=valid_BM.long()",
+        "attention_mask=None",
+        T_NETWORK + "test_outputs_do_not_depend_on_the_batch",
+    ),
+    Mutation(
+        "masks: tokens of a missing text",
+        "model/network.py",
+        "valid_NM = torch.where(missing_N1, first_M, view.token_valid_BM)",
+        "valid_NM = view.token_valid_BM",
+        T_NETWORK + "test_rows_without_text_ignore_their_tokens",
+    ),
+    Mutation(
+        "masks: the light encoder hears padding",
+        "model/light.py",
+        "src_key_padding_mask=~valid_BJ",
+        "src_key_padding_mask=None",
+        "model/test_light.py::test_frames_do_not_depend_on_the_batch",
+    ),
+    # CBCA and batches.
+    Mutation(
+        "cbca: the test part is read",
+        "orchestrate/texts.py",
+        "for name in fold.train if",
+        "for name in fold.train + fold.test if",
+        "orchestrate/test_texts.py::test_no_test_or_validation_transcript_or_label_reaches_the_language_model",
+    ),
+    Mutation(
+        "batches: one class may fill them",
+        "data/batching.py",
+        "< batch_size / 2",
+        "< 2 * batch_size",
+        "data/test_batching.py::test_nearly_every_anchor_has_a_positive_and_a_negative",
+    ),
+)
+
+
+def run(copy: Path, test: str) -> tuple[int, str]:
+    """pytest's exit code and output for one test, in a fork that imports raysys from the copy."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        os.chdir(copy)
+        sys.path.insert(0, str(copy))
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            code = pytest.main(["-q", "-x", "--no-header", "-p", "no:cacheprovider", f"tests/{test}"])
+        with os.fdopen(writing, "w") as pipe:
+            pipe.write(output.getvalue()[-2_000:])
+        os._exit(int(code))
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        text = pipe.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), text
+
+
+def try_mutation(copy: Path, mutation: Mutation) -> str | None:
+    """What is wrong with it, or None: its test failed as it should."""
+    path = copy / "raysys" / mutation.file
+    source = path.read_text()
+    if source.count(mutation.old) != 1:
+        return f"{mutation.file} holds {mutation.old!r} {source.count(mutation.old)} times, expected once"
+    path.write_text(source.replace(mutation.old, mutation.new))
+    try:
+        code, output = run(copy, mutation.test)
+    finally:
+        path.write_text(source)
+    # 1: tests were collected and some failed; 0: none; others: pytest could not run them.
+    return None if code == 1 else f"exit code {code}\n{output}"
+
+
+def main(words: list[str]) -> int:
+    torch.set_num_threads(1)
+    chosen = [m for m in MUTATIONS if all(word in m.title for word in words)]
+    bad = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("raysys", "tests"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        sys.dont_write_bytecode = True
+        tests = sorted({m.test for m in chosen})
+        for test in tests:
+            code, output = run(copy, test)
+            if code != 0:
+                print(f"FAILS UNBROKEN  {test}\n{output}")
+                bad += 1
+        for mutation in chosen:
+            started = time.monotonic()
+            problem = try_mutation(copy, mutation)
+            verdict = "noticed " if problem is None else "SURVIVED"
+            seconds = time.monotonic() - started
+            print(f"{verdict}  {mutation.title:<48} {mutation.test.split('::')[1]}  {seconds:.1f} s", flush=True)
+            if problem is not None:
+                print(problem)
+                bad += 1
+    print(f"{len(chosen)} mutations, {len(chosen) - bad} noticed" if not bad else f"{bad} of {len(chosen)} went wrong")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
