@@ -216,11 +216,14 @@ class OptimConfig:
     """Largest norm of the whole gradient."""
     weight_decay: float = 0.0
     """Decoupled weight decay (0: Adam, as in the paper)."""
+    average: float = 0.0
+    """Decay of a moving average of the weights, which validation and test then use; 0: the weights themselves."""
 
     def __post_init__(self) -> None:
         for name in ("encoder_lr", "lr", "weight_decay"):
             value = getattr(self, name)
             _require(value >= 0, f"--optim.{name.replace('_', '-')} is {value}; it cannot be negative.")
+        _require(0 <= self.average < 1, f"--optim.average is {self.average}; expected 0 <= decay < 1.")
         _require(0 <= self.warmup < 1, f"--optim.warmup is {self.warmup}; expected a share from 0 to 1.")
         _require(self.clip_norm > 0, f"--optim.clip-norm is {self.clip_norm}; it must be positive.")
 

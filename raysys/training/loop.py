@@ -24,7 +24,7 @@ from raysys.model.network import Network
 from raysys.storage import Folder
 from raysys.training import checkpoint
 from raysys.training.criterion import LossParts, criterion
-from raysys.training.optim import make_optimizer, rate_factor, set_rates
+from raysys.training.optim import WeightAverage, make_optimizer, rate_factor, set_rates
 
 Batches = Iterable[tuple[Step, Batch]]
 
@@ -95,10 +95,12 @@ class Trainer:
     history: list[EpochRecord] = field(default_factory=list)
     best_state: dict[str, Tensor] | None = None
     optimizer: torch.optim.Optimizer = field(init=False)
+    averaged: WeightAverage = field(init=False)
     _weights_C: Tensor | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.optimizer = make_optimizer(self.network, self.config.optim)
+        self.averaged = WeightAverage(self.network, self.config.optim.average)
         weights = self.class_weights
         self._weights_C = None if weights is None else torch.tensor(weights, device=self.device)
 
@@ -125,16 +127,18 @@ class Trainer:
             # Stopped between the two writes: best is one epoch ahead of last. The fold starts anew.
             self.history = []
             return False
-        weights = {n: t for n, t in tensors.items() if not n.startswith("optimizer/")}
+        weights = {n: t for n, t in tensors.items() if not n.startswith(("optimizer/", "average/"))}
         checkpoint.load_trainable_state(self.network, weights)
         checkpoint.load_optimizer_tensors(self.network, self.optimizer, tensors)
+        for name, value in self.averaged.average.items():
+            value.copy_(tensors[f"average/{name}"])
         self.best_state = best[0]
         return True
 
     def fit(self, batches: Batches, on_epoch: Callable[[EpochRecord], None]) -> FoldOutcome:
         """Consume a fold's plan from `first_epoch` on: train and validate each epoch, then score the test part once.
 
-        The test part is scored with the weights of the best epoch on the validation part.
+        The test part is scored with the weights, or their average, of the best epoch on the validation part.
 
         Args:
             batches: this worker's share of every step, in the plan's order.
@@ -152,7 +156,11 @@ class Trainer:
                     losses = self._train_epoch(epoch, steps)
                 elif part == "validation":
                     assert losses is not None
-                    self._finish_epoch(epoch, losses, self._predict(steps), started)
+                    with self.averaged.in_place():
+                        self._score(epoch, losses, self._predict(steps), started)
+                        if improved := self.best_epoch == epoch:
+                            self.best_state = checkpoint.trainable_state(self.network)
+                    self._keep(epoch, improved)
                     started = time.monotonic()
                     on_epoch(self.history[-1])
                 else:
@@ -181,6 +189,7 @@ class Trainer:
                 torch.nn.utils.clip_grad_norm_(trainable, config.optim.clip_norm)
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)
+                self.averaged.update(update)
                 update += 1
         stacked = torch.stack(losses)
         if self.workers.size > 1:
@@ -232,7 +241,7 @@ class Trainer:
             raise RuntimeError(f"{len(wanted)} utterances were to be scored, {len(names)} were")
         return Predictions(utterance_ids=tuple(names), probabilities_NC=np.concatenate(found))
 
-    def _finish_epoch(self, epoch: int, losses: Tensor, validation: Predictions, started: float) -> None:
+    def _score(self, epoch: int, losses: Tensor, validation: Predictions, started: float) -> None:
         labels = np.array([self.labels[name] for name in validation.utterance_ids])
         predicted = validation.probabilities_NC.argmax(axis=1)
         chosen = validation.probabilities_NC[np.arange(len(labels)), labels]
@@ -248,9 +257,9 @@ class Trainer:
                 seconds=time.monotonic() - started,
             )
         )
-        improved = self.best_epoch == epoch
-        if improved:
-            self.best_state = checkpoint.trainable_state(self.network)
+
+    def _keep(self, epoch: int, improved: bool) -> None:
+        """Write `best`, where it is a new one, and `last`."""
         if self.folder is None or self.workers.rank != 0:
             return
         assert self.best_state is not None
@@ -259,6 +268,7 @@ class Trainer:
             checkpoint.save(self.folder, checkpoint.BEST, self.best_state, meta)
         state = checkpoint.trainable_state(self.network)
         state |= checkpoint.optimizer_tensors(self.network, self.optimizer)
+        state |= {f"average/{name}": value.cpu() for name, value in self.averaged.average.items()}
         history = [dataclasses.asdict(record) for record in self.history]
         checkpoint.save(self.folder, checkpoint.LAST, state, meta | {"history": history})
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch.optim import Optimizer
 
@@ -30,6 +33,44 @@ def rate_factor(update: int, total: int, warmup: float) -> float:
     if update < rise:
         return (update + 1) / rise
     return (total - update) / max(1, total - rise)
+
+
+class WeightAverage:
+    """A moving average of the trained weights: m <- d m + (1 - d) w after every update.
+
+    The decay d rises to its value as min(d, (1 + u) / (10 + u)) with the updates u, so that the first weights, which
+    are random, are soon forgotten.
+
+    Args:
+        network: whose weights are followed, on their device.
+        decay: 0 follows nothing: the average is the weights themselves.
+    """
+
+    def __init__(self, network: torch.nn.Module, decay: float) -> None:
+        self._decay = decay
+        self._weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        self.average = {name: p.detach().clone() for name, p in self._weights.items()} if decay else {}
+
+    @torch.no_grad()
+    def update(self, update: int) -> None:
+        """Take in the weights after an update (counted from 0 over the whole training)."""
+        if self.average:
+            decay = min(self._decay, (1 + update) / (10 + update))
+            torch._foreach_lerp_(list(self.average.values()), list(self._weights.values()), 1 - decay)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The network computes with the average, and afterwards with its weights again."""
+        with torch.no_grad():
+            kept = {name: self._weights[name].detach().clone() for name in self.average}
+            for name, value in self.average.items():
+                self._weights[name].copy_(value)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in kept.items():
+                    self._weights[name].copy_(value)
 
 
 def set_rates(optimizer: Optimizer, factor: float) -> None:

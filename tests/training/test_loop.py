@@ -112,7 +112,9 @@ def test_same_seed_same_result_whatever_else_is_random(size: str) -> None:
     assert not np.array_equal(third.test.probabilities_NC, first.test.probabilities_NC)
 
 
-RESUMABLE = little_config(epochs=3, accumulate=2, batch_size=3)
+RESUMABLE = little_config(
+    epochs=3, accumulate=2, batch_size=3, optim=OptimConfig(encoder_lr=3e-3, lr=3e-3, average=0.8)
+)
 
 
 @pytest.fixture(scope="module")
@@ -325,3 +327,16 @@ def test_max_steps_ends_the_training_early() -> None:
     _, outcome = run(config, little)
     assert [len(record.step_losses) for record in outcome.history] == [3, 1]
     assert len(outcome.test.utterance_ids) == len(little.fold.test)
+
+
+def test_validation_and_test_use_the_average_and_training_goes_on_with_the_weights() -> None:
+    little = little_fold()
+    plain = little_config(epochs=2)
+    averaged = dataclasses.replace(plain, optim=dataclasses.replace(plain.optim, average=0.9))
+    (_, first), (trainer, second) = run(plain, little), run(averaged, little)
+    assert [r.step_losses for r in first.history] == [r.step_losses for r in second.history]
+    assert [r.validation_loss for r in first.history] != [r.validation_loss for r in second.history]
+    assert not np.array_equal(first.test.probabilities_NC, second.test.probabilities_NC)
+    if second.epoch == 1:
+        state = checkpoint.trainable_state(trainer.network)
+        assert all(torch.equal(state[name], value) for name, value in trainer.averaged.average.items())

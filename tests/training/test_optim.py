@@ -7,7 +7,7 @@ import torch
 
 from raysys.config import LossConfig, ModelConfig, OptimConfig
 from raysys.model.network import Network
-from raysys.training.optim import make_optimizer, rate_factor, set_rates
+from raysys.training.optim import WeightAverage, make_optimizer, rate_factor, set_rates
 
 torch.set_num_threads(1)
 
@@ -62,3 +62,30 @@ def test_wholly_frozen_encoders_leave_one_group() -> None:
         parameter.requires_grad_("_encoder." not in name)
     (group,) = make_optimizer(network, OptimConfig(lr=0.5)).param_groups
     assert group["lr"] == 0.5
+
+
+def test_average_by_hand_and_the_weights_come_back() -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    weight = network.weight.detach()
+    weight.fill_(8.0)
+    average = WeightAverage(network, 0.5)
+    # Decays: min(0.5, 1 / 10), min(0.5, 2 / 11), and 0.5 much later.
+    expected = 8.0
+    for update, (value, decay) in {0: (4.0, 0.1), 1: (2.0, 2 / 11), 100: (6.0, 0.5)}.items():
+        weight.fill_(value)
+        average.update(update)
+        expected = decay * expected + (1 - decay) * value
+        assert average.average["weight"].item() == pytest.approx(expected)
+    with average.in_place():
+        assert network.weight.item() == pytest.approx(expected)
+    assert network.weight.item() == 6.0
+
+
+def test_without_a_decay_the_average_is_the_weights_themselves() -> None:
+    network = torch.nn.Linear(1, 1)
+    average = WeightAverage(network, 0.0)
+    average.update(0)
+    assert average.average == {}
+    before = network.weight.item()
+    with average.in_place():
+        assert network.weight.item() == before
