@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from raysys.config import (
     AugmentConfig,
@@ -23,9 +22,9 @@ def demo() -> ExperimentConfig:
     """
     return ExperimentConfig(
         augment=AugmentConfig(speed=False, variants=4, classify_augmented=True),
-        model=_light_model(pooling="attention"),
+        model=_light_model(),
         loss=LossConfig(alpha=0.1, beta=0.1, gamma=0.1),
-        optim=OptimConfig(encoder_lr=1e-3, lr=1e-3, weight_decay=0.01),
+        optim=OptimConfig(encoder_lr=1e-3, lr=1e-3, weight_decay=0.01, average=0.98),
         train=TrainConfig(epochs=16, batch_size=16, accumulate=1, text_dropout=0.3),
     )
 
@@ -34,23 +33,16 @@ def light() -> ExperimentConfig:
     """Small real corpora on a CPU: log-mel front end and everything else from scratch."""
     return ExperimentConfig(
         augment=AugmentConfig(variants=4, classify_augmented=True),
-        model=_light_model(pooling="max"),
+        model=_light_model(),
         loss=LossConfig(alpha=0.1, beta=0.1, gamma=0.1, label_smoothing=0.1),
         optim=OptimConfig(encoder_lr=1e-3, lr=1e-3, weight_decay=0.01),
         train=TrainConfig(epochs=15, batch_size=16, accumulate=1, text_dropout=0.1),
     )
 
 
-def _light_model(pooling: Literal["max", "attention"]) -> ModelConfig:
+def _light_model() -> ModelConfig:
     return ModelConfig(
-        audio="light",
-        text="light",
-        freeze_audio="none",
-        width=96,
-        heads=4,
-        feed_forward=192,
-        pooling=pooling,
-        dropout=0.2,
+        audio="light", text="light", freeze_audio="none", width=96, heads=4, feed_forward=192, dropout=0.2
     )
 
 

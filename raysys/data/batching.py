@@ -10,8 +10,6 @@ _POOLS = 3
 """Pools that an epoch is cut into at least: what a pool holds is drawn anew each epoch, and with it who meets whom."""
 _POOL_BATCHES = 64
 """A pool of so many batches, sorted by length, pads IEMOCAP's durations by some 5 % at batch 16."""
-_LOOKAHEAD = 16
-"""Groups among which another class is looked for."""
 
 
 def make_batches(
@@ -26,15 +24,15 @@ def make_batches(
     """Cut an epoch into batches: every utterance once, all batches full but one, in random order.
 
     Utterances of a class are grouped by `per_class`, neighbours in length within a random pool. Batches take groups in
-    the order of their lengths, passing over a class that fills half of the batch. So the members of a batch are of
-    similar length, and an anchor nearly always has a positive (from `per_class` 2 on) and a negative. Classes of
-    unequal sizes stay so: within an epoch every utterance comes up once.
+    the order of their lengths; one that would be of a single class ends with the nearest group of another. So the
+    members of a batch are of similar length, and an anchor nearly always has a positive (from `per_class` 2 on) and a
+    negative. Classes of unequal sizes stay so: within an epoch every utterance comes up once.
 
     Args:
         utterance_ids: in an order that the result depends on.
         lengths: what a batch is padded by.
         labels: classes.
-        batch_size: a multiple of `per_class`.
+        batch_size: best a multiple of `per_class`.
         per_class: utterances of a class that stay together; 1 looks at lengths alone.
         generator: of pools and order.
     """
@@ -78,17 +76,18 @@ def _groups(
 
 
 def _take(groups: list[list[str]], labels: Mapping[str, Hashable], batch_size: int, *, mixed: bool) -> list[str]:
-    """Take a batch from the front of the groups; mixed: a class that fills half of it is passed over."""
+    """Take a batch from the front of the groups; mixed: where all are of one class, the last is of another."""
     batch: list[str] = []
-    count: dict[Hashable, int] = defaultdict(int)
+    classes: set[Hashable] = set()
     while groups and len(batch) < batch_size:
-        window = groups[:_LOOKAHEAD] if mixed else groups[:1]
-        wanted = (i for i, group in enumerate(window) if count[labels[group[0]]] < batch_size / 2)
-        chosen = groups.pop(next(wanted, 0))
+        nearest = 0
+        if mixed and len(classes) == 1 and len(batch) + len(groups[0]) >= batch_size:
+            nearest = next((i for i, group in enumerate(groups) if labels[group[0]] not in classes), 0)
+        chosen = groups.pop(nearest)
         room = batch_size - len(batch)
         if len(chosen) > room:
             groups.insert(0, chosen[room:])
             chosen = chosen[:room]
         batch += chosen
-        count[labels[chosen[0]]] += len(chosen)
+        classes.add(labels[chosen[0]])
     return batch
