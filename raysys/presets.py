@@ -25,7 +25,7 @@ def demo() -> ExperimentConfig:
         model=_light_model(),
         loss=LossConfig(alpha=0.1, beta=0.1, gamma=0.1),
         optim=OptimConfig(encoder_lr=1e-3, lr=1e-3, weight_decay=0.01, average=0.98),
-        train=TrainConfig(epochs=16, batch_size=16, accumulate=1, text_dropout=0.3),
+        train=TrainConfig(epochs=14, batch_size=16, accumulate=1, text_dropout=0.3),
     )
 
 
