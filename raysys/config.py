@@ -247,6 +247,9 @@ class TrainConfig:
     """Probability that a training utterance loses its text for one epoch (modality dropout)."""
     seed: int = 0
     """Seed of everything that is random."""
+    test_curve: bool = False
+    """Also score the test part after every epoch, for the paper's protocol, which chooses epochs by it: kept apart and
+    marked optimistic; no other choice reads it. A grid search does so."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "per_class"):
@@ -360,7 +363,3 @@ class ExperimentConfig:
     @property
     def needs_augmented_view(self) -> bool:
         return self.loss.alpha > 0 or self.loss.beta > 0 or self.augment.classify_augmented
-
-    @property
-    def run_name(self) -> str:
-        return self.run.name or f"crossval-{self.corpus.name}-{self.learning_hash()[:8]}"

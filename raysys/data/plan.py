@@ -16,7 +16,8 @@ from raysys.config import TrainConfig
 from raysys.data.batching import make_batches
 from raysys.data.folds import Fold
 
-Part = Literal["train", "validation", "test"]
+Part = Literal["train", "test_curve", "validation", "test"]
+"""test_curve: the test part after every epoch, for the optimistic protocol alone."""
 
 _EVALUATION_UTTERANCES = 32
 _EVALUATION_PADDED_S = 240.0
@@ -137,12 +138,17 @@ def fold_plan(
     first_epoch: int,
     *,
     class_weights: Sequence[float] | None = None,
+    stop_after: int | None = None,
 ) -> list[Step]:
-    """All steps of a fold: each epoch's training and validation from `first_epoch` on, then the test part once."""
+    """All steps of a fold: each epoch's training and validation from `first_epoch` on, then the test part once.
+
+    Args:
+        stop_after: epochs after which training stops, in the middle of its schedule; None: at its end.
+    """
     left = total_updates(len(fold.train), config)
     left -= first_epoch * updates_per_epoch(len(fold.train), config)
     plan: list[Step] = []
-    for epoch in range(first_epoch, config.epochs):
+    for epoch in range(first_epoch, config.epochs if stop_after is None else stop_after):
         if left <= 0:
             break
         for step in training_epoch(fold.train, durations_s, labels, config, epoch, class_weights=class_weights):
@@ -150,5 +156,7 @@ def fold_plan(
             left -= step.ends_update
             if left == 0:
                 break
+        if config.test_curve:
+            plan += evaluation_steps(fold.test, durations_s, "test_curve", epoch)
         plan += evaluation_steps(fold.validation, durations_s, "validation", epoch)
     return plan + evaluation_steps(fold.test, durations_s, "test", config.epochs)

@@ -19,7 +19,7 @@ from raysys.config import ExperimentConfig
 from raysys.data.batch import Batch
 from raysys.data.plan import Step, derive_seed, total_updates, updates_per_epoch
 from raysys.errors import UserError
-from raysys.metrics import unweighted_accuracy, weighted_accuracy
+from raysys.metrics import confusion, unweighted_accuracy, weighted_accuracy
 from raysys.model.network import Network
 from raysys.storage import Folder
 from raysys.training import checkpoint
@@ -43,30 +43,39 @@ class Workers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochRecord:
-    """What is known after an epoch. Losses are means over the training steps."""
+    """What is known after an epoch. Losses are means over the training steps; no validation part, no such scores."""
 
     epoch: int
     losses: dict[str, float]
     step_losses: tuple[float, ...]
-    validation_wa: float
-    validation_ua: float
-    validation_loss: float
+    validation_wa: float | None
+    validation_ua: float | None
+    validation_loss: float | None
     seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
-    """Class probabilities by utterance, in any order: ids (N) and probabilities (N x C, float32)."""
+    """By utterance, in any order: ids (N), class probabilities (N x C) and the head's input (N x F), both float32."""
 
     utterance_ids: tuple[str, ...]
     probabilities_NC: np.ndarray
+    features_NF: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldOutcome:
+    """Attributes:
+    epoch: of the weights that are kept.
+    history: one record an epoch.
+    test: predictions of the test part; None where there is none.
+    test_curve: confusion matrix of the test part after each epoch, where the plan asks for it.
+    """
+
     epoch: int
     history: tuple[EpochRecord, ...]
-    test: Predictions
+    test: Predictions | None
+    test_curve: tuple[list[list[int]], ...] = ()
 
 
 @dataclass(slots=True)
@@ -80,6 +89,7 @@ class Trainer:
         folder: where rank 0 keeps `last` and `best`; None keeps nothing.
         trial_id: written into checkpoints; one of another trial is not resumed from.
         class_weights: of the cross-entropy, by class; None: all 1.
+        validated: whether there is a validation part, which chooses the epoch; without one it is the last.
     """
 
     network: Network
@@ -92,6 +102,8 @@ class Trainer:
     folder: Folder | None
     trial_id: str
     class_weights: tuple[float, ...] | None = None
+    validated: bool = True
+    test_curve: list[list[list[int]]] = field(default_factory=list)
     history: list[EpochRecord] = field(default_factory=list)
     best_state: dict[str, Tensor] | None = None
     optimizer: torch.optim.Optimizer = field(init=False)
@@ -111,8 +123,14 @@ class Trainer:
     @property
     def best_epoch(self) -> int:
         """The epoch of best validation UA; the lower validation loss, then the earlier epoch, breaks a tie."""
-        best = max(self.history, key=lambda r: (r.validation_ua, -r.validation_loss, -r.epoch))
-        return best.epoch
+        if not self.validated:
+            return len(self.history) - 1
+
+        def goodness(record: EpochRecord) -> tuple[float, float, int]:
+            assert record.validation_ua is not None and record.validation_loss is not None
+            return record.validation_ua, -record.validation_loss, -record.epoch
+
+        return max(self.history, key=goodness).epoch
 
     def resume(self) -> bool:
         """Go on from this trial's last checkpoint, if there is one. Call before the plan is made."""
@@ -133,6 +151,7 @@ class Trainer:
         for name, value in self.averaged.average.items():
             value.copy_(tensors[f"average/{name}"])
         self.best_state = best[0]
+        self.test_curve = meta["test_curve"]
         return True
 
     def fit(self, batches: Batches, on_epoch: Callable[[EpochRecord], None]) -> FoldOutcome:
@@ -152,23 +171,38 @@ class Trainer:
         started = time.monotonic()
         with torch.random.fork_rng():
             for (part, epoch), steps in itertools.groupby(batches, key=_part_and_epoch):
+                found: Predictions | None = None
                 if part == "train":
                     losses = self._train_epoch(epoch, steps)
-                elif part == "validation":
-                    assert losses is not None
+                elif part == "test":
+                    self._load_best()
+                    test = self._predict(steps)
+                else:
                     with self.averaged.in_place():
-                        self._score(epoch, losses, self._predict(steps), started)
-                        if improved := self.best_epoch == epoch:
-                            self.best_state = checkpoint.trainable_state(self.network)
-                    self._keep(epoch, improved)
+                        found = self._predict(steps)
+                if part == "test_curve":
+                    assert found is not None
+                    self.test_curve.append(self._confusion(found))
+                if part == ("validation" if self.validated else "train"):
+                    assert losses is not None
+                    self._end_epoch(epoch, losses, found, started)
                     started = time.monotonic()
                     on_epoch(self.history[-1])
-                else:
-                    assert self.best_state is not None, "no epoch was validated"
-                    checkpoint.load_trainable_state(self.network, self.best_state)
-                    test = self._predict(steps)
-        assert test is not None, "the plan holds no test part"
-        return FoldOutcome(epoch=self.best_epoch, history=tuple(self.history), test=test)
+        self._load_best()
+        return FoldOutcome(
+            epoch=self.best_epoch, history=tuple(self.history), test=test, test_curve=tuple(self.test_curve)
+        )
+
+    def _end_epoch(self, epoch: int, losses: Tensor, validation: Predictions | None, started: float) -> None:
+        self._score(epoch, losses, validation, started)
+        if improved := self.best_epoch == epoch:
+            with self.averaged.in_place():
+                self.best_state = checkpoint.trainable_state(self.network)
+        self._keep(epoch, improved)
+
+    def _load_best(self) -> None:
+        assert self.best_state is not None, "no epoch was trained"
+        checkpoint.load_trainable_state(self.network, self.best_state)
 
     def _train_epoch(self, epoch: int, steps: Iterator[tuple[Step, Batch]]) -> Tensor:
         """Returns: the loss parts of every step (steps x parts), averaged over the workers."""
@@ -218,42 +252,58 @@ class Trainer:
         return parts
 
     def _predict(self, steps: Iterator[tuple[Step, Batch]]) -> Predictions:
-        """Class probabilities of a part, gathered from all workers; each of its utterances exactly once."""
+        """What the network says of a part, gathered from all workers; each of its utterances exactly once."""
         self.network.eval()
         wanted: list[str] = []
         names: list[str] = []
         probabilities: list[np.ndarray] = []
+        features: list[np.ndarray] = []
         for step, batch in steps:
             wanted += step.utterance_ids
             if batch.utterance_ids:
                 # Around the forward alone: the iterator already makes the next part's first batch.
                 with torch.inference_mode(), self._autocast():
-                    logits_NC = self.network((batch.to(self.device).clean,)).logits_NC
+                    outputs = self.network((batch.to(self.device).clean,))
                 names += batch.utterance_ids
-                probabilities.append(logits_NC.float().softmax(dim=-1).cpu().numpy())
-        shares = [(names, probabilities)]
+                probabilities.append(outputs.logits_NC.float().softmax(dim=-1).cpu().numpy())
+                features.append(outputs.features_NF.float().cpu().numpy())
+        shares = [(names, probabilities, features)]
         if self.workers.size > 1:
             shares = shares * self.workers.size
-            torch.distributed.all_gather_object(shares, (names, probabilities))
+            torch.distributed.all_gather_object(shares, (names, probabilities, features))
         names = [name for share in shares for name in share[0]]
-        found = [array for share in shares for array in share[1]]
         if sorted(names) != sorted(wanted):
             raise RuntimeError(f"{len(wanted)} utterances were to be scored, {len(names)} were")
-        return Predictions(utterance_ids=tuple(names), probabilities_NC=np.concatenate(found))
+        return Predictions(
+            utterance_ids=tuple(names),
+            probabilities_NC=np.concatenate([array for share in shares for array in share[1]]),
+            features_NF=np.concatenate([array for share in shares for array in share[2]]),
+        )
 
-    def _score(self, epoch: int, losses: Tensor, validation: Predictions, started: float) -> None:
-        labels = np.array([self.labels[name] for name in validation.utterance_ids])
-        predicted = validation.probabilities_NC.argmax(axis=1)
-        chosen = validation.probabilities_NC[np.arange(len(labels)), labels]
+    def _confusion(self, predictions: Predictions) -> list[list[int]]:
+        labels = [self.labels[name] for name in predictions.utterance_ids]
+        n_classes = predictions.probabilities_NC.shape[1]
+        return confusion(labels, predictions.probabilities_NC.argmax(axis=1), n_classes).tolist()
+
+    def _score(self, epoch: int, losses: Tensor, validation: Predictions | None, started: float) -> None:
+        wa: float | None = None
+        ua: float | None = None
+        loss: float | None = None
+        if validation is not None:
+            labels = np.array([self.labels[name] for name in validation.utterance_ids])
+            predicted = validation.probabilities_NC.argmax(axis=1)
+            chosen = validation.probabilities_NC[np.arange(len(labels)), labels]
+            wa, ua = float(weighted_accuracy(labels, predicted)), float(unweighted_accuracy(labels, predicted))
+            loss = float(-np.log(chosen.clip(1e-12)).mean())
         means = losses.mean(dim=0).tolist()
         self.history.append(
             EpochRecord(
                 epoch=epoch,
                 losses=dict(zip(LossParts.NAMES, means, strict=True)),
                 step_losses=tuple(losses[:, 0].tolist()),
-                validation_wa=float(weighted_accuracy(labels, predicted)),
-                validation_ua=float(unweighted_accuracy(labels, predicted)),
-                validation_loss=float(-np.log(chosen.clip(1e-12)).mean()),
+                validation_wa=wa,
+                validation_ua=ua,
+                validation_loss=loss,
                 seconds=time.monotonic() - started,
             )
         )
@@ -270,7 +320,7 @@ class Trainer:
         state |= checkpoint.optimizer_tensors(self.network, self.optimizer)
         state |= {f"average/{name}": value.cpu() for name, value in self.averaged.average.items()}
         history = [dataclasses.asdict(record) for record in self.history]
-        checkpoint.save(self.folder, checkpoint.LAST, state, meta | {"history": history})
+        checkpoint.save(self.folder, checkpoint.LAST, state, meta | {"history": history, "test_curve": self.test_curve})
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda")

@@ -135,6 +135,7 @@ def make_trainer(
     folder: Folder | None = None,
     trial_id: str = "trial",
     class_weights: tuple[float, ...] | None = None,
+    validated: bool = True,
 ) -> Trainer:
     network = network or make_network(config, little)
     return Trainer(
@@ -148,6 +149,7 @@ def make_trainer(
         folder=folder,
         trial_id=trial_id,
         class_weights=class_weights,
+        validated=validated,
     )
 
 

@@ -14,7 +14,7 @@ import torch
 
 from raysys.config import ExperimentConfig, LossConfig, OptimConfig
 from raysys.data.batch import Batch
-from raysys.data.plan import Step
+from raysys.data.plan import Step, fold_plan
 from raysys.storage import Folder
 from raysys.training import checkpoint, loop
 from raysys.training.loop import EpochRecord, FoldOutcome, Trainer, TrainingError
@@ -51,6 +51,11 @@ def assert_same(found: FoldOutcome, expected: FoldOutcome) -> None:
     """To the bit, but for the time that it took."""
     assert timeless(found.history) == timeless(expected.history)
     assert found.epoch == expected.epoch
+    assert found.test_curve == expected.test_curve
+    assert (found.test is None) == (expected.test is None)
+    if found.test is None or expected.test is None:
+        return
+    assert np.array_equal(found.test.features_NF, expected.test.features_NF)
     assert found.test.utterance_ids == expected.test.utterance_ids
     assert np.array_equal(found.test.probabilities_NC, expected.test.probabilities_NC)
 
@@ -113,13 +118,79 @@ def test_same_seed_same_result_whatever_else_is_random(size: str) -> None:
 
 
 RESUMABLE = little_config(
-    epochs=3, accumulate=2, batch_size=3, optim=OptimConfig(encoder_lr=3e-3, lr=3e-3, average=0.8)
+    epochs=3, accumulate=2, batch_size=3, test_curve=True, optim=OptimConfig(encoder_lr=3e-3, lr=3e-3, average=0.8)
 )
 
 
 @pytest.fixture(scope="module")
 def uninterrupted() -> FoldOutcome:
     return run(RESUMABLE, little_fold())[1]
+
+
+def test_the_test_curve_has_a_confusion_an_epoch_and_changes_nothing(uninterrupted: FoldOutcome) -> None:
+    little = little_fold()
+    plain = dataclasses.replace(RESUMABLE, train=dataclasses.replace(RESUMABLE.train, test_curve=False))
+    _, without = run(plain, little)
+    assert without.test_curve == ()
+    assert_same(dataclasses.replace(uninterrupted, test_curve=()), without)
+    assert len(uninterrupted.test_curve) == 3
+    labels = [little.collator.labels[name] for name in little.fold.test]
+    for matrix in uninterrupted.test_curve:
+        assert np.sum(matrix, axis=1).tolist() == np.bincount(labels, minlength=3).tolist()
+    # At the epoch that validation chose it is the confusion of the predictions that are kept.
+    test = uninterrupted.test
+    assert test is not None
+    kept = np.zeros((3, 3), dtype=int)
+    for name, row in zip(test.utterance_ids, test.probabilities_NC, strict=True):
+        kept[little.collator.labels[name], row.argmax()] += 1
+    assert uninterrupted.test_curve[uninterrupted.epoch] == kept.tolist()
+
+
+def test_the_features_are_what_the_head_reads(uninterrupted: FoldOutcome) -> None:
+    little = little_fold()
+    trainer, outcome = run(RESUMABLE, little)
+    assert outcome.test is not None
+    trainer.network.eval()
+    with torch.inference_mode():
+        logits_NC = trainer.network.head(torch.from_numpy(outcome.test.features_NF))
+    np.testing.assert_allclose(logits_NC.softmax(-1).numpy(), outcome.test.probabilities_NC, atol=1e-6)
+
+
+def final_batches(little: LittleFold, first_epoch: int, stop_after: int) -> Iterator[tuple[Step, Batch]]:
+    """The plan of a fold that trains on its training part and neither validates nor tests."""
+    fold = dataclasses.replace(little.fold, validation=(), test=())
+    labels = dict(little.collator.labels)
+    for step in fold_plan(fold, little.durations_s, labels, FINAL.train, first_epoch, stop_after=stop_after):
+        yield step, little.batch(step)
+
+
+FINAL = dataclasses.replace(RESUMABLE, train=dataclasses.replace(RESUMABLE.train, test_curve=False))
+
+
+def test_without_validation_the_last_epoch_is_kept_and_the_schedule_is_the_whole_ones(tmp_path: Path) -> None:
+    """The weights after 2 of 3 epochs are those that a validated training has after 2 of its 3."""
+    little, folder = little_fold(), Folder.at(str(tmp_path))
+    trainer = make_trainer(FINAL, little, validated=False)
+    outcome = trainer.fit(final_batches(little, 0, stop_after=2), ignore)
+    assert outcome.test is None and outcome.epoch == 1
+    assert [record.validation_ua for record in outcome.history] == [None, None]
+    validated = make_trainer(FINAL, little, folder=folder)
+    stop_after_epoch(validated, little, 1)
+    tensors, _ = checkpoint.load(folder, checkpoint.LAST) or ({}, {})
+    for name, weights in checkpoint.trainable_state(trainer.network).items():
+        assert torch.equal(weights, tensors[f"average/{name}"]), name
+
+
+def test_a_training_without_validation_resumes_to_the_bit(tmp_path: Path) -> None:
+    little, folder = little_fold(), Folder.at(str(tmp_path))
+    whole = make_trainer(FINAL, little, validated=False)
+    expected = whole.fit(final_batches(little, 0, stop_after=3), ignore)
+    make_trainer(FINAL, little, folder=folder, validated=False).fit(final_batches(little, 0, stop_after=1), ignore)
+    resumed = make_trainer(FINAL, little, folder=folder, validated=False)
+    assert resumed.resume()
+    assert_same(resumed.fit(final_batches(little, 1, stop_after=3), ignore), expected)
+    for name, weights in checkpoint.trainable_state(whole.network).items():
+        assert torch.equal(weights, checkpoint.trainable_state(resumed.network)[name]), name
 
 
 def stop_after_epoch(trainer: Trainer, little: LittleFold, epoch: int) -> None:
