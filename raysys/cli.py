@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import difflib
+import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import tyro
 import yaml
@@ -21,32 +24,88 @@ from raysys.presets import PRESETS
 class CommandLine:
     config: Annotated[ExperimentConfig, tyro.conf.arg(name="")]
     preset: str = "demo"
-    """demo, light, paper, or a YAML file such as a run's config.yaml; flags change its values."""
+    """demo, demo-short, light, paper, or a YAML file such as a run's config.yaml; flags change its values."""
     dry_run: bool = False
     """Print the model's parts and what would run, and stop: no network, corpus or cluster is needed."""
 
 
-def parse(argv: Sequence[str] | None = None, description: str = "") -> CommandLine:
+Command = TypeVar("Command", bound=CommandLine)
+
+
+def parse(
+    argv: Sequence[str] | None = None,
+    description: str = "",
+    kind: type[Command] = CommandLine,  # type: ignore[assignment]
+    preset: str = "demo",
+) -> Command:
     """Parse flags.
+
+    Args:
+        argv: of the process unless given.
+        kind: a job's own command line.
+        preset: where to start from unless --preset says so.
 
     Raises:
         ConfigError: an unknown preset or file, or a value that the configuration refuses.
         SystemExit: a flag that does not exist or does not parse (code 2), or --help (code 0).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    default, from_file = _preset(_preset_name(arguments))
-    parsed: CommandLine = tyro.cli(
-        CommandLine,
+    name = _preset_name(arguments, preset)
+    default, from_file = _preset(name)
+    parsed: Command = tyro.cli(
+        kind,
         args=[*from_file, *arguments],
-        default=CommandLine(config=default),
+        default=kind(config=default, preset=preset),
         description=description,
         config=(tyro.conf.AvoidSubcommands,),
     )
     return parsed
 
 
-def _preset_name(arguments: Sequence[str]) -> str:
-    name = "demo"
+def with_flags(config: ExperimentConfig, flags: Sequence[str], where: str) -> ExperimentConfig:
+    """A configuration with some values changed, through the same parser as the command line's.
+
+    Args:
+        flags: such as ["--loss.alpha", "0.1"].
+        where: what the flags come from, for errors.
+
+    Raises:
+        ConfigError: a flag that does not exist, or a value that it refuses.
+    """
+    known = {name for name, _ in _leaves(config)}
+    for flag in flags:
+        name = flag.removeprefix("--")
+        if flag.startswith("--") and name.replace("no-", "", 1) not in known and name not in known:
+            close = difflib.get_close_matches(name, sorted(known), n=1)
+            raise ConfigError(f"{where}: there is no --{name}{f'; did you mean --{close[0]}?' if close else '.'}")
+    try:
+        # The parser's own words are a box for the whole command line; ours name the place.
+        with contextlib.redirect_stderr(io.StringIO()):
+            parsed = tyro.cli(
+                CommandLine,
+                args=list(flags),
+                default=CommandLine(config=config),
+                config=(tyro.conf.AvoidSubcommands,),
+            )
+    except SystemExit:
+        said = " ".join(flags)
+        raise ConfigError(f"{where}: {said} is not understood; --help says what each flag takes.") from None
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return parsed.config
+
+
+def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a configuration with its flag's name."""
+    for field in dataclasses.fields(value):
+        name, inner = prefix + field.name.replace("_", "-"), getattr(value, field.name)
+        if dataclasses.is_dataclass(inner):
+            yield from _leaves(inner, f"{name}.")
+        else:
+            yield name, inner
+
+
+def _preset_name(arguments: Sequence[str], name: str) -> str:
     for i, argument in enumerate(arguments):
         if argument == "--preset" and i + 1 < len(arguments):
             name = arguments[i + 1]
@@ -99,13 +158,25 @@ def to_yaml(config: ExperimentConfig) -> str:
     return str(yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False))
 
 
-def main(description: str | None, run: Callable[[CommandLine], None]) -> None:
-    """A job's entry point: what a user must mend is one message and exit code 2, without a traceback."""
+def main(
+    description: str | None,
+    run: Callable[[Command], None],
+    kind: type[Command] = CommandLine,  # type: ignore[assignment]
+    preset: str = "demo",
+) -> None:
+    """A job's entry point: parse its command line and run it, its errors as `exit_codes` says."""
+    with exit_codes():
+        run(parse(description=description or "", kind=kind, preset=preset))
+
+
+@contextlib.contextmanager
+def exit_codes() -> Iterator[None]:
+    """What a user must mend is one message and exit code 2, being stopped is code 130; both without a traceback."""
     try:
-        run(parse(description=description or ""))
+        yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoints", file=sys.stderr)
+        print("stopped; the same command goes on with what is not done yet", file=sys.stderr)
         raise SystemExit(130) from None

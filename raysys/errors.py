@@ -23,3 +23,7 @@ class StorageError(UserError):
 
 class EncoderError(UserError):
     """A pretrained encoder that cannot be loaded whole."""
+
+
+class ModelFolderError(UserError):
+    """A folder that holds no whole model, or one that this version does not read."""

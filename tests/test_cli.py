@@ -245,7 +245,7 @@ def test_a_typo_in_a_file_is_refused_like_one_on_the_command_line(
         ("- a\n- b\n", "expected sections"),
         ("", "expected sections"),
         ("train: {epochs", "cannot be read"),
-        ("preset: papers\n", "'papers' is none of demo, light, paper"),
+        ("preset: papers\n", "'papers' is none of demo, demo-short, light, paper"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, text: str, found: str) -> None:
@@ -306,12 +306,6 @@ def test_the_hash_follows_all_that_the_results_depend_on(learning: dict[str, Any
 def test_the_hash_is_the_same_after_reading_back(tmp_path: Path) -> None:
     config = changed_everywhere()
     assert read_back(config, tmp_path).learning_hash() == config.learning_hash()
-
-
-def test_a_run_is_named_after_its_corpus_and_configuration_unless_it_has_a_name() -> None:
-    config = ExperimentConfig()
-    assert config.run_name == f"crossval-demo-{config.learning_hash()[:8]}"
-    assert replace(config, run=RunConfig(name="mine")).run_name == "mine"
 
 
 def test_what_a_user_must_mend_ends_a_job_with_one_message_and_code_2(
