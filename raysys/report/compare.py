@@ -1,0 +1,190 @@
+"""Two finished runs over the same corpus: how much the second is better than the first, and whether that is chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysys import metrics
+from raysys.errors import ConfigError, StorageError
+from raysys.metrics import Metric
+from raysys.storage import Folder
+
+RESULTS, PREDICTIONS = "results.json", "predictions.parquet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """A run's facts, and its predictions in the order of their utterance ids."""
+
+    location: str
+    about: dict[str, Any]
+    corpus: dict[str, Any]
+    classes: list[str]
+    fold_names: dict[int, str]
+    utterance_ids: list[str]
+    label_N: NDArray[np.int64]
+    predicted_N: NDArray[np.int64]
+    speaker_N: NDArray[np.str_]
+    fold_N: NDArray[np.int64]
+
+
+def compare(a: Folder, b: Folder) -> dict[str, Any]:
+    """Scores of both runs and their differences, b minus a; the same speakers are drawn for both (METHOD, section 8).
+
+    Args:
+        a, b: folders of finished runs; the same folder twice gives differences of 0.
+
+    Returns:
+        What may be written as JSON: `a` and `b` (run, kind, modalities, seed, parameters, wa, ua), `corpus`, `n`,
+        `speakers`, `difference` (wa and ua, each with _ci95 and _excludes_0), `recalls` (a class each), `folds` (UA of
+        each fold of a), and `folds_differ`: the runs cut the corpus in different ways, and the folds are those of a.
+
+    Raises:
+        StorageError: a folder that holds no finished run, or cannot be read.
+        ConfigError: the runs are over different corpora, utterances or classes.
+    """
+    one, other = _read(a), _read(b)
+    _refuse_different(one, other)
+    n_classes = len(one.classes)
+    confusions = [metrics.confusion(one.label_N, run.predicted_N, n_classes) for run in (one, other)]
+    return {
+        "a": _about(one, confusions[0]),
+        "b": _about(other, confusions[1]),
+        "corpus": one.corpus,
+        "n": len(one.label_N),
+        "speakers": len(set(one.speaker_N.tolist())),
+        "difference": _difference(one, other, "wa") | _difference(one, other, "ua"),
+        "recalls": [
+            {"class": name, "n": int(confusions[0][c].sum())}
+            | _scores(*(_recall(confusion_CC, c) for confusion_CC in confusions))
+            for c, name in enumerate(one.classes)
+        ],
+        "folds": _folds(one, other),
+        "folds_differ": not np.array_equal(one.fold_N, other.fold_N),
+    }
+
+
+def comparison_table(comparison: dict[str, Any]) -> str:
+    """The comparison as text for a terminal, in per cent."""
+    a, b, difference = comparison["a"], comparison["b"], comparison["difference"]
+    names = [row["class"] for row in comparison["recalls"]] + [row["name"] for row in comparison["folds"]]
+    width = max(6, *map(len, names))
+    lines = [
+        *(f"{letter}  {_described(run)}" for letter, run in (("a", a), ("b", b))),
+        "",
+        f"{'pooled':<{width}}      n      a      b  b - a   95 % interval",
+    ]
+    for name in ("wa", "ua"):
+        low, high = (100 * end for end in difference[f"{name}_ci95"])
+        verdict = "excludes 0" if difference[f"{name}_excludes_0"] else "includes 0: may be chance"
+        line = _row(name.upper(), width, {"n": comparison["n"], **_scores(a[name], b[name])})
+        lines.append(f"{line}   {low:+.1f} to {high:+.1f}, {verdict}")
+    lines += ["", f"{'recall':<{width}}      n      a      b  b - a"]
+    lines += [_row(row["class"], width, row) for row in comparison["recalls"]]
+    lines += ["", f"{'UA of':<{width}}      n      a      b  b - a"]
+    lines += [_row(row["name"], width, row) for row in comparison["folds"]]
+    lines += [
+        "",
+        f"Intervals resample the {comparison['speakers']} speakers within folds, the same ones for both runs.",
+        "What another seed would change is not in them.",
+    ]
+    if comparison["folds_differ"]:
+        lines.append("The runs cut the corpus into different folds: those of a are used here, for both.")
+    return "\n".join(lines)
+
+
+def _read(folder: Folder) -> _Run:
+    try:
+        absent = [name for name in (RESULTS, PREDICTIONS) if not folder.exists(name)]
+        if absent:
+            raise StorageError(
+                f"{folder.location}: there is no {' and no '.join(absent)} in it. Expected the folder of a finished "
+                f"run, <run.root>/<run.name>; a run that was stopped goes on with its own command."
+            )
+        results = folder.read_json(RESULTS)
+        table = folder.read_table(PREDICTIONS).sort_by("utterance_id").to_pydict()
+        index = {name: i for i, name in enumerate(results["classes"])}
+        return _Run(
+            location=folder.location,
+            about={"kind": results.get("kind", "crossval")}
+            | {name: results[name] for name in ("modalities", "seed", "parameters")},
+            corpus={name: results["corpus"][name] for name in ("name", "fingerprint")},
+            classes=results["classes"],
+            fold_names={fold["fold"]: fold["name"] for fold in results["folds"]},
+            utterance_ids=table["utterance_id"],
+            label_N=np.array([index[name] for name in table["label"]]),
+            predicted_N=np.array([index[name] for name in table["prediction"]]),
+            speaker_N=np.array(table["speaker"]),
+            fold_N=np.array(table["fold"]),
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise StorageError(
+            f"{folder.location}: its {RESULTS} and {PREDICTIONS} cannot be read ({type(error).__name__}: {error}). "
+            f"Expected them as a run writes them; run the job again under another --run.name."
+        ) from error
+
+
+def _refuse_different(a: _Run, b: _Run) -> None:
+    where = f"{a.location} and {b.location}"
+    if a.classes != b.classes:
+        raise ConfigError(
+            f"{where} tell different classes apart: {', '.join(a.classes)}, and {', '.join(b.classes)}. "
+            f"Run both with the same --corpus.classes and --corpus.emotion-map."
+        )
+    mine, others = set(a.utterance_ids), set(b.utterance_ids)
+    if mine != others:
+        alone = sorted(mine ^ others)
+        raise ConfigError(
+            f"{where} score different utterances: {len(mine - others)} only in the first, {len(others - mine)} only "
+            f"in the second, such as {alone[0]!r}. Run both over the same corpus, with the same --corpus flags."
+        )
+    if a.corpus["fingerprint"] != b.corpus["fingerprint"]:
+        raise ConfigError(
+            f"{where} are over different corpora, of the fingerprints {a.corpus['fingerprint']} and "
+            f"{b.corpus['fingerprint']}: ids are the same, but audio, labels, speakers, transcripts, sessions or folds "
+            f"are not. Run both over the same corpus."
+        )
+
+
+def _about(run: _Run, confusion_CC: NDArray[np.int64]) -> dict[str, Any]:
+    scores = {"wa": float(metrics.score(confusion_CC, "wa")), "ua": float(metrics.score(confusion_CC, "ua"))}
+    return {"run": run.location, **run.about, **scores}
+
+
+def _difference(a: _Run, b: _Run, metric: Metric) -> dict[str, Any]:
+    mean, low, high = metrics.paired_difference(a.label_N, a.predicted_N, b.predicted_N, a.speaker_N, a.fold_N, metric)
+    return {metric: mean, f"{metric}_ci95": [low, high], f"{metric}_excludes_0": low > 0 or high < 0}
+
+
+def _recall(confusion_CC: NDArray[np.int64], c: int) -> float | None:
+    total = int(confusion_CC[c].sum())
+    return int(confusion_CC[c, c]) / total if total else None
+
+
+def _folds(a: _Run, b: _Run) -> list[dict[str, Any]]:
+    rows = []
+    for fold in np.unique(a.fold_N).tolist():
+        own = a.fold_N == fold
+        scores = [metrics.unweighted_accuracy(a.label_N[own], run.predicted_N[own]) for run in (a, b)]
+        rows.append({"fold": fold, "name": a.fold_names[fold], "n": int(own.sum()), **_scores(*scores)})
+    return rows
+
+
+def _scores(a: float | None, b: float | None) -> dict[str, float | None]:
+    return {"a": a, "b": b, "difference": None if a is None or b is None else b - a}
+
+
+def _described(run: dict[str, Any]) -> str:
+    return f"{run['run']} ({run['kind']}, modalities: {run['modalities']}, seed {run['seed']})"
+
+
+def _row(name: str, width: int, row: dict[str, Any]) -> str:
+    if row["difference"] is None:
+        return f"{name:<{width}}  {row['n']:5d}      -      -      -"
+    return (
+        f"{name:<{width}}  {row['n']:5d}  {100 * row['a']:5.1f}  {100 * row['b']:5.1f}  {100 * row['difference']:+5.1f}"
+    )

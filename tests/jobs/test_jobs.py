@@ -1,0 +1,83 @@
+"""The jobs that train nothing, as commands: what they print, and how a mistake ends."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+from raysys.report.compare import compare
+from raysys.storage import Folder
+from tests.report.test_compare import A, B, write_run
+
+JOBS = Path(__file__).resolve().parents[2] / "jobs"
+
+
+def run_job(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> int:
+    """Its exit code."""
+    monkeypatch.setattr("sys.argv", [name, *arguments])
+    try:
+        runpy.run_path(str(JOBS / name), run_name="__main__")
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+    return 0
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[str, str]:
+    return write_run(str(tmp_path / "a"), A).location, write_run(str(tmp_path / "b"), B).location
+
+
+def test_compare_prints_the_table_and_writes_what_compare_returns(
+    runs: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "new" / "comparison.json"
+    assert run_job(monkeypatch, "compare.py", *runs, "--json", str(file)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:5] for line in lines if line.startswith("WA")] == [["WA", "16", "81.2", "93.8", "+12.5"]]
+    assert json.loads(file.read_text()) == compare(Folder.at(runs[0]), Folder.at(runs[1]))
+
+
+def test_compare_takes_and_writes_addresses(
+    runs: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remote = write_run("memory://jobs/b", B).location
+    assert run_job(monkeypatch, "compare.py", runs[0], remote, "--json", "memory://jobs/out/found.json") == 0
+    assert remote in capsys.readouterr().out
+    assert Folder.at("memory://jobs/out").read_json("found.json")["b"]["run"] == remote
+
+
+@pytest.mark.parametrize(
+    ("job", "arguments", "said"),
+    [
+        ("compare.py", ["{a}", "/nowhere"], "error: /nowhere: there is no results.json"),
+        ("compare.py", ["{a}", "nothing://b"], "no file system is installed for nothing://"),
+        ("compare.py", ["{a}"], "Another one over the same corpus"),
+        ("compare.py", ["{a}", "{b}", "--jsn", "x"], "--json"),
+        ("prepare.py", ["--corpus.name", "ravdess"], "needs --corpus.root"),
+        ("prepare.py", ["--corpus.name", "table", "--corpus.root", "/nowhere.csv"], "/nowhere.csv"),
+        ("prepare.py", ["--corpus.nme", "table"], "--corpus.name"),
+    ],
+)
+def test_a_mistake_ends_a_job_with_code_2_and_says_what_to_mend(
+    job: str,
+    arguments: list[str],
+    said: str,
+    runs: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = [argument.format(a=runs[0], b=runs[1]) for argument in arguments]
+    assert run_job(monkeypatch, job, *given) == 2
+    captured = capsys.readouterr()
+    assert said in captured.out + captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_prepare_has_the_dry_run_of_the_other_jobs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_job(monkeypatch, "prepare.py", "--dry-run", "--corpus.name", "ravdess", "--corpus.root", "/nowhere") == 0
+    assert "decoded audio 0.23 GB an hour" in capsys.readouterr().out
