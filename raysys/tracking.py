@@ -1,16 +1,28 @@
-"""Keeping a fold's course: Weights & Biases, or nothing. The one file that imports wandb."""
+"""Keeping a trial's course: Weights & Biases, or nothing. The one file that imports wandb."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Mapping
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
+from urllib.parse import urlsplit
 
 import wandb
 
+from raysys.storage import Folder
+
 log = logging.getLogger(__name__)
+
+_REACH_S = 3.0
+"""How long the server may take to answer before a run is kept offline."""
+_FINISH_S = 30.0
+"""How long the end of a trial waits for the rest of an upload."""
 
 
 class Tracker(Protocol):
@@ -18,7 +30,7 @@ class Tracker(Protocol):
 
     def epoch(self, metrics: Mapping[str, float], epoch: int) -> None: ...
 
-    def finish(self, summary: Mapping[str, float]) -> None: ...
+    def finish(self, summary: Mapping[str, Any], classes: Sequence[str]) -> None: ...
 
 
 class NoTracker:
@@ -27,58 +39,136 @@ class NoTracker:
     def epoch(self, metrics: Mapping[str, float], epoch: int) -> None:
         pass
 
-    def finish(self, summary: Mapping[str, float]) -> None:
+    def finish(self, summary: Mapping[str, Any], classes: Sequence[str]) -> None:
         pass
 
 
 class WandbTracker:
-    """One Weights & Biases run a fold, grouped by experiment.
+    """One Weights & Biases run a trial, grouped by experiment.
 
-    Offline unless WANDB_API_KEY is set or WANDB_MODE says otherwise: `wandb sync` of the folder is then all that is
-    left to do. What W&B raises is logged once, and tracking ends there.
+    Offline unless WANDB_API_KEY is set, its server answers, and WANDB_MODE does not say otherwise: `wandb sync` of the
+    folder is then all that is left to do. What W&B raises is logged once, and tracking ends there.
 
     Args:
         folder: absolute local folder for the run's files.
-        run_id: stable, so that a resumed fold goes on in the same run.
+        run_id: stable, so that a resumed trial goes on in the same run.
+        job_type: 'trial', or 'summary' for the run that holds a sweep's table.
     """
 
+    _open: ClassVar[WandbTracker | None] = None
+
     def __init__(
-        self, *, project: str, group: str, name: str, run_id: str, folder: str, config: dict[str, Any]
+        self,
+        *,
+        project: str,
+        group: str,
+        name: str,
+        run_id: str,
+        folder: str,
+        config: Mapping[str, Any],
+        job_type: str = "trial",
     ) -> None:
         self._run: Any = None
-        online = "WANDB_API_KEY" in os.environ
-        mode: Any = os.environ.get("WANDB_MODE") or ("online" if online else "offline")
-        try:
+        mode: Any = _mode()
+
+        def begin() -> None:
+            # A trial that was stopped or failed never ended its run, and its process goes on with the next trial.
+            if WandbTracker._open is not None:
+                WandbTracker._open._close()
             Path(folder).mkdir(parents=True, exist_ok=True)
+            # Tables wait here for their upload. By default in the user's home, which a container may not have.
+            os.environ.setdefault("WANDB_DATA_DIR", f"{folder}/wandb")
             self._run = wandb.init(
                 project=project,
                 group=group,
+                job_type=job_type,
                 name=name,
                 id=run_id,
-                resume="allow" if online else None,
+                resume="allow" if mode == "online" else None,
                 dir=folder,
-                config=config,
+                config=dict(config),
                 mode=mode,
+                # By default `init` would give back a run that is still open.
+                reinit="create_new",
                 settings=wandb.Settings(silent=True, init_timeout=20, x_disable_stats=True, console="off"),
             )
-        except Exception as error:
-            self._give_up(error)
+            WandbTracker._open = self
+
+        self._guard(begin)
 
     def epoch(self, metrics: Mapping[str, float], epoch: int) -> None:
-        if self._run is not None:
-            try:
-                self._run.log(dict(metrics) | {"epoch": epoch}, step=epoch)
-            except Exception as error:
-                self._give_up(error)
+        self._guard(lambda: self._run and self._run.log(dict(metrics) | {"epoch": epoch}, step=epoch))
 
-    def finish(self, summary: Mapping[str, float]) -> None:
-        if self._run is not None:
-            try:
-                self._run.summary.update(dict(summary))
-                self._run.finish()
-            except Exception as error:
-                self._give_up(error)
+    def finish(self, summary: Mapping[str, Any], classes: Sequence[str]) -> None:
+        """Keep final scores, a confusion matrix where there is one, and end the run."""
 
-    def _give_up(self, error: Exception) -> None:
-        log.warning("Weights & Biases is left out from here on: %s", error)
-        self._run = None
+        def end() -> None:
+            plain = {name: value for name, value in summary.items() if name != "confusion"}
+            self._run.summary.update(plain)
+            if "confusion" in summary:
+                self._run.log({"confusion": _confusion_plot(summary["confusion"], classes)})
+            self._close()
+
+        if self._run is not None:
+            self._guard(end)
+
+    def table(self, name: str, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
+        """Keep a table of equal rows beside a summary, and end the run."""
+
+        def end() -> None:
+            columns = list(rows[0])
+            self._run.summary.update(dict(summary))
+            self._run.log({name: wandb.Table(columns=columns, data=[[row[c] for c in columns] for row in rows])})
+            self._close()
+
+        if self._run is not None and rows:
+            self._guard(end)
+
+    def _close(self) -> None:
+        """End the run; a server that answers no more holds nobody up."""
+        WandbTracker._open = None
+        if self._run is None:
+            return
+        thread = threading.Thread(target=self._guard, args=(self._run.finish,), daemon=True)
+        thread.start()
+        thread.join(_FINISH_S)
+        if thread.is_alive():
+            log.warning("Weights & Biases takes more than %.0f s to end a run; going on without waiting.", _FINISH_S)
+
+    def _guard(self, action: Callable[[], Any]) -> None:
+        try:
+            action()
+        except Exception as error:
+            log.warning("Weights & Biases is left out from here on: %s", error)
+            self._run = None
+
+
+def wandb_folder(run: Folder) -> str:
+    """Where a run's W&B files lie: plain files, so beside the run where it is on a disk, else in this machine's own."""
+    return run.path if run.is_local else str(Path(tempfile.gettempdir()) / "raysys-wandb")
+
+
+def _mode() -> str:
+    if wanted := os.environ.get("WANDB_MODE"):
+        return wanted
+    if not os.environ.get("WANDB_API_KEY"):
+        return "offline"
+    server = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    with contextlib.suppress(OSError):
+        port = server.port or (443 if server.scheme == "https" else 80)
+        socket.create_connection((server.hostname or "", port), timeout=_REACH_S).close()
+        return "online"
+    log.warning("%s does not answer: this run is kept offline, for `wandb sync`.", server.geturl())
+    return "offline"
+
+
+def _confusion_plot(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Any:
+    """W&B's own confusion matrix chart, from counts."""
+    rows = [
+        [true, predicted, n]
+        for true, counts in zip(classes, confusion, strict=True)
+        for predicted, n in zip(classes, counts, strict=True)
+    ]
+    table = wandb.Table(columns=["Actual", "Predicted", "nPredictions"], data=rows)
+    fields = {name: name for name in ("Actual", "Predicted", "nPredictions")}
+    return wandb.plot_table("wandb/confusion_matrix/v1", table, fields, {"title": "Confusion matrix"})

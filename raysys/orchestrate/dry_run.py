@@ -7,8 +7,12 @@ from raysys.corpora import iemocap, ravdess
 from raysys.model.parts import parts_of
 
 
-def dry_run(config: ExperimentConfig) -> None:
-    """Print the model's parts with their parameters, what will run, and last the line `total_parameters N`."""
+def dry_run(config: ExperimentConfig, points: str = "") -> None:
+    """Print the model's parts with their parameters, what will run, and last the line `total_parameters N`.
+
+    Args:
+        points: of a sweep, such as '16 points x '.
+    """
     corpus, settings = config.corpus, config.cluster
     n_classes, assumed = _classes(config)
     parts = parts_of(config.model, n_classes, corpus.resolved_modalities, config.loss)
@@ -22,8 +26,8 @@ def dry_run(config: ExperimentConfig) -> None:
     if settings.gpus_per_worker is not None:
         per_worker = f"{settings.gpus_per_worker:g}"
     print(
-        f"trials    {folds} fold(s) of {config.train.epochs} epochs x {settings.workers_per_trial} worker(s), each "
-        f"{settings.cpus_per_worker} CPU(s); GPUs a worker: {per_worker}"
+        f"trials    {points}{folds} fold(s) of {config.train.epochs} epochs x {settings.workers_per_trial} worker(s), "
+        f"each {settings.cpus_per_worker} CPU(s); GPUs a worker: {per_worker}"
     )
     # Weights of the best epoch; weights and two Adam moments of the last one while a trial runs.
     best, last = 4 * total / 1e9, 12 * total / 1e9

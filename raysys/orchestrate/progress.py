@@ -37,16 +37,16 @@ class Progress(tune.Callback):
             self._done += 1
             self._epochs_left -= 1
             seconds = (now - self._first) / self._done * max(self._epochs_left, 0)
-            left = f"  about {_clock(seconds)} left"
+            left = f"  about {clock(seconds)} left"
         print(
-            f"[{_clock(now - self._started)}] fold {result['fold'] + 1}  epoch {result['epoch'] + 1:3d}/{self._epochs}"
+            f"[{clock(now - self._started)}] fold {result['fold'] + 1}  epoch {result['epoch'] + 1:3d}/{self._epochs}"
             f"  loss {result['loss_total']:6.3f}  validation UA {100 * result['validation_ua']:5.1f}{left}",
             file=self._screen,
             flush=True,
         )
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

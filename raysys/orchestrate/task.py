@@ -1,13 +1,20 @@
-"""What a trial is told, and where it leaves what it found."""
+"""What a trial is told, and where it leaves what it found: the ledger.
+
+A trial is one configuration on one fold. Its id is a hash of all that its result depends on, and it is finished where
+its own `result.json` has that id; nothing else says so.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from raysys.config import ExperimentConfig
@@ -19,13 +26,17 @@ from raysys.storage import Folder
 RESULT = "result.json"
 HISTORY = "history.jsonl"
 PREDICTIONS = "predictions.parquet"
+FEATURES = "features.parquet"
+TEST_CURVE = "test_curve.json"
+MODEL = "model"
+STOPPED = "stopped.json"
 MANIFEST = "manifest.parquet"
 FOLDS = "folds.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldTask:
-    """One fold of one run; a few hundred bytes. Manifest and folds are read from the run's folder.
+    """One trial of one run; about a kilobyte. Manifest and folds are read from the run's folder.
 
     Attributes:
         config: the whole configuration.
@@ -34,6 +45,10 @@ class FoldTask:
         texts: file of the new texts of the fold's training part (CBCA), None without.
         fold: its index.
         fingerprint: the manifest's.
+        code: `code_version` of the driver.
+        point: name of the configuration among those of a sweep; empty in a cross-validation.
+        stop_after: epochs after which training stops in the middle of its schedule; None: at its end.
+        keeps_model: whether the trained network is left in the run's folder as a model that loads back.
     """
 
     config: ExperimentConfig
@@ -41,22 +56,47 @@ class FoldTask:
     source: Source
     fold: int
     fingerprint: str
+    code: str
     texts: str | None = None
+    point: str = ""
+    stop_after: int | None = None
+    keeps_model: bool = False
 
     @property
     def trial_id(self) -> str:
-        """Hash of all that the fold's result depends on: configuration, corpus content, fold."""
-        key = json.dumps([self.config.learning_hash(), self.fingerprint, self.fold])
+        """Hash of all that the trial's result depends on: configuration, corpus content, fold, code."""
+        key = json.dumps([self.config.learning_hash(), self.fingerprint, self.fold, self.code, self.stop_after])
         return hashlib.sha256(key.encode()).hexdigest()[:16]
 
     @property
+    def place(self) -> str:
+        """The trial's folder, below the run's."""
+        return f"trials/{self.trial_id}" if self.point else f"folds/{self.fold + 1}"
+
+    @property
     def folder(self) -> Folder:
-        return Folder.at(self.run) / "folds" / str(self.fold + 1)
+        return Folder.at(self.run) / self.place
+
+    def result(self) -> dict[str, Any] | None:
+        """The content of this very trial's result.json; None where it is not finished."""
+        folder = self.folder
+        if not folder.exists(RESULT):
+            return None
+        result: dict[str, Any] = folder.read_json(RESULT)
+        return result if result["trial_id"] == self.trial_id else None
 
     def finished(self) -> bool:
-        """Whether this very fold has its result already."""
-        folder = self.folder
-        return folder.exists(RESULT) and folder.read_json(RESULT)["trial_id"] == self.trial_id
+        return self.result() is not None
+
+
+@functools.cache
+def code_version() -> str:
+    """Hash of the package's own sources: a result of other code is not this code's."""
+    package = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def write_plan(run: Folder, manifest: Manifest, folds: tuple[Fold, ...]) -> None:
@@ -71,6 +111,12 @@ def read_plan(run: Folder, fold: int) -> tuple[Manifest, Fold]:
     parts = {name: tuple(values[name]) for name in ("train", "validation", "test")}
     manifest = Manifest.from_table(run.read_table(MANIFEST))
     return manifest, Fold(index=values["index"], name=values["name"], **parts)
+
+
+def features_table(utterance_ids: tuple[str, ...], features_NF: np.ndarray) -> pa.Table:
+    """Rows of `features.parquet`: what the head read of each test utterance; by id."""
+    columns = {"utterance_id": list(utterance_ids), "features": pa.array(list(features_NF), pa.list_(pa.float32()))}
+    return pa.table(columns).sort_by("utterance_id")
 
 
 def predictions_table(manifest: Manifest, fold: int, utterance_ids: list[str], probabilities: Any) -> pa.Table:

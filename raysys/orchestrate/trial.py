@@ -30,7 +30,7 @@ def run_trial(task: FoldTask, gpus_per_worker: float) -> None:
         else:
             _under_torch_trainer(task, gpus_per_worker)
     except UserError as error:
-        tune.report({"validation_ua": -1.0, "error": str(error)})
+        tune.report({"error": str(error)})
 
 
 def _in_process(task: FoldTask, gpus: float) -> None:

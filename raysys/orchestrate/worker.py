@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
+import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Any
 
+import ray
 import torch
 from torch import nn
 
@@ -17,16 +19,28 @@ from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.plan import Step, derive_seed, fold_plan
 from raysys.data.stream import stream
+from raysys.inference import save_model
 from raysys.losses.objective import balanced_class_weights
-from raysys.metrics import unweighted_accuracy, weighted_accuracy
+from raysys.metrics import confusion, unweighted_accuracy, weighted_accuracy
 from raysys.model.encoders import make_tokenizer
 from raysys.model.network import Network
-from raysys.orchestrate.task import HISTORY, PREDICTIONS, RESULT, FoldTask, predictions_table, read_plan
+from raysys.orchestrate.task import (
+    FEATURES,
+    HISTORY,
+    MODEL,
+    PREDICTIONS,
+    RESULT,
+    TEST_CURVE,
+    FoldTask,
+    features_table,
+    predictions_table,
+    read_plan,
+)
 from raysys.orchestrate.texts import read_texts
 from raysys.storage import Folder
-from raysys.tracking import NoTracker, Tracker, WandbTracker
+from raysys.tracking import NoTracker, Tracker, WandbTracker, wandb_folder
 from raysys.training import checkpoint
-from raysys.training.loop import EpochRecord, FoldOutcome, Trainer, Workers
+from raysys.training.loop import EpochRecord, FoldOutcome, Predictions, Trainer, Workers
 
 Report = Callable[[dict[str, float]], None]
 
@@ -48,6 +62,7 @@ def train_fold(
         parallel: wraps the network for data parallelism; the identity for one worker.
         report: takes the metrics of every epoch, on every worker.
     """
+    started = time.time()
     torch.set_num_threads(task.config.cluster.cpus_per_worker)
     manifest, fold = read_plan(Folder.at(task.run), task.fold)
     labels = manifest.labels()
@@ -72,6 +87,7 @@ def train_fold(
         folder=task.folder,
         trial_id=task.trial_id,
         class_weights=weights,
+        validated=bool(fold.validation),
     )
     trainer.resume()
     tracker = _tracker(task) if workers.rank == 0 else NoTracker()
@@ -83,9 +99,30 @@ def train_fold(
         report(_metrics(record))
 
     batches = _batches(task, manifest, fold, collator, trainer, workers)
+    fit_started = time.time()
     outcome = trainer.fit(batches, on_epoch)
-    if workers.rank == 0:
-        tracker.finish(_write_result(task, manifest, fold, outcome))
+    if workers.rank != 0:
+        return
+    fit_s = time.time() - fit_started
+    if task.keeps_model:
+        save_model(
+            Folder.at(task.run) / MODEL,
+            network,
+            collator.tokenizer,
+            model=task.config.model,
+            classes=manifest.classes,
+            modalities=task.config.corpus.resolved_modalities,
+        )
+    result = _result(task, manifest, fold, outcome)
+    tracker.finish(result, manifest.classes)
+    # Where and when: what a trial costs beyond its training is worked out from these.
+    node = ray.get_runtime_context().get_node_id()
+    clock = {"node": node, "process": f"{node[:8]} {os.getpid()}", "started": started, "fit_s": fit_s}
+    task.folder.write_json(RESULT, result | clock | {"ended": time.time()})
+    # Only the best weights may still be wanted.
+    task.folder.delete(checkpoint.LAST)
+    if task.keeps_model:
+        task.folder.delete(checkpoint.BEST)
 
 
 def _collator(task: FoldTask, manifest: Manifest, fold: Fold) -> Collator:
@@ -134,6 +171,7 @@ def _batches(
         config.train,
         trainer.first_epoch,
         class_weights=trainer.class_weights,
+        stop_after=task.stop_after,
     )
     if config.corpus.resolved_modalities == "text":
         for step in plan:
@@ -156,12 +194,15 @@ def _epoch(step: Step) -> int | None:
 
 
 def _metrics(record: EpochRecord) -> dict[str, float]:
-    return {
-        "epoch": record.epoch,
-        **{f"loss_{name}": value for name, value in record.losses.items()},
+    scores = {
         "validation_wa": record.validation_wa,
         "validation_ua": record.validation_ua,
         "validation_loss": record.validation_loss,
+    }
+    return {
+        "epoch": record.epoch,
+        **{f"loss_{name}": value for name, value in record.losses.items()},
+        **{name: value for name, value in scores.items() if value is not None},
         "seconds": record.seconds,
     }
 
@@ -171,48 +212,55 @@ def _write_history(folder: Folder, history: list[EpochRecord]) -> None:
     folder.write_bytes(HISTORY, ("\n".join(lines) + "\n").encode())
 
 
-def _write_result(task: FoldTask, manifest: Manifest, fold: Fold, outcome: FoldOutcome) -> dict[str, float]:
-    """Write predictions, then the result, whose presence says that the fold is finished."""
-    table = predictions_table(manifest, task.fold, list(outcome.test.utterance_ids), outcome.test.probabilities_NC)
+def _result(task: FoldTask, manifest: Manifest, fold: Fold, outcome: FoldOutcome) -> dict[str, Any]:
+    """Write what the trial found, all but the result itself, whose presence says that the trial is finished."""
+    chosen = outcome.history[outcome.epoch]
+    result: dict[str, Any] = {
+        "trial_id": task.trial_id,
+        "point": task.point,
+        "seed": task.config.train.seed,
+        "fold": task.fold + 1,
+        "name": fold.name,
+        "n_train": len(fold.train),
+        "n_validation": len(fold.validation),
+        "n": len(fold.test),
+        "epoch": outcome.epoch + 1,
+        "epochs": len(outcome.history),
+        "validation_ua": chosen.validation_ua,
+        "validation_loss": chosen.validation_loss,
+    }
+    if outcome.test_curve:
+        task.folder.write_json(TEST_CURVE, list(outcome.test_curve))
+    if outcome.test is not None:
+        result |= _write_test(task, manifest, outcome.test)
+    return result
+
+
+def _write_test(task: FoldTask, manifest: Manifest, test: Predictions) -> dict[str, Any]:
+    """Returns: the scores of the test part."""
+    table = predictions_table(manifest, task.fold, list(test.utterance_ids), test.probabilities_NC)
+    task.folder.write_table(PREDICTIONS, table)
+    task.folder.write_table(FEATURES, features_table(test.utterance_ids, test.features_NF))
     index = {name: i for i, name in enumerate(manifest.classes)}
     labels = [index[name] for name in table["label"].to_pylist()]
     predicted = [index[name] for name in table["prediction"].to_pylist()]
-    scores = {
+    return {
         "wa": float(weighted_accuracy(labels, predicted)),
         "ua": float(unweighted_accuracy(labels, predicted)),
+        "confusion": confusion(labels, predicted, len(manifest.classes)).tolist(),
     }
-    task.folder.write_table(PREDICTIONS, table)
-    task.folder.write_json(
-        RESULT,
-        {
-            "trial_id": task.trial_id,
-            "fold": task.fold + 1,
-            "name": fold.name,
-            "n_train": len(fold.train),
-            "n_validation": len(fold.validation),
-            "n": len(fold.test),
-            "epoch": outcome.epoch + 1,
-            "validation_ua": outcome.history[outcome.epoch].validation_ua,
-            **scores,
-        },
-    )
-    # Only the best weights may still be wanted.
-    task.folder.delete(checkpoint.LAST)
-    return scores
 
 
 def _tracker(task: FoldTask) -> Tracker:
     config = task.config
     if not config.track.wandb:
         return NoTracker()
-    run = Folder.at(task.run)
-    # W&B writes plain files: beside the run where it lies on a disk, else in this machine's temporary folder.
-    folder = run.path if run.is_local else str(Path(tempfile.gettempdir()) / "raysys-wandb")
+    name = task.run.rsplit("/", 1)[-1]
     return WandbTracker(
         project=config.track.project,
-        group=config.run_name,
-        name=f"{config.run_name}-fold-{task.fold + 1}",
-        run_id=f"{task.trial_id}",
-        folder=folder,
-        config=dataclasses.asdict(config) | {"fold": task.fold + 1},
+        group=name,
+        name=", ".join(filter(None, [name, task.point, f"fold {task.fold + 1}"])),
+        run_id=task.trial_id,
+        folder=wandb_folder(Folder.at(task.run)),
+        config=dataclasses.asdict(config) | {"point": task.point, "fold": task.fold + 1},
     )

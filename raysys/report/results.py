@@ -59,7 +59,7 @@ def summarise(
         return [round(float(v), 6) for v in metrics.bootstrap_interval(labels, predicted, speakers, fold_of, metric)]
 
     ordered = sorted(folds, key=lambda f: f["fold"])
-    names = ("fold", "name", "n_train", "n_validation", "n", "epoch", "wa", "ua")
+    names = ("fold", "name", "n_train", "n_validation", "n", "epoch", "wa", "ua", "trial", "point")
     return {
         **facts,
         "corpus": {
@@ -70,7 +70,7 @@ def summarise(
         },
         "classes": list(manifest.classes),
         "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
-        "folds": [{name: fold[name] for name in names} for fold in ordered],
+        "folds": [{name: fold[name] for name in names if name in fold} for fold in ordered],
         "mean": {name: statistics.fmean(f[name] for f in ordered) for name in ("wa", "ua")},
         "std": {name: statistics.stdev(f[name] for f in ordered) for name in ("wa", "ua")},
         "pooled": {

@@ -62,3 +62,58 @@ def _confusion(results: dict[str, Any]) -> str:
         recall = f"{100 * own / total:5.1f}" if total else "    -"
         lines.append(f"{name:<{width}}" + "".join(f"  {n:>{width}d}" for n in row) + f"   {recall}")
     return "\n".join(lines)
+
+
+def grid_table(results: dict[str, Any]) -> str:
+    """Points with their validation scores, who chose which, and the optimistic protocol beside the nested one."""
+    grid = results["grid"]
+    chosen_by: dict[str, list[str]] = {}
+    for fold, point in grid["nested"].items():
+        chosen_by.setdefault(point, []).append(fold)
+    width = max(5, *(len(point["name"]) for point in grid["points"]))
+    lines = [f"{'point':<{width}}  validation UA  chosen by fold"]
+    for point in sorted(grid["points"], key=lambda p: -(p["validation_ua"] or 0.0)):
+        score = "stopped" if point["validation_ua"] is None else f"{100 * point['validation_ua']:.1f}"
+        lines.append(f"{point['name']:<{width}}  {score:>13}  {' '.join(chosen_by.get(point['name'], []))}".rstrip())
+    best, pooled, final = grid["optimistic"], results["pooled"], grid["final"]
+    lines += [
+        "",
+        f"nested      WA {100 * pooled['wa']:5.1f}  UA {100 * pooled['ua']:5.1f}  pooled; each fold chose point and "
+        f"epoch on its own validation speakers",
+        f"optimistic  WA {100 * best['pooled_wa']:5.1f}  UA {100 * best['pooled_ua']:5.1f}  pooled; {best['point']} "
+        f"and each fold's epoch chosen on the test folds, as the paper does: not an estimate",
+        "",
+        f"final model {final['point']}, {final['epochs']} epochs on all data; it has no test score",
+    ]
+    return "\n".join([*lines, *_costs(grid)])
+
+
+def ablation_table(results: dict[str, Any]) -> str:
+    """Variants with their pooled scores over seeds and their difference to the full model."""
+    found = results["ablation"]
+    width = max(7, *(len(row["name"]) for row in found["variants"]))
+    lines = [f"{'variant':<{width}}     WA     UA   std   UA against full, 95 % interval"]
+    for row in found["variants"]:
+        std = "    -" if row["ua_std"] is None else f"{100 * row['ua_std']:5.1f}"
+        line = f"{row['name']:<{width}}  {100 * row['wa_mean']:5.1f}  {100 * row['ua_mean']:5.1f} {std}"
+        if row["difference"] is not None:
+            low, high = (100 * value for value in row["difference"]["ua_ci95"])
+            line += f"   {100 * row['difference']['ua']:+5.1f}   {low:+.1f} to {high:+.1f}"
+        lines.append(line)
+    seeds = ", ".join(map(str, found["seeds"]))
+    lines.append(f"pooled over all test utterances, mean and deviation over seeds {seeds}; intervals resample speakers")
+    return "\n".join([*lines, *_costs(found)])
+
+
+def _costs(sweep: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    if sweep["seconds_beyond_training"] is not None:
+        lines.append(
+            f"{sweep['n_trials']} trials; one costs {sweep['seconds_beyond_training']:.1f} s "
+            f"beyond its training (median)"
+        )
+    if sweep.get("n_stopped"):
+        lines.append(f"{sweep['n_stopped']} trials were stopped early, which saved {sweep['epochs_saved']} epochs")
+    if sweep.get("n_failed"):
+        lines.append(f"{sweep['n_failed']} trials failed and are out of every choice (see notes)")
+    return lines

@@ -178,6 +178,21 @@ def test_a_fold_trains_and_validates_each_epoch_and_tests_once(fold: Fold) -> No
         assert sorted(seen) == sorted(list(getattr(fold, part)) * times)
 
 
+def test_a_test_curve_scores_the_test_part_after_every_epoch_and_moves_no_other_step(fold: Fold) -> None:
+    plain = fold_plan(fold, LENGTHS, classes(LENGTHS), config(epochs=3), first_epoch=0)
+    plan = fold_plan(fold, LENGTHS, classes(LENGTHS), config(epochs=3, test_curve=True), first_epoch=0)
+    assert [step for step in plan if step.part != "test_curve"] == plain
+    for epoch in range(3):
+        seen = [u for s in plan if (s.part, s.epoch) == ("test_curve", epoch) for u in s.utterance_ids]
+        assert sorted(seen) == sorted(fold.test)
+
+
+def test_stopping_early_is_the_beginning_of_the_whole_schedule(fold: Fold) -> None:
+    whole = fold_plan(fold, LENGTHS, classes(LENGTHS), config(epochs=3), first_epoch=0)
+    plan = fold_plan(fold, LENGTHS, classes(LENGTHS), config(epochs=3), first_epoch=0, stop_after=2)
+    assert [s for s in plan if s.part != "test"] == [s for s in whole if s.epoch < 2]
+
+
 @pytest.mark.parametrize("max_steps", [None, 1, 3, 4, 100])
 @pytest.mark.parametrize("done", [0, 1, 2, 3])
 def test_a_resumed_plan_is_the_tail_of_the_whole(fold: Fold, max_steps: int | None, done: int) -> None:

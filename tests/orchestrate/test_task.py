@@ -39,7 +39,9 @@ def manifest() -> Manifest:
 @pytest.fixture
 def task(tmp_path: Path) -> FoldTask:
     source = Source(store="/store", augment=None, crop_s=13.0, seed=0)
-    return FoldTask(config=ExperimentConfig(), run=str(tmp_path), source=source, fold=1, fingerprint="00ff")
+    return FoldTask(
+        config=ExperimentConfig(), run=str(tmp_path), source=source, fold=1, fingerprint="00ff", code="c0de"
+    )
 
 
 def test_predictions_are_in_the_order_of_their_ids_with_a_column_a_class(

@@ -1,0 +1,167 @@
+"""What a corpus holds, in numbers: how much, by whom, how long, and what is in it twice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from raysys.data.folds import Fold
+from raysys.data.manifest import Manifest, Skipped, Utterance
+from raysys.data.waveforms import WaveformStore
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicate:
+    """Utterances that hold the same audio.
+
+    Attributes:
+        speakers, emotions: of them, each once, sorted.
+    """
+
+    utterance_ids: tuple[str, ...]
+    speakers: tuple[str, ...]
+    emotions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusStatistics:
+    """A corpus in numbers.
+
+    Attributes:
+        classes, speakers, sessions: utterances of each; classes in the order of their indices, the others sorted.
+            Utterances without a session are in none.
+        durations_s: of every utterance, sorted.
+        with_transcript: utterances that have one.
+        same_bytes: the same stretch of files that are equal to the byte.
+        same_waveform: groups equal to the sample once decoded that are not in `same_bytes` already; None where
+            waveforms were not compared.
+    """
+
+    corpus: str
+    fingerprint: str
+    classes: dict[str, int]
+    speakers: dict[str, int]
+    sessions: dict[str, int]
+    durations_s: tuple[float, ...]
+    with_transcript: int
+    same_bytes: tuple[Duplicate, ...]
+    same_waveform: tuple[Duplicate, ...] | None
+    skipped: tuple[Skipped, ...]
+
+
+def corpus_statistics(manifest: Manifest, digests: Mapping[str, str] | None = None) -> CorpusStatistics:
+    """Count what a manifest holds.
+
+    Args:
+        manifest: with durations and digests, as `read_corpus` gives it.
+        digests: of the decoded waveforms, by utterance id, as `waveform_digests` gives them; None: only the files'
+            bytes are compared.
+    """
+    utterances = manifest.utterances
+    emotions = Counter(u.emotion for u in utterances)
+    same_bytes = _duplicates(utterances, {u.utterance_id: (u.digest, u.start_s or 0.0, u.end_s) for u in utterances})
+    same_waveform = None
+    if digests is not None:
+        same_waveform = tuple(d for d in _duplicates(utterances, digests) if d not in same_bytes)
+    return CorpusStatistics(
+        corpus=manifest.corpus,
+        fingerprint=manifest.fingerprint(),
+        classes={name: emotions[name] for name in manifest.classes},
+        speakers=_counted(u.speaker for u in utterances),
+        sessions=_counted(u.session for u in utterances if u.session is not None),
+        durations_s=tuple(sorted(u.duration_s or 0.0 for u in utterances)),
+        with_transcript=sum(u.transcript is not None for u in utterances),
+        same_bytes=same_bytes,
+        same_waveform=same_waveform,
+        skipped=manifest.skipped,
+    )
+
+
+def waveform_digests(store: WaveformStore) -> dict[str, str]:
+    """Hash of every decoded waveform whose length another one has too; the rest equal none and are not read."""
+    names_of: dict[int | None, list[str]] = defaultdict(list)
+    for name, samples in store.samples.items():
+        names_of[samples].append(name)
+    # What does not decode has no length.
+    names_of.pop(None, None)
+    return {
+        name: hashlib.blake2b(store.get(name).data, digest_size=16).hexdigest()
+        for names in names_of.values()
+        if len(names) > 1
+        for name in names
+    }
+
+
+def statistics_lines(statistics: CorpusStatistics, folds: Sequence[Fold]) -> str:
+    """For a terminal. Duplicates and what was skipped are named, at most the first twenty of each."""
+    durations_s = np.array(statistics.durations_s)
+    total, of_speaker = len(durations_s), list(statistics.speakers.values())
+    lines = [
+        f"corpus      {statistics.corpus}, fingerprint {statistics.fingerprint}",
+        f"utterances  {total}, {durations_s.sum() / 3600:.2f} h, "
+        f"{statistics.with_transcript} with a transcript ({statistics.with_transcript / total:.1%})",
+        "classes     " + ", ".join(f"{name} {n} ({n / total:.1%})" for name, n in statistics.classes.items()),
+        f"speakers    {len(of_speaker)}; utterances of each: min {min(of_speaker)}, "
+        f"median {np.median(of_speaker):g}, max {max(of_speaker)}",
+        f"durations   min {durations_s.min():.2f} s, median {np.median(durations_s):.2f} s, "
+        f"mean {durations_s.mean():.2f} s, 95th percentile {np.percentile(durations_s, 95):.2f} s, "
+        f"max {durations_s.max():.2f} s",
+    ]
+    if statistics.sessions:
+        lines.append("sessions    " + ", ".join(f"{name} {n}" for name, n in statistics.sessions.items()))
+    lines.append(f"folds       {len(folds)}: utterances to train, validate, test")
+    lines += [f"  {fold.name}: {len(fold.train)}, {len(fold.validation)}, {len(fold.test)}" for fold in folds]
+    lines += _duplicate_lines("equal to the byte", statistics.same_bytes)
+    if statistics.same_waveform is not None:
+        lines += _duplicate_lines("equal to the sample once decoded, beside these", statistics.same_waveform)
+    if statistics.skipped:
+        lines.append(f"skipped     {len(statistics.skipped)} utterance(s) that cannot be used")
+        lines += _first([f"{s.utterance_id}: {s.audio_path} {s.reason}" for s in statistics.skipped])
+    return "\n".join(lines)
+
+
+def _duplicates(utterances: Sequence[Utterance], audio_of: Mapping[str, Hashable]) -> tuple[Duplicate, ...]:
+    """Groups of utterances with the same audio, in the order of their first ids."""
+    groups: dict[Hashable, list[Utterance]] = defaultdict(list)
+    for utterance in utterances:
+        if utterance.utterance_id in audio_of:
+            groups[audio_of[utterance.utterance_id]].append(utterance)
+    return tuple(
+        Duplicate(
+            utterance_ids=tuple(u.utterance_id for u in group),
+            speakers=tuple(sorted({u.speaker for u in group})),
+            emotions=tuple(sorted({u.emotion for u in group})),
+        )
+        for group in groups.values()
+        if len(group) > 1
+    )
+
+
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))
+
+
+def _duplicate_lines(what: str, duplicates: Sequence[Duplicate]) -> list[str]:
+    if not duplicates:
+        return [f"duplicates  none {what}"]
+    return [f"duplicates  {len(duplicates)} group(s) {what}", *_first([_described(d) for d in duplicates])]
+
+
+def _described(duplicate: Duplicate) -> str:
+    line = f"{', '.join(duplicate.utterance_ids)} ({', '.join(duplicate.speakers)}; {', '.join(duplicate.emotions)})"
+    if len(duplicate.speakers) > 1:
+        line += ": OF DIFFERENT SPEAKERS, so one may be trained on while another is tested"
+    if len(duplicate.emotions) > 1:
+        line += ": OF DIFFERENT CLASSES"
+    return line
+
+
+def _first(lines: Sequence[str]) -> list[str]:
+    shown = [f"  {line}" for line in lines[:_SHOWN]]
+    return shown if len(lines) <= _SHOWN else [*shown, f"  ... and {len(lines) - _SHOWN} more"]

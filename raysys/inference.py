@@ -1,0 +1,225 @@
+"""A trained model as a folder that loads back with one call, and what it says of new speech.
+
+    model = load_model("runs/x/model")
+    model.probabilities([read_waveform("a.wav")], ["so glad to see you"])
+
+The folder holds safetensors, JSON and the tokenizer; nothing in it is unpickled, and nothing outside it is read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow.fs as pafs
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, Wav2Vec2FeatureExtractor
+
+from raysys.config import SAMPLE_RATE_HZ, LossConfig, ModelConfig
+from raysys.data.audio import AudioError, decode
+from raysys.data.batch import View, pad_waveforms
+from raysys.data.manifest import Utterance
+from raysys.data.plan import evaluation_steps
+from raysys.data.text import tokenize
+from raysys.errors import EncoderError, ModelFolderError
+from raysys.model.audio import WaveformEncoder
+from raysys.model.network import Network
+from raysys.storage import Folder
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+_FORMAT = 1
+_AUDIO, _TEXT, _TOKENIZER = "audio", "text", "tokenizer"
+# The auxiliary tasks' heads are for training.
+_NO_TASKS = LossConfig(alpha=0.0, beta=0.0, gamma=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmotionModel:
+    """A trained network with what it needs beside its weights.
+
+    Attributes:
+        classes: names, in the order of the probabilities' columns.
+        modalities: what it was trained on; with both, a text may be missing.
+    """
+
+    network: Network
+    tokenizer: PreTrainedTokenizerBase | None
+    classes: tuple[str, ...]
+    modalities: Literal["both", "audio", "text"]
+
+    def probabilities(
+        self, waveforms: Sequence[np.ndarray] | None = None, transcripts: Sequence[str | None] | None = None
+    ) -> np.ndarray:
+        """Class probabilities of N utterances (N x C, float32); each independent of the others.
+
+        Args:
+            waveforms: float32, 16 kHz, mono (as `read_waveform` gives); None for a model of text alone.
+            transcripts: None, or None among them: not known. Audio alone does not read them.
+
+        Raises:
+            ValueError: what the model needs is missing, or the numbers differ.
+        """
+        if self.modalities != "text" and waveforms is None:
+            raise ValueError(f"this model was trained on {self.modalities}: it needs waveforms.")
+        if self.modalities == "text" and (transcripts is None or None in transcripts):
+            raise ValueError("this model was trained on text alone: it needs a transcript of every utterance.")
+        n = len(transcripts if waveforms is None else waveforms)  # type: ignore[arg-type]
+        texts: Sequence[str | None] = [None] * n if transcripts is None else transcripts
+        if len(texts) != n:
+            raise ValueError(f"{n} waveforms, but {len(texts)} transcripts; expected one each (None: not known).")
+        for i, waveform in enumerate(waveforms or ()):
+            if np.ndim(waveform) != 1 or not len(waveform):
+                shape = np.shape(waveform)
+                raise ValueError(f"waveform {i} is of shape {shape}; expected (samples,), one channel, not empty.")
+        names = [str(i) for i in range(n)]
+        seconds = {name: 0.0 if waveforms is None else len(waveforms[int(name)]) / SAMPLE_RATE_HZ for name in names}
+        found = np.zeros((n, len(self.classes)), dtype=np.float32)
+        device = next(self.network.parameters()).device
+        self.network.eval()
+        for step in evaluation_steps(names, seconds, "test", 0):
+            rows = [int(name) for name in step.utterance_ids]
+            heard = None if self.modalities == "text" or waveforms is None else [waveforms[i] for i in rows]
+            view = self._view(heard, [texts[i] for i in rows])
+            with torch.inference_mode():
+                logits_NC = self.network((view.to(device),)).logits_NC
+            found[rows] = logits_NC.float().softmax(dim=-1).cpu().numpy()
+        return found
+
+    def _view(self, waveforms: Sequence[np.ndarray] | None, texts: Sequence[str | None]) -> View:
+        tokens = (None, None, None) if self.tokenizer is None else tokenize(self.tokenizer, texts)
+        padded_BS, lengths_B = (None, None) if waveforms is None else pad_waveforms(waveforms)
+        return View(
+            waveforms_BS=padded_BS,
+            lengths_B=lengths_B,
+            tokens_BM=tokens[0],
+            token_valid_BM=tokens[1],
+            has_text_B=tokens[2],
+        )
+
+
+def read_waveform(path: str) -> np.ndarray:
+    """Any audio file as a model wants it: 16 kHz, mono, float32.
+
+    Raises:
+        AudioError: the file does not decode.
+    """
+    try:
+        return decode(Utterance(utterance_id=path, audio_path=path, speaker="", emotion=""))
+    except AudioError as error:
+        raise AudioError(f"{path}: {error}") from error
+
+
+def save_model(
+    folder: Folder,
+    network: Network,
+    tokenizer: PreTrainedTokenizerBase | None,
+    *,
+    model: ModelConfig,
+    classes: Sequence[str],
+    modalities: str,
+) -> None:
+    """Write a trained network so that `load_model` gives it back, frozen parts included; `config.json` comes last."""
+    audio, text = network.audio_encoder, network.text_encoder
+    wanted = _empty(model, len(classes), modalities, 0 if tokenizer is None else len(tokenizer))
+    state = network.state_dict()
+    weights = {name: state[name].detach().cpu().contiguous() for name in wanted.state_dict()}
+    values: dict[str, Any] = {
+        "format": _FORMAT,
+        "classes": list(classes),
+        "modalities": modalities,
+        "sample_rate_hz": SAMPLE_RATE_HZ,
+        "model": dataclasses.asdict(model),
+        "padded": audio.padded if isinstance(audio, WaveformEncoder) else True,
+    }
+    with tempfile.TemporaryDirectory() as local:
+        safetensors.torch.save_file(weights, f"{local}/{WEIGHTS}")
+        if isinstance(audio, WaveformEncoder):
+            audio.model.config.save_pretrained(f"{local}/{_AUDIO}")
+            Wav2Vec2FeatureExtractor(do_normalize=audio.normalise).save_pretrained(f"{local}/{_AUDIO}")
+        if text is not None:
+            assert tokenizer is not None
+            text.model.config.save_pretrained(f"{local}/{_TEXT}")
+            tokenizer.save_pretrained(f"{local}/{_TOKENIZER}")
+        folder.delete(CONFIG)
+        for part in (_AUDIO, _TEXT, _TOKENIZER):
+            # An older model's files would be read with the new ones.
+            folder.filesystem.delete_dir_contents(f"{folder.path}/{part}", missing_dir_ok=True)
+        folder.filesystem.create_dir(folder.path, recursive=True)
+        pafs.copy_files(local, folder.path, pafs.LocalFileSystem(), folder.filesystem)
+    folder.write_json(CONFIG, values)
+
+
+def load_model(location: str, device: str = "cpu") -> EmotionModel:
+    """Load what `save_model` wrote.
+
+    Args:
+        location: the folder, or its address in an object store.
+        device: where the network goes.
+
+    Raises:
+        ModelFolderError: there is no whole model, or one of a later version.
+    """
+    folder = Folder.at(location)
+    if not folder.exists(CONFIG):
+        raise ModelFolderError(
+            f"{location}: holds no {CONFIG}, so no whole model. Give the folder 'model' of a finished grid search."
+        )
+    try:
+        values = folder.read_json(CONFIG)
+        if values.get("format") != _FORMAT:
+            raise ModelFolderError(
+                f"{location}/{CONFIG}: format {values.get('format')}, this version of raysys reads {_FORMAT}. "
+                f"Give the folder 'model' of a finished grid search, and load it with the version that wrote it."
+            )
+        if folder.is_local:
+            return _load(Path(folder.path), values, torch.device(device))
+        with tempfile.TemporaryDirectory() as local:
+            pafs.copy_files(folder.path, local, folder.filesystem, pafs.LocalFileSystem())
+            return _load(Path(local), values, torch.device(device))
+    except (OSError, ValueError, SafetensorError, EncoderError) as error:
+        raise ModelFolderError(f"{location}: a part cannot be read ({error}). Copy the whole folder again.") from error
+
+
+def _load(folder: Path, values: dict[str, Any], device: torch.device) -> EmotionModel:
+    modalities = values["modalities"]
+    config = ModelConfig(**values["model"])
+    # Fixed names: a path in the file is never followed.
+    audio = "light" if config.audio == "light" else str(folder / _AUDIO)
+    config = dataclasses.replace(config, audio=audio, text=str(folder / _TEXT), weights="random")
+    tokenizer = None if modalities == "audio" else AutoTokenizer.from_pretrained(folder / _TOKENIZER)
+    network = Network(
+        config,
+        n_classes=len(values["classes"]),
+        vocab_size=0 if tokenizer is None else len(tokenizer),
+        loss=_NO_TASKS,
+        modalities=modalities,
+    )
+    network.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+    if isinstance(network.audio_encoder, WaveformEncoder):
+        network.audio_encoder.padded = values["padded"]
+    return EmotionModel(
+        network=network.to(device).eval(),
+        tokenizer=tokenizer,
+        classes=tuple(values["classes"]),
+        modalities=modalities,
+    )
+
+
+def _empty(model: ModelConfig, n_classes: int, modalities: Any, vocab_size: int) -> Network:
+    """The network without the tasks of training, on the meta device: the names of what is kept."""
+    with torch.device("meta"):
+        return Network(
+            dataclasses.replace(model, weights="random"),
+            n_classes=n_classes,
+            vocab_size=vocab_size,
+            loss=_NO_TASKS,
+            modalities=modalities,
+        )

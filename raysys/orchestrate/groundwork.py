@@ -1,0 +1,226 @@
+"""What comes before the first trial: checks, the decoded corpus, the folds, and what the trials share, made once."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raysys.cli import to_yaml
+from raysys.config import ExperimentConfig
+from raysys.corpora.read import read_corpus
+from raysys.data.folds import Fold, make_folds
+from raysys.data.manifest import Manifest, Skipped
+from raysys.data.precompute import decode_corpus, make_views
+from raysys.data.views import Source
+from raysys.errors import ConfigError, ManifestError
+from raysys.model.encoders import check_encoders, check_padding
+from raysys.orchestrate import session
+from raysys.orchestrate.task import FoldTask, code_version, write_plan
+from raysys.orchestrate.texts import make_texts
+from raysys.storage import Folder, absolute, is_address
+
+CONFIG = "config.yaml"
+CLAIM = "run.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One configuration of a run: a grid point, a variant on a seed; a cross-validation has one without a name.
+
+    Attributes:
+        typed: a grid point's values, in the axes' order.
+    """
+
+    name: str
+    config: ExperimentConfig
+    typed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A run that may start: everything that can be known without a cluster is in order.
+
+    Attributes:
+        config: with absolute paths.
+        points: what is trained, with absolute paths.
+        notes: what the run must say.
+    """
+
+    config: ExperimentConfig
+    run: Folder
+    manifest: Manifest
+    points: tuple[Point, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What every trial stands on: the utterances that decode, their waveforms, the folds; all of it lies on storage."""
+
+    checked: Checked
+    manifest: Manifest
+    folds: tuple[Fold, ...]
+    store: str
+    cluster: session.Cluster
+
+
+def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Checked:
+    """Read the corpus, cut the folds, read the encoders' configurations, and claim the run's folder.
+
+    Args:
+        config: what the points have in common: corpus, cluster, run.
+        points: what is to be trained.
+        kind: of the job; with the corpus and a hash of the points it names a run that the user did not name.
+
+    Raises:
+        UserError: anything that the user must mend.
+    """
+    session.refuse_relative_paths(config)
+    config = with_absolute_paths(config)
+    points = tuple(dataclasses.replace(p, config=with_absolute_paths(p.config)) for p in points)
+    every = json.dumps([[p.name, p.config.learning_hash()] for p in points])
+    learning_hash = hashlib.sha256(every.encode()).hexdigest()[:16]
+    run = Folder.at(config.run.root) / (config.run.name or f"{kind}-{config.corpus.name}-{learning_hash[:8]}")
+    notes: list[str] = []
+    for model, masked_lm in dict.fromkeys((p.config.model, _masked_lm(p.config)) for p in points):
+        check_encoders(model, masked_lm=masked_lm)
+    for model in {(p.config.model.audio, p.config.model.weights): p.config.model for p in points}.values():
+        if (note := check_padding(model)) is not None:
+            notes.append(note)
+    manifest = read_corpus(config.corpus, cache=local_cache(config))
+    make_folds(manifest, config.corpus)
+    _claim(run, config, learning_hash, manifest)
+    return Checked(config=config, run=run, manifest=manifest, points=points, notes=tuple(notes))
+
+
+def _masked_lm(config: ExperimentConfig) -> str:
+    return config.masked_lm if config.rewrites_text else "light"
+
+
+def lay(checked: Checked, cluster: session.Cluster, *, whole: bool = False) -> Ground:
+    """Check the nodes, decode the corpus, cut the folds, and put what the trials read into the run's folder.
+
+    Args:
+        whole: also a last fold that trains on everything and tests nothing, for a final model.
+
+    Raises:
+        UserError: a node that does not see the data, audio that does not decode, too few speakers for nested folds.
+    """
+    config, manifest = checked.config, checked.manifest
+    session.check_nodes(checked.run, manifest.utterances[0].audio_path)
+    store, errors = decode_corpus(manifest, str(config.run.cache), cpus=cluster.idle_cpus)
+    manifest = without_undecodable(manifest, errors, config)
+    folds = make_folds(manifest, config.corpus)
+    everything = tuple(u.utterance_id for u in manifest.utterances)
+    final = Fold(index=len(folds), name="all", train=everything, validation=(), test=())
+    write_plan(checked.run, manifest, (*folds, final) if whole else folds)
+    return Ground(checked=checked, manifest=manifest, folds=folds, store=store, cluster=cluster)
+
+
+def make_tasks(ground: Ground, points: Sequence[Point], folds: Sequence[Fold] | None = None) -> list[FoldTask]:
+    """A task for each point and fold, point by point; views and new texts are made where no earlier point made them.
+
+    Args:
+        folds: those of the ground unless given.
+    """
+    chosen = ground.folds if folds is None else tuple(folds)
+    fingerprint = ground.manifest.fingerprint()
+    sources: dict[Any, Source] = {}
+    texts: dict[Any, list[str | None]] = {}
+    tasks: list[FoldTask] = []
+    for point in points:
+        config = point.config
+        # All that views and new texts depend on; the many points of a sweep have few of these.
+        seeing = (config.corpus.resolved_modalities, config.needs_augmented_view, config.masked_lm)
+        key = (config.augment, config.train.crop_s, config.train.seed, seeing)
+        if key not in sources:
+            sources[key] = source_of(config, ground.manifest, ground.store, ground.cluster)
+            texts[key] = make_texts(config, ground.manifest, chosen, ground.cluster)
+        for fold, new_texts in zip(chosen, texts[key], strict=True):
+            tasks.append(
+                FoldTask(
+                    config=config,
+                    run=ground.checked.run.location,
+                    source=sources[key],
+                    fold=fold.index,
+                    fingerprint=fingerprint,
+                    code=code_version(),
+                    texts=new_texts,
+                    point=point.name,
+                )
+            )
+    return tasks
+
+
+def source_of(config: ExperimentConfig, manifest: Manifest, store: str, cluster: session.Cluster) -> Source:
+    """Where the trials' waveforms come from; variants of the augmented view are made here, once for all."""
+    source = Source(
+        store=store,
+        augment=config.augment if config.needs_augmented_view else None,
+        crop_s=config.train.crop_s,
+        seed=config.train.seed,
+    )
+    heard = config.corpus.resolved_modalities != "text"
+    if not (heard and source.variants and config.augment.changes_audio):
+        return source
+    return dataclasses.replace(
+        source, views=make_views(manifest, source, str(config.run.cache), cpus=cluster.idle_cpus)
+    )
+
+
+def with_absolute_paths(config: ExperimentConfig) -> ExperimentConfig:
+    root = absolute(config.run.root)
+    cache = absolute(config.run.cache) if config.run.cache else f"{root}/.cache"
+    corpus_root = None if config.corpus.root is None else absolute(config.corpus.root)
+    return dataclasses.replace(
+        config,
+        run=dataclasses.replace(config.run, root=root, cache=cache),
+        corpus=dataclasses.replace(config.corpus, root=corpus_root),
+    )
+
+
+def local_cache(config: ExperimentConfig) -> Path:
+    """Where the demo corpus is made: it is read as files, so its place is a disk."""
+    cache = str(config.run.cache)
+    if is_address(cache) and config.corpus.name == "demo":
+        raise ConfigError(f"--run.cache {cache}: the demo corpus is read as files; give --run.cache a folder.")
+    return Path(cache)
+
+
+def _claim(run: Folder, config: ExperimentConfig, learning_hash: str, manifest: Manifest) -> None:
+    """Write config.yaml; a folder that holds a run of another configuration or corpus is refused."""
+    mine = {"learning_hash": learning_hash, "fingerprint": manifest.fingerprint()}
+    if run.exists(CLAIM) and run.read_json(CLAIM) != mine:
+        raise ConfigError(
+            f"{run.location}: this folder holds a run of another configuration or corpus (see its {CONFIG}). "
+            f"Choose another --run.name, or remove the folder."
+        )
+    run.write_json(CLAIM, mine)
+    run.write_bytes(CONFIG, to_yaml(config).encode())
+
+
+def without_undecodable(manifest: Manifest, errors: dict[str, str], config: ExperimentConfig) -> Manifest:
+    """The manifest without what does not decode, where few are and the user asked for it.
+
+    Raises:
+        ManifestError: naming the files.
+    """
+    if not errors:
+        return manifest
+    broken = [u for u in manifest.utterances if u.utterance_id in errors]
+    if config.corpus.on_error == "fail" or len(broken) > len(manifest.utterances) / 10:
+        shown = "\n".join(f"  {u.audio_path} {errors[u.utterance_id]}" for u in broken[:5])
+        raise ManifestError(
+            f"{len(broken)} of {len(manifest.utterances)} utterances cannot be used:\n{shown}\n"
+            f"Mend or remove these files; a few among many are left out by --corpus.on-error skip."
+        )
+    skipped = tuple(
+        Skipped(utterance_id=u.utterance_id, audio_path=u.audio_path, reason=errors[u.utterance_id]) for u in broken
+    )
+    kept = tuple(u for u in manifest.utterances if u.utterance_id not in errors)
+    return dataclasses.replace(manifest, utterances=kept, skipped=manifest.skipped + skipped)

@@ -1,0 +1,112 @@
+"""Which point and which epoch: the two protocols, as pure functions of numbers.
+
+`nested` sees `Validated` alone, which has no field for a test score: it cannot read one. `paper` chooses on the test
+folds, as the paper does, and what it gives is optimistic.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from raysys import metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validated:
+    """What a trial found on its validation part.
+
+    Attributes:
+        point: its configuration's name.
+        fold: from 1.
+        epoch: from 1, the best on the validation part.
+        ua, loss: of the validation part at that epoch.
+    """
+
+    point: str
+    fold: int
+    epoch: int
+    ua: float
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tested:
+    """What a trial's test part says after each epoch: confusion matrices (epochs x C x C)."""
+
+    point: str
+    fold: int
+    curve: Sequence[Sequence[Sequence[int]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimistic:
+    """The choice on test folds: one point for all, each fold's best epoch (from 1), and the confusion there."""
+
+    point: str
+    epochs: dict[int, int]
+    confusions: dict[int, np.ndarray]
+
+
+def nested(trials: Sequence[Validated]) -> dict[int, str]:
+    """Each fold's own point: best validation UA; the lower validation loss, then the earlier point, breaks a tie."""
+    best: dict[int, Validated] = {}
+    for trial in trials:
+        rival = best.get(trial.fold)
+        if rival is None or (trial.ua, -trial.loss) > (rival.ua, -rival.loss):
+            best[trial.fold] = trial
+    return {fold: best[fold].point for fold in sorted(best)}
+
+
+def final_point(trials: Sequence[Validated], n_folds: int) -> tuple[str, int]:
+    """Point and number of epochs of the final model: best mean validation UA over all folds, median of their epochs.
+
+    A point without a trial on every fold (stopped, failed) is out. Of two middle epochs the earlier is taken.
+
+    Raises:
+        ValueError: no point is complete.
+    """
+    by_point: dict[str, list[Validated]] = defaultdict(list)
+    for trial in trials:
+        by_point[trial.point].append(trial)
+    complete = [point for point, own in by_point.items() if len(own) == n_folds]
+    if not complete:
+        raise ValueError("no point was trained to its end on every fold")
+
+    def goodness(point: str) -> tuple[float, float]:
+        own = by_point[point]
+        return statistics.fmean(t.ua for t in own), -statistics.fmean(t.loss for t in own)
+
+    chosen = max(complete, key=goodness)
+    return chosen, statistics.median_low(t.epoch for t in by_point[chosen])
+
+
+def optimistic(trials: Sequence[Tested], n_folds: int) -> Optimistic:
+    """The paper's protocol: each fold's epoch by its test UA, and one point for all by their mean.
+
+    Raises:
+        ValueError: no point is complete.
+    """
+    by_point: dict[str, dict[int, tuple[int, np.ndarray]]] = defaultdict(dict)
+    for trial in trials:
+        curve_ECC = np.asarray(trial.curve)
+        epoch = int(np.argmax(metrics.score(curve_ECC, "ua")))
+        by_point[trial.point][trial.fold] = (epoch + 1, curve_ECC[epoch])
+    complete = [point for point, own in by_point.items() if len(own) == n_folds]
+    if not complete:
+        raise ValueError("no point was trained to its end on every fold")
+
+    def mean_ua(point: str) -> float:
+        return statistics.fmean(float(metrics.score(matrix, "ua")) for _, matrix in by_point[point].values())
+
+    chosen = max(complete, key=mean_ua)
+    own = by_point[chosen]
+    return Optimistic(
+        point=chosen,
+        epochs={fold: own[fold][0] for fold in sorted(own)},
+        confusions={fold: own[fold][1] for fold in sorted(own)},
+    )

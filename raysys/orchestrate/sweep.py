@@ -1,0 +1,205 @@
+"""What grid search and ablation share: many trials in one go, their ledger, their weights, what they cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from ray import tune
+from ray.tune.schedulers import TrialScheduler
+
+from raysys.orchestrate.groundwork import CLAIM, Checked
+from raysys.orchestrate.progress import clock
+from raysys.orchestrate.session import Cluster
+from raysys.orchestrate.task import STOPPED, FoldTask
+from raysys.orchestrate.trials import run_trials
+from raysys.tracking import WandbTracker, wandb_folder
+from raysys.training import checkpoint
+from raysys.training.loop import TrainingError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """What a sweep found.
+
+    Attributes:
+        results: content of result.json by trial id, of finished trials.
+        stopped: epochs trained, by trial id, of trials that were stopped early.
+        failed: what went wrong, by trial id.
+    """
+
+    tasks: tuple[FoldTask, ...]
+    results: dict[str, dict[str, Any]]
+    stopped: dict[str, int]
+    failed: dict[str, str]
+
+    def of(self, task: FoldTask) -> dict[str, Any] | None:
+        return self.results.get(task.trial_id)
+
+
+def run_sweep(
+    tasks: Sequence[FoldTask],
+    cluster: Cluster,
+    *,
+    chosen_by_validation: bool,
+    scheduler: Callable[[Sequence[FoldTask]], TrialScheduler] | None = None,
+) -> Sweep:
+    """Train all tasks that are not finished yet; the ledger, which is the trials' own files, says which are.
+
+    Args:
+        chosen_by_validation: a fold's weights are kept of its best trial so far; else of none.
+        scheduler: makes one that may stop trials early.
+
+    Raises:
+        TrainingError: every trial failed.
+    """
+    ledger = Ledger(tasks, chosen_by_validation=chosen_by_validation)
+    open_tasks = ledger.open_tasks()
+    if kept := len(tasks) - len(open_tasks):
+        print(f"kept      {kept} of {len(tasks)} trials are finished already", flush=True)
+    progress = SweepProgress(open_tasks, ledger, sys.stdout)
+    stopping = None if scheduler is None else scheduler(open_tasks)
+    failed = run_trials(open_tasks, cluster, [progress], scheduler=stopping)
+    if failed and len(failed) == len(tasks):
+        raise TrainingError("every trial failed; the first: " + next(iter(failed.values())))
+    return Sweep(tasks=tuple(tasks), results=ledger.results, stopped=ledger.stopped, failed=failed)
+
+
+class Ledger:
+    """Which trials are done, as their own folders say; and which weights may go.
+
+    Attributes:
+        results, stopped: as in `Sweep`.
+    """
+
+    def __init__(self, tasks: Sequence[FoldTask], *, chosen_by_validation: bool) -> None:
+        self._tasks = tuple(tasks)
+        self._chosen = chosen_by_validation
+        self._best: dict[int, tuple[float, float, FoldTask]] = {}
+        self.results: dict[str, dict[str, Any]] = {}
+        self.stopped: dict[str, int] = {}
+        for task in tasks:
+            self.note(task)
+
+    def open_tasks(self) -> list[FoldTask]:
+        return [t for t in self._tasks if t.trial_id not in self.results and t.trial_id not in self.stopped]
+
+    def note(self, task: FoldTask) -> None:
+        """Read what a trial left, and drop weights that can no longer be chosen."""
+        result = task.result()
+        if result is None:
+            if task.folder.exists(STOPPED):
+                self.stopped[task.trial_id] = task.folder.read_json(STOPPED)["epochs"]
+            return
+        self.results[task.trial_id] = result
+        if not self._chosen:
+            task.folder.delete(checkpoint.BEST)
+            return
+        rank = (result["validation_ua"], -result["validation_loss"])
+        rival = self._best.get(task.fold)
+        if rival is not None and rank <= rival[:2]:
+            task.folder.delete(checkpoint.BEST)
+            return
+        if rival is not None:
+            rival[2].folder.delete(checkpoint.BEST)
+        self._best[task.fold] = (*rank, task)
+
+    def stop(self, task: FoldTask, epochs: int) -> None:
+        """A trial was stopped early: it is out of every choice, and keeps no weights."""
+        task.folder.write_json(STOPPED, {"trial_id": task.trial_id, "epochs": epochs})
+        for name in (checkpoint.BEST, checkpoint.LAST):
+            task.folder.delete(name)
+        self.stopped[task.trial_id] = epochs
+
+
+class SweepProgress(tune.Callback):
+    """A line a trial: which, its validation score, the time left as the trials so far suggest."""
+
+    def __init__(self, tasks: Sequence[FoldTask], ledger: Ledger, screen: TextIO) -> None:
+        self._tasks = tasks
+        self._ledger = ledger
+        self._screen = screen
+        self._started = time.monotonic()
+        self._done = 0
+        self._epochs: dict[int, int] = defaultdict(int)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks into its own folder, where nobody reads them.
+        return {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "epoch" in result:
+            self._epochs[trial.config["task"]] = result["epoch"] + 1
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        number = trial.config["task"]
+        task = self._tasks[number]
+        self._ledger.note(task)
+        found = self._ledger.results.get(task.trial_id)
+        if found is not None:
+            said = f"validation UA {100 * found['validation_ua']:5.1f} at epoch {found['epoch']}"
+        elif error := (trial.last_result or {}).get("error"):
+            said = f"failed: {error}"
+        else:
+            self._ledger.stop(task, self._epochs[number])
+            said = f"stopped after {self._epochs[number]} epochs"
+        self._say(task, said)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._say(self._tasks[trial.config["task"]], "failed")
+
+    def _say(self, task: FoldTask, said: str) -> None:
+        self._done += 1
+        spent = time.monotonic() - self._started
+        left = spent / self._done * (len(self._tasks) - self._done)
+        print(
+            f"[{clock(spent)}] trial {self._done:3d}/{len(self._tasks)}  {task.point}, fold {task.fold + 1}  {said}  "
+            f"about {clock(left)} left",
+            file=self._screen,
+            flush=True,
+        )
+
+
+def seconds_beyond_training(results: Sequence[dict[str, Any]]) -> float | None:
+    """What a trial costs beyond its training in a process that trained one before: the median over trials.
+
+    From the end of the trial before, in the same process, to the trial's own end, without its training (which begins
+    with the first batch asked for and ends with the test part scored). None where no process trained two.
+    """
+    by_process: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for result in results:
+        by_process[result["process"]].append(result)
+    costs: list[float] = []
+    for own in by_process.values():
+        own.sort(key=lambda r: r["started"])
+        costs += [after["ended"] - before["ended"] - after["fit_s"] for before, after in itertools.pairwise(own)]
+    return statistics.median(costs) if costs else None
+
+
+def keep_summary(checked: Checked, rows: Sequence[dict[str, Any]], scores: dict[str, Any]) -> None:
+    """One W&B run for the whole sweep: its table, and the scores of what was chosen."""
+    config, run = checked.config, checked.run
+    if not config.track.wandb:
+        return
+    name = run.location.rsplit("/", 1)[-1]
+    tracker = WandbTracker(
+        project=config.track.project,
+        group=name,
+        name=f"{name}, summary",
+        run_id=hashlib.sha256(run.read_bytes(CLAIM)).hexdigest()[:16],
+        folder=wandb_folder(run),
+        config=dataclasses.asdict(config),
+        job_type="summary",
+    )
+    plain = [{key: value for key, value in row.items() if not isinstance(value, list | dict)} for row in rows]
+    tracker.table("points", plain, scores)

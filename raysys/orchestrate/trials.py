@@ -1,0 +1,74 @@
+"""Trials on the cluster: the one Tuner."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import TrialScheduler
+
+from raysys.orchestrate.session import Cluster
+from raysys.orchestrate.task import FoldTask
+from raysys.orchestrate.trial import MAX_FAILURES, run_trial
+from raysys.storage import Folder
+
+
+def run_trials(
+    tasks: Sequence[FoldTask],
+    cluster: Cluster,
+    callbacks: Sequence[tune.Callback],
+    *,
+    scheduler: TrialScheduler | None = None,
+) -> dict[str, str]:
+    """Train, as many trials at once as the cluster carries, each process going on from trial to trial.
+
+    Args:
+        tasks: of one run and one kind of worker.
+        callbacks: told of every epoch and end; `trial.config["task"]` is the task's number.
+        scheduler: may stop trials early.
+
+    Returns: what went wrong, by trial id; empty where nothing did.
+    """
+    if not tasks:
+        return {}
+    settings = tasks[0].config.cluster
+    in_process = settings.workers_per_trial == 1 and not settings.torch_trainer
+    # Under TorchTrainer the trial only drives (Tune wants it to ask for something): its workers take their own.
+    resources: dict[str, float] = {"cpu": settings.cpus_per_worker if in_process else 0.01}
+    if in_process and cluster.gpus_per_worker:
+        resources["gpu"] = cluster.gpus_per_worker
+    gpus = cluster.gpus_per_worker
+
+    def trial(params: dict[str, Any]) -> None:
+        run_trial(tasks[params["task"]], gpus)
+
+    storage = Folder.at(tasks[0].run) / "tune"
+    tuner = tune.Tuner(
+        tune.with_resources(trial, resources),
+        param_space={"task": tune.grid_search(list(range(len(tasks))))},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=cluster.trials_at_once, reuse_actors=in_process, scheduler=scheduler
+        ),
+        run_config=tune.RunConfig(
+            name=f"{time.time_ns()}",
+            storage_path=storage.path,
+            storage_filesystem=None if storage.is_local else storage.filesystem,
+            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+            callbacks=list(callbacks),
+            verbose=0,
+        ),
+    )
+    # Tune prints a box and its own folder even so; what a user wants to see is the callbacks' lines.
+    with contextlib.redirect_stdout(io.StringIO()):
+        results = tuner.fit()
+    failed: dict[str, str] = {}
+    for result in results:
+        task = tasks[(result.config or {})["task"]]
+        error = result.error or (result.metrics or {}).get("error")
+        if error is not None:
+            failed[task.trial_id] = str(error)
+    return failed

@@ -1,0 +1,162 @@
+"""What a corpus holds: counted by hand, and nothing in it twice unnoticed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from raysys.data.folds import Fold
+from raysys.data.manifest import Manifest, Skipped, Utterance
+from raysys.data.statistics import Duplicate, corpus_statistics, statistics_lines, waveform_digests
+from raysys.data.waveforms import INDEX, WaveformStore, write_part
+from raysys.storage import Folder
+
+
+def utterance(name: str, speaker: str, emotion: str, duration_s: float, **more: Any) -> Utterance:
+    digest = more.pop("digest", f"bytes of {name}")
+    return Utterance(
+        utterance_id=name,
+        audio_path=f"/{name}.wav",
+        speaker=speaker,
+        emotion=emotion,
+        duration_s=duration_s,
+        digest=digest,
+        **more,
+    )
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    return Manifest(
+        corpus="table",
+        classes=("tense", "calm", "never"),
+        utterances=(
+            utterance("a", "bo", "calm", 1.0, transcript="Hi.", session="2"),
+            utterance("b", "bo", "calm", 2.0, transcript="", session="2"),
+            utterance("c", "bo", "tense", 4.0, session="1"),
+            utterance("d", "ana", "tense", 3.0),
+            utterance("e", "cy", "calm", 10.0, transcript="Oh.", session="10"),
+            utterance("f", "cy", "calm", 7.0),
+        ),
+        skipped=(Skipped(utterance_id="z", audio_path="/z.wav", reason="is cut short"),),
+    )
+
+
+FOLDS = (
+    Fold(index=0, name="group-1", train=("a", "b", "c"), validation=("e", "f"), test=("d",)),
+    Fold(index=1, name="group-2", train=("d",), validation=("a", "b", "c"), test=("e", "f")),
+)
+
+
+def with_digests(manifest: Manifest, **digests: str) -> Manifest:
+    utterances = [
+        dataclasses.replace(u, digest=digests[u.utterance_id]) if u.utterance_id in digests else u
+        for u in manifest.utterances
+    ]
+    return dataclasses.replace(manifest, utterances=tuple(utterances))
+
+
+def test_counts_by_hand(manifest: Manifest) -> None:
+    found = corpus_statistics(manifest)
+    assert found.corpus == "table" and found.fingerprint == manifest.fingerprint()
+    assert list(found.classes.items()) == [("tense", 2), ("calm", 4), ("never", 0)]
+    assert found.speakers == {"ana": 1, "bo": 3, "cy": 2}
+    assert found.sessions == {"1": 1, "2": 2, "10": 1}
+    assert found.durations_s == (1.0, 2.0, 3.0, 4.0, 7.0, 10.0)
+    assert found.with_transcript == 3
+    assert found.skipped == manifest.skipped
+    assert found.same_bytes == () and found.same_waveform is None
+
+
+def test_what_is_printed_by_hand(manifest: Manifest) -> None:
+    """27 s in six utterances: mean 4.5, median 3.5; the 95th percentile is 3/4 of the way from 7 to 10."""
+    assert statistics_lines(corpus_statistics(manifest, {}), FOLDS).splitlines() == [
+        f"corpus      table, fingerprint {manifest.fingerprint()}",
+        "utterances  6, 0.01 h, 3 with a transcript (50.0%)",
+        "classes     tense 2 (33.3%), calm 4 (66.7%), never 0 (0.0%)",
+        "speakers    3; utterances of each: min 1, median 2, max 3",
+        "durations   min 1.00 s, median 3.50 s, mean 4.50 s, 95th percentile 9.25 s, max 10.00 s",
+        "sessions    1 1, 10 1, 2 2",
+        "folds       2: utterances to train, validate, test",
+        "  group-1: 3, 2, 1",
+        "  group-2: 1, 3, 2",
+        "duplicates  none equal to the byte",
+        "duplicates  none equal to the sample once decoded, beside these",
+        "skipped     1 utterance(s) that cannot be used",
+        "  z: /z.wav is cut short",
+    ]
+
+
+def test_files_equal_to_the_byte_are_named_with_their_speakers_and_classes(manifest: Manifest) -> None:
+    found = corpus_statistics(with_digests(manifest, a="x", b="x", c="y", d="y", f="y"))
+    assert found.same_bytes == (
+        Duplicate(utterance_ids=("a", "b"), speakers=("bo",), emotions=("calm",)),
+        Duplicate(utterance_ids=("c", "d", "f"), speakers=("ana", "bo", "cy"), emotions=("calm", "tense")),
+    )
+    text = statistics_lines(found, FOLDS)
+    lines = text.splitlines()
+    at = lines.index("duplicates  2 group(s) equal to the byte")
+    assert lines[at + 1] == "  a, b (bo; calm)"
+    assert lines[at + 2].startswith("  c, d, f (ana, bo, cy; calm, tense): OF DIFFERENT SPEAKERS")
+    assert lines[at + 2].endswith("OF DIFFERENT CLASSES")
+    assert "once decoded" not in text, "waveforms were not compared"
+
+
+def test_stretches_of_one_file_are_duplicates_only_where_they_are_the_same_stretch(manifest: Manifest) -> None:
+    first, second, third, fourth, *rest = manifest.utterances
+    cut = (
+        dataclasses.replace(first, digest="x", start_s=0.0, end_s=1.0),
+        dataclasses.replace(second, digest="x", start_s=1.0, end_s=3.0),
+        dataclasses.replace(third, digest="x", start_s=1.0, end_s=3.0),
+        dataclasses.replace(fourth, digest="x", start_s=None, end_s=1.0),
+    )
+    found = corpus_statistics(dataclasses.replace(manifest, utterances=(*cut, *rest)))
+    assert [d.utterance_ids for d in found.same_bytes] == [("a", "d"), ("b", "c")]
+
+
+def test_equal_waveforms_are_named_once_where_the_bytes_say_it_already(manifest: Manifest) -> None:
+    """b and a are equal to the byte; so is their sound, and that of c and of d in other files."""
+    same = with_digests(manifest, a="x", b="x")
+    found = corpus_statistics(same, {"a": "1", "b": "1", "c": "2", "d": "2", "e": "3"})
+    assert [d.utterance_ids for d in found.same_bytes] == [("a", "b")]
+    assert found.same_waveform is not None
+    assert [d.utterance_ids for d in found.same_waveform] == [("c", "d")]
+    larger = corpus_statistics(same, {"a": "1", "b": "1", "c": "1"})
+    assert larger.same_waveform is not None
+    assert [d.utterance_ids for d in larger.same_waveform] == [("a", "b", "c")]
+    lines = statistics_lines(found, FOLDS).splitlines()
+    at = lines.index("duplicates  1 group(s) equal to the sample once decoded, beside these")
+    assert lines[at + 1].startswith("  c, d (ana, bo; tense): OF DIFFERENT SPEAKERS")
+
+
+def test_long_lists_end_with_how_many_more_there_are(manifest: Manifest) -> None:
+    many = tuple(Skipped(utterance_id=f"s{i}", audio_path="/s.wav", reason="is cut short") for i in range(23))
+    lines = statistics_lines(corpus_statistics(dataclasses.replace(manifest, skipped=many)), FOLDS).splitlines()
+    assert lines[-22:-20] == ["skipped     23 utterance(s) that cannot be used", "  s0: /s.wav is cut short"]
+    assert lines[-1] == "  ... and 3 more"
+
+
+@pytest.mark.parametrize("where", ["disk", "memory://statistics/store"])
+def test_waveforms_have_one_hash_if_and_only_if_they_are_equal(tmp_path: Path, where: str) -> None:
+    location = str(tmp_path) if where == "disk" else where
+    sound = np.random.default_rng(0).normal(0, 0.1, 1000).astype(np.float32)
+    other = sound.copy()
+    other[500] = np.nextafter(other[500], np.float32(1))
+    waveforms = {"a": sound, "b": other, "c": sound.copy(), "alone": sound[:10]}
+    folder = Folder.at(location)
+    write_part(folder, "part-00000.arrow", list(waveforms.values()))
+    rows: list[dict[str, Any]] = [
+        {"utterance_id": name, "part": "part-00000.arrow", "row": row, "samples": len(waveform), "error": None}
+        for row, (name, waveform) in enumerate(waveforms.items())
+    ]
+    broken = {"part": None, "row": None, "samples": None, "error": "does not decode"}
+    rows += [{"utterance_id": name, **broken} for name in ("bad", "worse")]
+    folder.write_table(INDEX, pa.Table.from_pylist(rows))
+    found = waveform_digests(WaveformStore(location))
+    assert found["a"] == found["c"] != found["b"]
+    assert set(found) == {"a", "b", "c"}

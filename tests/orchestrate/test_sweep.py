@@ -1,0 +1,159 @@
+"""The ledger of a sweep: the trials' own files say what is done, and weights stay only of what may be chosen."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from raysys.config import ExperimentConfig, LossConfig
+from raysys.data.views import Source
+from raysys.orchestrate.early_stopping import HalvingByFold
+from raysys.orchestrate.sweep import Ledger, SweepProgress, seconds_beyond_training
+from raysys.orchestrate.task import RESULT, FoldTask
+from raysys.training.checkpoint import BEST, LAST
+
+
+def make_tasks(run: Path, alphas: tuple[float, ...] = (1.0, 0.1, 0.01), folds: int = 2) -> list[FoldTask]:
+    source = Source(store="/store", augment=None, crop_s=13.0, seed=0)
+    return [
+        FoldTask(
+            config=ExperimentConfig(loss=LossConfig(alpha=alpha)),
+            run=str(run),
+            source=source,
+            fold=fold,
+            fingerprint="00ff",
+            code="c0de",
+            point=f"alpha={alpha}",
+        )
+        for alpha in alphas
+        for fold in range(folds)
+    ]
+
+
+def finish(task: FoldTask, ua: float, loss: float = 1.0) -> None:
+    task.folder.write_bytes(BEST, b"weights")
+    task.folder.write_json(
+        RESULT, {"trial_id": task.trial_id, "validation_ua": ua, "validation_loss": loss, "epoch": 1, "fold": 1}
+    )
+
+
+def test_every_trial_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    tasks = make_tasks(tmp_path)
+    assert len({task.place for task in tasks}) == len(tasks) == 6
+    assert all(task.place == f"trials/{task.trial_id}" for task in tasks)
+
+
+def test_only_trials_with_their_own_result_are_finished(tmp_path: Path) -> None:
+    tasks = make_tasks(tmp_path)
+    finish(tasks[1], 0.5)
+    finish(tasks[4], 0.6)
+    tasks[2].folder.write_bytes(LAST, b"half a training")
+    tasks[3].folder.write_json(RESULT, {"trial_id": "of other code"})
+    ledger = Ledger(tasks, chosen_by_validation=True)
+    assert ledger.open_tasks() == [tasks[0], tasks[2], tasks[3], tasks[5]]
+    assert {r["validation_ua"] for r in ledger.results.values()} == {0.5, 0.6}
+
+
+def test_other_code_is_another_trial(tmp_path: Path) -> None:
+    task = make_tasks(tmp_path)[0]
+    finish(task, 0.5)
+    assert task.finished()
+    assert not dataclasses.replace(task, code="n3w").finished()
+
+
+@pytest.mark.parametrize("order", [(0, 2, 4), (4, 2, 0), (2, 4, 0)])
+def test_weights_stay_only_of_each_folds_best_so_far(order: tuple[int, ...], tmp_path: Path) -> None:
+    tasks = make_tasks(tmp_path)
+    scores = {0: (0.5, 1.0), 2: (0.7, 2.0), 4: (0.7, 1.5)}
+    ledger = Ledger(tasks, chosen_by_validation=True)
+    finish(tasks[1], 0.1)
+    ledger.note(tasks[1])
+    for number in order:
+        finish(tasks[number], *scores[number])
+        ledger.note(tasks[number])
+    kept = [number for number, task in enumerate(tasks) if task.folder.exists(BEST)]
+    # Of fold 1 the better loss among two of the best UA; of fold 2 its only trial.
+    assert kept == [1, 4]
+    # Started anew, the same.
+    Ledger(tasks, chosen_by_validation=True)
+    assert [number for number, task in enumerate(tasks) if task.folder.exists(BEST)] == kept
+
+
+def test_where_nothing_is_chosen_no_weights_stay(tmp_path: Path) -> None:
+    tasks = make_tasks(tmp_path)
+    finish(tasks[0], 0.5)
+    Ledger(tasks, chosen_by_validation=False)
+    assert not tasks[0].folder.exists(BEST)
+    assert tasks[0].finished()
+
+
+def trial(number: int, **last: Any) -> Any:
+    return SimpleNamespace(config={"task": number}, last_result=last, trial_id=str(number))
+
+
+def test_a_stopped_trial_is_remembered_with_its_epochs_and_keeps_no_weights(tmp_path: Path) -> None:
+    tasks = make_tasks(tmp_path)
+    ledger = Ledger(tasks, chosen_by_validation=True)
+    screen = io.StringIO()
+    progress = SweepProgress(tasks, ledger, screen)
+    for name in (BEST, LAST):
+        tasks[3].folder.write_bytes(name, b"weights")
+    for epoch in (0, 1):
+        progress.on_trial_result(0, [], trial(3), {"epoch": epoch})
+    progress.on_trial_complete(0, [], trial(3))
+    assert "alpha=0.1, fold 2  stopped after 2 epochs" in screen.getvalue()
+    assert not tasks[3].folder.exists(BEST) and not tasks[3].folder.exists(LAST)
+    again = Ledger(tasks, chosen_by_validation=True)
+    assert again.stopped == {tasks[3].trial_id: 2}
+    assert tasks[3] not in again.open_tasks()
+
+
+def test_a_failed_trial_is_tried_again_by_the_same_command(tmp_path: Path) -> None:
+    tasks = make_tasks(tmp_path)
+    ledger = Ledger(tasks, chosen_by_validation=True)
+    screen = io.StringIO()
+    SweepProgress(tasks, ledger, screen).on_trial_complete(0, [], trial(0, error="the loss is not finite"))
+    assert "failed: the loss is not finite" in screen.getvalue()
+    assert ledger.stopped == {} and tasks[0] in ledger.open_tasks()
+
+
+def test_the_cost_beyond_training_is_from_end_to_end_in_one_process() -> None:
+    def result(process: str, started: float, fit_s: float, ended: float) -> dict[str, Any]:
+        return {"process": process, "started": started, "fit_s": fit_s, "ended": ended}
+
+    # In process a: 10 s from end to end of which 9 trained; 12 of which 9. In b: 20 of which 19.5. The first trials,
+    # whose processes start, do not count.
+    results = [
+        result("a", 18.5, 9.0, 28.0),
+        result("a", 0.0, 7.0, 8.0),
+        result("a", 9.0, 9.0, 18.0),
+        result("b", 0.0, 1.0, 30.0),
+        result("b", 30.2, 9.5, 40.0),
+        result("c", 30.2, 9.5, 90.0),
+    ]
+    results[0] |= {"ended": 30.0}
+    assert seconds_beyond_training(results) == pytest.approx(1.0)  # of 1.0, 3.0 and 0.5
+    assert seconds_beyond_training(results[3:4]) is None
+
+
+def test_halving_compares_trials_of_one_fold_only(tmp_path: Path) -> None:
+    # Fold 2 is harder: all of its trials are behind all of fold 1's, and its best must go on.
+    tasks = make_tasks(tmp_path, alphas=(1.0, 0.5, 0.1, 0.01), folds=2)
+    scheduler = HalvingByFold(tasks)
+    scores = {0: 0.9, 2: 0.8, 4: 0.7, 6: 0.95, 1: 0.3, 3: 0.2, 5: 0.1, 7: 0.35}
+    for number in range(8):
+        scheduler.on_trial_add(None, trial(number))
+    decided: dict[int, str] = {}
+    for number in (0, 1, 2, 3, 4, 5, 6, 7):
+        decided[number] = "CONTINUE"
+        for epoch in range(26):
+            found = {"epoch": epoch, "validation_ua": scores[number]}
+            decided[number] = scheduler.on_trial_result(None, trial(number), found)
+            if decided[number] == "STOP":
+                break
+    assert decided == {number: "STOP" if number in (2, 3, 4, 5) else "CONTINUE" for number in range(8)}
