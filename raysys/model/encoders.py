@@ -204,11 +204,10 @@ def _read_config(name: str, flag: str) -> PreTrainedConfig:
 
 def _load(name: str, flag: str, drawn: bool, config: PreTrainedConfig) -> PreTrainedModel:
     if drawn:
-        return AutoModel.from_config(config, attn_implementation="sdpa")
+        return AutoModel.from_config(config, dtype=torch.float32)
     try:
         model, report = AutoModel.from_pretrained(
             name,
-            attn_implementation="sdpa",
             dtype=torch.float32,
             weights_only=True,
             output_loading_info=True,

@@ -10,6 +10,7 @@ import torch
 import transformers
 from torch import nn
 from transformers import (
+    AutoModel,
     DistilBertConfig,
     DistilBertModel,
     HubertConfig,
@@ -18,6 +19,8 @@ from transformers import (
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2Model,
+    WavLMConfig,
+    WavLMModel,
 )
 
 from raysys.config import LossConfig, ModelConfig
@@ -99,6 +102,22 @@ def test_audio_weights_are_those_of_the_folder(audio_folder: Path) -> None:
     assert encoder.normalise
     assert encoder.width == 16
     assert_weights_of(audio_folder, encoder.model)
+
+
+def test_a_wavlm_folder_loads_although_it_has_no_fused_attention(tmp_path: Path) -> None:
+    folder = save_audio(WavLMModel(WavLMConfig(**SIZES)), tmp_path)
+    encoder = build_audio_encoder(audio(folder))
+    assert isinstance(encoder, WaveformEncoder)
+    assert_weights_of(folder, encoder.model)
+
+
+def test_a_network_drawn_after_a_half_precision_configuration_is_in_single_precision(
+    audio_folder: Path, tmp_path: Path
+) -> None:
+    AutoModel.from_pretrained(audio_folder, dtype=torch.float16).save_pretrained(tmp_path)
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    encoder = build_audio_encoder(audio(tmp_path, weights="random"))
+    assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
 
 
 def test_normalisation_is_the_one_of_the_preprocessor(tmp_path: Path) -> None:
