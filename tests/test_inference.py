@@ -1,0 +1,499 @@
+"""A saved model says in any process what it said before; nothing beside its folder is read, and no half is loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import safetensors.torch
+import soundfile
+import torch
+from transformers import (
+    DistilBertConfig,
+    DistilBertModel,
+    HubertConfig,
+    HubertModel,
+    PreTrainedModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+)
+
+from raysys.config import LossConfig, ModelConfig
+from raysys.data.audio import AudioError
+from raysys.data.batch import View
+from raysys.data.text import train_wordpiece
+from raysys.errors import ModelFolderError
+from raysys.inference import EmotionModel, load_model, read_waveform, save_model
+from raysys.model.audio import WaveformEncoder
+from raysys.model.encoders import make_tokenizer
+from raysys.model.network import Network
+from raysys.storage import Folder
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parents[1]
+CLASSES = ("anger", "joy", "fear")
+CORPUS = ["kids are talking by the door", "dogs are sitting by the door"] * 2
+LENGTHS = (16_000, 160, 3_000, 8_000)
+TEXTS = ("kids are talking", None, "by the door", "dogs and kids are sitting by the door")
+SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "conv_dim": (8,) * 7,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+}
+AUXILIARY = ("project.", "predict_audio.", "predict_text.", "predict_ahead.")
+
+Modalities = Literal["both", "audio", "text"]
+
+
+def waveforms(lengths: Sequence[int], seed: int = 0) -> list[np.ndarray]:
+    generator = np.random.default_rng(seed)
+    return [generator.normal(0.01, 0.1, n).astype(np.float32) for n in lengths]
+
+
+def config_of(**values: Any) -> ModelConfig:
+    return ModelConfig(**({"audio": "light", "text": "light", "width": 16, "heads": 4, "feed_forward": 24} | values))
+
+
+def make(
+    config: ModelConfig | None = None,
+    modalities: Modalities = "both",
+    *,
+    seed: int = 0,
+    loss: LossConfig | None = None,
+) -> tuple[EmotionModel, ModelConfig]:
+    """A model in which no parameter is what it is drawn or loaded as, as after a training."""
+    config = config_of() if config is None else config
+    tokenizer = None if modalities == "audio" else make_tokenizer(config, CORPUS)
+    vocab_size = 0 if tokenizer is None else len(tokenizer)
+    torch.manual_seed(seed)
+    network = Network(config, n_classes=3, vocab_size=vocab_size, loss=loss or LossConfig(), modalities=modalities)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    return EmotionModel(network=network, tokenizer=tokenizer, classes=CLASSES, modalities=modalities), config
+
+
+def save(made: tuple[EmotionModel, ModelConfig], location: Path | str) -> str:
+    model, config = made
+    save_model(
+        Folder.at(str(location)),
+        model.network,
+        model.tokenizer,
+        model=config,
+        classes=model.classes,
+        modalities=model.modalities,
+    )
+    return str(location)
+
+
+def ask(model: EmotionModel, heard: Sequence[np.ndarray], texts: Sequence[str | None] = TEXTS) -> np.ndarray:
+    match model.modalities:
+        case "both":
+            return model.probabilities(heard, texts)
+        case "audio":
+            return model.probabilities(heard)
+        case _:
+            return model.probabilities(transcripts=[text or "" for text in texts])
+
+
+def files(folder: Path | str) -> set[str]:
+    return {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def parts(folder: Folder) -> set[str]:
+    """The same wherever the folder lies."""
+    within = {f"{part}/{name}" for part in ("audio", "text", "tokenizer") for name in (folder / part).names()}
+    return within | {name for name in folder.names() if "." in name}
+
+
+def rewrite(location: str, change: Callable[[dict[str, Any]], object]) -> None:
+    path = Path(location) / "config.json"
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+def write_encoders(root: Path) -> dict[str, str]:
+    """Folders as save_pretrained leaves them: wav2vec 2.0, one in half precision, HuBERT, DistilBERT."""
+    audio: dict[str, PreTrainedModel] = {
+        "wav2vec2": Wav2Vec2Model(Wav2Vec2Config(**SIZES)),
+        "half": Wav2Vec2Model(Wav2Vec2Config(**SIZES)).half(),
+        "hubert": HubertModel(HubertConfig(**SIZES)),
+    }
+    for name, model in audio.items():
+        model.save_pretrained(root / name)
+        Wav2Vec2FeatureExtractor(do_normalize=name != "hubert").save_pretrained(root / name)
+    tokenizer = train_wordpiece(["a vocabulary that no other tokenizer here has", *CORPUS] * 2)
+    sizes = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
+    DistilBertModel(DistilBertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(root / "distilbert")
+    tokenizer.save_pretrained(root / "distilbert")
+    return {path.name: str(path) for path in root.iterdir()}
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Models on a disk, what each said before it was saved, and what it says in a process that never saw another."""
+
+    root: Path
+    before: dict[str, np.ndarray]
+    after: dict[str, np.ndarray]
+
+
+FRESH = """
+import json, sys
+from pathlib import Path
+import numpy as np
+import torch
+
+torch.set_num_threads(1)
+from raysys.inference import load_model
+
+root, names, texts = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3])
+heard = list(np.load(root / "heard.npz").values())
+said = {}
+for name in names:
+    model = load_model(str(root / name))
+    if model.modalities == "text":
+        said[name] = model.probabilities(transcripts=[text or "" for text in texts])
+    else:
+        said[name] = model.probabilities(heard, texts if model.modalities == "both" else None)
+np.savez(root / "said.npz", **said)
+"""
+
+MODELS: dict[str, tuple[Modalities, dict[str, str]]] = {
+    "light": ("both", {"audio": "light", "text": "light"}),
+    "tiny": ("both", {"audio": "tiny", "text": "tiny"}),
+    "light_alone": ("audio", {"audio": "light", "text": "light"}),
+    "audio_alone": ("audio", {"audio": "tiny", "text": "tiny"}),
+    "text_alone": ("text", {"audio": "tiny", "text": "light"}),
+    "folders": ("both", {"audio": "wav2vec2", "text": "distilbert"}),
+    "frozen": ("both", {"audio": "wav2vec2", "text": "distilbert", "freeze_audio": "all", "freeze_text": "all"}),
+    "hubert": ("both", {"audio": "hubert", "text": "distilbert", "layer": "weighted_sum"}),
+    "cnn": ("audio", {"audio": "hubert", "text": "distilbert", "layer": "cnn"}),
+    "half": ("both", {"audio": "half", "text": "light"}),
+}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    root = tmp_path_factory.mktemp("models")
+    encoders = write_encoders(tmp_path_factory.mktemp("encoders"))
+    heard, before = waveforms(LENGTHS), {}
+    for name, (modalities, values) in MODELS.items():
+        found = {flag: encoders.get(value, value) for flag, value in values.items()}
+        made = make(config_of(**found), modalities)
+        before[name] = ask(made[0], heard)
+        save(made, root / name)
+    shutil.rmtree(Path(encoders["wav2vec2"]).parent)
+    np.savez(root / "heard.npz", **{f"{i:02d}": waveform for i, waveform in enumerate(heard)})
+    command = [sys.executable, "-c", FRESH, str(root), json.dumps(list(MODELS)), json.dumps(TEXTS)]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(root / "cache"), "HOME": str(root / "home")}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    with np.load(root / "said.npz") as said:
+        return Saved(root, before, dict(said))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_fresh_process_says_the_same_to_the_bit(saved: Saved, name: str) -> None:
+    before, after = saved.before[name], saved.after[name]
+    assert before.shape == (len(TEXTS), len(CLASSES))
+    assert before.dtype == after.dtype == np.float32
+    assert np.array_equal(after, before)
+    np.testing.assert_allclose(before.sum(axis=1), 1.0, atol=1e-6)
+    assert np.ptp(before, axis=0).max() > 1e-3, "utterances differ, or nothing was compared"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_folder_holds_nothing_that_is_unpickled(saved: Saved, name: str) -> None:
+    for file in files(saved.root / name):
+        assert Path(file).suffix in (".json", ".safetensors"), file
+        if file.endswith(".json"):
+            json.loads((saved.root / name / file).read_text())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_classes_and_modalities_come_back(saved: Saved, name: str) -> None:
+    model = load_model(str(saved.root / name))
+    assert model.classes == CLASSES
+    assert model.modalities == MODELS[name][0]
+    assert (model.tokenizer is None) == (model.modalities == "audio")
+
+
+def test_probabilities_are_the_softmax_of_an_utterances_own_logits(saved: Saved) -> None:
+    model = load_model(str(saved.root / "tiny"))
+    heard = waveforms([8_000])[0]
+    assert model.tokenizer is not None
+    encoded = model.tokenizer([TEXTS[0]], return_tensors="pt")
+    view = View(
+        waveforms_BS=torch.from_numpy(heard)[None],
+        lengths_B=torch.tensor([8_000]),
+        tokens_BM=encoded["input_ids"],
+        token_valid_BM=encoded["attention_mask"].bool(),
+        has_text_B=torch.tensor([True]),
+    )
+    with torch.no_grad():
+        logits = model.network((view,)).logits_NC[0].double().numpy()
+    expected = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose(model.probabilities([heard], [TEXTS[0]])[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [LossConfig(), LossConfig(cpc="temporal")], ids=["cross_modal", "temporal"])
+def test_heads_of_the_auxiliary_tasks_stay_behind_and_nothing_else(loss: LossConfig, tmp_path: Path) -> None:
+    made = make(config_of(audio="tiny", freeze_audio="none"), loss=loss)
+    location = save(made, tmp_path / "model")
+    trained = made[0].network.state_dict()
+    kept = safetensors.torch.load_file(Path(location) / "model.safetensors")
+    left = {name for name in trained if name.startswith(AUXILIARY)}
+    assert {name.split(".")[0] for name in left} > {"project"}
+    assert kept.keys() == trained.keys() - left
+    for name, weight in kept.items():
+        assert torch.equal(weight, trained[name]), name
+    heard = waveforms(LENGTHS)
+    assert np.array_equal(ask(load_model(location), heard), ask(made[0], heard))
+
+
+def test_frozen_encoders_are_in_the_file(saved: Saved) -> None:
+    kept = safetensors.torch.load_file(saved.root / "frozen" / "model.safetensors").keys()
+    assert sum(name.startswith("audio_encoder.model.feature_extractor.") for name in kept) >= 7
+    assert any(name.startswith("audio_encoder.model.encoder.layers.0.") for name in kept)
+    assert "text_encoder.model.embeddings.word_embeddings.weight" in kept
+
+
+def test_an_encoder_that_hears_one_utterance_at_a_time_goes_on_so(tmp_path: Path) -> None:
+    made = make(config_of(audio="tiny"))
+    encoder = made[0].network.audio_encoder
+    assert isinstance(encoder, WaveformEncoder) and encoder.padded
+    encoder.padded = False
+    found = load_model(save(made, tmp_path / "model")).network.audio_encoder
+    assert isinstance(found, WaveformEncoder) and not found.padded
+
+
+# What it says
+
+
+def test_a_missing_transcript_is_allowed_and_changes_what_is_said(saved: Saved) -> None:
+    model, heard = load_model(str(saved.root / "light")), waveforms(LENGTHS)
+    known = model.probabilities(heard, ["by the door"] * 4)
+    partly = model.probabilities(heard, ["by the door", None, "by the door", None])
+    unknown = model.probabilities(heard)
+    np.testing.assert_allclose(partly[[0, 2]], known[[0, 2]], atol=1e-5)
+    np.testing.assert_allclose(partly[[1, 3]], unknown[[1, 3]], atol=1e-5)
+    assert np.abs(known - unknown).max(axis=1).min() > 1e-4
+    np.testing.assert_allclose(model.probabilities(heard, [None] * 4), unknown, atol=1e-5)
+
+
+def test_an_empty_transcript_is_not_a_missing_one(saved: Saved) -> None:
+    model, heard = load_model(str(saved.root / "light")), waveforms(LENGTHS)
+    assert np.abs(model.probabilities(heard, [""] * 4) - model.probabilities(heard)).max() > 1e-4
+
+
+def test_audio_alone_does_not_read_transcripts(saved: Saved) -> None:
+    model, heard = load_model(str(saved.root / "audio_alone")), waveforms(LENGTHS)
+    assert np.array_equal(model.probabilities(heard, TEXTS), model.probabilities(heard))
+
+
+@pytest.mark.parametrize("name", ["light", "tiny", "audio_alone", "text_alone", "folders"])
+def test_neither_order_nor_company_changes_what_is_said_of_an_utterance(saved: Saved, name: str) -> None:
+    model = load_model(str(saved.root / name))
+    n = 40  # More than one batch.
+    heard = waveforms([160 + 400 * i for i in range(n)])
+    texts = [TEXTS[i % 4] for i in range(n)]
+    together = ask(model, heard, texts)
+    order = np.random.default_rng(0).permutation(n)
+    shuffled = ask(model, [heard[i] for i in order], [texts[i] for i in order])
+    np.testing.assert_allclose(shuffled, together[order], atol=1e-5)
+    for i in (0, 1, 17, n - 1):
+        np.testing.assert_allclose(ask(model, [heard[i]], [texts[i]])[0], together[i], atol=1e-5)
+    assert np.ptp(together, axis=0).max() > 1e-3
+
+
+def test_a_network_left_in_training_mode_has_no_dropout(saved: Saved) -> None:
+    model, heard = load_model(str(saved.root / "light")), waveforms(LENGTHS)
+    expected = ask(model, heard)
+    model.network.train()
+    assert np.array_equal(ask(model, heard), expected)
+
+
+@pytest.mark.parametrize("name", ["light", "tiny"])
+def test_the_shortest_and_the_longest_have_probabilities(saved: Saved, name: str) -> None:
+    found = load_model(str(saved.root / name)).probabilities(waveforms([160, 960_000]), ["no", None])
+    assert found.shape == (2, 3)
+    assert (found > 0).all()
+    np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["light", "audio_alone", "text_alone"])
+def test_nothing_asked_nothing_said(saved: Saved, name: str) -> None:
+    assert ask(load_model(str(saved.root / name)), [], []).shape == (0, 3)
+
+
+def test_a_question_that_lacks_something_says_what(saved: Saved) -> None:
+    heard = waveforms(LENGTHS)
+    both, audio, text = (load_model(str(saved.root / name)) for name in ("light", "audio_alone", "text_alone"))
+    with pytest.raises(ValueError, match="4 waveforms, but 3 transcripts"):
+        both.probabilities(heard, TEXTS[:3])
+    for model in (both, audio):
+        with pytest.raises(ValueError, match=f"trained on {model.modalities}: it needs waveforms"):
+            model.probabilities(transcripts=TEXTS)
+    for texts in (None, TEXTS):
+        with pytest.raises(ValueError, match="needs a transcript of every utterance"):
+            text.probabilities(heard, texts)
+
+
+@pytest.mark.parametrize("shape", [(0,), (800, 2), (2, 800), ()])
+def test_a_waveform_that_is_empty_or_not_mono_is_refused(saved: Saved, shape: tuple[int, ...]) -> None:
+    """An empty one would have NaN for probabilities, and would give it to nobody but itself."""
+    model = load_model(str(saved.root / "audio_alone"))
+    with pytest.raises(ValueError, match=r"waveform 1 is of shape .*expected \(samples,\)"):
+        model.probabilities([*waveforms([800]), np.zeros(shape, dtype=np.float32)])
+
+
+# The folder
+
+
+def test_a_path_in_the_configuration_is_never_followed(saved: Saved, tmp_path: Path) -> None:
+    # Encoders of the same sizes with other weights, and none at all.
+    elsewhere = write_encoders(tmp_path / "elsewhere")
+    location = str(shutil.copytree(saved.root / "folders", tmp_path / "copies" / "model"))
+    heard = waveforms(LENGTHS)
+    for audio, text in [
+        (elsewhere["wav2vec2"], elsewhere["distilbert"]),
+        ("../elsewhere/hubert", "../../elsewhere/distilbert"),
+        ("/nowhere/wav2vec2", "/nowhere/distilbert"),
+        ("someone/wav2vec2", "someone/distilbert"),
+    ]:
+        rewrite(location, lambda values, a=audio, t=text: values["model"].update(audio=a, text=t))  # type: ignore[misc]
+        assert np.array_equal(ask(load_model(location), heard), saved.before["folders"]), audio
+
+
+def test_a_crash_while_saving_over_a_model_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    location = save(make(seed=1), tmp_path / "model")
+    load_model(location)
+    with monkeypatch.context() as patched:
+        patched.setattr(Folder, "write_json", crash)
+        with pytest.raises(OSError, match="No space left"):
+            save(make(seed=2), location)
+    with pytest.raises(ModelFolderError, match=r"holds no config\.json"):
+        load_model(location)
+    made = make(seed=2)
+    save(made, location)
+    assert np.array_equal(ask(load_model(location), waveforms(LENGTHS)), ask(made[0], waveforms(LENGTHS)))
+
+
+@pytest.mark.parametrize("scheme", ["", "memory://"])
+def test_saving_over_another_model_leaves_no_mixture(tmp_path: Path, scheme: str) -> None:
+    """Of a tokenizer and of a modality that the new one has not, too."""
+    location = f"memory://{uuid.uuid4().hex}/model" if scheme else str(tmp_path / "model")
+    save(make(config_of(audio="tiny", text="tiny"), seed=1), location)
+    (Folder.at(location) / "tokenizer").write_bytes("vocab.txt", b"of a tokenizer of another kind")
+    for made in (make(modalities="audio", seed=2), make(modalities="text", seed=3)):
+        save(made, location)
+        alone = save(made, tmp_path / f"alone-{made[0].modalities}")
+        assert parts(Folder.at(location)) == parts(Folder.at(alone)) == files(alone)
+        heard = waveforms(LENGTHS)
+        assert np.array_equal(ask(load_model(location), heard), ask(made[0], heard))
+
+
+def test_a_model_goes_to_an_object_store_and_comes_back(saved: Saved) -> None:
+    made = make(config_of(audio="tiny", text="tiny"))
+    location = save(made, f"memory://{uuid.uuid4().hex}/runs/x/model")
+    assert np.array_equal(ask(load_model(location), waveforms(LENGTHS)), saved.before["tiny"])
+
+
+@pytest.mark.parametrize("place", ["nowhere", "file", "memory"])
+def test_a_folder_without_a_model_is_named(tmp_path: Path, place: str) -> None:
+    location = f"memory://{uuid.uuid4().hex}/model" if place == "memory" else str(tmp_path / place)
+    if place == "file":
+        location = str(tmp_path)
+        (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelFolderError, match=rf"{location}: holds no config\.json"):
+        load_model(location)
+
+
+@pytest.mark.parametrize("scheme", ["", "memory://"])
+def test_a_model_of_a_later_version_says_so(tmp_path: Path, scheme: str) -> None:
+    location = save(make(), f"memory://{uuid.uuid4().hex}/model" if scheme else tmp_path / "model")
+    values = Folder.at(location).read_json("config.json")
+    Folder.at(location).write_json("config.json", values | {"format": values["format"] + 1, "model": {"of": "later"}})
+    with pytest.raises(ModelFolderError, match=rf"{location}/config\.json: format 2, .* reads 1"):
+        load_model(location)
+
+
+def test_an_encoders_folder_is_no_model(tmp_path: Path) -> None:
+    Wav2Vec2Model(Wav2Vec2Config(**SIZES)).save_pretrained(tmp_path)
+    with pytest.raises(ModelFolderError, match=r"config\.json: format None"):
+        load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "config.json",
+        "model.safetensors",
+        "audio/config.json",
+        "audio/preprocessor_config.json",
+        "text/config.json",
+        "tokenizer/tokenizer.json",
+    ],
+)
+@pytest.mark.parametrize("fault", ["missing", "cut"])
+def test_a_folder_that_lacks_a_part_or_has_half_of_it_is_named(
+    saved: Saved, tmp_path: Path, part: str, fault: str
+) -> None:
+    """As after a copy that was broken off."""
+    location = str(shutil.copytree(saved.root / "folders", tmp_path / "model"))
+    path = Path(location) / part
+    path.write_bytes(path.read_bytes()[:40])
+    if fault == "missing":
+        path.unlink()
+    with pytest.raises(ModelFolderError, match=f"^{location}: (a part cannot be read|holds no config.json)"):
+        load_model(location)
+
+
+# read_waveform
+
+
+def test_a_file_of_any_rate_and_number_of_channels_becomes_16_khz_mono(tmp_path: Path) -> None:
+    seconds = np.arange(48_000) / 48_000
+    tone = 0.5 * np.sin(2 * np.pi * 440 * seconds)
+    soundfile.write(tmp_path / "a.flac", np.stack([tone + 0.2, tone - 0.2], axis=1), 48_000)
+    found = read_waveform(str(tmp_path / "a.flac"))
+    assert found.dtype == np.float32
+    assert found.shape == (16_000,)
+    np.testing.assert_allclose(found[200:-200], tone[::3][200:-200], atol=2e-3)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a sound"])
+def test_a_file_that_does_not_decode_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "a.wav"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(AudioError, match=rf"^{path}: "):
+        read_waveform(str(path))
+
+
+def test_what_is_read_can_be_asked_about(saved: Saved, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", waveforms([22_050])[0], 22_050)
+    model = load_model(str(saved.root / "light"))
+    found = model.probabilities([read_waveform(str(tmp_path / "a.wav"))], ["kids are talking"])
+    np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-6)

@@ -1,0 +1,462 @@
+"""What W&B is told is in the run's own file; where W&B fails, the training goes on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import wandb
+from wandb.proto import wandb_internal_pb2
+
+from raysys import tracking
+from raysys.storage import Folder
+from raysys.tracking import NoTracker, Tracker, WandbTracker, wandb_folder
+
+ROOT = Path(__file__).resolve().parents[1]
+KEY = "0123456789abcdef" * 2 + "planted0"
+CLASSES = ("anger", "joy", "fear")
+CONFUSION = [[5, 1, 0], [2, 7, 3], [0, 4, 6]]
+EPOCHS = [{"loss_total": 1.5, "validation_ua": 0.25}, {"loss_total": 1.25, "validation_ua": 0.5}, {"loss_total": 1.0}]
+POINTS = [
+    {"name": "alpha=1", "validation_ua": None, "stopped": True, "test_wa": None},
+    {"name": "alpha=0.1", "validation_ua": 0.75, "stopped": False, "test_wa": 0.5},
+]
+_BLOCK = 32_768
+
+
+class Kept:
+    """A .wandb file, read back: records of protocol buffers in LevelDB's log format."""
+
+    def __init__(self, path: Path) -> None:
+        self.folder = path.parent
+        self.config: dict[str, Any] = {}
+        self.history: dict[int, dict[str, Any]] = {}
+        self.summary: dict[str, Any] = {}
+        self.ended = False
+        for record in _records(path.read_bytes()):
+            match record.WhichOneof("record_type"):
+                case "run":
+                    self.run = record.run
+                    _update(self.config, record.run.config.update)
+                case "config":
+                    _update(self.config, record.config.update)
+                case "history":
+                    _update(self.history.setdefault(record.history.step.num, {}), record.history.item)
+                case "summary":
+                    _update(self.summary, record.summary.update)
+                case "exit":
+                    self.ended = True
+
+    def metric(self, name: str) -> list[Any]:
+        """Its values in the order of the steps."""
+        return [self.history[step][name] for step in sorted(self.history) if name in self.history[step]]
+
+    def table(self, name: str) -> dict[str, Any]:
+        return json.loads((self.folder / "files" / self.summary[name]["path"]).read_text())
+
+
+def _records(data: bytes) -> Iterator[wandb_internal_pb2.Record]:
+    assert data[:4] == b":W&B"
+    at, parts = 7, b""
+    while at + 7 <= len(data):
+        left = _BLOCK - at % _BLOCK
+        if left < 7:
+            at += left
+            continue
+        _, size, kind = struct.unpack_from("<IHB", data, at)
+        parts += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # A whole record, or the last part of one.
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(parts)
+            yield record
+            parts = b""
+
+
+def _update(values: dict[str, Any], items: Any) -> None:
+    for item in items:
+        *path, last = list(item.nested_key) or [item.key]
+        inner = values
+        for name in path:
+            inner = inner.setdefault(name, {})
+        inner[last] = json.loads(item.value_json)
+
+
+def read_back(folder: Path) -> dict[str, list[Kept]]:
+    """Runs by their id, earliest first."""
+    found: dict[str, list[Kept]] = {}
+    for path in sorted(folder.rglob("*.wandb")):
+        kept = Kept(path)
+        found.setdefault(kept.run.run_id, []).append(kept)
+    return found
+
+
+def clean(environment: dict[str, str], home: Path) -> dict[str, str]:
+    """Without a login, and with every place where wandb might keep something inside of `home`."""
+    kept = {name: value for name, value in environment.items() if not name.startswith(("WANDB_", "XDG_"))}
+    return kept | {"HOME": str(home), "TMPDIR": str(home), "NETRC": str(home / "netrc")}
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def make(folder: Path | str, run_id: str = "t0", **others: Any) -> WandbTracker:
+    values = {"project": "speech", "group": "sweep", "name": f"sweep, {run_id}", "config": {"a": 1}} | others
+    return WandbTracker(run_id=run_id, folder=str(folder), **values)
+
+
+# Real runs, offline, in processes of their own: wandb keeps a service, and what it read of the environment, for good.
+
+SWEEP = """
+import json, sys
+from raysys.tracking import WandbTracker
+
+folder, told = sys.argv[1], json.loads(sys.argv[2])
+
+def tracker(run_id, **others):
+    config = {"loss": {"alpha": 0.1, "scl": "n_pair"}, "corpus": {"classes": ["joy", "fear"]}, "point": run_id}
+    return WandbTracker(project="speech", group="sweep", name=f"sweep, {run_id}", run_id=run_id, folder=folder,
+                        config=config, **others)
+
+for run_id in ("t1", "t2"):
+    trial = tracker(run_id)
+    for epoch, metrics in enumerate(told["epochs"]):
+        trial.epoch(metrics, epoch)
+    trial.finish({"ua": 0.625, "fold": 1, "point": run_id, "confusion": told["confusion"]}, told["classes"])
+stopped = tracker("stopped")
+stopped.epoch({"loss_total": 7.0}, 0)
+# As after a fault: the same trial again, in the process that it began in.
+for epoch in (0, 1):
+    again = tracker("again")
+    again.epoch({"loss_total": float(epoch)}, epoch)
+again.finish({"ua": 0.5}, told["classes"])
+tracker("s1", job_type="summary").table("points", told["points"], {"ua": 0.875})
+"""
+
+
+def run_sweep(folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    told = {"epochs": EPOCHS, "classes": CLASSES, "confusion": CONFUSION, "points": POINTS}
+    command = [sys.executable, "-c", SWEEP, str(folder), json.dumps(told)]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Kept]]:
+    place = tmp_path_factory.mktemp("sweep")
+    # As in many a container, nothing can be written into the home.
+    (place / "home").write_text("")
+    done = run_sweep(place / "runs" / "x", clean(dict(os.environ), place / "home") | {"TMPDIR": str(place)})
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr[-3000:]
+    assert "Weights & Biases" not in done.stderr
+    return read_back(place / "runs" / "x")
+
+
+def test_each_trial_has_a_run_of_its_own(sweep: dict[str, list[Kept]]) -> None:
+    assert sweep.keys() == {"t1", "t2", "stopped", "again", "s1"}
+    for run_id in ("t1", "t2"):
+        (kept,) = sweep[run_id]
+        assert kept.run.project == "speech"
+        assert kept.run.run_group == "sweep"
+        assert kept.run.display_name == f"sweep, {run_id}"
+        assert kept.run.job_type == "trial"
+        assert kept.ended
+
+
+def test_the_configuration_is_kept_with_its_sections(sweep: dict[str, list[Kept]]) -> None:
+    for run_id in ("t1", "t2"):
+        config = {k: v for k, v in sweep[run_id][0].config.items() if k != "_wandb"}
+        expected = {"loss": {"alpha": 0.1, "scl": "n_pair"}, "corpus": {"classes": ["joy", "fear"]}, "point": run_id}
+        assert config == expected
+
+
+def test_every_epochs_metrics_are_kept_in_order(sweep: dict[str, list[Kept]]) -> None:
+    for run_id in ("t1", "t2"):
+        kept = sweep[run_id][0]
+        for epoch, metrics in enumerate(EPOCHS):
+            assert metrics.items() <= kept.history[epoch].items()
+            assert kept.history[epoch]["epoch"] == epoch
+        assert kept.metric("loss_total") == [1.5, 1.25, 1.0]
+        assert kept.metric("validation_ua") == [0.25, 0.5]
+        assert kept.metric("epoch") == [0, 1, 2]
+
+
+def test_the_summary_holds_the_final_scores(sweep: dict[str, list[Kept]]) -> None:
+    for run_id in ("t1", "t2"):
+        summary = sweep[run_id][0].summary
+        assert {"ua": 0.625, "fold": 1, "point": run_id, "loss_total": 1.0}.items() <= summary.items()
+
+
+def test_the_confusion_matrix_is_kept_with_its_counts(sweep: dict[str, list[Kept]]) -> None:
+    table = sweep["t1"][0].table("confusion_table")
+    assert table["columns"] == ["Actual", "Predicted", "nPredictions"]
+    assert {(true, predicted): n for true, predicted, n in table["data"]} == {
+        (CLASSES[i], CLASSES[k]): CONFUSION[i][k] for i in range(3) for k in range(3)
+    }
+    chart = sweep["t1"][0].config["_wandb"]["visualize"]["confusion"]["panel_config"]
+    assert chart["panelDefId"] == "wandb/confusion_matrix/v1"
+    assert chart["fieldSettings"] == {name: name for name in table["columns"]}
+
+
+def test_the_summary_run_holds_the_sweeps_table(sweep: dict[str, list[Kept]]) -> None:
+    (kept,) = sweep["s1"]
+    assert kept.run.job_type == "summary"
+    assert kept.summary["ua"] == 0.875
+    table = kept.table("points")
+    assert [dict(zip(table["columns"], row, strict=True)) for row in table["data"]] == POINTS
+    assert kept.ended
+
+
+def test_a_trial_that_was_stopped_takes_nothing_of_the_next_in_its_process(sweep: dict[str, list[Kept]]) -> None:
+    (kept,) = sweep["stopped"]
+    assert kept.metric("loss_total") == [7.0]
+    assert kept.run.display_name == "sweep, stopped"
+    assert kept.ended, "or `wandb sync` would show it as running"
+
+
+def test_a_trial_that_begins_again_in_its_process_goes_on_under_its_id(sweep: dict[str, list[Kept]]) -> None:
+    assert [kept.metric("loss_total") for kept in sweep["again"]] == [[0.0], [1.0]]
+    assert sweep["again"][-1].summary["ua"] == 0.5
+
+
+def test_an_unreachable_server_costs_no_metrics_and_no_key(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    server = f"http://127.0.0.1:{closed_port()}"
+    environment = clean(dict(os.environ), home) | {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": server}
+    done = run_sweep(tmp_path / "runs", environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout == ""
+    said = f"{server} does not answer: this run is kept offline, for `wandb sync`."
+    assert done.stderr.splitlines().count(said) == 6, "one for each run that began"
+    assert "left out" not in done.stderr
+    runs = read_back(tmp_path / "runs")
+    assert runs["t1"][0].metric("loss_total") == [1.5, 1.25, 1.0]
+    assert runs["t2"][0].summary["ua"] == 0.625
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert written
+    for path in written:
+        assert KEY.encode() not in path.read_bytes(), path
+    assert not list(home.rglob("artifacts")), "what waits for its upload lies in the run's folder"
+
+
+# Against a run that is not wandb's.
+
+
+class FakeRun:
+    """Takes what a run takes; `finish` does what it is told to."""
+
+    def __init__(self) -> None:
+        self.logged: list[dict[str, Any]] = []
+        self.steps: list[int | None] = []
+        self.summary: dict[str, Any] = {}
+        self.finished = 0
+
+    def log(self, values: dict[str, Any], step: int | None = None) -> None:
+        self.logged.append(values)
+        self.steps.append(step)
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+@pytest.fixture(autouse=True)
+def no_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_DATA_DIR", "put back after the test")
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
+    """Every call of wandb.init: its arguments, and the run that it gave."""
+    monkeypatch.setattr(WandbTracker, "_open", None)
+    calls: list[SimpleNamespace] = []
+
+    def init(**arguments: Any) -> FakeRun:
+        calls.append(SimpleNamespace(**arguments, run=FakeRun()))
+        return calls[-1].run
+
+    monkeypatch.setattr(wandb, "init", init)
+    return calls
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """The address of one that takes connections."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("environment", "mode"),
+    [
+        ({}, "offline"),
+        ({"WANDB_API_KEY": KEY}, "online"),
+        ({"WANDB_API_KEY": ""}, "offline"),
+        ({"WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}, "offline"),
+        ({"WANDB_API_KEY": KEY, "WANDB_MODE": ""}, "online"),
+        ({"WANDB_MODE": "disabled"}, "disabled"),
+        ({"WANDB_MODE": "online"}, "online"),
+    ],
+)
+def test_a_run_is_online_with_a_key_and_as_wandb_mode_says(
+    asked: list[SimpleNamespace],
+    server: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    environment: dict[str, str],
+    mode: str,
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", server)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    make(tmp_path)
+    assert asked[0].mode == mode
+    assert asked[0].resume == ("allow" if mode == "online" else None)
+
+
+def test_a_server_that_is_down_is_waited_for_a_few_seconds_at_most(
+    asked: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    waits: list[float] = []
+
+    def silent(address: tuple[str, int], timeout: float) -> None:
+        waits.append(timeout)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setattr(socket, "create_connection", silent)
+    make(tmp_path)
+    assert asked[0].mode == "offline"
+    assert 0 < waits[0] <= 5
+    assert "https://api.wandb.ai does not answer" in caplog.text
+    assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize("error", [wandb.Error("no such project"), OSError("no space"), RuntimeError("?")])
+def test_a_run_that_cannot_begin_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    def init(**_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(wandb, "init", init)
+    tracker = make(tmp_path)
+    tracker.epoch({"loss": 1.0}, 0)
+    tracker.table("points", POINTS, {"ua": 0.5})
+    tracker.finish({"ua": 0.5, "confusion": CONFUSION}, CLASSES)
+    assert [record.getMessage() for record in caplog.records] == [f"Weights & Biases is left out from here on: {error}"]
+
+
+def test_a_folder_that_cannot_be_made_stops_nothing(
+    asked: list[SimpleNamespace], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    make(tmp_path / "file" / "runs").epoch({"loss": 1.0}, 0)
+    assert asked == []
+    assert "left out from here on" in caplog.text
+
+
+@pytest.mark.parametrize("step", ["log", "summary", "finish"])
+def test_a_run_that_breaks_stops_nothing_and_is_named_once(
+    asked: list[SimpleNamespace],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    step: str,
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise wandb.Error("the connection was lost")
+
+    tracker = make(tmp_path)
+    run = asked[0].run
+    monkeypatch.setattr(run, step, SimpleNamespace(update=broken) if step == "summary" else broken)
+    for epoch in range(3):
+        tracker.epoch({"loss": 1.0}, epoch)
+    tracker.finish({"ua": 0.5}, CLASSES)
+    assert [record.getMessage() for record in caplog.records] == [
+        "Weights & Biases is left out from here on: the connection was lost"
+    ]
+    assert capfd.readouterr() == ("", ""), "no traceback of another thread"
+
+
+@pytest.mark.parametrize("end", ["finish", "table"])
+def test_an_upload_that_hangs_holds_neither_this_trial_up_nor_the_next(
+    asked: list[SimpleNamespace],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    end: str,
+) -> None:
+    monkeypatch.setattr(tracking, "_FINISH_S", 0.2)
+    monkeypatch.setattr(wandb, "Table", lambda **_: None)
+    released = threading.Event()
+    tracker = make(tmp_path)
+    monkeypatch.setattr(asked[0].run, "finish", lambda: released.wait(60))
+    try:
+        started = time.monotonic()
+        if end == "table":
+            tracker.table("points", POINTS, {"ua": 0.5})
+        else:
+            tracker.finish({"ua": 0.5}, CLASSES)
+        following = make(tmp_path, "t1")
+        following.epoch({"loss": 1.0}, 0)
+        following.finish({}, CLASSES)
+        assert time.monotonic() - started < 10
+    finally:
+        released.set()
+    assert asked[0].run.summary == {"ua": 0.5}
+    assert asked[1].run.logged == [{"loss": 1.0, "epoch": 0}]
+    assert asked[1].run.finished == 1
+    assert asked[1].reinit == "create_new", "or wandb gives back the run that hangs"
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "going on without waiting" in caplog.text
+
+
+def test_a_resumed_trial_goes_on_at_its_epoch(asked: list[SimpleNamespace], tmp_path: Path) -> None:
+    tracker = make(tmp_path)
+    for epoch in (5, 6):
+        tracker.epoch({"loss": 1.0}, epoch)
+    assert asked[0].id == "t0"
+    assert asked[0].run.steps == [5, 6]
+
+
+def test_what_was_given_is_not_changed(asked: list[SimpleNamespace], tmp_path: Path) -> None:
+    config, metrics, summary = {"a": {"b": 1}}, {"loss": 1.0}, {"ua": 0.5, "confusion": CONFUSION}
+    tracker = make(tmp_path, config=config)
+    tracker.epoch(metrics, 3)
+    tracker.finish(summary, CLASSES)
+    assert (config, metrics) == ({"a": {"b": 1}}, {"loss": 1.0})
+    assert summary == {"ua": 0.5, "confusion": CONFUSION}
+    assert asked[0].run.logged[0] == {"loss": 1.0, "epoch": 3}
+    assert asked[0].run.summary == {"ua": 0.5}, "the matrix is a chart"
+
+
+def test_files_lie_beside_a_run_on_a_disk_and_never_at_an_address(tmp_path: Path) -> None:
+    assert wandb_folder(Folder.at(str(tmp_path / "runs" / "x"))) == str(tmp_path / "runs" / "x")
+    elsewhere = wandb_folder(Folder.at("memory://bucket/runs/x"))
+    assert Path(elsewhere).is_absolute()
+    assert "memory" not in elsewhere
+
+
+def test_keeping_nothing_takes_the_same_calls() -> None:
+    trackers: list[Tracker] = [NoTracker()]
+    for tracker in trackers:
+        tracker.epoch({"loss": 1.0}, 0)
+        tracker.finish({"ua": 0.5, "confusion": CONFUSION}, CLASSES)
