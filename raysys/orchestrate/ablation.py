@@ -22,6 +22,7 @@ from raysys.orchestrate.groundwork import Ground, Point, check, lay, make_tasks
 from raysys.orchestrate.points import FULL, Variant, ablations, parse_variants, variant_points
 from raysys.orchestrate.sweep import Sweep, keep_summary, run_sweep, seconds_beyond_training
 from raysys.orchestrate.task import PREDICTIONS, FoldTask
+from raysys.report.page import write_report
 from raysys.report.results import pool_predictions, summarise
 from raysys.report.tables import SYNTHETIC, ablation_table, result_table
 from raysys.training.loop import TrainingError
@@ -64,7 +65,7 @@ def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int])
     print(f"\n{ablation_table(results)}\n\nfull model, seed {seeds[0]}\n{result_table(results)}")
     if config.corpus.name == "demo":
         print(f"\n{SYNTHETIC}")
-    print(f"\n{results['seconds']:.0f} s; results in {checked.run.location}", flush=True)
+    print(f"\n{results['seconds']:.0f} s; results in {checked.run.location}, to look at: report.html", flush=True)
     return results
 
 
@@ -118,6 +119,7 @@ def _add_up(
     )
     run.write_table(PREDICTIONS, full[0])
     run.write_json(RESULTS, results)
+    write_report(run)
     keep_summary(checked, rows, results["pooled"])
     return results
 

@@ -17,6 +17,7 @@ from raysys.orchestrate.groundwork import Checked, Point, check, lay, make_tasks
 from raysys.orchestrate.progress import Progress
 from raysys.orchestrate.task import PREDICTIONS, FoldTask
 from raysys.orchestrate.trials import run_trials
+from raysys.report.page import write_report
 from raysys.report.results import pool_predictions, summarise
 from raysys.report.tables import SYNTHETIC, corpus_lines, result_table
 from raysys.training.loop import TrainingError
@@ -27,7 +28,7 @@ RESULTS = "results.json"
 def crossval(config: ExperimentConfig) -> dict[str, Any]:
     """Run the cross-validation that a configuration describes.
 
-    Leaves config.yaml, manifest.parquet, folds/, predictions.parquet, and results.json in
+    Leaves config.yaml, manifest.parquet, folds/, predictions.parquet, results.json and report.html in
     `<run.root>/<run.name>`. A run that was stopped goes on with the same configuration: finished folds are kept,
     others resume.
 
@@ -110,7 +111,8 @@ def _add_up(checked: Checked, manifest: Manifest, tasks: Sequence[FoldTask], *, 
     print(result_table(results))
     if config.corpus.name == "demo":
         print(f"\n{SYNTHETIC}")
-    print(f"\n{seconds:.0f} s; results in {run.location}", flush=True)
+    write_report(run)
+    print(f"\n{seconds:.0f} s; results in {run.location}, to look at: report.html", flush=True)
     return results
 
 

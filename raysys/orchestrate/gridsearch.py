@@ -26,6 +26,7 @@ from raysys.orchestrate.sweep import Sweep, keep_summary, run_sweep, seconds_bey
 from raysys.orchestrate.task import MODEL, PREDICTIONS, TEST_CURVE
 from raysys.orchestrate.trials import run_trials
 from raysys.report.card import model_card
+from raysys.report.page import write_report
 from raysys.report.results import pool_predictions, summarise
 from raysys.report.tables import SYNTHETIC, grid_table, result_table
 from raysys.training.loop import TrainingError
@@ -164,6 +165,7 @@ def _add_up(
     run.write_table(PREDICTIONS, predictions)
     run.write_json(RESULTS, results)
     (run / MODEL).write_bytes("README.md", model_card(results).encode())
+    write_report(run)
     keep_summary(checked, results["grid"]["points"], results["pooled"])
     return results
 
@@ -215,4 +217,4 @@ def _print(results: dict[str, Any], place: str, *, demo: bool) -> None:
     print(f"\n{grid_table(results)}\n\n{result_table(results)}")
     if demo:
         print(f"\n{SYNTHETIC}")
-    print(f"\n{results['seconds']:.0f} s; results in {place}; the model: {MODEL}/", flush=True)
+    print(f"\n{results['seconds']:.0f} s; results in {place}, to look at: report.html; the model: {MODEL}/", flush=True)
