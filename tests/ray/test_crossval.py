@@ -20,11 +20,10 @@ import soundfile
 
 from raysys.cli import parse
 from raysys.config import ExperimentConfig
-from raysys.corpora.read import read_corpus
 from raysys.errors import ConfigError, ManifestError
 from raysys.orchestrate import session
-from raysys.orchestrate.crossval import crossval, prepare, run_folds
-from raysys.storage import Folder
+from raysys.orchestrate.crossval import crossval, run_folds
+from raysys.orchestrate.groundwork import Point, check, lay, make_tasks
 from raysys.training.loop import TrainingError
 from tests.corpora.iemocap_folder import write_iemocap
 from tests.ray.conftest import Head
@@ -127,16 +126,13 @@ def first_fold(joined: Head, tmp_path: Path) -> FirstFold:
 
     def train(name: str, *more: str) -> tuple[list[float], Any]:
         config = _flags(tmp_path, *flags, *more, "--run.name", name)
-        run = Folder.at(config.run.root) / name
-        config = dataclasses.replace(config, run=dataclasses.replace(config.run, cache=str(tmp_path / "cache")))
+        checked = check(config, [Point(name="", config=config)], "crossval")
         cluster = session.start(config)
         try:
-            manifest = read_corpus(config.corpus, cache=tmp_path / "cache")
-            _, tasks = prepare(config, manifest, run, cluster)
-            run_folds(tasks[:1], cluster)
+            run_folds(make_tasks(lay(checked, cluster), checked.points)[:1], cluster)
         finally:
             ray.shutdown()
-        fold = run / "folds" / "1"
+        fold = checked.run / "folds" / "1"
         lines = fold.read_bytes("history.jsonl").decode().splitlines()
         losses = [loss for line in lines for loss in json.loads(line)["step_losses"]]
         return losses, fold.read_table("predictions.parquet")
