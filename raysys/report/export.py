@@ -1,109 +1,145 @@
-"""Scores for a spreadsheet (CSV) and for a paper (Markdown, LaTeX)."""
+"""A run's scores for other programs and for a paper: CSV, Markdown, LaTeX."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from raysys.report.markup import interval, percent, signed_interval
-from raysys.report.reading import Run
-
-_LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
-_LATEX |= {"^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+from raysys.report.markup import percent
 
 
-def export_tables(run: Run) -> dict[str, str]:
-    """Contents by file name."""
-    results = run.results
-    files = {"results.csv": _folds_csv(results)}
-    if "grid" in results:
-        header = ["point", *results["grid"]["axes"], "validation_ua", "optimistic_test_wa", "optimistic_test_ua"]
-        rows = [
-            [p["name"], *p["values"].values(), p["validation_ua"], p["test_wa"], p["test_ua"]]
-            for p in results["grid"]["points"]
-        ]
-        files["grid.csv"] = _csv(header, rows)
-    header, rows = _paper_table(run)
-    if "ablation" in results:
-        header, rows = _ablation_table(results)
-        files["ablation.csv"] = _ablation_csv(results)
-    files["table.md"] = _markdown(header, rows)
-    files["table.tex"] = _latex(header, rows)
-    return files
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperTable:
+    """A table as a paper prints it; scores in per cent."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
-def _folds_csv(results: dict[str, Any]) -> str:
-    header = ["fold", "n_train", "n_validation", "n", "epoch", "wa", "ua"]
-    rows = [[fold["name"], *(fold[name] for name in header[1:])] for fold in results["folds"]]
+def results_csv(results: dict[str, Any]) -> str:
+    """A row a fold, and one of the pooled scores with their intervals; scores from 0 to 1."""
+    names = ("fold", "name", "n_train", "n_validation", "n", "epoch", "point", "wa", "ua")
+    rows = [[fold.get(name, "") for name in names] + [""] * 4 for fold in results["folds"]]
     pooled = results["pooled"]
-    return _csv(header, [*rows, ["pooled", "", "", pooled["n"], "", pooled["wa"], pooled["ua"]]])
+    rows.append(
+        ["", "pooled", "", "", pooled["n"], "", "", pooled["wa"], pooled["ua"], *pooled["wa_ci95"], *pooled["ua_ci95"]]
+    )
+    return _csv([*names, "wa_low", "wa_high", "ua_low", "ua_high"], rows)
 
 
-def _ablation_csv(results: dict[str, Any]) -> str:
-    found = results["ablation"]
-    header = ["variant", "seed", "wa", "ua"]
-    rows = [
-        [v["name"], seed, wa, ua]
-        for v in found["variants"]
-        for seed, wa, ua in zip(found["seeds"], v["wa"], v["ua"], strict=True)
-    ]
-    return _csv(header, rows)
+def grid_csv(grid: dict[str, Any]) -> str:
+    """A row a point; test scores are of the best epoch on the test folds, so optimistic."""
+    names = ("validation_ua", "test_ua", "test_wa")
+    rows = []
+    for point in grid["points"]:
+        chosen = [fold for fold, name in grid["nested"].items() if name == point["name"]]
+        values = [point["values"][axis] for axis in grid["axes"]]
+        rows.append([*values, *(point[name] for name in names), point["stopped"], " ".join(chosen)])
+    headings = ["validation_ua", "optimistic_test_ua", "optimistic_test_wa", "stopped", "chosen_by_folds"]
+    return _csv([*grid["axes"], *headings], rows)
 
 
-def _paper_table(run: Run) -> tuple[list[str], list[list[str]]]:
-    results, pooled = run.results, run.results["pooled"]
-    header = ["corpus", "protocol", "n", "WA", "95 % interval", "UA", "95 % interval"]
-    row = [results["corpus"]["name"], "nested", str(pooled["n"])]
-    for name in ("wa", "ua"):
-        row += [percent(pooled[name]), interval(pooled[f"{name}_ci95"])]
-    rows = [row]
+def ablation_csv(ablation: dict[str, Any]) -> str:
+    """A row a variant and seed, with the variant's difference to the full model over all seeds."""
+    rows = []
+    for variant in ablation["variants"]:
+        difference = variant["difference"] or {"ua": "", "ua_ci95": ["", ""], "wa": "", "wa_ci95": ["", ""]}
+        apart = [difference["wa"], *difference["wa_ci95"], difference["ua"], *difference["ua_ci95"]]
+        for seed, wa, ua in zip(ablation["seeds"], variant["wa"], variant["ua"], strict=True):
+            rows.append([variant["name"], " ".join(variant["flags"]), variant["parameters"], seed, wa, ua, *apart])
+    differences = [f"{score}_difference{end}" for score in ("wa", "ua") for end in ("", "_low", "_high")]
+    return _csv(["variant", "flags", "parameters", "seed", "wa", "ua", *differences], rows)
+
+
+def paper_tables(results: dict[str, Any]) -> list[PaperTable]:
+    """The scores with their protocol, and the ablations where there are any."""
+    pooled, corpus = results["pooled"], results["corpus"]["name"]
+    about = (corpus, results["modalities"])
+    scores = (_with_interval(pooled, "wa"), _with_interval(pooled, "ua"))
+    rows: list[tuple[str, ...]] = [(*about, results["protocol"], str(pooled["n"]), *scores)]
     if "grid" in results:
         best = results["grid"]["optimistic"]
-        name = "optimistic (chosen on the test folds)"
-        rows.append(
-            [row[0], name, row[2], percent(best["pooled_wa"]), "", percent(best["pooled_ua"]), ""],
-        )
-    return header, rows
+        scores = (str(percent(best["pooled_wa"])), str(percent(best["pooled_ua"])))
+        rows.append((*about, "optimistic (chosen on the test folds)", str(pooled["n"]), *scores))
+    headings: tuple[str, ...] = ("corpus", "modalities", "protocol", "n", "WA [95 % interval]", "UA [95 % interval]")
+    tables = [PaperTable(headings=headings, rows=tuple(rows))]
+    if "ablation" in results:
+        variants = results["ablation"]["variants"]
+        headings = ("variant", "parameters", "WA", "UA", "UA against full [95 % interval]")
+        tables.append(PaperTable(headings=headings, rows=tuple(_variant(v) for v in variants)))
+    return tables
 
 
-def _ablation_table(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    header = ["variant", "WA", "UA", "std of UA", "UA against full", "95 % interval"]
-    rows: list[list[str]] = []
-    for variant in results["ablation"]["variants"]:
-        difference = variant["difference"]
-        rows.append(
-            [
-                variant["name"],
-                percent(variant["wa_mean"]),
-                percent(variant["ua_mean"]),
-                percent(variant["ua_std"]),
-                "" if difference is None else f"{100 * difference['ua']:+.1f}",
-                "" if difference is None else signed_interval(difference["ua_ci95"]),
-            ]
-        )
-    return header, rows
+def markdown(tables: Sequence[PaperTable]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |"
+
+    blocks = [
+        "\n".join([line(t.headings), "|" + "---|" * len(t.headings), *(line(row) for row in t.rows)]) for t in tables
+    ]
+    return "\n\n".join(blocks) + "\n"
 
 
-def _csv(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
-    sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return sink.getvalue()
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
-
-
-def _latex(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A booktabs table."""
+def latex(tables: Sequence[PaperTable]) -> str:
+    """With booktabs' rules."""
 
     def line(cells: Sequence[str]) -> str:
-        return " & ".join("".join(_LATEX.get(c, c) for c in cell.replace("–", "--")) for cell in cells) + r" \\"
+        row = " & ".join(cell.translate(_LATEX) for cell in cells)
+        # A bracket at a row's begin would be an option of the line break before it.
+        return ("{}" if row.startswith("[") else "") + row + r" \\"
 
-    body = [r"\begin{tabular}{l" + "r" * (len(header) - 1) + "}", r"\toprule", line(header), r"\midrule"]
-    return "\n".join([*body, *map(line, rows), r"\bottomrule", r"\end{tabular}", ""])
+    blocks = [
+        "\n".join(
+            [
+                rf"\begin{{tabular}}{{{'l' * len(t.headings)}}}",
+                r"\toprule",
+                line(t.headings),
+                r"\midrule",
+                *(line(row) for row in t.rows),
+                r"\bottomrule",
+                r"\end{tabular}",
+            ]
+        )
+        for t in tables
+    ]
+    return "% \\usepackage{booktabs}\n" + "\n\n".join(blocks) + "\n"
+
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        **{character: rf"\{character}" for character in "&%$#_{}"},
+    }
+)
+
+
+def _with_interval(pooled: dict[str, Any], score: str) -> str:
+    low, high = pooled[f"{score}_ci95"]
+    return f"{percent(pooled[score])} [{percent(low)}, {percent(high)}]"
+
+
+def _variant(variant: dict[str, Any]) -> tuple[str, ...]:
+    scores = [
+        str(percent(variant[f"{score}_mean"]))
+        + ("" if variant[f"{score}_std"] is None else f" ± {percent(variant[f'{score}_std'])}")
+        for score in ("wa", "ua")
+    ]
+    apart = ""
+    if variant["difference"] is not None:
+        low, high = (100 * end for end in variant["difference"]["ua_ci95"])
+        apart = f"{100 * variant['difference']['ua']:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return (variant["name"], f"{variant['parameters']:,}", *scores, apart)
+
+
+def _csv(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(headings)
+    writer.writerows(rows)
+    return buffer.getvalue()

@@ -1,232 +1,293 @@
-"""The figures of a report: numbers to matplotlib Figures, and a Figure to SVG that follows the page's theme, or PNG.
+"""The figures: plain data in, a matplotlib Figure out.
 
-Colours are Okabe and Ito's, which colour-blind readers tell apart; markers and line styles say the same again.
+Each is drawn as wide as a phone, so that its text stays legible there, and for colours that follow the page's theme
+(`palette`). What is told by colour is also told by a marker, a line style, a hatch or a number.
 """
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
-from threadpoolctl import threadpool_limits
+from numpy.typing import ArrayLike, NDArray
 
-INK = "#111213"
-LINE = "#d0d1d2"
-"""Two colours that nothing else has: in SVG they become the page's own."""
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7f7f7f", "#a6761d")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)))
-_WIDTH_IN, _HEIGHT_IN = 4.6, 3.5
-_STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "raysys",
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": LINE,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": LINE,
-    "grid.linewidth": 0.6,
-    "xtick.color": INK,
-    "xtick.major.pad": 6,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "figure.constrained_layout.use": True,
-}
+from raysys.report.palette import HEAT, INK, LINE, ON_HEAT, ON_PALE, SERIES, STYLE
+from raysys.report.scores import Bin
+
+WIDTH = 4.2
+"""Inches: at CSS's 96 pixels an inch, about as wide as a phone."""
+
+MOST_WITH_SHARES = 6
+"""Classes; with more of them a confusion matrix's cells have room for the counts alone."""
+
+_MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
+_LINES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1)))
 
 
-def to_svg(figure: Figure, prefix: str) -> str:
-    """The <svg> element alone, transparent, in the page's colours; ids begin with `prefix`."""
-    with mpl.rc_context(_STYLE):
-        sink = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(sink, metadata={"Date": None, "Creator": None})
-    text = sink.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    for attribute in ('id="', 'href="#', "url(#"):
-        text = text.replace(attribute, f"{attribute}{prefix}-")
-    # The page's width decides; height follows.
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r'\1 role="img"', text, count=1)
-    text = text.replace("'DejaVu Sans'", "system-ui, sans-serif").replace('"DejaVu Sans"', "system-ui, sans-serif")
-    return text.replace(INK, "currentColor").replace(LINE, "var(--line)")
+@rc_context(STYLE)
+def confusion_matrix(counts_CC: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
+    """Counts, coloured by the share of the true class (row); a class without utterances has an empty row."""
+    counts = np.asarray(counts_CC)
+    totals_C = counts.sum(axis=1, keepdims=True)
+    shares_CC = counts / np.maximum(totals_C, 1)
+    with_shares = len(classes) <= MOST_WITH_SHARES
+    figure, axes = _matrix(len(classes), len(classes))
+    for (row, column), share in np.ndenumerate(shares_CC):
+        _cell(axes, row, column, strength=float(share))
+        _write(axes, row - 0.12 * with_shares, column, str(counts[row, column]), strength=float(share), bold=True)
+        if with_shares and totals_C[row]:
+            _write(axes, row + 0.22, column, f"{100 * share:.0f} %", strength=float(share))
+    _label_cells(axes, [_short(name) for name in classes], [_short(name) for name in classes])
+    axes.set(xlabel="predicted", ylabel="true")
+    return figure
 
 
-def to_png(figure: Figure) -> bytes:
-    """On white, 200 dots an inch."""
-    with mpl.rc_context(_STYLE):
-        sink = io.BytesIO()
-        figure.patch.set(facecolor="white", alpha=1.0)
-        FigureCanvasAgg(figure).print_figure(sink, format="png", dpi=200, metadata={"Software": None})
-    return sink.getvalue()
+@rc_context(STYLE)
+def heat_map(
+    values_RC: NDArray[np.float64],
+    rows: tuple[str, Sequence[str]],
+    columns: tuple[str, Sequence[str]],
+    *,
+    choices_RC: ArrayLike,
+    final: tuple[int, int] | None,
+) -> Figure:
+    """Scores of a grid with two axes, in per cent.
+
+    Args:
+        values_RC: from 0 to 1; NaN where a point was stopped.
+        rows, columns: an axis's name, and its values as typed.
+        choices_RC: by how many folds each point was chosen: as many dots.
+        final: row and column of the final model's point, which gets a frame.
+    """
+    low, high = float(np.nanmin(values_RC)), float(np.nanmax(values_RC))
+    choices = np.asarray(choices_RC)
+    figure, axes = _matrix(len(rows[1]), len(columns[1]))
+    for (row, column), value in np.ndenumerate(values_RC):
+        if np.isnan(value):
+            _write(axes, row, column, "stopped", strength=0.0)
+            continue
+        strength = 0.08 + 0.92 * (value - low) / (high - low) if high > low else 0.5
+        _cell(axes, row, column, strength=strength)
+        _write(axes, row - 0.08, column, f"{100 * value:.1f}", strength=strength, bold=True)
+        dots = int(choices[row, column])
+        axes.scatter(
+            column + 0.13 * (np.arange(dots) - (dots - 1) / 2), np.full(dots, row + 0.26), s=9, color=over(strength)
+        )
+    if final is not None:
+        frame = Rectangle((final[1] - 0.46, final[0] - 0.46), 0.92, 0.92, fill=False, edgecolor=INK, linewidth=1.8)
+        axes.add_patch(frame)
+    _label_cells(axes, rows[1], columns[1])
+    axes.set(xlabel=columns[0], ylabel=rows[0])
+    return figure
 
 
-def _axes(width_in: float = _WIDTH_IN, height_in: float = _HEIGHT_IN) -> tuple[Figure, Axes]:
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width_in, height_in))
-        axes = figure.add_subplot()
-    figure.patch.set_alpha(0.0)
-    axes.patch.set_alpha(0.0)
+@rc_context(STYLE)
+def curves(
+    lines: Mapping[str, tuple[Sequence[int], Sequence[float]]],
+    label: str,
+    *,
+    chosen: Mapping[str, int] | None = None,
+) -> Figure:
+    """One line a fold over epochs.
+
+    Args:
+        lines: epochs (from 1) and values, by fold.
+        label: of the vertical axis.
+        chosen: the epoch that each fold kept, marked by a dot.
+    """
+    figure = Figure(figsize=(WIDTH, 2.9))
+    axes = figure.subplots()
+    for index, (name, (epochs, values)) in enumerate(lines.items()):
+        color = SERIES[index % len(SERIES)]
+        axes.plot(epochs, values, color=color, linestyle=_LINES[index % len(_LINES)], linewidth=1.6, label=_short(name))
+        if chosen is not None and name in chosen and chosen[name] in epochs:
+            value = values[list(epochs).index(chosen[name])]
+            axes.plot([chosen[name]], [value], marker="o", markersize=6, color=color, linestyle="none")
+    axes.set(xlabel="epoch", ylabel=label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.grid(axis="y")
+    if len(lines) > 1:
+        figure.legend(loc="outside upper center", ncols=min(len(lines), 5), title="fold", columnspacing=1.2)
+    return figure
+
+
+@rc_context(STYLE)
+def embedding(points_N2: NDArray[np.float32], emotions: Sequence[str], classes: Sequence[str]) -> Figure:
+    """Points in the plane, by class."""
+    figure = Figure(figsize=(WIDTH, 4.1))
+    axes = figure.subplots()
+    labels = np.asarray(emotions)
+    for index, name in enumerate(classes):
+        chosen = points_N2[labels == name]
+        axes.scatter(
+            chosen[:, 0],
+            chosen[:, 1],
+            s=16,
+            marker=_MARKERS[index % len(_MARKERS)],
+            color=SERIES[index % len(SERIES)],
+            alpha=0.75,
+            linewidths=0,
+            label=_short(name),
+        )
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(visible=True, color=LINE)
+    axes.margins(0.04)
+    figure.legend(
+        loc="outside upper center", ncols=min(len(classes), 4), markerscale=1.6, handletextpad=0.2, columnspacing=1.2
+    )
+    return figure
+
+
+@rc_context(STYLE)
+def variant_bars(
+    names: Sequence[str], scores: Mapping[str, Sequence[float]], deviations: Mapping[str, Sequence[float | None]]
+) -> Figure:
+    """Bars from 0 to 100 per cent, the first variant on top.
+
+    Args:
+        names: of the variants.
+        scores: what is scored ('UA') to a value of each variant, from 0 to 1; two at most.
+        deviations: of the same, over seeds; None with one seed: no error bar.
+    """
+    figure = Figure(figsize=(WIDTH, 0.75 + 0.52 * len(names)))
+    axes = figure.subplots()
+    thickness = 0.8 / len(scores)
+    for index, (score, values) in enumerate(scores.items()):
+        middles = np.arange(len(names)) + (index - (len(scores) - 1) / 2) * thickness
+        percent = 100 * np.asarray(values)
+        spread = [100 * (deviation or 0.0) for deviation in deviations[score]]
+        axes.barh(
+            middles,
+            percent,
+            height=0.86 * thickness,
+            color=SERIES[0] if index == 0 else "none",
+            edgecolor=SERIES[0],
+            hatch=None if index == 0 else "////",
+            linewidth=0.8,
+            label=score,
+        )
+        if any(spread):
+            axes.errorbar(percent, middles, xerr=spread, fmt="none", color=INK, elinewidth=1.1, capsize=2.2)
+        for middle, value, beyond in zip(middles, percent, spread, strict=True):
+            axes.text(value + beyond + 1.5, middle, f"{value:.1f}", va="center", fontsize=8.5)
+    axes.set(xlim=(0, 118), xticks=[0, 25, 50, 75, 100], xlabel="per cent", ylim=(len(names) - 0.45, -0.55))
+    axes.set_yticks(range(len(names)), [_short(name, 18) for name in names])
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+    figure.legend(loc="outside upper center", ncols=len(scores))
+    return figure
+
+
+@rc_context(STYLE)
+def differences(names: Sequence[str], values: Sequence[float], intervals: Sequence[tuple[float, float]]) -> Figure:
+    """Differences to a full model, in points of a hundred, each with its interval; the first on top."""
+    figure = Figure(figsize=(WIDTH, 0.75 + 0.52 * (len(names) + 1)))
+    axes = figure.subplots()
+    rows = np.arange(len(names))
+    middle, (low, high) = 100 * np.asarray(values), 100 * np.asarray(intervals).T
+    axes.axvline(0, color=INK, linewidth=1.1, linestyle=(0, (4, 2)))
+    axes.hlines(rows, low, high, color=SERIES[0], linewidth=2.2)
+    axes.plot(middle, rows, marker="o", markersize=7, color=SERIES[0], linestyle="none")
+    for row, value in zip(rows, middle, strict=True):
+        axes.text(value, row - 0.2, signed(value), ha="center", va="bottom", fontsize=8.5)
+    axes.set(xlabel="UA, variant minus full, points", ylim=(len(names) - 0.6, -0.75))
+    axes.set_yticks(rows, [_short(name, 18) for name in names])
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.grid(axis="x")
+    return figure
+
+
+@rc_context(STYLE)
+def reliability(bins: Sequence[Bin]) -> Figure:
+    """Accuracy by confidence against the diagonal, and below it how many utterances each bin holds."""
+    figure = Figure(figsize=(WIDTH, 4.3))
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
+    width = 100 * (bins[0].high - bins[0].low)
+    held = [b for b in bins if b.n]
+    middles = [50 * (b.low + b.high) for b in held]
+    above.bar(middles, [100 * (b.accuracy or 0.0) for b in held], width=0.9 * width, color=SERIES[0], alpha=0.85)
+    above.plot([0, 100], [0, 100], color=INK, linestyle=(0, (4, 2)), linewidth=1.1)
+    above.plot(
+        [100 * (b.confidence or 0.0) for b in held],
+        [100 * (b.accuracy or 0.0) for b in held],
+        color=SERIES[1],
+        linestyle="none",
+        marker="D",
+        markersize=4.5,
+    )
+    above.set(ylabel="accuracy, %", ylim=(0, 102), xlim=(0, 100))
+    total = sum(b.n for b in bins)
+    below.bar(middles, [100 * b.n / total for b in held], width=0.9 * width, color=SERIES[6], alpha=0.85)
+    below.set(xlabel="confidence in the predicted class, %", ylabel="share, %")
+    below.yaxis.set_major_locator(MaxNLocator(nbins=3))
+    for axes in (above, below):
+        axes.grid(axis="y")
+    figure.align_ylabels()
+    return figure
+
+
+def _matrix(n_rows: int, n_columns: int) -> tuple[Figure, Axes]:
+    """An empty frame of cells, row 0 on top."""
+    height = float(np.clip(0.9 + (WIDTH - 1.0) * n_rows / n_columns, 1.6, 6.0))
+    figure = Figure(figsize=(WIDTH, height))
+    axes = figure.subplots()
+    axes.set(xlim=(-0.5, n_columns - 0.5), ylim=(n_rows - 0.5, -0.5))
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
     return figure, axes
 
 
-def confusion_figure(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
-    """Rows are true classes: share of the row by colour and in percent, with counts where there is room."""
-    counts_CC = np.asarray(confusion)
-    shares_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
-    crowded = len(classes) > 5
-    with mpl.rc_context(_STYLE | {"axes.grid": False}):
-        figure, axes = _axes(height_in=4.2)
-        axes.grid(False)
-        axes.imshow(shares_CC, cmap="cividis", vmin=0, vmax=1, aspect="auto")
-        for (row, column), share in np.ndenumerate(shares_CC):
-            said = f"{100 * share:.0f}" if crowded else f"{100 * share:.0f} %\n({counts_CC[row, column]})"
-            colour = "#000000" if share > 0.55 else "#ffffff"
-            axes.text(column, row, said, ha="center", va="center", color=colour, fontsize=8 if crowded else 10)
-        _name_ticks(axes, classes, classes, turned=crowded)
-        axes.set(xlabel="predicted", ylabel="true")
-    return figure
-
-
-def losses_figure(histories: Mapping[int, Sequence[Mapping[str, Any]]]) -> Figure:
-    """Loss terms by epoch, the mean over the folds that came so far."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes()
-        epochs = max(len(history) for history in histories.values())
-        names = [name for name in ("total", "ce", "scl", "acl", "cpc") if _mean_loss(histories, 0, name) is not None]
-        for i, name in enumerate(names):
-            means = [_mean_loss(histories, epoch, name) for epoch in range(epochs)]
-            if any(means):
-                axes.plot(range(1, epochs + 1), means, color=COLOURS[i], linestyle=DASHES[i], label=name)  # type: ignore[arg-type]
-        axes.set(xlabel="epoch", ylabel="loss, unweighted terms", ylim=(0, None))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        figure.legend(loc="outside upper center", ncols=5, handlelength=1.8, columnspacing=1.0)
-    return figure
-
-
-def _mean_loss(histories: Mapping[int, Sequence[Mapping[str, Any]]], epoch: int, name: str) -> float | None:
-    found = [history[epoch]["losses"].get(name) for history in histories.values() if len(history) > epoch]
-    values = [value for value in found if value is not None]
-    return float(np.mean(values)) if values else None
-
-
-def validation_figure(histories: Mapping[int, Sequence[Mapping[str, Any]]], chosen: Mapping[int, int]) -> Figure:
-    """Validation UA by epoch, a line a fold; the epoch that was chosen (from 1) is marked."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes()
-        for i, (fold, history) in enumerate(sorted(histories.items())):
-            scores = [100 * record["validation_ua"] for record in history]
-            look: dict[str, Any] = {"color": COLOURS[i % 8], "linestyle": DASHES[i % 8]}
-            axes.plot(range(1, len(scores) + 1), scores, **look, label=f"fold {fold}")
-            epoch = chosen[fold]
-            axes.plot([epoch], [scores[epoch - 1]], color=COLOURS[i % 8], marker=MARKERS[i % 8], markersize=8)
-        axes.set(xlabel="epoch", ylabel="validation UA, percent")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        figure.legend(loc="outside upper center", ncols=3, handlelength=1.8, columnspacing=1.0)
-    return figure
-
-
-def grid_figure(
-    rows: tuple[str, Sequence[str]], columns: tuple[str, Sequence[str]], scores: Sequence[Sequence[float | None]]
-) -> Figure:
-    """A heat map of two axes: validation UA as shares; None is a point that was stopped."""
-    values = np.array([[np.nan if score is None else 100 * score for score in row] for row in scores])
-    with mpl.rc_context(_STYLE | {"axes.grid": False}):
-        figure, axes = _axes(height_in=4.0)
-        axes.grid(False)
-        low, high = float(np.nanmin(values)), float(np.nanmax(values))
-        axes.imshow(values, cmap="cividis", vmin=low, vmax=high, aspect="auto")
-        for (row, column), value in np.ndenumerate(values):
-            bright = not np.isnan(value) and value > low + 0.55 * (high - low)
-            colour = INK if np.isnan(value) else ("#000000" if bright else "#ffffff")
-            said = "–" if np.isnan(value) else f"{value:.1f}"
-            axes.text(column, row, said, ha="center", va="center", color=colour)
-        _name_ticks(axes, rows[1], columns[1], turned=False)
-        axes.set(xlabel=columns[0], ylabel=rows[0])
-    return figure
-
-
-def _name_ticks(axes: Axes, rows: Sequence[str], columns: Sequence[str], *, turned: bool) -> None:
-    axes.set_xticks(
-        range(len(columns)), list(columns), rotation=45 if turned else 0, ha="right" if turned else "center"
+def _cell(axes: Axes, row: int, column: int, *, strength: float) -> None:
+    axes.add_patch(
+        Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, facecolor=HEAT, alpha=max(strength, 0.04), linewidth=0)
     )
-    axes.set_yticks(range(len(rows)), list(rows))
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
 
 
-def tsne_figure(features_NF: np.ndarray, labels: Sequence[int], classes: Sequence[str]) -> Figure:
-    """Two dimensions of the head's input by t-SNE, colour and marker by class."""
-    from sklearn.manifold import TSNE  # slow to import, and only this figure needs it
-
-    perplexity = min(30.0, max(2.0, (len(features_NF) - 1) / 4))
-    # One thread: so little work is not worth more, and on a busy machine they wait for each other.
-    with threadpool_limits(1):
-        places_N2 = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features_NF)
-    label_N = np.asarray(labels)
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes()
-        for i, name in enumerate(classes):
-            own_N2 = places_N2[label_N == i]
-            axes.scatter(
-                own_N2[:, 0], own_N2[:, 1], s=22, color=COLOURS[i % 8], marker=MARKERS[i % 8], label=name, linewidths=0
-            )
-        axes.set(xticks=[], yticks=[])
-        figure.legend(loc="outside upper center", ncols=4, handletextpad=0.2, columnspacing=1.0)
-    return figure
+def _write(axes: Axes, row: float, column: float, text: str, *, strength: float, bold: bool = False) -> None:
+    axes.text(
+        column,
+        row,
+        text,
+        ha="center",
+        va="center",
+        color=over(strength),
+        fontsize=10 if bold else 8,
+        fontweight="bold" if bold else "normal",
+    )
 
 
-def ablation_figure(variants: Sequence[Mapping[str, Any]]) -> Figure:
-    """Mean pooled UA of each variant; the bar is its deviation over seeds, dots are seeds."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes(height_in=0.42 * len(variants) + 1.0)
-        axes.grid(False, axis="y")
-        for place, variant in enumerate(variants):
-            colour = COLOURS[0] if place == 0 else COLOURS[1]
-            bar: dict[str, Any] = {"color": colour, "ecolor": INK, "hatch": "" if place == 0 else "//"}
-            spread = 100 * variant["ua_std"] if variant["ua_std"] is not None else None
-            axes.barh(place, 100 * variant["ua_mean"], 0.6, xerr=spread, edgecolor="#ffffff", capsize=3, **bar)
-            axes.plot([100 * value for value in variant["ua"]], [place] * len(variant["ua"]), ".", color=INK)
-        axes.set_yticks(range(len(variants)), [variant["name"] for variant in variants])
-        axes.invert_yaxis()
-        axes.set(xlabel="pooled UA, percent", xlim=(0, 100))
-        axes.tick_params(axis="y", length=0)
-    return figure
+def over(strength: float) -> str:
+    """The colour that is legible, in both themes, on a cell of a matrix."""
+    return ON_HEAT if strength > 0.78 else ON_PALE
 
 
-def reliability_figure(probability_NC: np.ndarray, label_N: np.ndarray, bins: int = 15) -> Figure:
-    """Accuracy by confidence in bins of equal width; on the diagonal, confidence is what it says."""
-    top_N = probability_NC.max(axis=1)
-    hit_N = probability_NC.argmax(axis=1) == label_N
-    bin_N = np.searchsorted(np.arange(1, bins) / bins, top_N, side="left")
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes()
-        axes.plot([0, 1], [0, 1], color=INK, linestyle=":", linewidth=1)
-        for b in range(bins):
-            inside = bin_N == b
-            if inside.any():
-                share = float(inside.mean())
-                axes.bar(
-                    (b + 0.5) / bins,
-                    hit_N[inside].mean(),
-                    width=0.9 / bins,
-                    color=COLOURS[0],
-                    alpha=0.35 + 0.65 * share,
-                )
-                axes.plot(top_N[inside].mean(), hit_N[inside].mean(), "o", color=COLOURS[4], markersize=4)
-        axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
-    return figure
+def _label_cells(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
+    axes.set_yticks(range(len(rows)), rows)
+    room = 4.5 * 8 / len(columns)
+    crowded = max(len(name) for name in columns) > room
+    axes.set_xticks(
+        range(len(columns)),
+        columns,
+        rotation=40 if crowded else 0,
+        ha="right" if crowded else "center",
+        rotation_mode="anchor" if crowded else "default",
+    )
+    if crowded:
+        axes.tick_params(axis="x", pad=1)
+
+
+def signed(points: float) -> str:
+    """With one decimal and a true minus."""
+    return f"{points:+.1f}".replace("-", "−")
+
+
+def _short(name: str, most: int = 13) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"

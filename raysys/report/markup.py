@@ -1,68 +1,128 @@
-"""Small pieces of HTML. Whatever comes from data is escaped here."""
+"""HTML from data: everything is escaped unless it is `Html` already."""
 
 from __future__ import annotations
 
-import base64
 import html
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-import soundfile
-
-from raysys.data.audio import AudioError, decode
-from raysys.data.manifest import Utterance
-
-_LONGEST_PLAYER_S = 10.0
+from raysys.report.charts import Chart
+from raysys.report.svg import to_svg
 
 
-def escaped(value: object) -> str:
-    return html.escape(str(value))
+class Html(str):
+    """Text that is markup already."""
 
 
-def percent(share: float | None) -> str:
-    return "–" if share is None or share != share else f"{100 * share:.1f}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A part of the page with a heading; its anchor is unique on the page."""
+
+    anchor: str
+    title: str
+    body: Html
 
 
-def interval(ends: Sequence[float]) -> str:
-    return f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}"
+def text(value: object) -> Html:
+    """Escape, unless it is markup; None is a dash."""
+    if isinstance(value, Html):
+        return value
+    return Html("–" if value is None else html.escape(str(value)))
 
 
-def signed_interval(ends: Sequence[float]) -> str:
-    return f"{100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}"
+def join(parts: Sequence[str]) -> Html:
+    """Markup one after the other."""
+    return Html("\n".join(parts))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]], *, caption: str = "") -> str:
-    """A table that scrolls in its own box on a narrow screen; columns of words start at the left, numbers end right."""
-    worded = [any(any(c.isalpha() for c in str(row[i])) for row in rows) for i in range(len(header))]
-    kinds = [' class="word"' if word else "" for word in worded]
-    head = "".join(f'<th scope="col"{kind}>{escaped(name)}</th>' for name, kind in zip(header, kinds, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f"<td{kind}>{escaped(cell)}</td>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>"
-        for row in rows
+def paragraph(value: object, kind: str = "") -> Html:
+    marked = f' class="{kind}"' if kind else ""
+    return Html(f"<p{marked}>{text(value)}</p>")
+
+
+def percent(value: float | None) -> str | None:
+    """0.752 as 75.2."""
+    return None if value is None else f"{100 * value:.1f}"
+
+
+def interval(ends: Sequence[float] | None) -> str | None:
+    """The two ends in per cent."""
+    return None if ends is None else f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}"
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds: 1:02:03."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+
+
+def table(
+    label: str,
+    headings: Sequence[object],
+    rows: Sequence[Sequence[object]],
+    *,
+    groups: Mapping[Html, int] | None = None,
+    words: Sequence[int] = (),
+    summary: int = 0,
+) -> Html:
+    """A table that scrolls sideways within itself on a narrow screen.
+
+    Args:
+        label: what it is, for a reader who does not see it.
+        headings, rows: cells; the first of a row is its heading.
+        groups: headings above those beside the first, each with the number of columns that it spans.
+        words: columns beside the first that hold words; the rest are numbers and stand right.
+        summary: how many of the last rows sum up the others.
+    """
+
+    def cell(column: int, value: object, opening: str) -> str:
+        kind = ' class="word"' if column == 0 or column in words else ""
+        return f"<{opening}{kind}>{text(value)}</{opening[:2]}>"
+
+    def line(values: Sequence[object], first: str, others: str) -> str:
+        return f"<tr>{''.join(cell(i, v, others if i else first) for i, v in enumerate(values))}</tr>"
+
+    head = line(headings, 'th scope="col"', 'th scope="col"')
+    if groups is not None:
+        above = "".join(f'<th scope="colgroup" colspan="{n}" class="group">{name}</th>' for name, n in groups.items())
+        head = f"<tr><th></th>{above}</tr>{head}"
+    lines = [line(row, 'th scope="row"', "td") for row in rows]
+    split = len(lines) - summary
+    foot = f"<tfoot>{''.join(lines[split:])}</tfoot>" if summary else ""
+    return Html(
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{html.escape(label)}"><table>'
+        f"<thead>{head}</thead><tbody>{''.join(lines[:split])}</tbody>{foot}</table></div>"
     )
-    named = f"<caption>{escaped(caption)}</caption>" if caption else ""
-    return f'<div class="table"><table>{named}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def figure(svg: str, caption: str, alt: str) -> str:
-    """A figure whose SVG carries a title for those who do not see it."""
-    titled = svg.replace(">", f"><title>{escaped(alt)}</title>", 1)
-    return f"<figure>{titled}<figcaption>{escaped(caption)}</figcaption></figure>"
+def below(first: object, second: object) -> Html:
+    """Two lines of a cell, the second one smaller; without a second, the first."""
+    return text(first) if second is None else Html(f"{text(first)}<small>{text(second)}</small>")
 
 
-def section(anchor: str, title: str, *parts: str) -> str:
-    return f'<section id="{anchor}"><h2>{escaped(title)}</h2>{"".join(parts)}</section>'
+def facts(values: Mapping[str, object]) -> Html:
+    """Names and values."""
+    rows = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in values.items())
+    return Html(f"<dl>{rows}</dl>")
 
 
-def player(utterance: Utterance) -> str:
-    """The utterance's sound inside the page, as MP3; nothing for a long one or a file that is not here any more."""
-    if (utterance.duration_s or 0.0) > _LONGEST_PLAYER_S:
-        return ""
-    try:
-        waveform_S = decode(utterance)
-    except (AudioError, OSError):
-        return ""
-    sink = io.BytesIO()
-    soundfile.write(sink, waveform_S, 16_000, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.7)
-    data = base64.b64encode(sink.getvalue()).decode()
-    return f'<audio controls preload="none" src="data:audio/mpeg;base64,{data}"></audio>'
+def bullets(values: Sequence[object]) -> Html:
+    return Html("<ul>" + "".join(f"<li>{text(value)}</li>" for value in values) + "</ul>")
+
+
+def folded(title: str, body: Html) -> Html:
+    """Behind a line that opens it."""
+    return Html(f"<details><summary>{text(title)}</summary>{body}</details>")
+
+
+def chart(drawn: Chart) -> Html:
+    """A figure with its caption."""
+    svg = to_svg(drawn.figure, name=f"figure-{drawn.name}", title=drawn.title, description=drawn.caption)
+    caption = f"<b>{text(drawn.title)}</b> {text(drawn.caption)}"
+    return Html(f'<figure id="{drawn.name}">{svg}<figcaption>{caption}</figcaption></figure>')
+
+
+def side_by_side(parts: Sequence[Html]) -> Html:
+    """In columns where there is room."""
+    return Html(f'<div class="columns">{"".join(parts)}</div>')

@@ -1,72 +1,101 @@
-"""The report: one HTML file that needs nothing else, its figures as PNG, its numbers as CSV, Markdown and LaTeX."""
+"""A run's report: one page that opens without a server or a network, its figures, its scores as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib.resources import files
+from collections.abc import Callable, Sequence
+from importlib import resources
 
-from matplotlib.figure import Figure
-
-from raysys.report import figures, sections, sweeps
-from raysys.report.export import export_tables
-from raysys.report.markup import escaped, figure
+from raysys.report import export, mistakes, sections, sweeps, words
+from raysys.report.charts import draw
+from raysys.report.markup import Html, Section, paragraph, text
+from raysys.report.palette import theme
 from raysys.report.reading import Run, read_run
+from raysys.report.svg import to_png
+from raysys.report.tables import SYNTHETIC
 from raysys.storage import Folder
 
-REPORT = "report.html"
+# Nothing may run on the page or be fetched, whatever a transcript holds.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 
 
-def write_report(folder: Folder) -> None:
-    """Read a finished run's folder and write report.html, figures/*.png, and the tables beside them."""
-    run = read_run(folder)
-    drawn: dict[str, Figure] = {}
+def write_report(run: Folder) -> None:
+    """Write the report of a finished run into its folder: from its files alone, the same for the same files.
 
-    def draw(name: str, drawing: Figure, caption: str, alt: str) -> str:
-        drawn[name] = drawing
-        return figure(figures.to_svg(drawing, name), caption, alt)
+    Leaves report.html, figures/<name>.png, results.csv, table.md, table.tex, and of a sweep grid.csv or ablation.csv.
 
-    page = _page(run, folder.location.rsplit("/", 1)[-1], draw)
-    for name, drawing in drawn.items():
-        (folder / "figures").write_bytes(f"{name}.png", figures.to_png(drawing))
-    for name, text in export_tables(run).items():
-        folder.write_bytes(name, text.encode())
-    folder.write_bytes(REPORT, page.encode())
+    Raises:
+        StorageError: the run is not finished, or its folder cannot be written.
+    """
+    found = read_run(run)
+    charts = draw(found)
+    built = [build(found, charts) for build in _sections(found)]
+    run.write_bytes("report.html", page(found, built).encode())
+    for chart in charts.values():
+        (run / "figures").write_bytes(f"{chart.name}.png", to_png(chart.figure))
+    tables = export.paper_tables(found.results)
+    files = {
+        "results.csv": export.results_csv(found.results),
+        "table.md": export.markdown(tables),
+        "table.tex": export.latex(tables),
+    }
+    if "grid" in found.results:
+        files["grid.csv"] = export.grid_csv(found.results["grid"])
+    if "ablation" in found.results:
+        files["ablation.csv"] = export.ablation_csv(found.results["ablation"])
+    for name, content in files.items():
+        run.write_bytes(name, content.encode())
 
 
-Draw = Callable[[str, Figure, str, str], str]
-
-
-def _page(run: Run, name: str, draw: Draw) -> str:
-    parts = [
-        ("scores", "Scores", sections.scores(run)),
-        ("grid", "Grid search", sweeps.grid(run, draw)),
-        ("ablation", "Ablation", sweeps.ablation(run, draw)),
-        ("folds", "Folds and classes", sections.folds_and_classes(run, draw)),
-        ("curves", "Learning curves", sections.curves(run, draw)),
-        ("features", "Features", sections.features(run, draw)),
-        ("calibration", "Calibration", sections.calibration(run, draw)),
-        ("wrong", "Most confidently wrong", sections.wrong(run)),
-        ("setting", "What was run", sections.setting(run)),
+def _sections(run: Run) -> list[Callable[[Run, sections.Charts], Section]]:
+    sweep = [sweeps.grid] * ("grid" in run.results) + [sweeps.ablation] * ("ablation" in run.results)
+    dialogs = [sections.parts] if run.manifest.corpus in ("demo", "iemocap") else []
+    return [
+        sections.scores,
+        sections.what_was_run,
+        *sweep,
+        sections.reference,
+        sections.folds,
+        sections.classes,
+        *dialogs,
+        sections.learning,
+        sections.features,
+        sections.calibration,
+        mistakes.mistakes,
+        sections.notes,
     ]
-    present = [part for part in parts if part[2]]
-    links = "".join(f'<a href="#{anchor}">{escaped(title)}</a>' for anchor, title, _ in present)
-    body = "".join(
-        f'<section id="{anchor}"><h2>{escaped(title)}</h2>{content}</section>' for anchor, title, content in present
+
+
+def page(run: Run, built: Sequence[Section]) -> str:
+    """The whole document."""
+    title = f"{words.KINDS.get(run.kind, run.kind)}: {run.manifest.corpus}"
+    links = "".join(f'<li><a href="#{s.anchor}">{text(s.title)}</a></li>' for s in built)
+    body = "\n".join(
+        f'<section id="{s.anchor}" aria-labelledby="{s.anchor}-title">'
+        f'<h2 id="{s.anchor}-title">{text(s.title)}</h2>\n{s.body}</section>'
+        for s in built
     )
-    style = (files("raysys.report") / "style.css").read_text(encoding="utf-8")
+    warning = paragraph(SYNTHETIC, "warning") if run.manifest.corpus == "demo" else Html("")
+    style = (resources.files("raysys.report") / "style.css").read_text(encoding="utf-8")
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escaped(name)}</title>
+<meta name="color-scheme" content="light dark">
 <link rel="icon" href="data:,">
+<title>{text(title)} ({text(run.name)})</title>
 <style>
-{style}</style>
+{theme()}{style}</style>
 </head>
 <body>
+<nav aria-label="Contents"><ul>{links}</ul></nav>
 <main>
-<header><h1>{escaped(name)}</h1>{sections.summary(run)}<nav aria-label="Sections">{links}</nav></header>
+<header>
+<h1>{text(title)}</h1>
+<p class="lead">{text(words.heard(run.results["modalities"]))}; run <code>{text(run.name)}</code></p>
+{warning}
+</header>
 {body}
 </main>
 </body>

@@ -1,211 +1,228 @@
-"""The parts of a report that every run has. Each gives HTML, or nothing where the run holds nothing for it."""
+"""The parts of the page that every run has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
+from raysys.report import words
+from raysys.report.charts import LOSSES, Chart
+from raysys.report.markup import (
+    Html,
+    Section,
+    below,
+    bullets,
+    chart,
+    clock,
+    facts,
+    folded,
+    interval,
+    join,
+    paragraph,
+    percent,
+    side_by_side,
+    table,
+    text,
+)
+from raysys.report.reading import Run
+from raysys.report.reference import PAPER_RECALLS, REFERENCES
+from raysys.report.scores import class_scores, dialog_parts, reliability_bins
 
-from raysys import metrics
-from raysys.report import figures
-from raysys.report.markup import escaped, interval, percent, player, table
-from raysys.report.reading import Run, most_confidently_wrong, subsets
-from raysys.report.reference import references
-from raysys.report.tables import SYNTHETIC
-
-Draw = Callable[[str, Figure, str, str], str]
-
-_KINDS = {"crossval": "Cross-validation", "gridsearch": "Grid search", "ablation": "Ablation"}
+Charts = Mapping[str, Chart]
 
 
-def summary(run: Run) -> str:
-    """What, on what, how big, how long."""
-    results, corpus = run.results, run.results["corpus"]
-    minutes = results["seconds"] / 60
-    said = (
-        f"{_KINDS[run.kind]} on {corpus['name']}: {corpus['utterances']} utterances by {corpus['speakers']} speakers, "
-        f"{len(run.classes)} emotions, modalities: {results['modalities']}, {results['parameters']:,} trained "
-        f"parameters, seed {results['seed']}, {minutes:.1f} minutes."
+def scores(run: Run, charts: Charts) -> Section:
+    """The pooled scores with their intervals, and what they mean."""
+    pooled = run.results["pooled"]
+    tiles = _tile("WA", pooled["wa"], pooled["wa_ci95"]) + _tile("UA", pooled["ua"], pooled["ua_ci95"])
+    small = facts(
+        {
+            "Macro-F1": percent(pooled["macro_f1"]),
+            "Calibration error": percent(pooled["calibration_error"]),
+            "Test utterances": f"{pooled['n']:,}",
+            "WA over folds": _spread(run.results, "wa"),
+            "UA over folds": _spread(run.results, "ua"),
+        }
     )
-    synthetic = f'<p class="warn">{escaped(SYNTHETIC)}</p>' if corpus["name"] == "demo" else ""
-    return f'<p class="soft">{escaped(said)}</p>{synthetic}'
+    said = [f"{words.scored(run)} {words.protocol(run)}", words.MEASURES]
+    if pooled["absent_classes"]:
+        said.append(
+            f"No test utterance is of these classes, which UA leaves out: {', '.join(pooled['absent_classes'])}."
+        )
+    body = join([Html(f'<div class="tiles">{tiles}{small}</div>'), *map(paragraph, said)])
+    return Section(anchor="scores", title="Scores", body=body)
 
 
-def _card(title: str, score: str, below: str, kind: str = "") -> str:
-    said = f'<b>{escaped(score)}</b><span class="soft">{escaped(below)}</span>'
-    return f'<div class="score {kind}">{escaped(title)}{said}</div>'
+def _tile(name: str, value: float, ends: tuple[float, float]) -> str:
+    """A score in large, and where its interval lies between 0 and 100."""
+    low, high = ends
+    return (
+        f'<div class="tile"><h3>{name}</h3><p class="score">{percent(value)}</p>'
+        f"<p>95&nbsp;% interval <span>{interval(ends)}</span></p>"
+        f'<div class="strip" aria-hidden="true"><i style="left:{100 * low:.2f}%;width:{100 * (high - low):.2f}%"></i>'
+        f'<b style="left:{100 * value:.2f}%"></b></div>'
+        f'<p class="ends" aria-hidden="true"><span>0</span><span>100</span></p></div>'
+    )
 
 
-def scores(run: Run) -> str:
-    results, pooled = run.results, run.results["pooled"]
-    cards = [
-        _card("UA, mean class recall", percent(pooled["ua"]), f"95 % interval {interval(pooled['ua_ci95'])}"),
-        _card("WA, overall accuracy", percent(pooled["wa"]), f"95 % interval {interval(pooled['wa_ci95'])}"),
-        _card("macro-F1", percent(pooled["macro_f1"]), f"{pooled['n']} test utterances, each scored once"),
+def _spread(results: dict[str, Any], key: str) -> str:
+    return f"{percent(results['mean'][key])} ± {percent(results['std'][key])}"
+
+
+def what_was_run(run: Run, charts: Charts) -> Section:
+    """Corpus, model, folds, versions; the configuration behind a line."""
+    results, config, corpus = run.results, run.config, run.results["corpus"]
+    hours = sum(u.duration_s or 0.0 for u in run.manifest.utterances) / 3600
+    spoken = sum(u.transcript is not None for u in run.manifest.utterances)
+    counts = Counter(u.emotion for u in run.manifest.utterances)
+    about = facts(
+        {
+            "Corpus": f"{corpus['name']}: {corpus['utterances']:,} utterances, {hours:.2f} h, {corpus['speakers']} "
+            f"speakers, {spoken:,} with a transcript",
+            "Classes": ", ".join(f"{name} {counts[name]:,}" for name in results["classes"]),
+            "Model": f"{words.encoders(config, results['modalities'])}, {results['parameters']:,} parameters",
+            "Modalities": words.heard(results["modalities"]),
+            "Folds": f"{len(results['folds'])}: {', '.join(fold['name'] for fold in results['folds'])}",
+            "Seed": results["seed"],
+            "Time": f"{clock(results['seconds'])} from start to end",
+            "Corpus fingerprint": corpus["fingerprint"],
+            "Versions": ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
+        }
+    )
+    groups = [
+        Html(f"<section><h4>{text(name)}</h4>{facts({k: _plain(v) for k, v in config[name].items()})}</section>")
+        for name in ("model", "loss", "augment", "optim", "train")
     ]
+    varied = {"gridsearch": " but for the grid's axes", "ablation": " of the full model"}.get(run.kind, "")
+    settings = folded(f"Configuration{varied}", Html(f'<div class="settings">{"".join(groups)}</div>'))
+    return Section(anchor="run", title="What was run", body=join([about, settings]))
+
+
+def _plain(value: object) -> object:
+    match value:
+        case bool():
+            return "on" if value else "off"
+        case list():
+            return ", ".join(map(str, value)) or None
+        case _:
+            return value
+
+
+def reference(run: Run, charts: Charts) -> Section:
+    """What others report for the same corpus, and how they measured it."""
+    corpus, results = run.manifest.corpus, run.results
+    counts = Counter(u.emotion for u in run.manifest.utterances)
+    guess = (
+        f"Always answering the most frequent class would reach WA {100 * max(counts.values()) / counts.total():.1f} "
+        f"and UA {100 / len(counts):.1f} on this corpus."
+    )
+    if corpus not in REFERENCES:
+        body = [paragraph(f"There are no published numbers for the corpus “{corpus}”."), paragraph(guess)]
+        return Section(anchor="reference", title="Reference numbers", body=join(body))
+    this, heard = Html("<b>this run</b>"), words.heard(results["modalities"])
+    pooled = results["pooled"]
+    own = [[below(this, f"nested; {heard}"), percent(pooled["wa"]), percent(pooled["ua"])]]
     if "grid" in results:
         best = results["grid"]["optimistic"]
-        below = f"WA {percent(best['pooled_wa'])}; chosen on the test folds, as the paper does: not an estimate"
-        cards.append(_card("optimistic UA", percent(best["pooled_ua"]), below, "optimistic"))
-    choice = "epoch and grid point are" if "grid" in results else "the epoch is"
-    whose = " These are the full model's scores, first seed." if "ablation" in results else ""
-    protocol = (
-        f"Nested protocol: in each fold {choice} chosen on whole validation speakers, cut from the training part; "
-        f"the test part is scored once, with that choice. Intervals resample speakers within folds.{whose}"
-    )
-    return f'<div class="scores">{"".join(cards)}</div><p>{escaped(protocol)}</p>{_subsets(run)}{_references(run)}'
+        why = f"point and epochs chosen on the test folds: optimistic; {heard}"
+        own.append([below(this, why), percent(best["pooled_wa"]), percent(best["pooled_ua"])])
+    others = [[below(r.source, r.protocol), r.wa, r.ua] for r in REFERENCES[corpus]]
+    body = [
+        paragraph("Numbers of different protocols are not of one kind: compare only what was measured alike."),
+        table("Reference numbers", ["source and protocol", "WA", "UA"], [*own, *others]),
+        paragraph(f"The paper's best class recalls: {PAPER_RECALLS[corpus]} per cent. {guess}"),
+    ]
+    return Section(anchor="reference", title="Reference numbers", body=join(body))
 
 
-def _subsets(run: Run) -> str:
-    rows: list[list[object]] = []
-    for name, chosen_N in subsets(run).items():
-        label_N, predicted_N = run.label_N[chosen_N], run.predicted_N[chosen_N]
-        if len(label_N):
-            wa, ua = metrics.weighted_accuracy(label_N, predicted_N), metrics.unweighted_accuracy(label_N, predicted_N)
-            rows.append([name, len(label_N), percent(wa), percent(ua)])
-    if not rows:
-        return ""
-    caption = (
-        "By how the speech came about; script-disjoint: the transcript occurs in no training utterance of its fold."
-    )
-    return table(["part of the test utterances", "n", "WA", "UA"], rows, caption=caption)
-
-
-def _references(run: Run) -> str:
-    corpus = run.results["corpus"]["name"]
-    known = references(corpus)
-    if not known:
-        return f'<p class="soft">Nobody else has published scores on {escaped(corpus)}: nothing to stand beside.</p>'
-    pooled = run.results["pooled"]
-    rows: list[Sequence[object]] = [["this run", "nested", percent(pooled["wa"]), percent(pooled["ua"])]]
-    for r in known:
-        rows.append([r.who, r.protocol, "–" if r.wa is None else r.wa, "–" if r.ua is None else r.ua])
-    caption = "Published scores. Those of other protocols are not of one kind with this run's."
-    return table(["", "protocol", "WA", "UA"], rows, caption=caption)
-
-
-def folds_and_classes(run: Run, draw: Draw) -> str:
+def folds(run: Run, charts: Charts) -> Section:
     results = run.results
-    pointed = any("point" in fold for fold in results["folds"]) and "grid" in results
-    header = ["fold", "train", "validation", "test", "epoch", "WA", "UA", *(["point"] if pointed else [])]
     rows: list[list[object]] = [
-        [f["name"], f["n_train"], f["n_validation"], f["n"], f["epoch"], percent(f["wa"]), percent(f["ua"])]
-        + ([f["point"]] if pointed else [])
-        for f in results["folds"]
+        [
+            below(f"{fold['fold']}\u00a0{fold['name']}", fold.get("point")),
+            fold["n_train"],
+            fold["n_validation"],
+            fold["n"],
+            fold["epoch"],
+            percent(fold["wa"]),
+            percent(fold["ua"]),
+        ]
+        for fold in results["folds"]
     ]
-    for name in ("mean", "std"):
-        scores = results[name]
-        empty: list[object] = [""] if pointed else []
-        rows.append([name, "", "", "", "", percent(scores["wa"]), percent(scores["ua"]), *empty])
-    caption = "Rows are true classes; percent of the row, and utterances (the paper's figures 3 and 4)."
-    drawing = figures.confusion_figure(results["confusion"], run.classes)
-    drawn = draw("confusion", drawing, caption, "Confusion matrix of the pooled test predictions")
-    return f'{table(header, rows)}<div class="figures">{drawn}<div>{_classes(run)}</div></div>'
+    blank, pooled = Html(""), results["pooled"]
+    for name, label in (("mean", "mean"), ("std", "deviation")):
+        rows.append([label, *[blank] * 4, percent(results[name]["wa"]), percent(results[name]["ua"])])
+    rows.append(["pooled", blank, blank, pooled["n"], blank, percent(pooled["wa"]), percent(pooled["ua"])])
+    body = table("Scores by fold", ["fold", "train", "valid", "test", "epoch", "WA", "UA"], rows, summary=3)
+    return Section(anchor="folds", title="Folds", body=body)
 
 
-def _classes(run: Run) -> str:
-    counts_CC = np.asarray(run.results["confusion"])
-    true_C, predicted_C, hit_C = counts_CC.sum(axis=1), counts_CC.sum(axis=0), np.diagonal(counts_CC)
-    rows: list[list[object]] = []
-    for i, name in enumerate(run.classes):
-        recall = hit_C[i] / true_C[i] if true_C[i] else None
-        precision = hit_C[i] / predicted_C[i] if predicted_C[i] else None
-        f1 = 2 * hit_C[i] / (true_C[i] + predicted_C[i]) if true_C[i] + predicted_C[i] else None
-        rows.append([name, percent(precision), percent(recall), percent(f1), int(true_C[i])])
-    return table(["class", "precision", "recall", "F1", "n"], rows)
-
-
-def curves(run: Run, draw: Draw) -> str:
-    chosen = {fold["fold"]: fold["epoch"] for fold in run.results["folds"]}
-    losses = draw(
-        "losses",
-        figures.losses_figure(run.histories),
-        "Training loss and its terms, mean over the folds.",
-        "Losses by epoch",
-    )
-    validation = draw(
-        "validation",
-        figures.validation_figure(run.histories, chosen),
-        "UA on the validation speakers; marked: the epoch that was chosen.",
-        "Validation UA by epoch and fold",
-    )
-    return f'<div class="figures">{losses}{validation}</div>'
-
-
-def features(run: Run, draw: Draw) -> str:
-    """The paper's figures 5 and 6."""
-    if not run.features:
-        return "<p>The features of the test utterances were not kept by this run.</p>"
-    index = {name: int(label) for name, label in zip(run.names, run.label_N, strict=True)}
-    said = {"without": "cross-entropy alone", "with": "with the contrastive terms"}
-    drawn = [
-        draw(
-            f"tsne-{name}",
-            figures.tsne_figure(rows_NF, [index[u] for u in names], run.classes),
-            f"t-SNE of the features of fold 1's test utterances, {said[name]} (the paper's figures 5 and 6).",
-            f"t-SNE, {said[name]}",
-        )
-        for name, (names, rows_NF) in sorted(run.features.items(), reverse=True)
-        if name in said
+def classes(run: Run, charts: Charts) -> Section:
+    rows = [
+        [c.name, percent(c.precision), percent(c.recall), percent(c.f1), c.support]
+        for c in class_scores(run.results["confusion"], run.results["classes"])
     ]
-    missing = (
-        "" if len(drawn) == 2 else '<p class="soft">An ablation draws both, with and without the contrastive terms.</p>'
+    scores_by_class = table("Scores by class", ["class", "precision", "recall", "F1", "n"], rows)
+    return Section(anchor="classes", title="Classes", body=side_by_side([chart(charts["confusion"]), scores_by_class]))
+
+
+def learning(run: Run, charts: Charts) -> Section:
+    names = ["validation", *(f"loss-{part}" for part in LOSSES)]
+    drawn = [chart(charts[name]) for name in names if name in charts]
+    body = (
+        side_by_side(drawn) if drawn else paragraph("This run kept no history of its epochs, so there are no curves.")
     )
-    return f'<div class="figures">{"".join(drawn)}</div>{missing}'
+    return Section(anchor="learning", title="Learning curves", body=body)
 
 
-def calibration(run: Run, draw: Draw) -> str:
-    error = percent(run.results["pooled"]["calibration_error"])
-    caption = (
-        "Bars: accuracy by confidence, darker where more utterances are; dots: mean confidence. "
-        "Dotted line: as it should be."
+def features(run: Run, charts: Charts) -> Section:
+    drawn = [chart(charts[name]) for name in ("tsne-without", "tsne-with") if name in charts]
+    body = (
+        side_by_side(drawn)
+        if drawn
+        else paragraph("This run kept no final features (features.parquet), or too few, so there is no t-SNE of them.")
     )
-    drawing = figures.reliability_figure(run.probability_NC, run.label_N)
-    return f"<p>Expected calibration error {error} % (15 bins).</p>" + draw(
-        "reliability", drawing, caption, "Reliability diagram"
-    )
+    return Section(anchor="features", title="Final features", body=body)
 
 
-def wrong(run: Run) -> str:
-    utterances = {u.utterance_id: u for u in run.manifest.utterances}
-    items: list[str] = []
-    for i in most_confidently_wrong(run):
-        utterance = utterances[run.names[i]]
-        top = float(run.probability_NC[i].max())
-        transcript = "no transcript" if utterance.transcript is None else f"“{utterance.transcript}”"
-        items.append(
-            f"<li><strong>{escaped(run.classes[run.predicted_N[i]])}</strong> at {100 * top:.0f} %, truly "
-            f"<strong>{escaped(run.classes[run.label_N[i]])}</strong><blockquote>{escaped(transcript)}</blockquote>"
-            f'<span class="soft">{escaped(run.names[i])}, speaker {escaped(utterance.speaker)}</span>'
-            f"{player(utterance)}</li>"
-        )
-    return f'<ul class="wrong">{"".join(items)}</ul>' if items else "<p>Every test utterance was told right.</p>"
-
-
-def setting(run: Run) -> str:
-    results = run.results
-    facts: list[list[object]] = [
-        ["corpus fingerprint", results["corpus"]["fingerprint"]],
-        ["seed", results["seed"]],
-        ["versions", ", ".join(f"{name} {value}" for name, value in results["versions"].items())],
+def parts(run: Run, charts: Charts) -> Section:
+    """Improvised, scripted, script-disjoint: of corpora in IEMOCAP's layout."""
+    rows = [
+        [p.name, p.n, below(percent(p.wa), interval(p.wa_ci95)), below(percent(p.ua), interval(p.ua_ci95))]
+        for p in dialog_parts(run.manifest, run.folds, run.predictions)
     ]
-    for name in ("model", "loss", "augment", "train", "optim"):
-        values = ", ".join(f"{key} {_plain(value)}" for key, value in run.config.get(name, {}).items())
-        facts.append([name, values])
-    notes = "".join(f"<li>{escaped(note)}</li>" for note in results["notes"])
-    skipped: list[list[object]] = [[s["utterance_id"], s["audio_path"], s["reason"]] for s in results["skipped"]]
-    parts = [_wide(facts), f"<ul>{notes}</ul>" if notes else ""]
+    headings = ["test utterances", "n", *(below(score, "95 % interval") for score in ("WA", "UA"))]
+    body = [
+        paragraph(
+            "A model that reads may know a scripted line from its training part. Script-disjoint are the test "
+            "utterances whose transcript, but for case and punctuation, occurs in no training utterance of their fold. "
+            "The parts differ in their words and classes too, so not every difference is one of knowing the line."
+        ),
+        table("Scores on parts of the test utterances", headings, rows),
+    ]
+    return Section(anchor="parts", title="Improvised and scripted", body=join(body))
+
+
+def calibration(run: Run, charts: Charts) -> Section:
+    rows = [
+        [f"{100 * b.low:.0f} to {100 * b.high:.0f}", b.n, percent(b.confidence), percent(b.accuracy)]
+        for b in reliability_bins(run.predictions, run.results["classes"])
+        if b.n
+    ]
+    bins = table("Calibration by confidence", ["confidence", "n", "mean confidence", "accuracy"], rows)
+    body = side_by_side([chart(charts["reliability"]), bins])
+    return Section(anchor="calibration", title="Calibration", body=body)
+
+
+def notes(run: Run, charts: Charts) -> Section:
+    """What the run says about itself, and which utterances it left out."""
+    said, skipped = run.results["notes"], run.results["skipped"]
+    body = [bullets(said) if said else paragraph("The run has nothing to note.")]
     if skipped:
-        parts.append(table(["left out", "file", "why"], skipped))
-    return "".join(parts)
-
-
-def _plain(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _wide(facts: list[list[object]]) -> str:
-    """Names and long values, which wrap."""
-    rows = "".join(f'<tr><th scope="row">{escaped(n)}</th><td class="text">{escaped(v)}</td></tr>' for n, v in facts)
-    return f'<div class="table"><table class="left"><tbody>{rows}</tbody></table></div>'
+        rows = [[s["utterance_id"], s["reason"]] for s in skipped]
+        listed = table("Skipped utterances", ["utterance", "reason"], rows, words=(1,))
+        body += [Html(f"<h3>{len(skipped):,} skipped utterance{'' if len(skipped) == 1 else 's'}</h3>"), listed]
+    else:
+        body.append(paragraph("No utterance was skipped."))
+    return Section(anchor="notes", title="Notes", body=join(body))

@@ -1,105 +1,140 @@
-"""The parts of a report that a grid search and an ablation add."""
+"""The parts of the page that a grid search or an ablation has."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
-from raysys.report import figures
-from raysys.report.markup import escaped, percent, signed_interval, table
+from raysys.report.charts import Chart
+from raysys.report.figures import signed
+from raysys.report.markup import Html, Section, below, chart, clock, join, paragraph, percent, side_by_side, table, text
 from raysys.report.reading import Run
-from raysys.report.sections import Draw
+
+Charts = Mapping[str, Chart]
 
 
-def grid(run: Run, draw: Draw) -> str:
-    """Both protocols side by side, the points, the heat map, the final model."""
-    if "grid" not in run.results:
-        return ""
+def grid(run: Run, charts: Charts) -> Section:
+    """Points, choices, both protocols, the final model."""
     found = run.results["grid"]
-    pooled, best = run.results["pooled"], found["optimistic"]
-    protocols = table(
-        ["protocol", "WA", "UA", "point", "epoch"],
-        [
-            ["nested", percent(pooled["wa"]), percent(pooled["ua"]), "each fold's own", "each fold's own"],
-            [
-                "optimistic",
-                percent(best["pooled_wa"]),
-                percent(best["pooled_ua"]),
-                best["point"],
-                "best on the test fold",
-            ],
-        ],
-        caption="The optimistic row chooses on the test folds, as the paper does: it is no estimate of anything.",
-    )
-    chosen: dict[str, list[str]] = {}
+    points = _points(found)
+    body = [
+        side_by_side([chart(charts["grid"]), points]) if "grid" in charts else points,
+        Html("<h3>Nested and optimistic</h3>"),
+        paragraph(
+            f"The optimistic protocol chooses one point for all folds (here {found['optimistic']['point']}), and each "
+            f"fold's epoch, by the scores on the test folds, as the paper does. It is no estimate of what the model "
+            f"does on new speakers, and stands here only to compare with numbers that were made like it."
+        ),
+        _protocols(run.results),
+        Html("<h3>Final model</h3>"),
+        paragraph(_final(found)),
+        *_costs(found),
+    ]
+    return Section(anchor="grid-search", title="Grid search", body=join(body))
+
+
+def _points(found: dict[str, Any]) -> Html:
+    chosen_by = defaultdict(list)
     for fold, point in found["nested"].items():
-        chosen.setdefault(point, []).append(fold)
-    points: list[list[object]] = [
+        chosen_by[point].append(fold)
+    axes = list(found["axes"])
+    rows = [
         [
-            point["name"],
+            *(point["values"][axis] for axis in axes),
             "stopped" if point["validation_ua"] is None else percent(point["validation_ua"]),
-            ", ".join(chosen.get(point["name"], [])),
+            ", ".join(chosen_by[point["name"]]) or None,
             percent(point["test_ua"]),
         ]
-        for point in sorted(found["points"], key=lambda p: -(p["validation_ua"] or 0.0))
+        for point in found["points"]
     ]
-    listed = table(["point", "validation UA", "chosen by fold", "optimistic test UA"], points)
+    optimistic = Html('test UA, <span class="caution">optimistic</span>')
+    names = [axis.rsplit(".", 1)[-1] for axis in axes]
+    return table("Points of the grid", [*names, "validation UA", "chosen by fold", optimistic], rows)
+
+
+def _protocols(results: dict[str, Any]) -> Html:
+    """Fold by fold and pooled, the nested choice beside the optimistic one."""
+    best = results["grid"]["optimistic"]
+    tested = {fold["fold"]: fold for fold in best["folds"]}
+    rows = [
+        [
+            below(f"{fold['fold']}\u00a0{fold['name']}", results["grid"]["nested"].get(str(fold["fold"]))),
+            fold["epoch"],
+            percent(fold["wa"]),
+            percent(fold["ua"]),
+            *_tested(tested.get(fold["fold"])),
+        ]
+        for fold in results["folds"]
+    ]
+    blank, pooled = Html(""), results["pooled"]
+    scores = percent(pooled["wa"]), percent(pooled["ua"])
+    rows.append(["pooled", blank, *scores, blank, percent(best["pooled_wa"]), percent(best["pooled_ua"])])
+    groups = {Html("nested"): 3, Html('<span class="caution">optimistic</span>'): 3}
+    headings = [below("fold", "point of the nested choice"), *("epoch", "WA", "UA") * 2]
+    return table("Nested and optimistic scores", headings, rows, groups=groups, summary=1)
+
+
+def _tested(fold: dict[str, Any] | None) -> list[object]:
+    return [None] * 3 if fold is None else [fold["epoch"], percent(fold["wa"]), percent(fold["ua"])]
+
+
+def _final(found: dict[str, Any]) -> str:
     final = found["final"]
-    said = f"The final model is {final['point']}, {final['epochs']} epoch(s) on all data. It has no test score."
-    costs = f"{found['n_trials']} trials"
-    if found["seconds_beyond_training"] is not None:
-        costs += f"; one costs {found['seconds_beyond_training']:.1f} s beyond its training"
-    if found["n_stopped"]:
-        costs += f"; {found['n_stopped']} were stopped early, which saved {found['epochs_saved']} epochs"
-    heat = _heat_map(found, draw)
+    if final is None:
+        return "No final model was trained."
+    epochs = f"{final['epochs']} epoch{'' if final['epochs'] == 1 else 's'}"
     return (
-        f'{protocols}<p>{escaped(said)}</p><div class="figures">{heat}<div>{listed}</div></div><p>{escaped(costs)}.</p>'
+        f"{final['point']}, {epochs}, trained on all data, in the folder {final['folder']}. The point "
+        f"has the best mean over the folds' validation parts. The final model has no test score: it has seen "
+        f"everything."
     )
 
 
-def _heat_map(found: dict[str, Any], draw: Draw) -> str:
-    """Of a grid of two axes."""
-    axes = list(found["axes"].items())
-    scored = [point for point in found["points"] if point["validation_ua"] is not None]
-    if len(axes) != 2 or not scored:
-        return ""
-    (row_axis, row_values), (column_axis, column_values) = axes
-    by_values = {(p["values"][row_axis], p["values"][column_axis]): p["validation_ua"] for p in found["points"]}
-    scores = [[by_values[row, column] for column in column_values] for row in row_values]
-    drawing = figures.grid_figure(
-        (row_axis.rsplit(".", 1)[-1], row_values), (column_axis.rsplit(".", 1)[-1], column_values), scores
-    )
-    return draw("grid", drawing, "UA on the validation speakers, percent, mean over the folds.", "Heat map of the grid")
-
-
-def ablation(run: Run, draw: Draw) -> str:
-    if "ablation" not in run.results:
-        return ""
+def ablation(run: Run, charts: Charts) -> Section:
+    """Variants against the full model."""
     found = run.results["ablation"]
-    rows: list[list[object]] = []
-    for variant in found["variants"]:
-        difference = variant["difference"]
-        rows.append(
-            [
-                variant["name"],
-                percent(variant["wa_mean"]),
-                percent(variant["ua_mean"]),
-                percent(variant["ua_std"]),
-                "" if difference is None else f"{100 * difference['ua']:+.1f}",
-                "" if difference is None else signed_interval(difference["ua_ci95"]),
-                f"{variant['parameters']:,}",
-            ]
-        )
     seeds = ", ".join(map(str, found["seeds"]))
-    caption = (
-        f"Pooled test scores, mean and deviation over seeds {seeds}; differences in UA with 95 % intervals, paired "
-        f"over speakers."
-    )
-    header = ["variant", "WA", "UA", "std", "against full", "interval", "parameters"]
-    drawing = figures.ablation_figure(found["variants"])
-    drawn = draw(
-        "ablation",
-        drawing,
-        "Mean over seeds; lines: deviation over seeds; dots: seeds (the paper's figure 7).",
-        "Pooled UA of the variants",
-    )
-    return drawn + table(header, rows, caption=caption)
+    against = [below(f"{score} against full", "95 % interval") for score in ("WA", "UA")]
+    headings = ["variant", "WA", "UA", *against, "parameters"]
+    body = [
+        side_by_side([chart(charts["ablation"]), chart(charts["ablation-difference"])]),
+        paragraph(
+            f"Pooled over all test utterances, mean and standard deviation over seeds {seeds}. An interval that holds "
+            f"0 leaves open whether there is a difference at all; among many variants some will miss 0 by chance."
+        ),
+        table("Variants against the full model", headings, [_variant(v) for v in found["variants"]]),
+        *_costs(found),
+    ]
+    return Section(anchor="ablations", title="Ablations", body=join(body))
+
+
+def _variant(variant: dict[str, Any]) -> list[object]:
+    flags = " ".join(variant["flags"])
+    code = Html(f"<code>{text(flags)}</code>") if flags else None
+    cells: list[object] = [below(variant["name"], code)]
+    for score in ("wa", "ua"):
+        deviation = variant[f"{score}_std"]
+        cells.append(below(percent(variant[f"{score}_mean"]), None if deviation is None else f"± {percent(deviation)}"))
+    for score in ("wa", "ua"):
+        cells.append(None if variant["difference"] is None else _difference(variant["difference"], score))
+    return [*cells, f"{variant['parameters']:,}"]
+
+
+def _difference(difference: dict[str, Any], score: str) -> Html:
+    low, high = (signed(100 * end) for end in difference[f"{score}_ci95"])
+    return below(signed(100 * difference[score]), f"{low} to {high}")
+
+
+def _costs(found: dict[str, Any]) -> list[Html]:
+    """What the sweep cost beside its training."""
+    said = []
+    if found.get("n_trials") is not None and found.get("seconds_beyond_training") is not None:
+        seconds = found["seconds_beyond_training"]
+        shown = f"{seconds:.2f} s" if seconds < 60 else clock(seconds)
+        said.append(f"{found['n_trials']} trials; one takes {shown} beyond its training (median).")
+    if found.get("epochs_saved"):
+        said.append(f"Stopping hopeless trials early saved {found['epochs_saved']} epochs.")
+    if found.get("n_failed"):
+        said.append(f"{found['n_failed']} trials failed and are out of every choice; the notes say why.")
+    return [paragraph(" ".join(said))] if said else []

@@ -1,7 +1,8 @@
-"""Little finished runs of each kind, as the jobs leave them."""
+"""Small finished runs of all three kinds, as sweeps leave them, with made-up predictions."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,145 +11,213 @@ import numpy as np
 import pyarrow as pa
 import soundfile
 
-from raysys.cli import parse, to_yaml
-from raysys.data.folds import Fold
+from raysys.cli import to_yaml
 from raysys.data.manifest import Manifest, Utterance
-from raysys.orchestrate.task import features_table, predictions_table, write_plan
-from raysys.report.results import pool_predictions, summarise
+from raysys.presets import demo
+from raysys.report.results import summarise
 from raysys.storage import Folder
 
 CLASSES = ("ang", "hap", "neu", "sad")
-EVIL = "<script>alert('x')</script> & so on"
+MARKUP = 'so <b>glad</b> & "well" </p><script>alert(1)</script>'
+VARIANTS = (
+    "full",
+    "no CPC, no ECL",
+    "no augmentation",
+    "no CCB1",
+    "no CCB2",
+    "audio only",
+    "$mine$ <i> of a long name",
+)
+SEEDS = [0, 1, 2]
+_AXES = {"loss.alpha": ["1", "0.1", "0.01", "0.001"], "loss.beta": ["1", "0.1", "0.01", "0.001"]}
+_PER_SPEAKER = 12
 
 
-def write_run(place: Path, kind: str = "crossval", *, features: bool = True) -> Folder:
-    """3 sessions of 2 speakers, 48 utterances of IEMOCAP's names; every fourth prediction of class 'ang' is wrong."""
-    run, manifest = Folder.at(str(place)), _manifest(place)
+def write_run(
+    root: Path,
+    kind: str = "crossval",
+    *,
+    corpus: str = "demo",
+    classes: tuple[str, ...] = CLASSES,
+    with_features: bool = True,
+    seed: int = 0,
+) -> Folder:
+    """Three sessions of two speakers, each tested once; every transcript is the same markup."""
+    rng = np.random.default_rng(seed)
+    run = Folder.at(str(root / f"{kind}-{corpus}"))
+    manifest = _manifest(root, corpus, classes)
     folds = _folds(manifest)
-    write_plan(run, manifest, folds)
-    run.write_bytes(
-        "config.yaml", to_yaml(parse(["--corpus.name", "iemocap", "--corpus.root", "/data"]).config).encode()
+    tables = [_predictions(manifest, fold, rng) for fold in folds]
+    predictions = pa.concat_tables(tables).sort_by("utterance_id")
+    trials = [f"folds/{i + 1}" if kind == "crossval" else f"trials/{i:016x}" for i in range(len(folds))]
+    results = summarise(
+        manifest,
+        [_fold_result(fold, trial, kind) for fold, trial in zip(folds, trials, strict=True)],
+        predictions,
+        kind=kind,
+        protocol="nested",
+        modalities="both",
+        seed=0,
+        parameters=808_516,
+        notes=["the audio encoder <hears> one utterance at a time"],
+        seconds=3725.4,
+        tsne={"with": trials[0], "without": trials[1] if kind == "ablation" else None},
     )
-    tables, results = [], []
-    for fold in folds:
-        trial = run / f"folds/{fold.index + 1}"
-        table, probability_NC = _predictions(manifest, fold)
-        tables.append(table)
-        _write_trial(trial, list(fold.test), probability_NC, features=features)
-        results.append(
-            {
-                "fold": fold.index + 1,
-                "name": fold.name,
-                "n_train": 16,
-                "n_validation": 16,
-                "n": 16,
-                "epoch": 2,
-                "wa": 0.9,
-                "ua": 0.9,
-                "trial": f"folds/{fold.index + 1}",
-                "point": "alpha=1 beta=0.1",
-            }
-        )
-    predictions = pool_predictions(manifest, tables)
-    summary = summarise(
-        manifest, results, predictions, kind=kind, protocol="nested", modalities="both", seed=0, parameters=808_516,
-        notes=["a note"], seconds=61.0, tsne={"with": "folds/1", "without": "folds/1"}, **_more(kind),
-    )  # fmt: skip
+    if kind == "gridsearch":
+        results["grid"] = _grid(results, rng)
+        # A final model's fold tests nothing.
+        everything = [u.utterance_id for u in manifest.utterances]
+        folds.append({"index": 3, "name": "all", "train": everything, "validation": [], "test": []})
+    if kind == "ablation":
+        results["ablation"] = _ablation(results, rng)
+    for index, trial in enumerate(trials):
+        (run / trial).write_bytes("history.jsonl", _history(rng))
+        if with_features:
+            (run / trial).write_table("features.parquet", _features(manifest, folds[index]["test"], rng))
+    run.write_table("manifest.parquet", manifest.to_table())
+    run.write_json("folds.json", folds)
     run.write_table("predictions.parquet", predictions)
-    run.write_json("results.json", summary)
+    run.write_json("results.json", results)
+    run.write_bytes("config.yaml", to_yaml(demo()).encode())
     return run
 
 
-def _manifest(place: Path) -> Manifest:
-    place.mkdir(parents=True, exist_ok=True)
-    tone_S = 0.2 * np.sin(np.arange(16_000) / 20)
-    soundfile.write(place / "tone.wav", tone_S, 16_000)
-    utterances = []
-    for session in (1, 2, 3):
-        for number in range(16):
-            sex, kind = "FM"[number % 2], ("impro01", "script01")[number // 8]
-            text = f"only session {session} says {number}" if kind == "impro01" else f"the script's line {number}"
-            utterances.append(
-                Utterance(
-                    utterance_id=f"Ses0{session}F_{kind}_{sex}{number:03}",
-                    audio_path=str(place / "tone.wav"),
-                    speaker=f"Ses0{session}_{sex}",
-                    session=f"Session{session}",
-                    emotion=CLASSES[(number // 2) % 4],
-                    transcript=EVIL if (session, number) == (1, 0) else text,
-                    duration_s=11.0 if (session, number) == (1, 0) else 1.0,
-                    digest=f"{session}-{number}",
-                )
-            )
-    return Manifest(corpus="iemocap", classes=CLASSES, utterances=tuple(utterances))
+def _manifest(root: Path, corpus: str, classes: tuple[str, ...]) -> Manifest:
+    sound = root / "tone.wav"
+    soundfile.write(sound, 0.1 * np.sin(np.arange(8000) / 9), 16_000)
+    utterances = [
+        Utterance(
+            utterance_id=f"Ses0{session}F_{('impro01', 'script01_1')[turn % 2]}_{sex}{turn:03d}",
+            audio_path=str(sound),
+            speaker=f"Ses0{session}_{sex}",
+            emotion=classes[turn % len(classes)],
+            transcript=MARKUP,
+            session=f"Session{session}",
+            duration_s=0.5,
+        )
+        for session, sex, turn in itertools.product((1, 2, 3), "FM", range(_PER_SPEAKER))
+    ]
+    return Manifest(corpus=corpus, classes=classes, utterances=tuple(sorted(utterances, key=lambda u: u.utterance_id)))
 
 
-def _folds(manifest: Manifest) -> tuple[Fold, ...]:
-    own = [tuple(u.utterance_id for u in manifest.utterances if u.session == f"Session{s}") for s in (1, 2, 3)]
-    return tuple(
-        Fold(index=i, name=f"Session{i + 1}", train=own[(i + 2) % 3], validation=own[(i + 1) % 3], test=own[i])
-        for i in range(3)
-    )
+def _folds(manifest: Manifest) -> list[dict[str, Any]]:
+    by_session = {
+        number: [u.utterance_id for u in manifest.utterances if u.session == f"Session{number}"] for number in (1, 2, 3)
+    }
+    return [
+        {
+            "index": number - 1,
+            "name": f"Session{number}",
+            "train": by_session[(number + 1) % 3 + 1],
+            "validation": by_session[number % 3 + 1],
+            "test": by_session[number],
+        }
+        for number in (1, 2, 3)
+    ]
 
 
-def _predictions(manifest: Manifest, fold: Fold) -> tuple[pa.Table, np.ndarray]:
+def _predictions(manifest: Manifest, fold: dict[str, Any], rng: np.random.Generator) -> pa.Table:
     labels = manifest.labels()
-    rows = np.full((len(fold.test), 4), 0.1, dtype=np.float32)
-    for i, name in enumerate(fold.test):
-        rows[i, 3 if name.endswith("000") else labels[name]] = 0.7
-    return predictions_table(manifest, fold.index, list(fold.test), rows), rows
+    by_id = {u.utterance_id: u for u in manifest.utterances}
+    label_N = np.array([labels[name] for name in fold["test"]])
+    logits_NC = rng.normal(size=(len(label_N), len(manifest.classes)))
+    logits_NC[np.arange(len(label_N)), label_N] += 1.3
+    probability_NC = np.exp(logits_NC) / np.exp(logits_NC).sum(axis=1, keepdims=True)
+    columns: dict[str, Any] = {
+        "utterance_id": fold["test"],
+        "speaker": [by_id[name].speaker for name in fold["test"]],
+        "fold": pa.array([fold["index"] + 1] * len(label_N), pa.int64()),
+        "label": [by_id[name].emotion for name in fold["test"]],
+        "prediction": [manifest.classes[i] for i in probability_NC.argmax(axis=1)],
+    }
+    return pa.table(columns | {f"p_{c}": probability_NC[:, i].astype("f4") for i, c in enumerate(manifest.classes)})
 
 
-def _write_trial(trial: Folder, names: list[str], probability_NC: np.ndarray, *, features: bool) -> None:
+def _fold_result(fold: dict[str, Any], trial: str, kind: str) -> dict[str, Any]:
+    sizes = {"n_train": len(fold["train"]), "n_validation": len(fold["validation"]), "n": len(fold["test"])}
+    scores = {"epoch": 4, "wa": 0.6 + 0.05 * fold["index"], "ua": 0.62 + 0.05 * fold["index"]}
+    chosen = "alpha=0.01 beta=0.001" if fold["index"] == 2 else "alpha=0.1 beta=1"
+    point = {"point": chosen} if kind == "gridsearch" else {}
+    return {"fold": fold["index"] + 1, "name": fold["name"], "trial": trial, **sizes, **scores, **point}
+
+
+def _history(rng: np.random.Generator) -> bytes:
     lines = [
         {
-            "epoch": epoch, "losses": {"total": 3.0 - epoch, "ce": 1.3, "scl": 1.0, "acl": 0.5, "cpc": 0.0},
-            "validation_wa": 0.5, "validation_ua": 0.5 + 0.1 * epoch, "validation_loss": 1.0, "seconds": 2.0,
+            "epoch": epoch,
+            "losses": {name: float(3 / (1 + epoch) + rng.random()) for name in ("total", "ce", "scl", "acl", "cpc")},
+            "validation_wa": 0.5,
+            "validation_ua": float(0.3 + 0.06 * epoch + 0.1 * rng.random()),
+            "validation_loss": 1.0,
+            "seconds": 2.0,
         }
-        for epoch in range(3)
-    ]  # fmt: skip
-    trial.write_bytes("history.jsonl", ("\n".join(map(json.dumps, lines)) + "\n").encode())
-    if features:
-        noise_NF = np.random.default_rng(0).normal(0, 0.05, (len(names), 4)).astype(np.float32)
-        trial.write_table("features.parquet", features_table(tuple(names), probability_NC + noise_NF))
+        for epoch in range(6)
+    ]
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
 
-def _more(kind: str) -> dict[str, Any]:
-    values = ("1", "0.1")
-    points = [
-        {
-            "name": f"alpha={a} beta={b}", "values": {"loss.alpha": a, "loss.beta": b}, "validation_ua": 0.7 - i / 100,
-            "validation_ua_folds": [0.7, 0.7, 0.7], "epochs": [2, 2, 2], "test_ua": 0.8, "test_wa": 0.8,
-            "stopped": False,
-        }
-        for i, (a, b) in enumerate((a, b) for a in values for b in values)
-    ]  # fmt: skip
-    points[3] |= {"validation_ua": None, "test_ua": None, "test_wa": None, "stopped": True}
-    grid = {
-        "axes": {"loss.alpha": list(values), "loss.beta": list(values)}, "points": points,
-        "nested": {"1": "alpha=1 beta=0.1", "2": "alpha=1 beta=0.1", "3": "alpha=1 beta=1"},
+def _features(manifest: Manifest, ids: list[str], rng: np.random.Generator) -> pa.Table:
+    labels = manifest.labels()
+    values = rng.normal(size=(len(ids), 16)) + 2 * np.eye(16)[[labels[name] for name in ids]]
+    return pa.table({"utterance_id": ids, "features": pa.array(list(values.astype("f4")), pa.list_(pa.float32()))})
+
+
+def _grid(results: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    points: list[dict[str, Any]] = []
+    for alpha, beta in itertools.product(*_AXES.values()):
+        ua = None if (alpha, beta) == ("1", "1") else float(0.55 + 0.2 * rng.random())
+        points.append(
+            {
+                "name": f"alpha={alpha} beta={beta}",
+                "values": {"loss.alpha": alpha, "loss.beta": beta},
+                "validation_ua": ua,
+                "validation_ua_folds": [] if ua is None else [ua] * 3,
+                "epochs": [] if ua is None else [3, 4, 5],
+                "test_ua": None if ua is None else ua + 0.01,
+                "test_wa": None if ua is None else ua + 0.02,
+                "stopped": ua is None,
+            }
+        )
+    return {
+        "axes": _AXES,
+        "points": points,
+        "nested": {"1": "alpha=0.1 beta=1", "2": "alpha=0.1 beta=1", "3": "alpha=0.01 beta=0.001"},
         "optimistic": {
-            "point": "alpha=1 beta=1", "wa": 0.95, "ua": 0.95, "folds": [], "pooled_wa": 0.951, "pooled_ua": 0.952,
-            "confusion": [[1]],
+            "point": "alpha=1 beta=0.1",
+            "wa": 0.71,
+            "ua": 0.72,
+            "folds": [{"fold": f, "epoch": 5, "wa": 0.71, "ua": 0.72} for f in (1, 2, 3)],
+            "pooled_wa": 0.713,
+            "pooled_ua": 0.724,
+            "confusion": results["confusion"],
         },
-        "final": {"point": "alpha=1 beta=1", "epochs": 2, "folder": "model"}, "n_trials": 12, "n_failed": 0,
-        "n_stopped": 1, "seconds_beyond_training": 0.6, "epochs_saved": 7,
-    }  # fmt: skip
-    difference = {"ua": -0.05, "ua_ci95": [-0.08, -0.02], "wa": -0.05, "wa_ci95": [-0.08, -0.02]}
-    names = ("full", "no CPC, no ECL", "no augmentation", "no CCB1", "no CCB2", "audio only", "text & <b>only</b>")
-    variants = [
-        {
-            "name": name, "flags": [], "parameters": 800_000, "ua": [0.75, 0.77], "wa": [0.74, 0.78], "ua_mean": 0.76,
-            "ua_std": 0.014, "wa_mean": 0.76, "wa_std": 0.02, "confusion": [[1]], "trial": "folds/1",
-            "difference": None if name == "full" else difference,
-        }
-        for name in names
-    ]  # fmt: skip
-    ablation = {"seeds": [0, 1], "variants": variants, "n_trials": 42, "seconds_beyond_training": None}
-    match kind:
-        case "gridsearch":
-            return {"grid": grid}
-        case "ablation":
-            return {"ablation": ablation}
-        case _:
-            return {}
+        "final": {"point": "alpha=0.1 beta=1", "epochs": 4, "folder": "model"},
+        "n_trials": 48,
+        "seconds_beyond_training": 1.25,
+        "epochs_saved": 3,
+    }
+
+
+def _ablation(results: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    variants = []
+    for index, name in enumerate(VARIANTS):
+        ua, wa = (list(0.7 - 0.03 * index + 0.02 * rng.random(3)) for _ in range(2))
+        variants.append(
+            {
+                "name": name,
+                "flags": ["--loss.alpha", "0"] if index else [],
+                "parameters": 800_000 + index,
+                "ua": ua,
+                "wa": wa,
+                "ua_mean": float(np.mean(ua)),
+                "ua_std": float(np.std(ua, ddof=1)),
+                "wa_mean": float(np.mean(wa)),
+                "wa_std": float(np.std(wa, ddof=1)),
+                "confusion": results["confusion"],
+                "difference": {"ua": -0.034, "ua_ci95": [-0.051, 0.012], "wa": -0.02, "wa_ci95": [-0.04, -0.01]}
+                if index
+                else None,
+                "trial": f"trials/{index:016x}",
+            }
+        )
+    return {"seeds": SEEDS, "variants": variants, "n_trials": 63, "seconds_beyond_training": 0.8}

@@ -1,112 +1,293 @@
-"""The report: one file that says what the run found, whatever the run's texts hold."""
+"""The report of a run: what stands on the page, what lies beside it."""
 
 from __future__ import annotations
 
-import csv
+import base64
+import dataclasses
+import functools
+import io
+import json
 import re
+from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
+from raysys.data.manifest import Manifest
+from raysys.errors import StorageError
 from raysys.report.page import write_report
-from raysys.report.reading import most_confidently_wrong, read_run, subsets
+from raysys.report.player import player
+from raysys.report.reference import REFERENCES
 from raysys.storage import Folder
-from tests.report.run_folder import EVIL, write_run
+from tests.report.run_folder import MARKUP, write_run
 
-KINDS = ("crossval", "gridsearch", "ablation")
-FIGURES = {"confusion", "losses", "validation", "tsne-with", "tsne-without", "reliability"}
-MORE = {"crossval": set[str](), "gridsearch": {"grid"}, "ablation": {"ablation"}}
+CURVES = {"validation", "loss-total", "loss-ce", "loss-scl", "loss-acl", "loss-cpc"}
+FIGURES = {
+    "crossval": {"confusion", "reliability", "tsne-with"} | CURVES,
+    "gridsearch": {"confusion", "reliability", "tsne-with", "grid"} | CURVES,
+    "ablation": {"confusion", "reliability", "tsne-with", "tsne-without", "ablation", "ablation-difference"} | CURVES,
+}
+each_kind = pytest.mark.parametrize("kind", list(FIGURES))
 
 
-def report(place: Path, kind: str, *, features: bool = True) -> tuple[Folder, str]:
-    run = write_run(place, kind, features=features)
+class Plain(HTMLParser):
+    """The words of a page, the anchors, and the links to them; tags that do not match are an error."""
+
+    VOID = frozenset({"meta", "link", "br", "path", "use"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.tags: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append(tag)
+        self.ids += [found["id"] or ""] if "id" in found else []
+        self.links += [found["href"] or ""] if tag == "a" else []
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "text"):
+            self.words.append(data)
+
+
+def report(run: Folder) -> str:
     write_report(run)
-    return run, run.read_bytes("report.html").decode()
+    return run.read_bytes("report.html").decode()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_report_is_one_file_with_all_its_figures(kind: str, tmp_path: Path) -> None:
-    run, page = report(tmp_path / "run", kind)
-    assert page.count("<figure>") == page.count("<svg") == len(FIGURES | MORE[kind])
-    assert {name.removesuffix(".png") for name in (run / "figures").names()} == FIGURES | MORE[kind]
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Folder]:
+    """A run with its report, to read from, by kind and corpus."""
+
+    @functools.cache
+    def make(kind: str = "crossval", corpus: str = "demo") -> Folder:
+        run = write_run(tmp_path_factory.mktemp(kind), kind, corpus=corpus)
+        write_report(run)
+        return run
+
+    return make
+
+
+def page_of(run: Folder) -> str:
+    return run.read_bytes("report.html").decode()
+
+
+def parsed(page: str) -> Plain:
+    found = Plain()
+    found.feed(page)
+    found.close()
+    assert not found.open
+    return found
+
+
+def words(page: str) -> str:
+    return re.sub(r"\s+", " ", " ".join(parsed(page).words))
+
+
+def change(run: Folder, **values: object) -> None:
+    run.write_json("results.json", run.read_json("results.json") | values)
+
+
+@each_kind
+def test_every_figure_is_on_the_page_and_beside_it(reported: Callable[..., Folder], kind: str) -> None:
+    run = reported(kind)
+    page = page_of(run)
+    assert set(re.findall(r'<figure id="([^"]+)">', page)) == FIGURES[kind]
+    assert set((run / "figures").names()) == {f"{name}.png" for name in FIGURES[kind]}
     assert all((run / "figures").read_bytes(name).startswith(b"\x89PNG") for name in (run / "figures").names())
-    # Nothing is fetched: addresses in it are namespaces of SVG, which nobody opens.
-    fetched = re.findall(r'(?:src|href)="(?!data:|#)([^"]*)"', page)
-    assert fetched == [] and "url(http" not in page and "@import" not in page
 
 
-def test_ids_of_several_figures_do_not_meet(tmp_path: Path) -> None:
-    _, page = report(tmp_path / "run", "gridsearch")
-    ids = re.findall(r'\bid="([^"]+)"', page)
-    assert len(ids) == len(set(ids))
-    assert all(used in ids for used in re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', page) for used in used if used)
+@each_kind
+def test_tables_lie_beside_the_page(reported: Callable[..., Folder], kind: str) -> None:
+    run = reported(kind)
+    own = {"gridsearch": {"grid.csv"}, "ablation": {"ablation.csv"}}.get(kind, set())
+    assert {name for name in run.names() if name.endswith((".csv", ".tex", ".md"))} == {
+        "results.csv",
+        "table.md",
+        "table.tex",
+        *own,
+    }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_equal_runs_give_equal_pages(kind: str, tmp_path: Path) -> None:
-    first = report(tmp_path / "a" / "run", kind)[0]
-    second = report(tmp_path / "b" / "run", kind)[0]
-    for name in ("report.html", "table.tex", "table.md", "results.csv"):
-        assert first.read_bytes(name) == second.read_bytes(name), name
+@each_kind
+def test_the_page_is_whole_its_ids_are_unique_and_its_contents_lead_somewhere(
+    reported: Callable[..., Folder], kind: str
+) -> None:
+    found = parsed(page_of(reported(kind)))
+    assert len(found.ids) == len(set(found.ids))
+    assert found.links and {link.removeprefix("#") for link in found.links} <= set(found.ids)
 
 
-def test_texts_are_shown_and_never_obeyed(tmp_path: Path) -> None:
-    _, page = report(tmp_path / "run", "ablation")
-    assert "<script" not in page
-    assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt; &amp; so on" in page
-    assert "text &amp; &lt;b&gt;only&lt;/b&gt;" in page and "<b>only" not in page
+@each_kind
+def test_equal_runs_give_equal_bytes(reported: Callable[..., Folder], tmp_path: Path, kind: str) -> None:
+    first, second = reported(kind), write_run(tmp_path, kind)
+    write_report(second)
+    for folder, names in (("", ["report.html", "results.csv", "table.md", "table.tex"]), ("figures", None)):
+        one, other = (run / folder if folder else run for run in (first, second))
+        for name in names or one.names():
+            assert one.read_bytes(name) == other.read_bytes(name), name
+
+
+@each_kind
+def test_markup_in_a_transcript_a_note_or_a_name_is_shown_and_never_run(
+    reported: Callable[..., Folder], kind: str
+) -> None:
+    page = page_of(reported(kind))
+    assert MARKUP in words(page) and MARKUP not in page
+    assert not {"script", "hears"} & set(parsed(page).tags)
+    assert "the audio encoder <hears> one utterance at a time" in words(page)
+
+
+def test_nothing_on_the_page_lies_elsewhere(reported: Callable[..., Folder]) -> None:
+    page = page_of(reported("ablation"))
+    assert all(not re.match(r"(?i)(https?:)?//", source) for source in re.findall(r'(?:src|href)="([^"]*)"', page))
+    assert "@import" not in page and "default-src 'none'" in page
+
+
+def test_the_scores_are_those_of_results_json(reported: Callable[..., Folder]) -> None:
+    run = reported()
+    pooled = run.read_json("results.json")["pooled"]
+    low, high = (100 * end for end in pooled["ua_ci95"])
+    said = words(page_of(run))
+    assert f"UA {100 * pooled['ua']:.1f} 95 % interval {low:.1f} to {high:.1f}" in said
+    assert "no speaker is in two parts" in said and "overall accuracy" in said
+    assert "808,516 parameters" in said and "1:02:05" in said
+
+
+def test_the_demo_is_called_synthetic_and_has_no_reference_numbers(reported: Callable[..., Folder]) -> None:
+    said = words(page_of(reported()))
+    assert "The demo corpus is synthetic" in said and "they say nothing about people" in said
+    assert "There are no published numbers for the corpus “demo”" in said
+    # Four classes of equal size.
+    assert "WA 25.0 and UA 25.0" in said
+
+
+@pytest.mark.parametrize("corpus", ["iemocap", "ravdess"])
+def test_reference_numbers_are_of_the_same_corpus_and_say_how_they_were_measured(
+    reported: Callable[..., Folder], corpus: str
+) -> None:
+    said = words(page_of(reported("crossval", corpus)))
+    for line in REFERENCES[corpus]:
+        scores = " ".join("–" if score is None else str(score) for score in (line.wa, line.ua))
+        assert f"{line.source} {line.protocol} {scores}" in said
+    (other,) = {"iemocap", "ravdess"} - {corpus}
+    assert f"{REFERENCES[other][0].wa} {REFERENCES[other][0].ua}" not in said
+    assert "synthetic" not in said and "its licence says who may have them" in said
+
+
+@pytest.mark.parametrize(("corpus", "there"), [("demo", True), ("iemocap", True), ("ravdess", False), ("table", False)])
+def test_only_dialogs_are_scored_by_their_kind(reported: Callable[..., Folder], corpus: str, there: bool) -> None:
+    assert ("script-disjoint" in page_of(reported("crossval", corpus))) == there
+
+
+def test_the_nested_choice_stands_beside_the_optimistic_one_which_is_marked(reported: Callable[..., Folder]) -> None:
+    said = words(page_of(reported("gridsearch")))
+    assert "nested optimistic fold point of the nested choice epoch WA UA epoch WA UA" in said
+    assert "1 Session1 alpha=0.1 beta=1 4 60.0 62.0 5 71.0 72.0" in said
+    assert "It is no estimate" in said
+    assert "The final model has no test score" in said
+    assert "48 trials; one takes 1.25 s beyond its training (median). Stopping hopeless trials early saved 3" in said
+
+
+@pytest.mark.parametrize("axes", [{"loss.alpha": ["1", "0.1"]}, {"a.x": ["1"], "b.y": ["1", "2"], "c.z": ["1"]}])
+def test_a_grid_without_two_axes_is_a_table_alone(tmp_path: Path, axes: dict[str, list[str]]) -> None:
+    run = write_run(tmp_path, "gridsearch")
+    grid = run.read_json("results.json")["grid"]
+    points = [p | {"values": {axis: values[0] for axis, values in axes.items()}} for p in grid["points"][1:3]]
+    change(run, grid=grid | {"axes": axes, "points": points, "final": None})
+    page = report(run)
+    assert '<figure id="grid">' not in page and "chosen by fold" in page
+    assert "No final model was trained" in page
+
+
+def test_variants_stand_with_their_difference_to_the_full_model(reported: Callable[..., Folder]) -> None:
+    said = words(page_of(reported("ablation")))
+    assert "no CCB1 --loss.alpha 0" in said
+    assert "−2.0 −4.0 to −1.0 −3.4 −5.1 to +1.2 800,003" in said
+
+
+def test_one_seed_has_no_deviation(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "ablation")
+    found = run.read_json("results.json")["ablation"]
+    alone = [v | {"ua_std": None, "wa_std": None} for v in found["variants"]]
+    change(run, ablation=found | {"seeds": [0], "variants": [v | {"ua": [0.5], "wa": [0.5]} for v in alone]})
+    assert "bars are one seed" in words(report(run))
 
 
 def test_a_run_without_features_says_so(tmp_path: Path) -> None:
-    run, page = report(tmp_path / "run", "crossval", features=False)
-    assert "were not kept" in page
-    assert "tsne-with.png" not in (run / "figures").names()
+    page = report(write_run(tmp_path, with_features=False))
+    assert "kept no final features" in page and '<figure id="tsne' not in page
 
 
-def test_the_optimistic_protocol_is_marked_and_the_final_model_has_no_test_score(tmp_path: Path) -> None:
-    _, page = report(tmp_path / "run", "gridsearch")
-    assert "score optimistic" in page and "not an estimate" in page and "95.2" in page
-    assert "It has no test score." in page
-    assert "7 epochs" in page and "0.6 s beyond its training" in page
+def test_a_run_of_an_earlier_version_has_a_report(tmp_path: Path) -> None:
+    """It knows neither its kind nor its trials nor t-SNE; its trials are the folds."""
+    run = write_run(tmp_path)
+    results = run.read_json("results.json")
+    del results["kind"], results["tsne"]
+    for fold in results["folds"]:
+        del fold["trial"]
+    run.write_json("results.json", results)
+    page = report(run)
+    assert "Cross-validation: demo" in page and '<figure id="validation">' in page
 
 
-def test_a_published_score_stands_beside_with_its_protocol(tmp_path: Path) -> None:
-    _, page = report(tmp_path / "run", "crossval")
-    assert re.search(r"the paper</td><td[^>]*>epoch and weights chosen on the reported folds</td><td>82.3", page)
-    assert "83.5" not in page, "that is RAVDESS"
+def test_validation_is_not_drawn_where_there_is_none(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    for fold in (1, 2, 3):
+        (run / f"folds/{fold}").write_bytes(
+            "history.jsonl",
+            json.dumps({"epoch": 0, "losses": {"total": 1.0, "ce": 1.0, "scl": 0.0}, "validation_ua": None}).encode(),
+        )
+    assert set(re.findall(r'<figure id="([^"]+)">', report(run))) & CURVES == {"loss-total", "loss-ce"}
 
 
-def test_subsets_are_counted_by_hand(tmp_path: Path) -> None:
-    found = subsets(read_run(write_run(tmp_path / "run")))
-    # Sessions share the script's 8 lines and nothing else; each session improvises 8 of its own.
-    assert {name: int(rows.sum()) for name, rows in found.items()} == {
-        "improvised": 24,
-        "scripted": 24,
-        "script-disjoint": 24,
-    }
-    assert np.array_equal(found["improvised"], found["script-disjoint"])
+def test_skipped_utterances_are_listed_with_their_reason(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    change(run, skipped=[{"utterance_id": "z<1>", "audio_path": "/z.wav", "reason": "is cut short"}])
+    said = words(report(run))
+    assert "1 skipped utterance" in said and "z<1> is cut short" in said
 
 
-def test_the_most_confidently_wrong_come_first_and_short_ones_can_be_heard(tmp_path: Path) -> None:
-    run = read_run(write_run(tmp_path / "run"))
-    wrong = most_confidently_wrong(run)
-    assert [run.names[i] for i in wrong] == [f"Ses0{s}F_impro01_F000" for s in (1, 2, 3)]
-    assert run.manifest.utterances[0].transcript == EVIL
-    _, page = report(tmp_path / "again", "crossval")
-    assert page.count('<audio controls preload="none" src="data:audio/mpeg;base64,') == 2, "the first is 11 s long"
+def test_a_run_that_is_not_finished_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"no results\.json"):
+        write_report(Folder.at(str(tmp_path)))
 
 
-def test_tables_for_papers_and_spreadsheets(tmp_path: Path) -> None:
-    run, _ = report(tmp_path / "run", "ablation")
-    rows = list(csv.reader(run.read_bytes("results.csv").decode().splitlines()))
-    assert rows[0][:2] == ["fold", "n_train"] and rows[-1][0] == "pooled" and len(rows) == 5
-    assert float(rows[-1][6]) == pytest.approx(run.read_json("results.json")["pooled"]["ua"])
-    ablation = list(csv.reader(run.read_bytes("ablation.csv").decode().splitlines()))
-    assert len(ablation) == 1 + 7 * 2 and ablation[1] == ["full", "0", "0.74", "0.75"]
-    latex = run.read_bytes("table.tex").decode()
-    assert r"text \& <b>only</b> & 76.0 & 76.0 & 1.4 & -5.0 & -8.0 to -2.0 \\" in latex
-    assert r"95 \% interval" in latex and r"\toprule" in latex
-    assert "| full | 76.0 | 76.0 | 1.4 |  |  |" in run.read_bytes("table.md").decode()
-    grid = report(tmp_path / "grid", "gridsearch")[0].read_bytes("grid.csv").decode().splitlines()
-    assert grid[1].startswith("alpha=1 beta=1,1,1,0.7,") and len(grid) == 5
+def test_short_utterances_can_be_heard_long_and_lost_ones_cannot(
+    reported: Callable[..., Folder], tmp_path: Path
+) -> None:
+    run = reported()
+    assert page_of(run).count('<audio controls preload="none" aria-label="Utterance Ses0') == 10
+    manifest = Manifest.from_table(run.read_table("manifest.parquet"))
+    utterance = manifest.utterances[0]
+    lost = dataclasses.replace(utterance, audio_path=str(tmp_path / "no.wav"))
+    long = dataclasses.replace(utterance, duration_s=10.1)
+    assert player(utterance) is not None and player(lost) is None and player(long) is None
+
+
+def test_the_sound_is_the_utterances(reported: Callable[..., Folder]) -> None:
+    """Decoded again, the MP3 is as long and as loud as the half second of tone."""
+    sound = player(Manifest.from_table(reported().read_table("manifest.parquet")).utterances[0])
+    assert sound is not None
+    samples, rate_hz = soundfile.read(io.BytesIO(base64.b64decode(sound.split("base64,")[1].split('"')[0])))
+    assert rate_hz == 16_000 and samples.ndim == 1
+    assert len(samples) / rate_hz == pytest.approx(0.5, abs=0.15)
+    assert float(np.abs(samples).max()) == pytest.approx(0.1, rel=0.2)

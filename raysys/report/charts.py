@@ -1,0 +1,195 @@
+"""Which figures a run gets, and what is said below them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from raysys.report import figures
+from raysys.report.embedding import FEWEST, embed
+from raysys.report.reading import Run
+from raysys.report.scores import reliability_bins
+
+LOSSES = {
+    "total": "total loss",
+    "ce": "cross-entropy",
+    "scl": "supervised contrastive",
+    "acl": "augmentation contrastive",
+    "cpc": "predictive coding (CPC)",
+}
+_TSNE = {
+    "without": ("Without the contrastive terms", "As figure 5 of the paper, whose model had cross-entropy alone."),
+    "with": ("With the contrastive terms", "As figure 6 of the paper."),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """A figure with its words.
+
+    Attributes:
+        name: of its file, and its anchor on the page.
+        title: one short line.
+        caption: how to read it; also what a reader hears who does not see it.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+def draw(run: Run) -> dict[str, Chart]:
+    """All figures of a run, by name; those whose data are missing are not there."""
+    charts = [confusion(run), *grid(run), *ablation(run), *learning_curves(run), *features(run), reliability(run)]
+    return {chart.name: chart for chart in charts}
+
+
+def confusion(run: Run) -> Chart:
+    number = {"iemocap": "As figure 3 of the paper. ", "ravdess": "As figure 4 of the paper. "}
+    shares = "colour and per cent" if len(run.results["classes"]) <= figures.MOST_WITH_SHARES else "colour"
+    return Chart(
+        name="confusion",
+        title="Confusion matrix",
+        caption=f"{number.get(run.manifest.corpus, '')}Rows are the true classes, columns the predicted ones; all test "
+        f"utterances. Numbers are counts, {shares} the share of the row.",
+        figure=figures.confusion_matrix(run.results["confusion"], run.results["classes"]),
+    )
+
+
+def grid(run: Run) -> list[Chart]:
+    """The heat map of a grid with two axes."""
+    found = run.results.get("grid")
+    if found is None or len(found["axes"]) != 2 or all(p["validation_ua"] is None for p in found["points"]):
+        return []
+    (row_axis, rows), (column_axis, columns) = found["axes"].items()
+    values = np.full((len(rows), len(columns)), np.nan)
+    choices = np.zeros((len(rows), len(columns)), dtype=int)
+    chosen = Counter(found["nested"].values())
+    place = {}
+    for point in found["points"]:
+        cell = rows.index(point["values"][row_axis]), columns.index(point["values"][column_axis])
+        place[point["name"]] = cell
+        values[cell] = np.nan if point["validation_ua"] is None else point["validation_ua"]
+        choices[cell] = chosen[point["name"]]
+    final = found["final"]
+    names = row_axis.rsplit(".", 1)[-1], column_axis.rsplit(".", 1)[-1]
+    return [
+        Chart(
+            name="grid",
+            title="Validation UA over the grid",
+            caption="Per cent, mean over the folds' validation parts; the ramp runs from the lowest to the highest. A "
+            "dot for each fold that chose the point" + ("." if final is None else "; framed: the final model's point."),
+            figure=figures.heat_map(
+                values,
+                (names[0], rows),
+                (names[1], columns),
+                choices_RC=choices,
+                final=None if final is None else place[final["point"]],
+            ),
+        )
+    ]
+
+
+def ablation(run: Run) -> list[Chart]:
+    """The paper's figure 7."""
+    found = run.results.get("ablation")
+    if found is None:
+        return []
+    variants, n_seeds = found["variants"], len(found["seeds"])
+    said = f"the mean over {n_seeds} seeds, lines their standard deviation" if n_seeds > 1 else "one seed"
+    apart = [v for v in variants if v["difference"] is not None]
+    return [
+        Chart(
+            name="ablation",
+            title="Scores of the variants",
+            caption=f"As figure 7 of the paper. Pooled over all test utterances; bars are {said}.",
+            figure=figures.variant_bars(
+                [v["name"] for v in variants],
+                {score.upper(): [v[f"{score}_mean"] for v in variants] for score in ("ua", "wa")},
+                {score.upper(): [v[f"{score}_std"] for v in variants] for score in ("ua", "wa")},
+            ),
+        ),
+        Chart(
+            name="ablation-difference",
+            title="What each part is worth",
+            caption="Difference in UA to the full model, mean over seeds, with the 95 % interval of a bootstrap that "
+            "draws the same speakers for both. Left of the dashed line the variant is worse.",
+            figure=figures.differences(
+                [v["name"] for v in apart],
+                [v["difference"]["ua"] for v in apart],
+                [tuple(v["difference"]["ua_ci95"]) for v in apart],
+            ),
+        ),
+    ]
+
+
+def learning_curves(run: Run) -> list[Chart]:
+    """The validation score by epoch, and each part of the loss that was switched on."""
+    charts = []
+    kept = {str(fold["fold"]): fold["epoch"] for fold in run.results["folds"]}
+    validation = _lines(run, lambda epoch: epoch["validation_ua"], times=100)
+    if validation:
+        charts.append(
+            Chart(
+                name="validation",
+                title="Validation UA",
+                caption="Per cent, after each epoch. Dots: the epochs that were kept.",
+                figure=figures.curves(validation, "UA, %", chosen=kept),
+            )
+        )
+    for part, title in LOSSES.items():
+        lines = _lines(run, lambda epoch, part=part: epoch["losses"].get(part))
+        if any(any(values) for _, values in lines.values()):
+            charts.append(
+                Chart(
+                    name=f"loss-{part}",
+                    title=f"Training: {title}",
+                    caption="Mean over each epoch's steps"
+                    + (", each part with its weight." if part == "total" else ", without its weight."),
+                    figure=figures.curves(lines, "loss"),
+                )
+            )
+    return charts
+
+
+def features(run: Run) -> list[Chart]:
+    """t-SNE of the final features, without and with the contrastive terms."""
+    fold = run.results["folds"][0]
+    return [
+        Chart(
+            name=f"tsne-{name}",
+            title=title,
+            caption=f"{caption} t-SNE of what the head reads, of the {len(found.emotions)} test utterances of fold 1 "
+            f"({fold['name']}). Near points are alike; far distances and sizes mean nothing.",
+            figure=figures.embedding(embed(found.values_NF), found.emotions, run.results["classes"]),
+        )
+        for name, (title, caption) in _TSNE.items()
+        if (found := run.features.get(name)) is not None and len(found.emotions) >= FEWEST
+    ]
+
+
+def reliability(run: Run) -> Chart:
+    error = 100 * run.results["pooled"]["calibration_error"]
+    return Chart(
+        name="reliability",
+        title="Reliability",
+        caption=f"Bars: share of right predictions among those of like confidence, in 15 bins; below, the share of "
+        f"utterances in each. Diamonds: the bin's mean confidence; on the dashed line confidence is what it says. "
+        f"Calibration error: {error:.1f} per cent.",
+        figure=figures.reliability(reliability_bins(run.predictions, run.results["classes"])),
+    )
+
+
+def _lines(run: Run, value: Any, *, times: float = 1.0) -> dict[str, tuple[list[int], list[float]]]:
+    """Epochs (from 1) and values by fold; epochs without the value are left out, and folds without any."""
+    lines = {}
+    for fold, history in run.histories.items():
+        found = [(epoch["epoch"] + 1, times * v) for epoch in history if (v := value(epoch)) is not None]
+        if found:
+            lines[str(fold)] = ([epoch for epoch, _ in found], [v for _, v in found])
+    return lines

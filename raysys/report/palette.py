@@ -1,0 +1,96 @@
+"""The report's look: its colours, light and dark, and the style of its figures.
+
+Figures are drawn in the light colours; in an SVG each of them becomes the CSS variable of its name (`svg.to_svg`), so
+the page's theme colours the figures too. Series are Okabe and Ito's colours, which colour-blind readers tell apart;
+the yellow is darkened for white paper. Strong cells of a matrix are `heat` at full strength, weak ones let the page
+shine through: a ramp of one hue, by lightness, in both themes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+LIGHT = {
+    "paper": "#fefefe",
+    "panel": "#f5f7f9",
+    "ink": "#1b2430",
+    "soft": "#586474",
+    "line": "#dce1e7",
+    "shade": "#b9c2cd",
+    "accent": "#0b5f9e",
+    "heat": "#0b5c94",
+    "on-heat": "#ffffff",
+    "on-pale": "#06090e",
+    "caution": "#9a5b00",
+    "caution-panel": "#fff5e0",
+    "series-1": "#0072b2",
+    "series-2": "#d55e00",
+    "series-3": "#009e73",
+    "series-4": "#cc79a7",
+    "series-5": "#e69f00",
+    "series-6": "#56b4e9",
+    "series-7": "#4d5561",
+    "series-8": "#b8a200",
+}
+DARK = {
+    "paper": "#11151b",
+    "panel": "#1a2028",
+    "ink": "#e6eaf0",
+    "soft": "#9ca8b7",
+    "line": "#2d3641",
+    "shade": "#4a5665",
+    "accent": "#76baf0",
+    "heat": "#3079b5",
+    "on-heat": "#ffffff",
+    "on-pale": "#ffffff",
+    "caution": "#f2b84b",
+    "caution-panel": "#2a2212",
+    "series-1": "#4fa8e8",
+    "series-2": "#f2803a",
+    "series-3": "#2cc69a",
+    "series-4": "#e39ac4",
+    "series-5": "#f2b63c",
+    "series-6": "#93d3f8",
+    "series-7": "#b4becb",
+    "series-8": "#e6d84e",
+}
+
+INK, SOFT, LINE, HEAT = (LIGHT[name] for name in ("ink", "soft", "line", "heat"))
+ON_HEAT, ON_PALE = LIGHT["on-heat"], LIGHT["on-pale"]
+SERIES = tuple(color for name, color in LIGHT.items() if name.startswith("series-"))
+CSS_OF = {color: f"var(--{name})" for name, color in LIGHT.items()}
+"""CSS variable by light colour."""
+
+STYLE: Any = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": SOFT,
+    "axes.facecolor": "none",
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "none",
+    "font.size": 9,
+    "grid.color": LINE,
+    "grid.linewidth": 0.8,
+    "hatch.linewidth": 0.8,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "legend.title_fontsize": 9,
+    "text.color": INK,
+    # Names of classes and variants are the user's: a dollar sign in them is no formula.
+    "text.parse_math": False,
+    "xtick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.color": SOFT,
+    "ytick.labelcolor": INK,
+}
+"""How figures are drawn, as matplotlib's settings."""
+
+
+def theme() -> str:
+    """CSS that defines the variables, dark where the reader's system is."""
+    light, dark = ("".join(f"--{name}:{color};" for name, color in colors.items()) for colors in (LIGHT, DARK))
+    return f":root{{{light}}}\n@media (prefers-color-scheme: dark){{:root{{{dark}}}}}\n"

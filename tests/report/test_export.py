@@ -1,0 +1,160 @@
+"""Tables for other programs and for a paper."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import pytest
+
+from raysys.report.export import PaperTable, ablation_csv, grid_csv, latex, markdown, paper_tables, results_csv
+
+POOLED = {"n": 5531, "wa": 0.7124, "ua": 0.72, "wa_ci95": [0.7, 0.73], "ua_ci95": [0.701, 0.741]}
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    sizes = {"n_train": 3, "n_validation": 1, "n": 2, "epoch": 4}
+    return {
+        "corpus": {"name": "iemocap"},
+        "modalities": "both",
+        "protocol": "nested",
+        "folds": [
+            {"fold": 1, "name": "Session1", **sizes, "wa": 0.5, "ua": 0.6, "point": "alpha=1"},
+            {"fold": 2, "name": "a,b", **sizes, "wa": 0.7, "ua": 0.8, "point": "alpha=0.1"},
+        ],
+        "pooled": POOLED,
+    }
+
+
+GRID: dict[str, Any] = {
+    "axes": {"loss.alpha": ["1", "0.1"]},
+    "points": [
+        {
+            "name": "alpha=1",
+            "values": {"loss.alpha": "1"},
+            "validation_ua": 0.5,
+            "test_ua": 0.6,
+            "test_wa": 0.7,
+            "stopped": False,
+        },
+        {
+            "name": "alpha=0.1",
+            "values": {"loss.alpha": "0.1"},
+            "validation_ua": None,
+            "test_ua": None,
+            "test_wa": None,
+            "stopped": True,
+        },
+    ],
+    "nested": {"1": "alpha=1", "2": "alpha=1"},
+    "optimistic": {"pooled_wa": 0.8, "pooled_ua": 0.81},
+}
+
+ABLATION: dict[str, Any] = {
+    "seeds": [0, 1],
+    "variants": [
+        {
+            "name": "full",
+            "flags": [],
+            "parameters": 1000,
+            "wa": [0.7, 0.8],
+            "ua": [0.6, 0.7],
+            "wa_mean": 0.75,
+            "wa_std": 0.07,
+            "ua_mean": 0.65,
+            "ua_std": 0.07,
+            "difference": None,
+        },
+        {
+            "name": "50% & less_text",
+            "flags": ["--loss.beta", "0"],
+            "parameters": 900,
+            "wa": [0.6, 0.6],
+            "ua": [0.5, 0.5],
+            "wa_mean": 0.6,
+            "wa_std": None,
+            "ua_mean": 0.5,
+            "ua_std": None,
+            "difference": {"ua": -0.15, "ua_ci95": [-0.2, -0.1], "wa": -0.15, "wa_ci95": [-0.25, 0.05]},
+        },
+    ],
+}
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_results_are_a_row_a_fold_and_the_pooled_scores_with_intervals(results: dict[str, Any]) -> None:
+    first, second, pooled = rows(results_csv(results))
+    assert (first["fold"], first["name"], first["point"], first["wa"], first["wa_low"]) == (
+        "1",
+        "Session1",
+        "alpha=1",
+        "0.5",
+        "",
+    )
+    assert second["name"] == "a,b"
+    assert (pooled["name"], pooled["n"], pooled["wa_low"], pooled["ua_high"]) == ("pooled", "5531", "0.7", "0.741")
+
+
+def test_the_grid_is_a_row_a_point_with_the_folds_that_chose_it() -> None:
+    first, second = rows(grid_csv(GRID))
+    assert (first["loss.alpha"], first["validation_ua"], first["optimistic_test_ua"]) == ("1", "0.5", "0.6")
+    assert (first["stopped"], first["chosen_by_folds"]) == ("False", "1 2")
+    assert (second["validation_ua"], second["stopped"], second["chosen_by_folds"]) == ("", "True", "")
+
+
+def test_ablations_are_a_row_a_variant_and_seed() -> None:
+    found = rows(ablation_csv(ABLATION))
+    assert [(row["variant"], row["seed"], row["ua"]) for row in found] == [
+        ("full", "0", "0.6"),
+        ("full", "1", "0.7"),
+        ("50% & less_text", "0", "0.5"),
+        ("50% & less_text", "1", "0.5"),
+    ]
+    assert (found[0]["ua_difference"], found[3]["ua_difference"], found[3]["ua_difference_low"]) == (
+        "",
+        "-0.15",
+        "-0.2",
+    )
+    assert (found[3]["wa_difference_low"], found[3]["wa_difference_high"]) == ("-0.25", "0.05")
+    assert found[3]["flags"] == "--loss.beta 0"
+
+
+def test_the_paper_table_has_scores_with_interval_number_and_protocol(results: dict[str, Any]) -> None:
+    (table,) = paper_tables(results)
+    assert table.rows == (("iemocap", "both", "nested", "5531", "71.2 [70.0, 73.0]", "72.0 [70.1, 74.1]"),)
+
+
+def test_the_optimistic_scores_are_marked_and_without_interval(results: dict[str, Any]) -> None:
+    (table,) = paper_tables(results | {"grid": GRID})
+    assert table.rows[1][2:] == ("optimistic (chosen on the test folds)", "5531", "80.0", "81.0")
+
+
+def test_variants_stand_in_a_table_of_their_own(results: dict[str, Any]) -> None:
+    _, variants = paper_tables(results | {"ablation": ABLATION})
+    assert variants.rows == (
+        ("full", "1,000", "75.0 ± 7.0", "65.0 ± 7.0", ""),
+        ("50% & less_text", "900", "60.0", "50.0", "-15.0 [-20.0, -10.0]"),
+    )
+
+
+def test_latex_is_booktabs_and_escaped() -> None:
+    written = latex([PaperTable(headings=("a", "b"), rows=(("[x]_1 & 5%", r"\~^{#$} ± 1"), ("c", "[d]")))])
+    assert written == (
+        "% \\usepackage{booktabs}\n"
+        "\\begin{tabular}{ll}\n\\toprule\na & b \\\\\n\\midrule\n"
+        "{}[x]\\_1 \\& 5\\% & \\textbackslash{}\\textasciitilde{}\\textasciicircum{}\\{\\#\\$\\} $\\pm$ 1 \\\\\n"
+        "c & [d] \\\\\n"
+        "\\bottomrule\n\\end{tabular}\n"
+    )
+
+
+def test_markdown_keeps_its_columns_whatever_a_name_holds() -> None:
+    assert (
+        markdown([PaperTable(headings=("a", "b"), rows=(("x|y", "z\\"),))])
+        == "| a | b |\n|---|---|\n| x\\|y | z\\\\ |\n"
+    )
