@@ -275,13 +275,13 @@ class ClusterConfig:
     """CPU cores, and so torch threads, of a training worker."""
     gpus_per_worker: float | None = None
     """GPUs of a training worker. None: 1 where the cluster has any, else 0."""
-    data_cpus: int = 2
-    """Logical CPUs that trials leave free, for the tasks that decode and augment."""
+    data_cpus_per_worker: int = 1
+    """CPUs that are kept free for each worker, for the tasks that fetch and augment its utterances."""
     max_concurrent_trials: int | None = None
     """Trials at once. None: as many as the cluster's CPUs and GPUs carry."""
 
     def __post_init__(self) -> None:
-        for name in ("workers_per_trial", "cpus_per_worker", "data_cpus"):
+        for name in ("workers_per_trial", "cpus_per_worker", "data_cpus_per_worker"):
             value = getattr(self, name)
             _require(value >= 1, f"--cluster.{name.replace('_', '-')} is {value}; at least 1 is needed.")
         gpus = self.gpus_per_worker

@@ -112,7 +112,7 @@ def test_a_value_of_another_type_is_refused(arguments: list[str]) -> None:
         "--augment.noise-snr-db 30 10",
         "--cluster.workers-per-trial 0",
         "--cluster.cpus-per-worker 0",
-        "--cluster.data-cpus 0",
+        "--cluster.data-cpus-per-worker 0",
         "--cluster.gpus-per-worker -1",
         "--cluster.max-concurrent-trials 0",
     ],
@@ -274,7 +274,7 @@ def test_a_configuration_is_small_enough_to_send_to_every_task(config: Experimen
     [
         {"run": RunConfig(root="/elsewhere", name="x", cache="/y")},
         {"track": TrackConfig(wandb=False, project="x")},
-        {"cluster": ClusterConfig(max_concurrent_trials=2, data_cpus=5, address="auto")},
+        {"cluster": ClusterConfig(max_concurrent_trials=2, data_cpus_per_worker=5, address="auto")},
         {"cluster": ClusterConfig(gpus_per_worker=0.5)},
         {"corpus": CorpusConfig(root="/elsewhere")},
     ],

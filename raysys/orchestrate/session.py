@@ -12,7 +12,7 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raysys.config import ExperimentConfig
+from raysys.config import ClusterConfig, ExperimentConfig
 from raysys.errors import ConfigError, StorageError
 from raysys.storage import Folder, is_address
 
@@ -85,22 +85,24 @@ def start(config: ExperimentConfig) -> Cluster:
     address = config.cluster.address or os.environ.get("RAY_ADDRESS")
     if address is not None or in_submitted_job():
         ray.init(address=address or "auto", log_to_driver=False, logging_level="warning")
-    else:
-        for name, value in _MALLOC.items():
-            os.environ.setdefault(name, value)
-        needed = config.cluster.workers_per_trial * config.cluster.cpus_per_worker
-        cores = max(os.cpu_count() or 1, needed)
-        ray.init(
-            address="local",
-            # Tasks that decode and augment are short: they share the cores with the trials.
-            num_cpus=cores + config.cluster.data_cpus,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="warning",
-        )
-        _close_token_file()
-    return _measure(config)
+        return _measure(config, idle_cpus=None)
+    for name, value in _MALLOC.items():
+        os.environ.setdefault(name, value)
+    cores = os.cpu_count() or 1
+    workers, data = config.cluster.workers_per_trial, config.cluster.data_cpus_per_worker
+    trial_cores = workers * config.cluster.cpus_per_worker
+    trials = max(1, cores // trial_cores)
+    ray.init(
+        address="local",
+        # Tasks that augment are short: they share the cores with the trials.
+        num_cpus=trials * (trial_cores + workers * data),
+        object_store_memory=_OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="warning",
+    )
+    _close_token_file()
+    return _measure(config, idle_cpus=cores)
 
 
 def _close_token_file() -> None:
@@ -110,35 +112,40 @@ def _close_token_file() -> None:
         token.chmod(0o600)
 
 
-def _measure(config: ExperimentConfig) -> Cluster:
+def _measure(config: ExperimentConfig, *, idle_cpus: int | None) -> Cluster:
     found = ray.cluster_resources()
     cpus, gpus = int(found.get("CPU", 0)), int(found.get("GPU", 0))
-    settings = config.cluster
-    per_worker = settings.gpus_per_worker
+    per_worker = config.cluster.gpus_per_worker
     if per_worker is None:
         per_worker = 1.0 if gpus else 0.0
-    trial_cpus = settings.workers_per_trial * settings.cpus_per_worker
-    trial_gpus = settings.workers_per_trial * per_worker
-    at_once = (cpus - settings.data_cpus) // trial_cpus
+    return Cluster(
+        cpus=cpus,
+        idle_cpus=idle_cpus or cpus,
+        gpus=gpus,
+        nodes=sum(node["Alive"] for node in ray.nodes()),
+        trials_at_once=trials_at_once(config.cluster, cpus, gpus, per_worker),
+        gpus_per_worker=per_worker,
+    )
+
+
+def trials_at_once(settings: ClusterConfig, cpus: int, gpus: int, gpus_per_worker: float) -> int:
+    """How many trials a cluster carries, so that each one's data tasks find CPUs too.
+
+    Raises:
+        ConfigError: not one.
+    """
+    trial_cpus = settings.workers_per_trial * (settings.cpus_per_worker + settings.data_cpus_per_worker)
+    trial_gpus = settings.workers_per_trial * gpus_per_worker
+    at_once = cpus // trial_cpus
     if trial_gpus:
         at_once = min(at_once, math.floor(gpus / trial_gpus))
     if at_once < 1:
         raise ConfigError(
-            f"A trial needs {trial_cpus} CPUs and {trial_gpus:g} GPUs beside {settings.data_cpus} CPUs for data; "
+            f"A trial needs {trial_cpus} CPUs, those for its data among them, and {trial_gpus:g} GPUs; "
             f"the cluster has {cpus} CPUs and {gpus} GPUs. Lower --cluster.workers-per-trial, "
-            f"--cluster.cpus-per-worker, --cluster.gpus-per-worker or --cluster.data-cpus."
+            f"--cluster.cpus-per-worker, --cluster.gpus-per-worker or --cluster.data-cpus-per-worker."
         )
-    if settings.max_concurrent_trials is not None:
-        at_once = min(at_once, settings.max_concurrent_trials)
-    nodes = sum(node["Alive"] for node in ray.nodes())
-    return Cluster(
-        cpus=cpus,
-        idle_cpus=max(1, cpus - settings.data_cpus),
-        gpus=gpus,
-        nodes=nodes,
-        trials_at_once=at_once,
-        gpus_per_worker=per_worker,
-    )
+    return min(at_once, settings.max_concurrent_trials or at_once)
 
 
 def check_nodes(run: Folder, audio_path: str) -> None:

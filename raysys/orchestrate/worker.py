@@ -183,7 +183,7 @@ def _batches(
         task.source,
         rank=workers.rank,
         workers=workers.size,
-        data_cpus=config.cluster.data_cpus,
+        data_cpus=config.cluster.data_cpus_per_worker,
     ):
         batch = collator(item.utterance_ids, item.clean, item.augmented, epoch=_epoch(item.step))
         yield item.step, batch

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from raysys.config import CorpusConfig, ExperimentConfig, RunConfig
-from raysys.errors import StorageError
-from raysys.orchestrate.session import probe_node, refuse_relative_paths
+from raysys.config import ClusterConfig, CorpusConfig, ExperimentConfig, RunConfig
+from raysys.errors import ConfigError, StorageError
+from raysys.orchestrate.session import probe_node, refuse_relative_paths, trials_at_once
 from raysys.storage import Folder
 
 IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -84,3 +84,29 @@ def test_a_node_that_cannot_write_says_so(tmp_path: Path, audio: str, monkeypatc
     monkeypatch.setattr("os.replace", refuse)
     problem = probe_node(str(tmp_path), audio, "token")
     assert problem is not None and "Read-only file system" in problem
+
+
+@pytest.mark.parametrize(
+    ("settings", "cpus", "gpus", "gpus_per_worker", "at_once"),
+    [
+        (ClusterConfig(), 4, 0, 0.0, 2),
+        (ClusterConfig(), 1601, 0, 0.0, 800),
+        (ClusterConfig(data_cpus_per_worker=3), 1600, 0, 0.0, 400),
+        (ClusterConfig(workers_per_trial=2, cpus_per_worker=2), 11, 0, 0.0, 1),
+        (ClusterConfig(), 64, 8, 1.0, 8),
+        (ClusterConfig(), 64, 8, 0.5, 16),
+        (ClusterConfig(), 10, 8, 1.0, 5),
+        (ClusterConfig(workers_per_trial=4), 64, 8, 1.0, 2),
+        (ClusterConfig(max_concurrent_trials=3), 64, 8, 1.0, 3),
+        (ClusterConfig(max_concurrent_trials=30), 64, 8, 1.0, 8),
+    ],
+)
+def test_as_many_trials_run_at_once_as_leave_every_worker_its_data_cpus(
+    settings: ClusterConfig, cpus: int, gpus: int, gpus_per_worker: float, at_once: int
+) -> None:
+    assert trials_at_once(settings, cpus, gpus, gpus_per_worker) == at_once
+
+
+def test_a_cluster_too_small_for_one_trial_is_an_error_that_says_what_a_trial_needs() -> None:
+    with pytest.raises(ConfigError, match=r"needs 4 CPUs.*the cluster has 3 CPUs and 0 GPUs.*--cluster.workers-per"):
+        trials_at_once(ClusterConfig(workers_per_trial=2), 3, 0, 0.0)

@@ -194,7 +194,7 @@ def test_the_default_command_starts_its_own_cluster_and_scores_every_demo_uttera
         (["--corpus.name", "ravdess"], "needs --corpus.root"),
         (["--corpus.name", "iemocap", "--corpus.root", "/nowhere"], "/nowhere"),
         (["--model.audio", "no/such-model"], "--model.audio no/such-model"),
-        (["--cluster.data-cpus", "0"], "--cluster.data-cpus is 0"),
+        (["--cluster.data-cpus-per-worker", "0"], "--cluster.data-cpus-per-worker is 0"),
     ],
 )
 def test_a_mistake_is_one_clear_message_before_anything_starts(flags: list[str], said: str, tmp_path: Path) -> None:

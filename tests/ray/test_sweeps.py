@@ -217,7 +217,8 @@ def three_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tup
         watch = {"WITNESS_LOCAL": str(local), "WITNESS_OWN": str(folder), "WITNESS_LOG": str(log)}
         return places | watch | {"PYTHONPATH": f"{site}:{ROOT}"}
 
-    node = {"num_cpus": 2, "object_store_memory": 200_000_000}
+    # Room for one trial of two CPUs, and one task of its data: three trials at once need three nodes.
+    node = {"num_cpus": 3, "object_store_memory": 200_000_000}
     cluster = Cluster(head_node_args=node | {"env_vars": own("head"), "temp_dir": str(short)}, initialize_head=True)
     try:
         for name in ("second", "third"):
@@ -234,7 +235,9 @@ def test_an_ablation_runs_on_every_node_and_none_reads_anothers_disk(
     three_nodes: tuple[Path, Path], corpus: Path, tmp_path: Path
 ) -> None:
     local, log = three_nodes
-    flags = _flags(corpus, tmp_path / "shared", "--run.name", "wide", "--train.epochs", "1", "--cluster.data-cpus", "1")
+    flags = _flags(
+        corpus, tmp_path / "shared", "--run.name", "wide", "--train.epochs", "1", "--cluster.cpus-per-worker", "2"
+    )
     results = ablation(_config(*flags), ["mean=model.pooling mean"], [0])
     rows = results["ablation"]["variants"]
     assert [row["name"] for row in rows] == [
