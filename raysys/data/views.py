@@ -41,6 +41,11 @@ class Source:
     def variants(self) -> int:
         return 0 if self.augment is None else self.augment.variants
 
+    @property
+    def is_made(self) -> bool:
+        """Whether every view lies in a store already."""
+        return self.augment is None or bool(self.views)
+
     def variant(self, epoch: int) -> int:
         """Which variant of its views an epoch uses."""
         return epoch % self.variants if self.variants else epoch

@@ -63,6 +63,11 @@ class WaveformStore:
         self.samples: dict[str, int] = dict(zip(index["utterance_id"], index["samples"], strict=True))
         self._readers: dict[str, pa.ipc.RecordBatchFileReader] = {}
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is read by mapping files of a disk into memory."""
+        return self._folder.is_local
+
     @classmethod
     def opened(cls, location: str) -> WaveformStore:
         """The store of a location, opened once in this process."""
