@@ -1,8 +1,8 @@
 """A fold's plan, streamed: the waveforms of each step, in the plan's order.
 
-Ray Data does it where there is work to do: a plan's steps are rows, and tasks fetch and augment their utterances. Nothing
-is split among workers by Ray: each worker streams its own share of the plan. Where all views were made beforehand and
-lie on a disk, the worker maps them into its memory, with no task between.
+Ray Data does it where there is work to do: a plan's steps are rows, and tasks fetch and augment their utterances.
+Nothing is split among workers by Ray: each worker streams its own share of the plan. Where all views were made
+beforehand and lie on a disk, the worker maps them into its memory, with no task between.
 """
 
 from __future__ import annotations
