@@ -5,24 +5,15 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
-from transformers import (
-    AutoModelForMaskedLM,
-    DistilBertConfig,
-    DistilBertForMaskedLM,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from raysys.augment.masked_lm import LabelledMaskedLM, check_tokenizer, mask_logits, max_tokens, own_randomness
 from raysys.augment.words import WORD, draw_word, encode, in_case_of, tokens_of_words, whole_words
-from raysys.errors import EncoderError
 
 LIGHT_EPOCHS, LIGHT_LR = 10, 1e-3
 """For `light_masked_lm`, which learns the language and the labels together."""
@@ -30,97 +21,14 @@ PRETRAINED_EPOCHS, PRETRAINED_LR = 10, 5e-5
 """For a pretrained model."""
 BATCH_SIZE = 16
 
-_FLAG = "--augment.cbca-model"
 _SHARE = 0.15
 """Of a text's words that are masked in training."""
-_LABEL_STD = 0.02
 _CLIP_NORM = 1.0
 _WARM_UP = 0.1
 """Of all steps. Without it a model from scratch may stay with the words' frequencies, deaf to text and label."""
 _BATCH = 64
-_LONGEST = 512
 _POOL = 16
 """Batches whose texts are sorted by length together, so that little of a batch is padding."""
-
-
-class LabelledMaskedLM(nn.Module):
-    """A masked language model whose input embeddings carry an embedding of the text's label.
-
-    x_m = E_token[token_m] + E_label[label]; positions and the rest are the model's own. Without `n_classes` there is
-    no E_label, and the model is the plain one.
-    """
-
-    def __init__(self, model: PreTrainedModel, n_classes: int | None) -> None:
-        super().__init__()
-        self.model = model
-        width = model.get_input_embeddings().embedding_dim
-        self.label_embedding = None if n_classes is None else nn.Embedding(n_classes, width)
-        if self.label_embedding is not None:
-            nn.init.normal_(self.label_embedding.weight, std=_LABEL_STD)
-
-    def forward(self, tokens_BM: Tensor, valid_BM: Tensor, labels_B: Tensor, is_mask_BM: Tensor) -> Tensor:
-        """Logits at the N masked places, row after row: float, N x vocabulary."""
-        embeddings_BME = self.model.get_input_embeddings()(tokens_BM)
-        if self.label_embedding is not None:
-            embeddings_BME = embeddings_BME + self.label_embedding(labels_B)[:, None]
-        # The vocabulary is most of a small model's work and all of its memory: only masked places go through it.
-        head: nn.Module = self.model.get_output_embeddings()
-        hook = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][is_mask_BM],))
-        try:
-            logits_NV: Tensor = self.model(inputs_embeds=embeddings_BME, attention_mask=valid_BM).logits
-        finally:
-            hook.remove()
-        return logits_NV
-
-
-def light_masked_lm(
-    tokenizer: PreTrainedTokenizerBase, *, width: int = 96, n_layers: int = 2, seed: int = 0
-) -> PreTrainedModel:
-    """A small DistilBERT for the tokenizer's vocabulary, its weights drawn from `seed` alone; 4 divides `width`."""
-    config = DistilBertConfig(
-        vocab_size=len(tokenizer),
-        max_position_embeddings=_LONGEST,
-        dim=width,
-        n_layers=n_layers,
-        n_heads=4,
-        hidden_dim=4 * width,
-        dropout=0.1,
-        attention_dropout=0.1,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    with _own_randomness(seed, torch.device("cpu")):
-        return DistilBertForMaskedLM(config)
-
-
-def load_masked_lm(name: str) -> PreTrainedModel:
-    """A pretrained masked language model, float32, from the Hub or a folder written by save_pretrained.
-
-    Raises:
-        EncoderError: it cannot be loaded, or weights are missing (its head's, say, in an encoder's checkpoint).
-    """
-    try:
-        model, report = AutoModelForMaskedLM.from_pretrained(
-            name,
-            dtype=torch.float32,
-            weights_only=True,
-            output_loading_info=True,
-            # Reported below, by name, instead of a RuntimeError that names none.
-            ignore_mismatched_sizes=True,
-        )
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise EncoderError(
-            f"{_FLAG} {name}: cannot be loaded ({reason}). Give a masked language model's name on the Hub that this "
-            f"machine can reach, or a folder written by save_pretrained with its tokenizer beside it."
-        ) from error
-    # A head that shares the embeddings' weights is not among the missing ones: it was tied while loading.
-    missing = sorted(report["missing_keys"]) + sorted(weight for weight, *_ in report["mismatched_keys"])
-    if missing:
-        raise EncoderError(
-            f"{_FLAG} {name}: {len(missing)} weights are missing or of another shape, among them "
-            f"{', '.join(missing[:5])}. They would be random; give a complete masked language model, head included."
-        )
-    return model
 
 
 def fit(
@@ -160,10 +68,10 @@ def fit(
     Source: Wu et al., "Conditional BERT contextual augmentation", 2019. They put the label in the place of BERT's
         segment embedding; as an addition of its own it serves models without segments too.
     """
-    _check_tokenizer(tokenizer, model)
-    with _own_randomness(seed, device):
+    check_tokenizer(tokenizer, model)
+    with own_randomness(seed, device):
         lm = LabelledMaskedLM(copy.deepcopy(model), n_classes if conditional else None).to(device)
-        examples = _examples(tokenizer, texts, labels, longest=_longest(model, tokenizer))
+        examples = _examples(tokenizer, texts, labels, longest=max_tokens(model, tokenizer))
         if examples and epochs > 0:
             lm.train()
             _train(lm, tokenizer, examples, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
@@ -197,7 +105,7 @@ def alternatives(
         fewer words; () where the text has no word.
     """
     pairs = list(zip(texts, labels, strict=True))
-    longest = _longest(lm.model, tokenizer)
+    longest = max_tokens(lm.model, tokenizer)
     blanks = [
         _Blank(text, label, word.span(), _mask_one(tokenizer, text, word.span(), longest=longest))
         for text, label in dict.fromkeys(pairs)
@@ -295,7 +203,7 @@ def _train(
     seed: int,
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
-    longest = _longest(lm.model, tokenizer)
+    longest = max_tokens(lm.model, tokenizer)
     optimizer = torch.optim.AdamW(lm.parameters(), lr=lr)
     n_steps = epochs * math.ceil(len(examples) / batch_size)
     n_warm = math.ceil(_WARM_UP * n_steps)
@@ -313,7 +221,7 @@ def _train(
                 if tokens.count(tokenizer.mask_token_id) == len(targets) and len(tokens) <= longest
             ]
             if kept:
-                logits_NV = _logits(lm, tokenizer, [row for row, _, _ in kept], [label for _, label, _ in kept])
+                logits_NV = mask_logits(lm, tokenizer, [row for row, _, _ in kept], [label for _, label, _ in kept])
                 targets_N = torch.tensor([t for _, _, targets in kept for t in targets], device=logits_NV.device)
                 optimizer.zero_grad()
                 F.cross_entropy(logits_NV, targets_N).backward()
@@ -339,26 +247,12 @@ def _rank(
 ) -> list[list[int]]:
     """The vocabulary's tokens for each blank, likeliest first."""
     lm.eval()
-    logits_BV = _logits(lm, tokenizer, [blank.tokens for blank in batch], [blank.label for blank in batch])
+    logits_BV = mask_logits(lm, tokenizer, [blank.tokens for blank in batch], [blank.label for blank in batch])
     words_C = torch.tensor(sorted(vocabulary), dtype=torch.long)
     # A stable sort keeps the order of the ids among equal logits.
     order_BC = logits_BV.float().cpu()[:, words_C].sort(dim=1, descending=True, stable=True).indices
     ranked: list[list[int]] = words_C[order_BC].tolist()
     return ranked
-
-
-def _logits(
-    lm: LabelledMaskedLM, tokenizer: PreTrainedTokenizerBase, rows: list[list[int]], labels: list[int]
-) -> Tensor:
-    """Logits at the masks of rows of tokens. Padding is on the right, where RoBERTa's positions need it."""
-    device = next(lm.parameters()).device
-    tokens_BM = pad_sequence([torch.tensor(row) for row in rows], True, tokenizer.pad_token_id or 0)
-    lengths_B = torch.tensor([len(row) for row in rows])
-    valid_BM = torch.arange(tokens_BM.shape[1]) < lengths_B[:, None]
-    is_mask_BM = (tokens_BM == tokenizer.mask_token_id) & valid_BM
-    labels_B = torch.tensor(labels)
-    logits_NV: Tensor = lm(tokens_BM.to(device), valid_BM.to(device), labels_B.to(device), is_mask_BM.to(device))
-    return logits_NV
 
 
 def _mask_one(tokenizer: PreTrainedTokenizerBase, text: str, span: tuple[int, int], *, longest: int) -> list[int]:
@@ -372,39 +266,3 @@ def _mask_one(tokenizer: PreTrainedTokenizerBase, text: str, span: tuple[int, in
         if reach == 0 or (len(tokens) <= longest and tokens.count(tokenizer.mask_token_id) == 1):
             return tokens
         reach //= 2
-
-
-def _longest(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Most tokens that the model takes."""
-    embeddings = getattr(model.base_model, "embeddings", None)
-    padding_position = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
-    # RoBERTa numbers its positions from the one after padding's.
-    lost = 0 if padding_position is None else padding_position + 1
-    positions = getattr(model.config, "max_position_embeddings", _LONGEST)
-    return int(min(tokenizer.model_max_length, positions - lost, _LONGEST))
-
-
-def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
-    if tokenizer.mask_token_id is None:
-        raise EncoderError(
-            f"{_FLAG} {model.name_or_path}: its tokenizer has no mask token; give a masked language model."
-        )
-    n_rows = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > n_rows:
-        raise EncoderError(
-            f"{_FLAG} {model.name_or_path}: its tokenizer has {len(tokenizer)} tokens, the model embeddings for "
-            f"{n_rows}. Give a folder in which both were saved together."
-        )
-
-
-@contextmanager
-def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """torch's default generators from `seed`, and afterwards as they were."""
-    on_gpu = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_gpu else []):
-        # Not torch.manual_seed: it would seed all devices, of which one was set aside.
-        torch.default_generator.manual_seed(seed)
-        if on_gpu:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield

@@ -13,6 +13,7 @@ import torch
 from ray.exceptions import RayTaskError
 
 from raysys.augment import cbca
+from raysys.augment.masked_lm import light_masked_lm, load_masked_lm
 from raysys.config import ExperimentConfig
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
@@ -135,11 +136,11 @@ def new_texts(task: TextTask, device: torch.device) -> list[tuple[str, ...]]:
     """Fit the masked language model on a fold's training transcripts and let it rewrite them."""
     if task.model == "light":
         tokenizer = train_wordpiece(list(task.texts))
-        model = cbca.light_masked_lm(tokenizer, seed=task.seed)
+        model = light_masked_lm(tokenizer, seed=task.seed)
         epochs, lr = cbca.LIGHT_EPOCHS, cbca.LIGHT_LR
     else:
         tokenizer = load_tokenizer(task.model, flag="--augment.cbca-model")
-        model = cbca.load_masked_lm(task.model)
+        model = load_masked_lm(task.model)
         epochs, lr = (cbca.PRETRAINED_EPOCHS if task.conditional else 0), cbca.PRETRAINED_LR
     fitted = cbca.fit(
         model,

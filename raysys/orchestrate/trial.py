@@ -16,7 +16,7 @@ from raysys.errors import UserError
 from raysys.orchestrate.task import FoldTask
 from raysys.orchestrate.worker import train_fold
 from raysys.storage import Folder
-from raysys.training.loop import Workers
+from raysys.training.evaluation import Workers
 
 MAX_FAILURES = 2
 """How often a trial is started again after a fault of its machine; it goes on from its last checkpoint."""

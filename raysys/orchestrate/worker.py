@@ -40,7 +40,8 @@ from raysys.orchestrate.texts import read_texts
 from raysys.storage import Folder
 from raysys.tracking import NoTracker, Tracker, WandbTracker, wandb_folder
 from raysys.training import checkpoint
-from raysys.training.loop import EpochRecord, FoldOutcome, Predictions, Trainer, Workers
+from raysys.training.evaluation import Predictions, Workers
+from raysys.training.loop import EpochRecord, FoldOutcome, Trainer
 
 Report = Callable[[dict[str, float]], None]
 

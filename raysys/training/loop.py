@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor, nn
@@ -19,11 +18,11 @@ from raysys.config import ExperimentConfig
 from raysys.data.batch import Batch
 from raysys.data.plan import Step, derive_seed, total_updates, updates_per_epoch
 from raysys.errors import UserError
-from raysys.metrics import confusion, unweighted_accuracy, weighted_accuracy
 from raysys.model.network import Network
 from raysys.storage import Folder
 from raysys.training import checkpoint
 from raysys.training.criterion import LossParts, criterion
+from raysys.training.evaluation import Predictions, Workers, autocast, predict
 from raysys.training.optim import WeightAverage, make_optimizer, rate_factor, set_rates
 
 Batches = Iterable[tuple[Step, Batch]]
@@ -31,14 +30,6 @@ Batches = Iterable[tuple[Step, Batch]]
 
 class TrainingError(UserError):
     """The training cannot go on: its loss is not finite."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workers:
-    """This process among the data-parallel workers of a trial."""
-
-    rank: int = 0
-    size: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +43,6 @@ class EpochRecord:
     validation_ua: float | None
     validation_loss: float | None
     seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Predictions:
-    """By utterance, in any order: ids (N), class probabilities (N x C) and the head's input (N x F), both float32."""
-
-    utterance_ids: tuple[str, ...]
-    probabilities_NC: np.ndarray
-    features_NF: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,13 +158,13 @@ class Trainer:
                     losses = self._train_epoch(epoch, steps)
                 elif part == "test":
                     self._load_best()
-                    test = self._predict(steps)
+                    test = predict(self.network, steps, self.device, self.workers)
                 else:
                     with self.averaged.in_place():
-                        found = self._predict(steps)
+                        found = predict(self.network, steps, self.device, self.workers)
                 if part == "test_curve":
                     assert found is not None
-                    self.test_curve.append(self._confusion(found))
+                    self.test_curve.append(found.confusion(self.labels))
                 if part == ("validation" if self.validated else "train"):
                     assert losses is not None
                     self._end_epoch(epoch, losses, found, started)
@@ -237,7 +219,7 @@ class Trainer:
         waits = self.workers.size > 1 and not sync
         with self.forward.no_sync() if waits else contextlib.nullcontext():  # type: ignore[operator]
             views = (batch.clean,) if batch.augmented is None else (batch.clean, batch.augmented)
-            with self._autocast():
+            with autocast(self.device):
                 outputs = self.forward(views)
             parts = criterion(
                 outputs,
@@ -251,50 +233,8 @@ class Trainer:
             (parts.total * (len(step.utterance_ids) / step.update_size)).backward()
         return parts
 
-    def _predict(self, steps: Iterator[tuple[Step, Batch]]) -> Predictions:
-        """What the network says of a part, gathered from all workers; each of its utterances exactly once."""
-        self.network.eval()
-        wanted: list[str] = []
-        names: list[str] = []
-        probabilities: list[np.ndarray] = []
-        features: list[np.ndarray] = []
-        for step, batch in steps:
-            wanted += step.utterance_ids
-            if batch.utterance_ids:
-                # Around the forward alone: the iterator already makes the next part's first batch.
-                with torch.inference_mode(), self._autocast():
-                    outputs = self.network((batch.to(self.device).clean,))
-                names += batch.utterance_ids
-                probabilities.append(outputs.logits_NC.float().softmax(dim=-1).cpu().numpy())
-                features.append(outputs.features_NF.float().cpu().numpy())
-        shares = [(names, probabilities, features)]
-        if self.workers.size > 1:
-            shares = shares * self.workers.size
-            torch.distributed.all_gather_object(shares, (names, probabilities, features))
-        names = [name for share in shares for name in share[0]]
-        if sorted(names) != sorted(wanted):
-            raise RuntimeError(f"{len(wanted)} utterances were to be scored, {len(names)} were")
-        return Predictions(
-            utterance_ids=tuple(names),
-            probabilities_NC=np.concatenate([array for share in shares for array in share[1]]),
-            features_NF=np.concatenate([array for share in shares for array in share[2]]),
-        )
-
-    def _confusion(self, predictions: Predictions) -> list[list[int]]:
-        labels = [self.labels[name] for name in predictions.utterance_ids]
-        n_classes = predictions.probabilities_NC.shape[1]
-        return confusion(labels, predictions.probabilities_NC.argmax(axis=1), n_classes).tolist()
-
     def _score(self, epoch: int, losses: Tensor, validation: Predictions | None, started: float) -> None:
-        wa: float | None = None
-        ua: float | None = None
-        loss: float | None = None
-        if validation is not None:
-            labels = np.array([self.labels[name] for name in validation.utterance_ids])
-            predicted = validation.probabilities_NC.argmax(axis=1)
-            chosen = validation.probabilities_NC[np.arange(len(labels)), labels]
-            wa, ua = float(weighted_accuracy(labels, predicted)), float(unweighted_accuracy(labels, predicted))
-            loss = float(-np.log(chosen.clip(1e-12)).mean())
+        wa, ua, loss = (None, None, None) if validation is None else validation.scores(self.labels)
         means = losses.mean(dim=0).tolist()
         self.history.append(
             EpochRecord(
@@ -321,9 +261,6 @@ class Trainer:
         state |= {f"average/{name}": value.cpu() for name, value in self.averaged.average.items()}
         history = [dataclasses.asdict(record) for record in self.history]
         checkpoint.save(self.folder, checkpoint.LAST, state, meta | {"history": history, "test_curve": self.test_curve})
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda")
 
 
 def _part_and_epoch(item: tuple[Step, Batch]) -> tuple[str, int]:

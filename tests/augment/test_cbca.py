@@ -24,7 +24,8 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from raysys.augment.cbca import LabelledMaskedLM, alternatives, fit, light_masked_lm, load_masked_lm
+from raysys.augment.cbca import alternatives, fit
+from raysys.augment.masked_lm import LabelledMaskedLM, light_masked_lm, load_masked_lm
 from raysys.data.text import train_wordpiece, wrap_tokenizer
 from raysys.errors import EncoderError
 

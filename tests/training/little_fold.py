@@ -23,7 +23,8 @@ from raysys.data.plan import Step, derive_seed, fold_plan
 from raysys.data.text import train_wordpiece
 from raysys.model.network import Network
 from raysys.storage import Folder
-from raysys.training.loop import Trainer, Workers
+from raysys.training.evaluation import Workers
+from raysys.training.loop import Trainer
 
 N_CLASSES = 3
 _TEXTS = ("the door is open", None, "the door is shut", "kids are talking by the door")

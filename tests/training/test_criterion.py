@@ -20,7 +20,8 @@ from raysys.data.plan import Step
 from raysys.losses.contrastive import info_nce_pairs, n_pair, supcon
 from raysys.model.network import Network, Outputs
 from raysys.training.criterion import LossParts, criterion
-from raysys.training.loop import FoldOutcome, Trainer, Workers
+from raysys.training.evaluation import Workers
+from raysys.training.loop import FoldOutcome, Trainer
 from tests.training.little_fold import (
     N_CLASSES,
     LittleFold,

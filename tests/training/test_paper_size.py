@@ -16,7 +16,8 @@ from raysys.data.plan import fold_plan
 from raysys.data.text import train_wordpiece
 from raysys.model.network import Network
 from raysys.presets import paper
-from raysys.training.loop import EpochRecord, Trainer, Workers
+from raysys.training.evaluation import Workers
+from raysys.training.loop import EpochRecord, Trainer
 
 TEXTS = ("why do you always do that", None, "it is a lovely day today", "leave me alone")
 
