@@ -82,7 +82,8 @@ class LightAudioEncoder(nn.Module):
         self.latent_width = width
         self.strides = strides
         self.register_buffer("filters", mel_filters(), persistent=False)
-        self.register_buffer("window", torch.hann_window(WINDOW_SAMPLES), persistent=False)
+        hann = functional.pad(torch.hann_window(WINDOW_SAMPLES), (0, FFT_SAMPLES - WINDOW_SAMPLES))
+        self.register_buffer("window", hann, persistent=False)
         self.convolutions = nn.ModuleList()
         self.norms = nn.ModuleList()
         n_in, n_bands = 1, N_MELS
@@ -110,11 +111,12 @@ class LightAudioEncoder(nn.Module):
         Padding is 0. Only whole windows inside the utterance count; zeros fill up a lone one.
         """
         inside_BS = valid_mask(lengths_B, waveforms_BS.shape[1])
-        missing = max(0, WINDOW_SAMPLES - waveforms_BS.shape[1])
+        # The window ends in zeros, so that the last one may reach beyond the utterance by what the transform adds.
+        missing = max(0, WINDOW_SAMPLES - waveforms_BS.shape[1]) + FFT_SAMPLES - WINDOW_SAMPLES
         padded_BS = functional.pad(waveforms_BS.float() * inside_BS, (0, missing))
-        windows_BTW = padded_BS.unfold(1, WINDOW_SAMPLES, HOP_SAMPLES) * self.window
-        spectrum = torch.view_as_real(torch.fft.rfft(windows_BTW, n=FFT_SAMPLES))
-        mel_BTF = (spectrum.square().sum(-1) @ self.filters).clamp(min=FLOOR_POWER).log()
+        spectrum = torch.fft.rfft(padded_BS.unfold(1, FFT_SAMPLES, HOP_SAMPLES) * self.window)
+        power = spectrum.real.square() + spectrum.imag.square()
+        mel_BTF = (power @ self.filters).clamp(min=FLOOR_POWER).log()
         n_frames_B = (lengths_B.clamp(min=WINDOW_SAMPLES) - WINDOW_SAMPLES) // HOP_SAMPLES + 1
         valid_BT1 = valid_mask(n_frames_B, mel_BTF.shape[1])[:, :, None]
         counts_B11 = (n_frames_B * N_MELS).view(-1, 1, 1)
@@ -143,8 +145,10 @@ class LightAudioEncoder(nn.Module):
             maps_BCTF = convolution(maps_BCTF)
             lengths_B = (lengths_B - 1) // stride[0] + 1
             mask_B1T1 = valid_mask(lengths_B, maps_BCTF.shape[2])[:, None, :, None]
-            maps_BCTF = functional.relu(norm(maps_BCTF * mask_B1T1, lengths_B))
-            maps_BCTF = self.channel_dropout(maps_BCTF * mask_B1T1)
+            # The maps are the encoder's largest tensors: mask and dropout together go over them once.
+            kept_BC11 = self.channel_dropout(maps_BCTF.new_ones(maps_BCTF.shape[:2])[:, :, None, None])
+            normed_BCTF = norm(maps_BCTF * mask_B1T1, lengths_B)
+            maps_BCTF = functional.relu(normed_BCTF, inplace=True) * (kept_BC11 * mask_B1T1)
         projected_BJD = self.project(maps_BCTF.transpose(1, 2).flatten(2)) + self.level(level_B2)[:, None]
         latents_BJD = self.project_norm(projected_BJD)
         valid_BJ = valid_mask(lengths_B, latents_BJD.shape[1])
