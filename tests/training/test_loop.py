@@ -16,7 +16,7 @@ from raysys.config import ExperimentConfig, LossConfig, OptimConfig
 from raysys.data.batch import Batch
 from raysys.data.plan import Step, fold_plan
 from raysys.storage import Folder
-from raysys.training import checkpoint, loop
+from raysys.training import checkpoint, evaluation
 from raysys.training.loop import EpochRecord, FoldOutcome, Trainer, TrainingError
 from tests.training.little_fold import (
     LittleFold,
@@ -241,7 +241,7 @@ def test_stopped_between_the_two_files_begins_anew(
     little, folder = little_fold(), Folder.at(str(tmp_path))
     save, improving = checkpoint.save, itertools.count()
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "unweighted_accuracy", lambda *_: next(improving) / 10)
+        patched.setattr(evaluation, "unweighted_accuracy", lambda *_: next(improving) / 10)
 
         def save_until_last(target: Folder, name: str, tensors: dict, meta: dict) -> None:
             if name == checkpoint.LAST and meta["epoch"] == 1:
@@ -303,7 +303,7 @@ def test_test_part_is_scored_with_the_weights_of_the_best_epoch(
 ) -> None:
     little, config = little_fold(), little_config(epochs=3)
     scores = iter([0.2, 0.9, 0.5])
-    monkeypatch.setattr(loop, "unweighted_accuracy", lambda *_: next(scores))
+    monkeypatch.setattr(evaluation, "unweighted_accuracy", lambda *_: next(scores))
     trainer = make_trainer(config, little, folder=Folder.at(str(tmp_path)))
     states: list[dict[str, torch.Tensor]] = []
     outcome = trainer.fit(little.batches(config), lambda _: states.append(checkpoint.trainable_state(trainer.network)))
