@@ -53,7 +53,7 @@ def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int])
     try:
         ground = lay(checked, cluster)
         tasks = make_tasks(ground, checked.points)
-        trials = f"{len(variants)} variants x {len(seeds)} seed(s) x {len(ground.folds)} folds"
+        trials = f"{len(variants)} variants x {len(seeds)} seed{'s' * (len(seeds) > 1)} x {len(ground.folds)} folds"
         print_header(checked, ground.manifest, trials, cluster)
         sweep = run_sweep(tasks, cluster, chosen_by_validation=False)
     finally:

@@ -63,8 +63,8 @@ def print_header(checked: Checked, manifest: Manifest, trials: str, cluster: ses
     print(
         f"model     {config.model.audio} + {config.model.text}, "
         f"modalities: {config.corpus.resolved_modalities}\n"
-        f"trials    {trials}, {cluster.trials_at_once} at once with {config.cluster.workers_per_trial} worker(s) each, "
-        f"on {cluster.nodes} node(s) with {cluster.cpus} CPUs and {cluster.gpus} GPUs\n"
+        f"trials    {trials}; at once: {cluster.trials_at_once}, workers of each: {config.cluster.workers_per_trial}\n"
+        f"cluster   nodes: {cluster.nodes}, CPUs: {cluster.cpus}, GPUs: {cluster.gpus}\n"
         f"run       {checked.run.location}",
         flush=True,
     )

@@ -71,6 +71,8 @@ class FoldTask:
     @property
     def place(self) -> str:
         """The trial's folder, below the run's."""
+        if self.keeps_model:
+            return "final"
         return f"trials/{self.trial_id}" if self.point else f"folds/{self.fold + 1}"
 
     @property
