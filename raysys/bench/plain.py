@@ -1,0 +1,107 @@
+"""The loop that most public code has, for comparison: the same network and losses, and nothing done for speed.
+
+Shuffled batches padded to their longest utterance, the clean and the augmented view in a forward pass each, eager
+attention, all hidden states kept, and the loss read after every step.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raysys.bench.speech import Speech
+from raysys.config import SAMPLE_RATE_HZ, ExperimentConfig
+from raysys.data.batch import Batch, Collator
+from raysys.model.network import Network, Outputs
+from raysys.training.criterion import criterion
+from raysys.training.optim import make_optimizer, rate_factor, set_rates
+
+
+def as_published(network: Network) -> Network:
+    """A copy with eager attention that keeps all hidden states."""
+    plain = copy.deepcopy(network)
+    for encoder in (plain.audio_encoder, plain.text_encoder):
+        model = getattr(encoder, "model", None)
+        if model is not None:
+            model.set_attn_implementation("eager")
+            model.config.output_hidden_states = True
+    return plain
+
+
+def shuffled(names: Sequence[str], batch_size: int, *, seed: int) -> list[tuple[str, ...]]:
+    """Batches in random order, without regard to length."""
+    order = list(names)
+    random.Random(seed).shuffle(order)
+    return [tuple(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
+
+
+def train(
+    network: Network,
+    batches: Sequence[Sequence[str]],
+    speech: Speech,
+    collator: Collator,
+    config: ExperimentConfig,
+    device: torch.device,
+) -> list[float]:
+    """One pass over the batches; `config.train.accumulate` of them make an update. Returns the loss of each."""
+    optimizer = make_optimizer(network, config.optim)
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    updates = len(batches) // config.train.accumulate
+    network.train()
+    losses: list[float] = []
+    for number, names in enumerate(batches):
+        batch = collate(names, speech, collator, config.train.crop_s).to(device)
+        assert batch.augmented is not None
+        outputs = _join(network((batch.clean,)), network((batch.augmented,)))
+        loss = criterion(
+            outputs,
+            batch,
+            config.loss,
+            classify_augmented=config.augment.classify_augmented,
+            workers=1,
+            step_weight=len(names),
+        ).total
+        (loss / config.train.accumulate).backward()
+        if (number + 1) % config.train.accumulate == 0:
+            set_rates(optimizer, rate_factor(number // config.train.accumulate, updates, config.optim.warmup))
+            torch.nn.utils.clip_grad_norm_(parameters, config.optim.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses
+
+
+@torch.no_grad()
+def evaluate(
+    network: Network, batches: Sequence[Sequence[str]], speech: Speech, collator: Collator, device: torch.device
+) -> dict[str, np.ndarray]:
+    """Class probabilities by utterance id."""
+    network.eval()
+    found: dict[str, np.ndarray] = {}
+    for names in batches:
+        view = collator(names, [speech.waveforms[n] for n in names], None, epoch=None).clean
+        probabilities_BC = network((view.to(device),)).logits_NC.softmax(dim=-1).cpu().numpy()
+        found.update(zip(names, probabilities_BC, strict=True))
+    return found
+
+
+def collate(names: Sequence[str], speech: Speech, collator: Collator, crop_s: float) -> Batch:
+    """A training batch, utterances cut after `crop_s` seconds."""
+    longest = round(crop_s * SAMPLE_RATE_HZ)
+    clean = [speech.waveforms[name][:longest] for name in names]
+    augmented = [speech.augmented[name][:longest] for name in names]
+    return collator(names, clean, augmented, epoch=0)
+
+
+def _join(clean: Outputs, augmented: Outputs) -> Outputs:
+    def joined(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+        return None if a is None or b is None else torch.cat([a, b])
+
+    names = [field.name for field in dataclasses.fields(Outputs)]
+    return Outputs(**{name: joined(getattr(clean, name), getattr(augmented, name)) for name in names})  # type: ignore[arg-type]
