@@ -49,11 +49,14 @@ class CorpusConfig:
     """RAVDESS: also read the song files (channel 02)."""
     on_error: Literal["fail", "skip"] = "fail"
     """What to do with files that cannot be used: stop with an error, or leave them out, listed in results.json."""
+    trim_db: float | None = None
+    """Cut off both ends of an utterance what is more than this many dB below its loudest 25 ms. None: nothing."""
     max_duration_s: float = 600.0
     """Longest utterance, in seconds; evaluation never crops, so a longer one is an error before the start."""
 
     def __post_init__(self) -> None:
         _require(self.n_folds >= 2, f"--corpus.n-folds is {self.n_folds}; at least 2 are needed.")
+        _require(self.trim_db is None or self.trim_db > 0, f"--corpus.trim-db is {self.trim_db}; it must be positive.")
         _require(self.max_duration_s > 0, f"--corpus.max-duration-s is {self.max_duration_s}; it must be positive.")
         _require(
             self.name == "demo" or self.root is not None,

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, Wav2Vec2FeatureExtractor
 
 from raysys.config import SAMPLE_RATE_HZ, LossConfig, ModelConfig
-from raysys.data.audio import AudioError, decode
+from raysys.data.audio import AudioError, decode, trim
 from raysys.data.batch import View, pad_waveforms
 from raysys.data.manifest import Utterance
 from raysys.data.plan import evaluation_steps
@@ -48,12 +48,14 @@ class EmotionModel:
     Attributes:
         classes: names, in the order of the probabilities' columns.
         modalities: what it was trained on; with both, a text may be missing.
+        trim_db: silence that is cut off both ends of what it hears, as in training; None: nothing is.
     """
 
     network: Network
     tokenizer: PreTrainedTokenizerBase | None
     classes: tuple[str, ...]
     modalities: Literal["both", "audio", "text"]
+    trim_db: float | None = None
 
     def probabilities(
         self, waveforms: Sequence[np.ndarray] | None = None, transcripts: Sequence[str | None] | None = None
@@ -79,6 +81,8 @@ class EmotionModel:
             if np.ndim(waveform) != 1 or not len(waveform):
                 shape = np.shape(waveform)
                 raise ValueError(f"waveform {i} is of shape {shape}; expected (samples,), one channel, not empty.")
+        if waveforms is not None and self.trim_db is not None:
+            waveforms = [trim(waveform_S, self.trim_db) for waveform_S in waveforms]
         names = [str(i) for i in range(n)]
         seconds = {name: 0.0 if waveforms is None else len(waveforms[int(name)]) / SAMPLE_RATE_HZ for name in names}
         found = np.zeros((n, len(self.classes)), dtype=np.float32)
@@ -125,6 +129,7 @@ def save_model(
     model: ModelConfig,
     classes: Sequence[str],
     modalities: str,
+    trim_db: float | None,
 ) -> None:
     """Write a trained network so that `load_model` gives it back, frozen parts included; `config.json` comes last."""
     audio, text = network.audio_encoder, network.text_encoder
@@ -136,6 +141,7 @@ def save_model(
         "classes": list(classes),
         "modalities": modalities,
         "sample_rate_hz": SAMPLE_RATE_HZ,
+        "trim_db": trim_db,
         "model": dataclasses.asdict(model),
         "padded": audio.padded if isinstance(audio, WaveformEncoder) else True,
     }
@@ -210,6 +216,7 @@ def _load(folder: Path, values: dict[str, Any], device: torch.device) -> Emotion
         tokenizer=tokenizer,
         classes=tuple(values["classes"]),
         modalities=modalities,
+        trim_db=values["trim_db"],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -30,7 +31,7 @@ from transformers import (
 )
 
 from raysys.config import LossConfig, ModelConfig
-from raysys.data.audio import AudioError
+from raysys.data.audio import AudioError, trim
 from raysys.data.batch import View
 from raysys.data.text import train_wordpiece
 from raysys.errors import ModelFolderError
@@ -98,6 +99,7 @@ def save(made: tuple[EmotionModel, ModelConfig], location: Path | str) -> str:
         model=config,
         classes=model.classes,
         modalities=model.modalities,
+        trim_db=model.trim_db,
     )
     return str(location)
 
@@ -497,3 +499,16 @@ def test_what_is_read_can_be_asked_about(saved: Saved, tmp_path: Path) -> None:
     model = load_model(str(saved.root / "light"))
     found = model.probabilities([read_waveform(str(tmp_path / "a.wav"))], ["kids are talking"])
     np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-6)
+
+
+def test_silence_is_cut_off_as_in_training(tmp_path: Path) -> None:
+    made, config = make()
+    location = save((dataclasses.replace(made, trim_db=40.0), config), tmp_path / "model")
+    loaded = load_model(location)
+    assert loaded.trim_db == 40.0
+    (speech,) = waveforms([16_000])
+    silent = np.zeros(12_000, np.float32)
+    padded = np.concatenate([silent, speech, silent])
+    heard = np.concatenate([silent[:1600], speech, silent[:1600]])
+    np.testing.assert_allclose(ask(loaded, [padded], TEXTS[:1]), ask(made, [trim(padded, 40.0)], TEXTS[:1]), atol=1e-6)
+    assert abs(len(trim(padded, 40.0)) - len(heard)) <= 800

@@ -86,11 +86,26 @@ def resample(waveform_S: np.ndarray, rate_hz: int) -> np.ndarray:
     return resampled.numpy()
 
 
+def trim(waveform_S: np.ndarray, below_db: float) -> np.ndarray:
+    """Cut silence off both ends of a 16 kHz waveform; what is between stays, pauses too.
+
+    Silent is a frame (25 ms, every 10 ms) whose power is more than `below_db` below the loudest one's. 100 ms around
+    what is left stay. A waveform without any sound, or shorter than a frame, is left alone.
+    """
+    if len(waveform_S) < _FRAME:
+        return waveform_S
+    frames_TS = np.lib.stride_tricks.sliding_window_view(waveform_S, _FRAME)[::_HOP]
+    power_T = np.einsum("ts,ts->t", frames_TS, frames_TS, dtype=np.float64)
+    (heard,) = np.nonzero(power_T >= power_T.max() * 10 ** (-below_db / 10))
+    return waveform_S[max(0, heard[0] * _HOP - _MARGIN) : heard[-1] * _HOP + _FRAME + _MARGIN]
+
+
 def inaudible() -> np.ndarray:
     """The shortest waveform that an encoder takes; stands in where a worker has no utterance of a step."""
     return np.zeros(_SHORTEST, dtype=np.float32)
 
 
+_FRAME, _HOP, _MARGIN = 400, 160, 1600
 _SHORTEST = 400
 _UNKNOWN_LENGTH = 0x7FFFF000
 """Programs that write into a pipe put this or more for the length of the data, since they cannot go back."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 import ray.data
 from ray.data import ExecutionResources
 
-from raysys.data.audio import AudioError, decode
+from raysys.data.audio import AudioError, decode, trim
 from raysys.data.manifest import Manifest, Utterance
 from raysys.data.views import Source, augmented, views_name
 from raysys.data.waveforms import INDEX, WaveformStore, cache_name, write_part
@@ -38,23 +38,24 @@ Member = dict[str, Any]
 Make = Callable[[Member], np.ndarray]
 
 
-def decode_corpus(manifest: Manifest, cache: str, *, cpus: int) -> tuple[str, dict[str, str]]:
+def decode_corpus(manifest: Manifest, cache: str, *, trim_db: float | None, cpus: int) -> tuple[str, dict[str, str]]:
     """Decode and resample a corpus, once: what is in the cache already is not made again.
 
     Args:
         manifest: its digests name the cache entry.
         cache: location of the cache.
+        trim_db: silence that is cut off both ends, see `trim`; None: nothing is.
         cpus: tasks at once.
 
     Returns:
         The decoded corpus's location, and the reasons of those that do not decode, by utterance id.
     """
-    folder = Folder.at(cache) / cache_name(manifest)
+    folder = Folder.at(cache) / cache_name(manifest, trim_db=trim_db)
     members = [
         {"id": u.utterance_id, "path": u.audio_path, "start_s": u.start_s, "end_s": u.end_s}
         for u in manifest.utterances
     ]
-    _fill(folder, members, _decode, cpus)
+    _fill(folder, members, partial(_decode, trim_db=trim_db), cpus)
     index = folder.read_table(INDEX).to_pydict()
     errors = zip(index["utterance_id"], index["error"], strict=True)
     return folder.location, {name: error for name, error in errors if error is not None}
@@ -72,9 +73,10 @@ def make_views(manifest: Manifest, source: Source, cache: str, *, cpus: int) -> 
     Returns: the location of each variant's views, by variant.
     """
     members = [{"id": u.utterance_id} for u in manifest.utterances]
+    decoded = source.store.rsplit("/", 1)[-1]
     locations: list[str] = []
     for variant in range(source.variants):
-        folder = Folder.at(cache) / views_name(cache_name(manifest), source, variant)
+        folder = Folder.at(cache) / views_name(decoded, source, variant)
         _fill(folder, members, partial(_view, source=source, variant=variant), cpus)
         locations.append(folder.location)
     return tuple(locations)
@@ -129,8 +131,8 @@ def _make_part(batch: pa.Table, location: str, make: Make) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=_INDEX_SCHEMA)
 
 
-def _decode(member: Member) -> np.ndarray:
-    return decode(
+def _decode(member: Member, trim_db: float | None) -> np.ndarray:
+    waveform_S = decode(
         Utterance(
             utterance_id=member["id"],
             audio_path=member["path"],
@@ -140,6 +142,7 @@ def _decode(member: Member) -> np.ndarray:
             end_s=member["end_s"],
         )
     )
+    return waveform_S if trim_db is None else trim(waveform_S, trim_db)
 
 
 def _view(member: Member, source: Source, variant: int) -> np.ndarray:

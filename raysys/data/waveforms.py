@@ -22,10 +22,10 @@ INDEX = "index.parquet"
 _SCHEMA = pa.schema([("waveform", pa.large_list(pa.float32()))])
 
 
-def cache_name(manifest: Manifest) -> str:
+def cache_name(manifest: Manifest, *, trim_db: float | None = None) -> str:
     """Name of a corpus's decoded audio: a hash of the files' bytes, the parts cut from them, rate and decoder."""
     parts = [[u.utterance_id, u.digest, u.start_s, u.end_s] for u in manifest.utterances]
-    text = json.dumps([DECODER_VERSION, SAMPLE_RATE_HZ, parts])
+    text = json.dumps([DECODER_VERSION, SAMPLE_RATE_HZ, trim_db, parts])
     return f"waveforms-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 

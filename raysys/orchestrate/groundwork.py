@@ -113,7 +113,9 @@ def lay(checked: Checked, cluster: session.Cluster, *, whole: bool = False) -> G
     """
     config, manifest = checked.config, checked.manifest
     session.check_nodes(checked.run, manifest.utterances[0].audio_path)
-    store, errors = decode_corpus(manifest, str(config.run.cache), cpus=cluster.idle_cpus)
+    store, errors = decode_corpus(
+        manifest, str(config.run.cache), trim_db=config.corpus.trim_db, cpus=cluster.idle_cpus
+    )
     manifest = without_undecodable(manifest, errors, config)
     folds = make_folds(manifest, config.corpus)
     everything = tuple(u.utterance_id for u in manifest.utterances)

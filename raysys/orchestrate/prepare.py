@@ -38,7 +38,7 @@ def prepare(config: ExperimentConfig) -> CorpusStatistics:
     try:
         session.check_nodes(Folder.at(cache), manifest.utterances[0].audio_path)
         print(f"preparing   {len(manifest.utterances)} utterances on {cluster.nodes} node(s), into {cache}", flush=True)
-        store, errors = decode_corpus(manifest, cache, cpus=cluster.idle_cpus)
+        store, errors = decode_corpus(manifest, cache, trim_db=config.corpus.trim_db, cpus=cluster.idle_cpus)
         manifest = without_undecodable(manifest, errors, config)
         folds = make_folds(manifest, config.corpus)
         source = source_of(config, manifest, store, cluster)

@@ -14,11 +14,13 @@ import ray
 import torch
 from torch import nn
 
+from raysys.config import SAMPLE_RATE_HZ
 from raysys.data.batch import Batch, Collator
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.plan import Step, derive_seed, fold_plan
 from raysys.data.stream import stream
+from raysys.data.waveforms import WaveformStore
 from raysys.inference import save_model
 from raysys.losses.objective import balanced_class_weights
 from raysys.metrics import confusion, unweighted_accuracy, weighted_accuracy
@@ -113,6 +115,7 @@ def train_fold(
             model=task.config.model,
             classes=manifest.classes,
             modalities=task.config.corpus.resolved_modalities,
+            trim_db=task.config.corpus.trim_db,
         )
     result = _result(task, manifest, fold, outcome)
     tracker.finish(result, manifest.classes)
@@ -164,10 +167,15 @@ def _batches(
     workers: Workers,
 ) -> Iterator[tuple[Step, Batch]]:
     config = task.config
-    durations = {u.utterance_id: u.duration_s or 0.0 for u in manifest.utterances}
+    if config.corpus.resolved_modalities == "text":
+        durations_s = {u.utterance_id: u.duration_s or 0.0 for u in manifest.utterances}
+    else:
+        # Of what is trained on: decoding may have cut silence off.
+        samples = WaveformStore.opened(task.source.store).samples
+        durations_s = {u.utterance_id: samples[u.utterance_id] / SAMPLE_RATE_HZ for u in manifest.utterances}
     plan = fold_plan(
         fold,
-        durations,
+        durations_s,
         trainer.labels,
         config.train,
         trainer.first_epoch,

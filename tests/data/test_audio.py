@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from raysys.data.audio import AudioError, decode, resample
+from raysys.data.audio import AudioError, decode, resample, trim
 from raysys.data.manifest import Utterance
 
 AS_PUBLISHED = (
@@ -177,3 +177,33 @@ def test_a_wav_written_into_a_pipe_and_one_with_more_chunks_are_whole(tmp_path: 
     (tmp_path / "note.wav").write_bytes(head + note + data_chunk + note)
     for name in ("pipe.wav", "note.wav"):
         np.testing.assert_array_equal(decode(utterance(tmp_path / name)), decode(utterance(path)))
+
+
+def spoken(*parts: tuple[float, float], seed: int = 0) -> np.ndarray:
+    """Noise of the given (seconds, level) one after another."""
+    rng = np.random.default_rng(seed)
+    pieces = [level * rng.standard_normal(round(16_000 * seconds)) for seconds, level in parts]
+    return np.concatenate(pieces).astype(np.float32)
+
+
+def test_silence_is_cut_off_both_ends_and_pauses_stay() -> None:
+    waveform = spoken((0.8, 1e-4), (0.5, 0.1), (0.7, 1e-4), (0.4, 0.1), (1.0, 1e-4))
+    cut = trim(waveform, 40.0)
+    # 100 ms stay at each end, and at most a frame that sound reaches into.
+    assert len(cut) / 16_000 == pytest.approx(0.5 + 0.7 + 0.4 + 2 * 0.1, abs=2 * 0.025)
+    start = next(i for i in range(len(waveform)) if np.array_equal(waveform[i : i + 16], cut[:16]))
+    assert 0.8 - 0.125 <= start / 16_000 <= 0.8 - 0.1
+    np.testing.assert_array_equal(cut, waveform[start : start + len(cut)])
+
+
+def test_what_is_cut_depends_on_the_distance_in_decibels_alone() -> None:
+    waveform = spoken((0.5, 1e-3), (0.5, 0.1), (0.5, 1e-3))
+    np.testing.assert_array_equal(trim(0.25 * waveform, 30.0), 0.25 * trim(waveform, 30.0))
+    assert len(trim(waveform, 30.0)) < 0.8 * 16_000, "40 dB below is silence where 30 dB is"
+    np.testing.assert_array_equal(trim(waveform, 50.0), waveform)
+
+
+@pytest.mark.parametrize("n", [1, 399, 400, 16_000])
+def test_there_is_nothing_to_cut_where_nothing_sounds(n: int) -> None:
+    silence = np.zeros(n, np.float32)
+    np.testing.assert_array_equal(trim(silence, 40.0), silence)

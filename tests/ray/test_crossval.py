@@ -35,7 +35,7 @@ TINY += ["--model.feed-forward", "64"]
 
 
 def _write_table(folder: Path, *, broken: int = 0) -> Path:
-    """Three speakers, two emotions told apart by pitch, no transcripts, 12 utterances each."""
+    """Three speakers, two emotions told apart by pitch, no transcripts, 12 utterances each, silence around them."""
     generator = np.random.default_rng(0)
     rows = []
     for speaker in ("ana", "bo", "cy"):
@@ -44,7 +44,8 @@ def _write_table(folder: Path, *, broken: int = 0) -> Path:
             seconds = np.arange(int(8000 * generator.uniform(0.4, 0.7))) / 8000
             tone = 0.3 * np.sin(2 * np.pi * (200 if emotion == "calm" else 900) * seconds)
             path = folder / f"{speaker}{i}.wav"
-            soundfile.write(path, tone + 0.01 * generator.standard_normal(len(seconds)), 8000)
+            noisy = tone + 0.01 * generator.standard_normal(len(seconds))
+            soundfile.write(path, np.pad(noisy, 4000), 8000)
             if len(rows) < broken:
                 soundfile.write(path, np.full(4000, np.nan, np.float32), 8000, subtype="FLOAT")
             rows.append([f"{speaker}-{i}", path.name, speaker, emotion])
@@ -65,7 +66,7 @@ def test_a_table_of_three_speakers_without_transcripts_trains_and_reports(
 ) -> None:
     table = _write_table(tmp_path, broken=1)
     flags = ["--corpus.name", "table", "--corpus.root", str(table), "--train.epochs", "6", *TINY]
-    flags += ["--model.audio", "light", "--train.batch-size", "4", "--run.name", "own"]
+    flags += ["--model.audio", "light", "--train.batch-size", "4", "--corpus.trim-db", "40", "--run.name", "own"]
     with pytest.raises(ManifestError, match=r"ana0\.wav.*not finite(?s:.*)on-error skip"):
         crossval(_flags(tmp_path, *flags))
     config = _flags(tmp_path, *flags, "--corpus.on-error", "skip")
@@ -78,6 +79,9 @@ def test_a_table_of_three_speakers_without_transcripts_trains_and_reports(
     assert json.loads((run / "results.json").read_text()) == results
     assert [s["utterance_id"] for s in results["skipped"]] == ["ana-0"]
     assert results["pooled"]["ua"] > 0.8, "two tones 700 Hz apart were not told apart"
+    (decoded,) = (tmp_path / "runs" / ".cache").glob("waveforms-*/index.parquet")
+    lengths = pq.read_table(decoded)["samples"].drop_null().to_numpy() / 16_000
+    assert lengths.max() < 0.7 + 2 * 0.13, "a second of silence was not cut off"
     assert not (run / "folds" / "1" / "last.safetensors").exists()
     # The same command again repeats nothing.
     before = (run / "folds" / "1" / "result.json").stat().st_mtime_ns
