@@ -347,6 +347,11 @@ class ExperimentConfig:
             name: values["cluster"][name] for name in ("workers_per_trial", "cpus_per_worker", "torch_trainer")
         }
         values["corpus"].pop("root")
+        # 40 and 40.0 are one value: Python code gives the first where a file gives the second.
+        values = {
+            section: {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in fields.items()}
+            for section, fields in values.items()
+        }
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     @property

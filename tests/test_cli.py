@@ -303,6 +303,12 @@ def test_the_hash_follows_all_that_the_results_depend_on(learning: dict[str, Any
     assert replace(config, **learning).learning_hash() != config.learning_hash()
 
 
+def test_the_hash_is_the_same_for_a_whole_number_with_and_without_its_point() -> None:
+    whole = replace(ExperimentConfig(), corpus=CorpusConfig(trim_db=40), loss=LossConfig(alpha=1))
+    point = replace(ExperimentConfig(), corpus=CorpusConfig(trim_db=40.0), loss=LossConfig(alpha=1.0))
+    assert whole.learning_hash() == point.learning_hash()
+
+
 def test_the_hash_is_the_same_after_reading_back(tmp_path: Path) -> None:
     config = changed_everywhere()
     assert read_back(config, tmp_path).learning_hash() == config.learning_hash()
