@@ -35,7 +35,7 @@ from raysys.storage import Folder
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-_FORMAT = 1
+_FORMAT = 2
 _AUDIO, _TEXT, _TOKENIZER = "audio", "text", "tokenizer"
 # The auxiliary tasks' heads are for training.
 _NO_TASKS = LossConfig(alpha=0.0, beta=0.0, gamma=0.0)

@@ -437,7 +437,7 @@ def test_a_model_of_a_later_version_says_so(tmp_path: Path, scheme: str) -> None
     location = save(make(), f"memory://{uuid.uuid4().hex}/model" if scheme else tmp_path / "model")
     values = Folder.at(location).read_json("config.json")
     Folder.at(location).write_json("config.json", values | {"format": values["format"] + 1, "model": {"of": "later"}})
-    with pytest.raises(ModelFolderError, match=rf"{location}/config\.json: format 2, .* reads 1"):
+    with pytest.raises(ModelFolderError, match=rf"{location}/config\.json: format 3, .* reads 2"):
         load_model(location)
 
 

@@ -88,6 +88,10 @@ def test_another_place_label_or_transcript_does_not_decode_anew(manifest: Manife
     assert cache_name(changed(manifest, **values)) == cache_name(manifest)
 
 
+def test_cutting_silence_off_decodes_anew(manifest: Manifest) -> None:
+    assert len({cache_name(manifest, trim_db=db) for db in (None, 30.0, 40.0)}) == 3
+
+
 def test_another_decoder_decodes_anew(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     before = cache_name(manifest)
     monkeypatch.setattr(waveforms, "DECODER_VERSION", waveforms.DECODER_VERSION + 1)
