@@ -348,10 +348,7 @@ class ExperimentConfig:
         }
         values["corpus"].pop("root")
         # 40 and 40.0 are one value: Python code gives the first where a file gives the second.
-        values = {
-            section: {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in fields.items()}
-            for section, fields in values.items()
-        }
+        values = json.loads(json.dumps(values), parse_int=float)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     @property

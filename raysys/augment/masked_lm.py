@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
@@ -18,6 +17,7 @@ from transformers import (
 )
 
 from raysys.errors import EncoderError
+from raysys.pretrained import load_pretrained
 
 _FLAG = "--augment.cbca-model"
 _LABEL_STD = 0.02
@@ -79,29 +79,11 @@ def load_masked_lm(name: str) -> PreTrainedModel:
     Raises:
         EncoderError: it cannot be loaded, or weights are missing (its head's, say, in an encoder's checkpoint).
     """
-    try:
-        model, report = AutoModelForMaskedLM.from_pretrained(
-            name,
-            dtype=torch.float32,
-            weights_only=True,
-            output_loading_info=True,
-            # Reported below, by name, instead of a RuntimeError that names none.
-            ignore_mismatched_sizes=True,
-        )
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise EncoderError(
-            f"{_FLAG} {name}: cannot be loaded ({reason}). Give a masked language model's name on the Hub that this "
-            f"machine can reach, or a folder written by save_pretrained with its tokenizer beside it."
-        ) from error
-    # A head that shares the embeddings' weights is not among the missing ones: it was tied while loading.
-    missing = sorted(report["missing_keys"]) + sorted(weight for weight, *_ in report["mismatched_keys"])
-    if missing:
-        raise EncoderError(
-            f"{_FLAG} {name}: {len(missing)} weights are missing or of another shape, among them "
-            f"{', '.join(missing[:5])}. They would be random; give a complete masked language model, head included."
-        )
-    return model
+    advice = (
+        "Give a complete masked language model, head included: a name on the Hub that this machine can reach, or a "
+        "folder written by save_pretrained with its tokenizer beside it."
+    )
+    return load_pretrained(AutoModelForMaskedLM, name, _FLAG, advice)
 
 
 def mask_logits(

@@ -43,8 +43,8 @@ class Source:
 
     @property
     def is_made(self) -> bool:
-        """Whether every view lies in a store already."""
-        return self.augment is None or bool(self.views)
+        """Whether every view lies in a store already, the clean one if it is to be augmented by nothing."""
+        return self.augment is None or bool(self.views) or not self.augment.changes_audio
 
     def variant(self, epoch: int) -> int:
         """Which variant of its views an epoch uses."""
@@ -58,6 +58,8 @@ def training_views(source: Source, name: str, epoch: int) -> tuple[np.ndarray, n
     clean_S = crop(waveform_S, source, variant, name)
     if source.augment is None:
         return clean_S, None
+    if not source.augment.changes_audio:
+        return clean_S, clean_S
     if source.views:
         return clean_S, WaveformStore.opened(source.views[variant]).get(name)
     return clean_S, augmented(waveform_S, source, variant, name)

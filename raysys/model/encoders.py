@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -26,6 +25,7 @@ from raysys.errors import EncoderError
 from raysys.model.audio import WaveformEncoder, padding_moves
 from raysys.model.light import LightAudioEncoder
 from raysys.model.text import TokenEncoder
+from raysys.pretrained import first_line, load_pretrained
 
 # Their configurations are transformers' defaults: no Hub is needed to count or to draw them.
 _BASE_AUDIO = "facebook/wav2vec2-base"
@@ -187,7 +187,7 @@ def _normalises(config: ModelConfig) -> bool:
     except (OSError, ValueError) as error:
         raise EncoderError(
             f"--model.audio {config.audio}: preprocessor_config.json, which says how waveforms are normalised, "
-            f"cannot be read ({_first_line(error)}). Save the model's feature extractor beside it."
+            f"cannot be read ({first_line(error)}). Save the model's feature extractor beside it."
         ) from error
 
 
@@ -196,7 +196,7 @@ def _read_config(name: str, flag: str) -> PreTrainedConfig:
         return AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise EncoderError(
-            f"{flag} {name}: its config.json cannot be read ({_first_line(error)}). Give 'light', a name on the Hub "
+            f"{flag} {name}: its config.json cannot be read ({first_line(error)}). Give 'light', a name on the Hub "
             f"that this machine can reach, or a folder written by save_pretrained; "
             f"--model.weights random needs no download for the base encoders."
         ) from error
@@ -205,27 +205,5 @@ def _read_config(name: str, flag: str) -> PreTrainedConfig:
 def _load(name: str, flag: str, drawn: bool, config: PreTrainedConfig) -> PreTrainedModel:
     if drawn:
         return AutoModel.from_config(config, dtype=torch.float32)
-    try:
-        model, report = AutoModel.from_pretrained(
-            name,
-            dtype=torch.float32,
-            weights_only=True,
-            output_loading_info=True,
-            # Reported below, by name, instead of a RuntimeError that names none.
-            ignore_mismatched_sizes=True,
-        )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise EncoderError(f"{flag} {name}: cannot be loaded ({_first_line(error)}).") from error
-    missing = sorted(k for k in report["missing_keys"] if not any(u in k for u in _UNUSED_WEIGHTS))
-    mismatched = sorted(name for name, *_ in report["mismatched_keys"])
-    if missing or mismatched:
-        raise EncoderError(
-            f"{flag} {name}: {len(missing + mismatched)} weights are missing or of another shape, among them "
-            f"{', '.join((missing + mismatched)[:5])}. They would be random; give a complete checkpoint, "
-            f"or ask for random weights with --model.weights random."
-        )
-    return model
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    advice = "Give a complete checkpoint, or ask for random weights with --model.weights random."
+    return load_pretrained(AutoModel, name, flag, advice, unused=_UNUSED_WEIGHTS)

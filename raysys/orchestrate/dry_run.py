@@ -26,14 +26,17 @@ def dry_run(config: ExperimentConfig, points: str = "") -> None:
     if settings.gpus_per_worker is not None:
         per_worker = f"{settings.gpus_per_worker:g}"
     print(
-        f"trials    {points}{folds} fold(s) of {config.train.epochs} epochs x {settings.workers_per_trial} worker(s), "
-        f"each {settings.cpus_per_worker} CPU(s); GPUs a worker: {per_worker}"
+        f"trials    {points}{folds} folds x {config.train.epochs} epochs; workers a trial: {settings.workers_per_trial}"
     )
+    cpus = f"{settings.cpus_per_worker}, and {settings.data_cpus_per_worker} for its data"
+    print(f"worker    CPUs: {cpus}; GPUs: {per_worker}")
+    variants = config.augment.variants if config.needs_augmented_view and config.augment.changes_audio else 0
+    views = f", and as much for each of {variants} augmented views" if variants else ""
     # Weights of the best epoch; weights and two Adam moments of the last one while a trial runs.
     best, last = 4 * total / 1e9, 12 * total / 1e9
     print(
         f"disk      at most {best:.2f} GB a fold for the best weights, {last:.2f} GB more a running fold; "
-        f"decoded audio 0.23 GB an hour of speech"
+        f"decoded audio 0.23 GB an hour of speech{views}"
     )
     print(f"total_parameters {total}")
 
@@ -65,4 +68,4 @@ def _folds(config: ExperimentConfig) -> str:
         case "speaker", "ravdess":
             return "24"
         case _:
-            return "one a session, speaker or column value:"
+            return "(one a session, speaker or column value)"

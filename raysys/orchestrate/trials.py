@@ -37,8 +37,9 @@ def run_trials(
         return {}
     settings = tasks[0].config.cluster
     in_process = settings.workers_per_trial == 1 and not settings.torch_trainer
-    # Under TorchTrainer the trial only drives (Tune wants it to ask for something): its workers take their own.
-    resources: dict[str, float] = {"cpu": settings.cpus_per_worker if in_process else 0.01}
+    # Under TorchTrainer the trial only drives: its workers take their own. Tune wants it to ask for something, and a
+    # hundredth of a CPU would be missing where the last data task asks for a whole one.
+    resources: dict[str, float] = {"cpu": settings.cpus_per_worker} if in_process else {"cpu": 0, "memory": 1_000_000}
     if in_process and cluster.gpus_per_worker:
         resources["gpu"] = cluster.gpus_per_worker
     gpus = cluster.gpus_per_worker

@@ -1,4 +1,4 @@
-"""Utterances to listen to inside the page."""
+"""Utterances to listen to inside the page, as they lie in the corpus (`--corpus.trim-db` cuts none of it off)."""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ WAVEFORMS = {
 def write_store(folder: Folder, waveforms: dict[str, np.ndarray]) -> str:
     write_part(folder, "part-00000.arrow", list(waveforms.values()))
     rows = [
-        {"utterance_id": name, "part": "part-00000.arrow", "row": i, "samples": 0} for i, name in enumerate(waveforms)
+        {"utterance_id": name, "part": "part-00000.arrow", "row": i, "samples": len(waveform_S)}
+        for i, (name, waveform_S) in enumerate(waveforms.items())
     ]
     folder.write_table(INDEX, pa.Table.from_pylist(rows))
     return folder.location

@@ -34,11 +34,11 @@ def test_the_papers_model_has_the_papers_size(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("corpus", "classes", "trials"),
     [
-        (CorpusConfig(name="iemocap", root="/x"), "classes   4", "5 fold(s)"),
-        (CorpusConfig(name="iemocap", root="/x", folds="speaker"), "classes   4", "10 fold(s)"),
-        (CorpusConfig(name="ravdess", root="/x"), "classes   8", "6 fold(s)"),
-        (CorpusConfig(name="ravdess", root="/x", folds="groups"), "classes   8", "5 fold(s)"),
-        (CorpusConfig(name="table", root="/x", classes=("a", "b", "c")), "classes   3", "one a"),
+        (CorpusConfig(name="iemocap", root="/x"), "classes   4", "5 folds x"),
+        (CorpusConfig(name="iemocap", root="/x", folds="speaker"), "classes   4", "10 folds x"),
+        (CorpusConfig(name="ravdess", root="/x"), "classes   8", "6 folds x"),
+        (CorpusConfig(name="ravdess", root="/x", folds="groups"), "classes   8", "5 folds x"),
+        (CorpusConfig(name="table", root="/x", classes=("a", "b", "c")), "classes   3", "(one a"),
     ],
 )
 def test_classes_and_folds_follow_the_corpus(

@@ -1,0 +1,108 @@
+"""A worker's utterances: the plan's order, the same whether files are mapped or tasks fetch them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from raysys.config import AugmentConfig
+from raysys.data import stream as streaming
+from raysys.data.plan import Step
+from raysys.data.stream import Fetched, stream
+from raysys.data.views import Source, augmented
+from raysys.data.waveforms import WaveformStore
+from raysys.storage import Folder
+from tests.data.test_views import write_store
+
+WAVEFORMS = {f"u{i}": np.random.default_rng(i).normal(0, 0.1, 9_000 + 700 * i).astype(np.float32) for i in range(7)}
+PLAN = [
+    Step(part="train", epoch=0, index=0, utterance_ids=("u3", "u0", "u6")),
+    Step(part="train", epoch=0, index=1, utterance_ids=("u1",)),
+    Step(part="train", epoch=1, index=0, utterance_ids=("u5", "u2", "u4")),
+    Step(part="validation", epoch=1, index=0, utterance_ids=("u6", "u1")),
+]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    """Views of two variants lie made on a disk."""
+    folder = Folder.at(str(tmp_path))
+    store = write_store(folder / "store", WAVEFORMS)
+    fresh = Source(store=store, augment=AugmentConfig(variants=2), crop_s=0.7, seed=0)
+    views = [
+        write_store(folder / f"views-{v}", {name: augmented(w, fresh, v, name) for name, w in WAVEFORMS.items()})
+        for v in range(2)
+    ]
+    return dataclasses.replace(fresh, views=tuple(views))
+
+
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Fetching tasks run here instead of on a cluster; the list grows by the segments that were run."""
+    ran: list[int] = []
+
+    def fetch(chunks: Sequence[list[dict[str, Any]]], source: Source, data_cpus: int) -> list[pa.Table]:
+        ran.append(len(chunks))
+        return [streaming._fetch(pa.Table.from_pylist([{"steps": chunk}]), source) for chunk in chunks]
+
+    monkeypatch.setattr(streaming, "_fetch_segment", fetch)
+    return ran
+
+
+def take(source: Source, *, rank: int = 0, workers: int = 1) -> list[Fetched]:
+    return list(stream(PLAN, source, rank=rank, workers=workers, data_cpus=1))
+
+
+def assert_same(mine: Sequence[Fetched], theirs: Sequence[Fetched]) -> None:
+    assert [item.utterance_ids for item in mine] == [item.utterance_ids for item in theirs]
+    for one, other in zip(mine, theirs, strict=True):
+        for a, b in ((one.clean, other.clean), (one.augmented, other.augmented)):
+            assert (a is None) == (b is None)
+            for x, y in zip(a or [], b or [], strict=True):
+                np.testing.assert_array_equal(x, y)
+
+
+def test_mapped_views_are_the_fetched_ones(source: Source, tasks: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    mapped = take(source)
+    assert not tasks, "nothing was to be computed, and a task was started"
+    monkeypatch.setattr(streaming, "_TASK_S", 1.5)
+    monkeypatch.setattr(streaming, "_SEGMENT_S", 3.0)
+    monkeypatch.setattr(WaveformStore, "is_local", property(lambda _: False))
+    fetched = take(source)
+    assert len(tasks) > 1, "the plan was to be cut into segments"
+    assert_same(mapped, fetched)
+    assert [item.step for item in mapped] == PLAN
+    assert mapped[-1].augmented is None, "evaluation has no second view"
+
+
+def test_views_that_are_not_made_yet_are_the_same(source: Source, tasks: list[int]) -> None:
+    made = take(source)
+    assert_same(take(dataclasses.replace(source, views=())), made)
+    assert tasks
+
+
+def test_an_augmentation_of_nothing_starts_no_task(source: Source, tasks: list[int]) -> None:
+    """The ablation's "no augmentation": the second view is the clean stretch again."""
+    nothing = AugmentConfig(lsa=False, speed=False, noise=False)
+    taken = take(dataclasses.replace(source, augment=nothing, views=()))
+    assert not tasks
+    for item in taken[:3]:
+        assert item.clean is not None
+        assert item.augmented is not None
+        for clean_S, second_S in zip(item.clean, item.augmented, strict=True):
+            np.testing.assert_array_equal(clean_S, second_S)
+
+
+def test_workers_share_a_step_between_them(source: Source, tasks: list[int]) -> None:
+    whole = take(source)
+    shares = [take(source, rank=rank, workers=2) for rank in range(2)]
+    for one, first, second in zip(whole, *shares, strict=True):
+        assert one.utterance_ids == first.utterance_ids + second.utterance_ids
+    assert shares[0][1].utterance_ids == ()
+    assert shares[0][1].clean == []
