@@ -1,21 +1,34 @@
-"""Measure how fast training, evaluation and the data's parts are on this machine; print a table and keep it as JSON."""
+"""Measure how fast training, evaluation, the data's parts and the orchestration are on this machine; print a table and
+keep it as JSON."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
+    rows: Literal["main", "training", "scaling"] = "main"
+    """main: all but the long ones. training: step and evaluation alone, which need neither Ray nor a corpus.
+    scaling: how time and memory grow with the corpus and the number of trials, with a picture."""
     out: Path = Path("runs/bench.json")
     """Where the rows are written."""
     repeats: int = 3
     """Rounds of each comparison; the table shows their median and range."""
+    ravdess: str | None = None
+    """Folder of RAVDESS, for the rows on corpus size; None: the demo corpus."""
 
 
 if __name__ == "__main__":
     command = tyro.cli(Command, description=__doc__)
-    from raysys.bench.run import bench
+    from raysys.bench import run
 
-    bench(command.out, repeats=command.repeats)
+    match command.rows:
+        case "main":
+            run.bench(command.out, repeats=command.repeats)
+        case "training":
+            run.bench_training(command.out, repeats=command.repeats)
+        case "scaling":
+            run.bench_scaling(command.out, ravdess=command.ravdess)

@@ -366,5 +366,19 @@ class ExperimentConfig:
         return "light" if drawn else self.model.text
 
     @property
+    def keeps_audio_features(self) -> bool:
+        """Whether the audio encoder says the same of a view in every trial: its features are made once, for all."""
+        frozen = self.model.freeze_audio == "all" and self.model.layer != "weighted_sum"
+        finite = self.augment.variants > 0 or not self.needs_augmented_view
+        loaded = self.model.weights == "pretrained" and self.model.audio not in ("light", "tiny")
+        return frozen and finite and loaded and self.corpus.resolved_modalities != "text"
+
+    @property
+    def keeps_text_features(self) -> bool:
+        """The same of the text encoder."""
+        loaded = self.model.weights == "pretrained" and self.model.text not in ("light", "tiny")
+        return self.model.freeze_text == "all" and loaded and self.corpus.resolved_modalities != "audio"
+
+    @property
     def needs_augmented_view(self) -> bool:
         return self.loss.alpha > 0 or self.loss.beta > 0 or self.augment.classify_augmented

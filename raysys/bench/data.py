@@ -26,7 +26,7 @@ _LSA_ALONE = AugmentConfig(speed=False, noise=False, cbca="none")
 
 def data_rows(speech: Speech, *, repeats: int) -> list[Row]:
     """Decoding, augmentation and CBCA, on one thread."""
-    waveforms = [speech.waveforms[name] for name in speech.ids[:32]]
+    waveforms = [speech.views(name)[0] for name in speech.ids[:32]]
     seconds = sum(map(len, waveforms)) / SAMPLE_RATE_HZ
     texts = [utterance.transcript or "" for utterance in speech.utterances.values()][:200]
     labels = [speech.labels[name] for name in speech.ids][:200]

@@ -13,7 +13,7 @@ class Row:
     """One measurement: the median of its repetitions, and their range.
 
     Attributes:
-        note: what it was measured on.
+        note: what it was measured on, or what limits it.
     """
 
     name: str
@@ -29,14 +29,13 @@ def row_of(name: str, values: Sequence[float], unit: str, note: str = "") -> Row
 
 
 def side_by_side(runs: Sequence[Callable[[], object]], repeats: int) -> list[list[float]]:
-    """Seconds of each run, by run, of `repeats` rounds in which each takes its turn, after one that is not counted."""
+    """Seconds of each run, by run, of `repeats` rounds in which each takes its turn. Warm up before."""
     seconds: list[list[float]] = [[] for _ in runs]
-    for round_ in range(repeats + 1):
+    for _ in range(repeats):
         for taken, run in zip(seconds, runs, strict=True):
             started = time.perf_counter()
             run()
-            if round_:
-                taken.append(time.perf_counter() - started)
+            taken.append(time.perf_counter() - started)
     return seconds
 
 

@@ -85,7 +85,7 @@ def evaluate(
     network.eval()
     found: dict[str, np.ndarray] = {}
     for names in batches:
-        view = collator(names, [speech.waveforms[n] for n in names], None, epoch=None).clean
+        view = collator(names, [speech.views(name)[0] for name in names], None, epoch=None).clean
         probabilities_BC = network((view.to(device),)).logits_NC.softmax(dim=-1).cpu().numpy()
         found.update(zip(names, probabilities_BC, strict=True))
     return found
@@ -94,8 +94,8 @@ def evaluate(
 def collate(names: Sequence[str], speech: Speech, collator: Collator, crop_s: float) -> Batch:
     """A training batch, utterances cut after `crop_s` seconds."""
     longest = round(crop_s * SAMPLE_RATE_HZ)
-    clean = [speech.waveforms[name][:longest] for name in names]
-    augmented = [speech.augmented[name][:longest] for name in names]
+    clean = [speech.views(name)[0][:longest] for name in names]
+    augmented = [speech.views(name)[1][:longest] for name in names]
     return collator(names, clean, augmented, epoch=0)
 
 

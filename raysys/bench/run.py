@@ -7,33 +7,84 @@ import json
 import os
 import platform
 import resource
+import tempfile
 from pathlib import Path
 
 import torch
 
 from raysys.bench.data import data_rows
 from raysys.bench.measure import Row, row_of
-from raysys.bench.training import evaluation_row, small_setting, training_rows
+from raysys.bench.training import evaluation_row, full_setting, small_setting, training_rows
 
-_UTTERANCES = 96
-_NOTE = "wav2vec 2.0 and DistilBERT at a fourth of their width, batch 16, float32"
+_UTTERANCES = 2000
+_BATCHES = 4
+_SMALL = "wav2vec 2.0 and DistilBERT at a fourth of width and depth, batch 16, float32"
+_FULL = "paper preset at full size, batch 16, bfloat16; plain loop: float32, batch 2 x 8"
 
 
 def bench(out: Path, *, repeats: int) -> None:
     """Measure, print, and write `out` as JSON: {"machine": ..., "rows": [{"name", "value", "unit", "low", "high"}]}.
 
     Args:
-        repeats: rounds of each comparison, after one that is not counted.
+        repeats: rounds of each comparison.
     """
+    from raysys.bench.orchestration import orchestration_rows
+
+    machine = _introduce()
+    # What starts processes comes first, while this one is small.
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = _shown(orchestration_rows(Path(scratch), repeats=repeats))
+    if torch.cuda.is_available():
+        rows += _gpu_rows(repeats)
+    setting = small_setting(_UTTERANCES)
+    rows += _shown(training_rows(setting, batches=_BATCHES, repeats=repeats, note=_SMALL))
+    rows += _shown([evaluation_row(setting, repeats=repeats, note=_SMALL)])
+    rows += _shown(data_rows(setting.speech, repeats=repeats))
+    peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rows += _shown([row_of("peak_memory", [peak_kb / 2**20], "GiB", "of the training and evaluation above")])
+    _write(out, machine, rows)
+
+
+def bench_scaling(out: Path, *, ravdess: str | None) -> None:
+    """The long rows, with a picture beside `out`."""
+    from raysys.bench.scaling import scaling_rows
+
+    machine = _introduce()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = scaling_rows(ravdess, Path(scratch), out.with_suffix(".png"), _shown)
+    _write(out, machine, rows)
+
+
+def bench_training(out: Path, *, repeats: int) -> None:
+    """Training and evaluation alone: neither Ray nor a corpus is needed."""
+    machine = _introduce()
+    if torch.cuda.is_available():
+        rows = _gpu_rows(repeats)
+    else:
+        setting = small_setting(_UTTERANCES)
+        rows = _shown(training_rows(setting, batches=_BATCHES, repeats=repeats, note=_SMALL))
+        rows += _shown([evaluation_row(setting, repeats=repeats, note=_SMALL)])
+    _write(out, machine, rows)
+
+
+def _gpu_rows(repeats: int) -> list[Row]:
+    device = torch.device("cuda")
+    torch.cuda.reset_peak_memory_stats()
+    setting = full_setting(_UTTERANCES, device)
+    rows = training_rows(setting, batches=8, repeats=repeats, note=_FULL, plain_batch=2)
+    rows.append(evaluation_row(setting, repeats=repeats, note=_FULL))
+    rows.append(row_of("memory", [torch.cuda.max_memory_allocated() / 2**30], "GiB", torch.cuda.get_device_name()))
+    return _shown([dataclasses.replace(row, name=f"gpu_{row.name}") for row in rows])
+
+
+def _introduce() -> dict[str, object]:
     machine = _machine()
     print(", ".join(f"{name} {value}" for name, value in machine.items()), flush=True)
-    rows: list[Row] = []
-    with small_setting(_UTTERANCES) as setting:
-        rows += _shown(training_rows(setting, repeats=repeats, note=_NOTE))
-        rows += _shown([evaluation_row(setting, repeats=repeats, note=_NOTE)])
-        rows += _shown(data_rows(setting.speech, repeats=repeats))
-    peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    rows += _shown([row_of("peak_memory", [peak_kb / 2**20], "GiB", "of this process")])
+    return machine
+
+
+def _write(out: Path, machine: dict[str, object], rows: list[Row]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     values = {"machine": machine, "rows": [dataclasses.asdict(row) for row in rows]}
     out.write_text(json.dumps(values, indent=2) + "\n")
@@ -43,15 +94,23 @@ def bench(out: Path, *, repeats: int) -> None:
 def _shown(rows: list[Row]) -> list[Row]:
     for row in rows:
         spread = "" if row.low == row.high else f"{row.low:.3g} to {row.high:.3g}"
-        print(f"{row.name:22} {row.value:9.3g} {row.unit:14} {spread:18} {row.note}", flush=True)
+        print(f"{row.name:26} {row.value:9.3g} {row.unit:14} {spread:18} {row.note}", flush=True)
     return rows
 
 
 def _machine() -> dict[str, object]:
-    return {
-        "processor": platform.processor() or platform.machine(),
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    return gpu | {
+        "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "load": round(os.getloadavg()[0], 1),
     }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,40 +18,41 @@ _VOCABULARY = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speech:
-    """Utterances by id.
+    """Utterances by id; a waveform is made when it is first asked for.
 
     Attributes:
-        waveforms: 16 kHz mono, float32.
-        augmented: their second views.
         labels: class index.
+        durations_s: seconds.
     """
 
     utterances: dict[str, Utterance]
-    waveforms: dict[str, np.ndarray]
-    augmented: dict[str, np.ndarray]
     labels: dict[str, int]
+    durations_s: dict[str, float]
+    seed: int
+    _made: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @property
     def ids(self) -> tuple[str, ...]:
         return tuple(self.utterances)
 
-    @property
-    def durations_s(self) -> dict[str, float]:
-        return {name: len(waveform) / SAMPLE_RATE_HZ for name, waveform in self.waveforms.items()}
+    def views(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """The clean and the augmented waveform: 16 kHz mono, float32."""
+        if name not in self._made:
+            rng = np.random.default_rng([self.seed, *name.encode()])
+            n = round(self.durations_s[name] * SAMPLE_RATE_HZ)
+            clean_S = rng.normal(0, 0.05, n).astype(np.float32)
+            self._made[name] = clean_S, clean_S + rng.normal(0, 0.01, n).astype(np.float32)
+        return self._made[name]
 
 
 def make_speech(n: int, *, seed: int = 0) -> Speech:
     """Utterances of lognormal duration (median 3.6 s, mean 4.6 s, at most 34 s)."""
     rng = np.random.default_rng(seed)
     sigma = math.sqrt(2 * math.log(_MEAN_S / _MEDIAN_S))
-    durations_s = np.exp(rng.normal(math.log(_MEDIAN_S), sigma, n)).clip(_SHORTEST_S, _LONGEST_S)
+    drawn_s = np.exp(rng.normal(math.log(_MEDIAN_S), sigma, n)).clip(_SHORTEST_S, _LONGEST_S)
     utterances: dict[str, Utterance] = {}
-    waveforms: dict[str, np.ndarray] = {}
-    augmented: dict[str, np.ndarray] = {}
-    for number, duration_s in enumerate(durations_s):
+    for number, duration_s in enumerate(drawn_s.tolist()):
         name = f"u{number:05d}"
-        waveforms[name] = rng.normal(0, 0.05, round(duration_s * SAMPLE_RATE_HZ)).astype(np.float32)
-        augmented[name] = waveforms[name] + rng.normal(0, 0.01, len(waveforms[name])).astype(np.float32)
         words = rng.integers(0, _VOCABULARY, max(1, round(duration_s * _WORDS_S)))
         utterances[name] = Utterance(
             utterance_id=name,
@@ -60,7 +61,11 @@ def make_speech(n: int, *, seed: int = 0) -> Speech:
             emotion=str(number % N_CLASSES),
             speaker=f"s{number % 10}",
             session=f"{number % 5}",
-            duration_s=float(duration_s),
+            duration_s=duration_s,
         )
-    labels = {name: number % N_CLASSES for number, name in enumerate(utterances)}
-    return Speech(utterances=utterances, waveforms=waveforms, augmented=augmented, labels=labels)
+    return Speech(
+        utterances=utterances,
+        labels={name: number % N_CLASSES for number, name in enumerate(utterances)},
+        durations_s={name: u.duration_s or 0.0 for name, u in utterances.items()},
+        seed=seed,
+    )

@@ -15,6 +15,7 @@ from raysys.data.audio import inaudible
 from raysys.data.manifest import Utterance
 from raysys.data.plan import derive_seed
 from raysys.data.text import normalise_transcript, tokenize
+from raysys.data.waveforms import WaveformStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,8 @@ class View:
         tokens_BM: int64, padded; None where the model uses audio alone.
         token_valid_BM: bool.
         has_text_B: bool; False rows get the learned no-text token.
+        frames_BJE, token_features_BME: a frozen encoder's features in place of waveforms and of tokens, zero-padded;
+            lengths_B are then frames.
     """
 
     waveforms_BS: Tensor | None
@@ -34,9 +37,11 @@ class View:
     tokens_BM: Tensor | None
     token_valid_BM: Tensor | None
     has_text_B: Tensor | None
+    frames_BJE: Tensor | None = None
+    token_features_BME: Tensor | None = None
 
     def __len__(self) -> int:
-        rows = self.tokens_BM if self.waveforms_BS is None else self.waveforms_BS
+        rows = self.has_text_B if self.lengths_B is None else self.lengths_B
         assert rows is not None
         return len(rows)
 
@@ -80,6 +85,24 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TextFeatures:
+    """A frozen text encoder's features by text, made beforehand.
+
+    Attributes:
+        location: of the store; the empty text is among its texts, and stands for a missing one.
+        width: E.
+    """
+
+    location: str
+    width: int
+
+    def of(self, texts: Sequence[str | None]) -> tuple[Tensor, Tensor]:
+        """(features_BME, lengths_B)."""
+        store = WaveformStore.opened(self.location)
+        return pad_features([store.get(text or "") for text in texts], self.width)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Collator:
     """Turns fetched utterances into batches; holds what is the same for a whole fold.
 
@@ -92,6 +115,8 @@ class Collator:
         new_texts: CBCA's texts by id, of training utterances; one without any keeps its own.
         variants: different augmented views of an utterance; 0: one an epoch.
         text_in_evaluation: whether validation and test may use transcripts.
+        frame_width: E where frozen features (J x E, flattened) come in place of waveforms.
+        text_features: where a frozen text encoder's features lie; they stand in for tokens.
     """
 
     utterances: Mapping[str, Utterance]
@@ -103,6 +128,8 @@ class Collator:
     new_texts: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     variants: int = 0
     text_in_evaluation: bool = True
+    frame_width: int | None = None
+    text_features: TextFeatures | None = None
 
     def __call__(
         self,
@@ -116,7 +143,7 @@ class Collator:
 
         Args:
             utterance_ids: B names.
-            clean, augmented: B waveforms each, or None where the model uses text alone.
+            clean, augmented: B waveforms each (or features), or None where the model uses text alone.
             epoch: the training epoch, which decides whose text is dropped; None in evaluation.
 
         With `second_view`, a training batch holds the augmented view too. What neither CBCA nor an effect changes is
@@ -126,30 +153,43 @@ class Collator:
         labels = [self.labels[name] for name in names] or [0]
         texts = [self._text(name, epoch) for name in names] or [None]
         if not names and clean is not None:
-            clean = [inaudible()]
-            augmented = None if augmented is None else [inaudible()]
-
-        def view(waveforms: Sequence[np.ndarray] | None, texts: Sequence[str | None]) -> View:
-            tokens = (None, None, None) if self.tokenizer is None else tokenize(self.tokenizer, texts)
-            padded, lengths = (None, None) if waveforms is None else pad_waveforms(waveforms)
-            return View(
-                waveforms_BS=padded,
-                lengths_B=lengths,
-                tokens_BM=tokens[0],
-                token_valid_BM=tokens[1],
-                has_text_B=tokens[2],
-            )
+            nothing = inaudible() if self.frame_width is None else np.zeros(self.frame_width, np.float32)
+            clean = [nothing]
+            augmented = None if augmented is None else [nothing]
 
         second = None
         if self.second_view and epoch is not None:
-            second = view(augmented, self._rewrite(names, texts, epoch))
+            second = self._view(augmented, self._rewrite(names, texts, epoch))
         return Batch(
             utterance_ids=tuple(names),
             labels_B=torch.tensor(labels),
             utterance_B=torch.tensor([derive_seed(name) for name in names] or [0]),
             transcript_B=torch.tensor([-1 if t is None else derive_seed(normalise_transcript(t)) for t in texts]),
-            clean=view(clean, texts),
+            clean=self._view(clean, texts),
             augmented=second,
+        )
+
+    def _view(self, heard: Sequence[np.ndarray] | None, texts: Sequence[str | None]) -> View:
+        waveforms = frames = lengths = None
+        if heard is not None and self.frame_width is not None:
+            frames, lengths = pad_features(heard, self.frame_width)
+        elif heard is not None:
+            waveforms, lengths = pad_waveforms(heard)
+        tokens = valid = has_text = features = None
+        if self.text_features is not None:
+            features, lengths_B = self.text_features.of(texts)
+            valid = torch.arange(features.shape[1]) < lengths_B[:, None]
+            has_text = torch.tensor([text is not None for text in texts])
+        elif self.tokenizer is not None:
+            tokens, valid, has_text = tokenize(self.tokenizer, texts)
+        return View(
+            waveforms_BS=waveforms,
+            lengths_B=lengths,
+            tokens_BM=tokens,
+            token_valid_BM=valid,
+            has_text_B=has_text,
+            frames_BJE=frames,
+            token_features_BME=features,
         )
 
     def _text(self, name: str, epoch: int | None) -> str | None:
@@ -170,6 +210,15 @@ class Collator:
             if texts[i] is not None and choices:
                 rewritten[i] = choices[derive_seed(self.seed, "new text", variant, name) % len(choices)]
         return rewritten
+
+
+def pad_features(features: Sequence[np.ndarray], width: int) -> tuple[Tensor, Tensor]:
+    """Features of each row (J x width, flattened), zero-padded to the longest: (features_BJE, lengths_B)."""
+    lengths = [len(flat) // width for flat in features]
+    padded = torch.zeros(len(features), max(lengths), width)
+    for row, flat, length in zip(padded, features, lengths, strict=True):
+        row[:length] = torch.from_numpy(np.array(flat, dtype=np.float32)).view(length, width)
+    return padded, torch.tensor(lengths)
 
 
 def pad_waveforms(waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ from raysys.storage import Folder
 
 _UTTERANCES_PER_TASK = 128
 
-_INDEX_SCHEMA = pa.schema(
+INDEX_SCHEMA = pa.schema(
     [
         ("utterance_id", pa.string()),
         ("part", pa.string()),
@@ -128,7 +128,7 @@ def _make_part(batch: pa.Table, location: str, make: Make) -> pa.Table:
         rows.append({"utterance_id": member["id"], **place})
         waveforms.append(waveform_S)
     write_part(Folder.at(location), part, waveforms)
-    return pa.Table.from_pylist(rows, schema=_INDEX_SCHEMA)
+    return pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)
 
 
 def _decode(member: Member, trim_db: float | None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A fold's plan, streamed: the waveforms of each step, in the plan's order.
+"""A fold's plan, streamed: the waveforms of each step, or their features, in the plan's order.
 
 Ray Data does it where there is work to do: a plan's steps are rows, and tasks fetch and augment their utterances.
 Nothing is split among workers by Ray: each worker streams its own share of the plan. Where all views were made
@@ -19,7 +19,7 @@ from ray.data import ExecutionOptions, ExecutionResources
 
 from raysys.config import SAMPLE_RATE_HZ
 from raysys.data.plan import Step
-from raysys.data.views import Source, training_views
+from raysys.data.views import Source, training_views, whole_utterance
 from raysys.data.waveforms import WaveformStore
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ of 6.0. Two of them, in two views, are in memory: 0.4 GB."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """A worker's share of a step, before it is collated: B waveforms of each view (read-only)."""
+    """A worker's share of a step, before it is collated: B waveforms of each view, or features (read-only)."""
 
     step: Step
     utterance_ids: tuple[str, ...]
@@ -86,7 +86,7 @@ def _row(number: int, names: Sequence[str], step: Step, samples: Mapping[str, in
 
 def _maps(source: Source) -> bool:
     """Whether there is nothing to compute, and reading is a matter of mapping files into memory."""
-    return source.is_made and all(WaveformStore.opened(location).is_local for location in (source.store, *source.views))
+    return source.is_made and all(WaveformStore.opened(location).is_local for location in source.locations)
 
 
 def _mapped(rows: Sequence[dict[str, Any]], source: Source) -> Iterator[_Row]:
@@ -99,7 +99,7 @@ def _views(row: Mapping[str, Any], source: Source) -> Iterator[_Row]:
         if row["train"]:
             clean_S, augmented_S = training_views(source, name, row["epoch"])
         else:
-            clean_S, augmented_S = WaveformStore.opened(source.store).get(name), None
+            clean_S, augmented_S = whole_utterance(source, name), None
         yield row["number"], name, clean_S, augmented_S
 
 

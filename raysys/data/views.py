@@ -20,6 +20,23 @@ from raysys.data.waveforms import WaveformStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AudioFeatures:
+    """Where a frozen audio encoder's features lie that stand in for waveforms: each J x E, flattened.
+
+    Attributes:
+        width: E.
+        whole: location, of whole utterances.
+        crops: locations by variant, of the stretches of utterances that are longer than a crop.
+        augmented: locations by variant; empty where the second view is the clean one again.
+    """
+
+    width: int
+    whole: str
+    crops: tuple[str, ...]
+    augmented: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """Where a stream's waveforms come from and what is done to them; small, sent to every task.
 
@@ -29,6 +46,7 @@ class Source:
         crop_s: longest training utterance.
         seed: of crops and augmentation.
         views: locations of the augmented views that were made beforehand, by variant; empty: made as they are needed.
+        features: what is fetched in place of all waveforms.
     """
 
     store: str
@@ -36,6 +54,7 @@ class Source:
     crop_s: float
     seed: int
     views: tuple[str, ...] = ()
+    features: AudioFeatures | None = None
 
     @property
     def variants(self) -> int:
@@ -44,7 +63,20 @@ class Source:
     @property
     def is_made(self) -> bool:
         """Whether every view lies in a store already, the clean one if it is to be augmented by nothing."""
-        return self.augment is None or bool(self.views) or not self.augment.changes_audio
+        if self.augment is None or self.features is not None:
+            return True
+        return bool(self.views) or not self.augment.changes_audio
+
+    @property
+    def locations(self) -> tuple[str, ...]:
+        """Of all stores that are read."""
+        if self.features is None:
+            return (self.store, *self.views)
+        return (self.features.whole, *self.features.crops, *self.features.augmented)
+
+    def is_cropped(self, n_samples: int) -> bool:
+        """Whether training takes a stretch of an utterance of this length."""
+        return n_samples > round(self.crop_s * SAMPLE_RATE_HZ)
 
     def variant(self, epoch: int) -> int:
         """Which variant of its views an epoch uses."""
@@ -52,8 +84,10 @@ class Source:
 
 
 def training_views(source: Source, name: str, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """The clean and the augmented view of a training utterance; None for the second where there is none."""
+    """The clean and the augmented view of a training utterance, or their features; None where there is no second."""
     variant = source.variant(epoch)
+    if source.features is not None:
+        return _training_features(source, source.features, name, variant)
     waveform_S = WaveformStore.opened(source.store).get(name)
     clean_S = crop(waveform_S, source, variant, name)
     if source.augment is None:
@@ -65,6 +99,21 @@ def training_views(source: Source, name: str, epoch: int) -> tuple[np.ndarray, n
     return clean_S, augmented(waveform_S, source, variant, name)
 
 
+def whole_utterance(source: Source, name: str) -> np.ndarray:
+    """What evaluation hears: the whole waveform, or its features."""
+    return WaveformStore.opened(source.store if source.features is None else source.features.whole).get(name)
+
+
+def _training_features(
+    source: Source, features: AudioFeatures, name: str, variant: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    cropped = source.is_cropped(WaveformStore.opened(source.store).samples[name])
+    clean = WaveformStore.opened(features.crops[variant] if cropped else features.whole).get(name)
+    if source.augment is None:
+        return clean, None
+    return clean, WaveformStore.opened(features.augmented[variant]).get(name) if features.augmented else clean
+
+
 def augmented(waveform_S: np.ndarray, source: Source, variant: int, name: str) -> np.ndarray:
     """The augmented view of the stretch that `crop` takes."""
     assert source.augment is not None
@@ -74,10 +123,10 @@ def augmented(waveform_S: np.ndarray, source: Source, variant: int, name: str) -
 
 def crop(waveform_S: np.ndarray, source: Source, variant: int, name: str) -> np.ndarray:
     """A random stretch of at most `crop_s`, the same for both views."""
+    if not source.is_cropped(len(waveform_S)):
+        return waveform_S
     longest = round(source.crop_s * SAMPLE_RATE_HZ)
     spare = len(waveform_S) - longest
-    if spare <= 0:
-        return waveform_S
     start = derive_seed(source.seed, "crop", variant, name) % (spare + 1)
     return waveform_S[start : start + longest]
 

@@ -1,4 +1,5 @@
-"""The decoded corpus on disk: Arrow files with one record batch an utterance, read at random.
+"""The decoded corpus on disk: Arrow files with one record batch an utterance, read at random. Its augmented views, and
+features that stand in for waveforms, are kept in the same form.
 
 A reader touches only the utterances that it asks for: memory-mapped on a disk, ranged reads in an object store.
 """
@@ -40,16 +41,16 @@ def write_part(folder: Folder, name: str, waveforms: Sequence[np.ndarray]) -> No
     folder.write_bytes(name, sink.getvalue())
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=64)
 def _open_store(location: str) -> WaveformStore:
     return WaveformStore(location)
 
 
 class WaveformStore:
-    """Waveforms by utterance id. Open it in the process that reads: it holds open files.
+    """Waveforms (or features, flattened) by utterance id. Open it in the process that reads: it holds open files.
 
     Attributes:
-        samples: length of each waveform.
+        samples: length of each.
     """
 
     def __init__(self, location: str) -> None:

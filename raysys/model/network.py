@@ -132,6 +132,11 @@ class Network(nn.Module):
             assert self.no_audio_D is not None
             valid_11 = torch.ones(1, 1, dtype=torch.bool, device=self.no_audio_D.device)
             return self.no_audio_D[None, None], valid_11, (None, None)
+        if view.frames_BJE is not None:
+            # Of the frozen encoder, made beforehand.
+            assert view.lengths_B is not None
+            ahead_J = torch.arange(view.frames_BJE.shape[1], device=view.lengths_B.device)
+            return self.audio_projection(view.frames_BJE), ahead_J < view.lengths_B[:, None], (None, None)
         heard: Heard = self.audio_encoder(view.waveforms_BS, view.lengths_B)
         temporal: tuple[Tensor | None, Tensor | None] = (None, None)
         if self.predict_ahead is not None and self.training:
@@ -148,13 +153,15 @@ class Network(nn.Module):
             token_N1D = self.no_text_D.expand(n_rows, 1, -1)
             valid_N1 = torch.ones(n_rows, 1, dtype=torch.bool, device=token_N1D.device)
             return token_N1D, valid_N1, torch.zeros_like(valid_N1[:, 0])
-        assert view.tokens_BM is not None and view.token_valid_BM is not None
-        assert view.has_text_B is not None
-        encoded_NMD = self.text_projection(self.text_encoder(view.tokens_BM, view.token_valid_BM))
+        assert view.token_valid_BM is not None and view.has_text_B is not None
+        encoded_NME = view.token_features_BME
+        if encoded_NME is None:
+            encoded_NME = self.text_encoder(view.tokens_BM, view.token_valid_BM)
+        encoded_NMD = self.text_projection(encoded_NME)
         if self.no_text_D is None:
             return encoded_NMD, view.token_valid_BM, view.has_text_B
         missing_N1 = ~view.has_text_B[:, None]
-        first_M = torch.arange(view.tokens_BM.shape[1], device=missing_N1.device) == 0
+        first_M = torch.arange(view.token_valid_BM.shape[1], device=missing_N1.device) == 0
         tokens_NMD = torch.where(missing_N1[..., None], self.no_text_D.to(encoded_NMD.dtype), encoded_NMD)
         valid_NM = torch.where(missing_N1, first_M, view.token_valid_BM)
         return tokens_NMD, valid_NM, view.has_text_B
@@ -169,9 +176,10 @@ def stack_views(views: tuple[View, ...]) -> View:
         parts = [getattr(view, name) for view in views]
         if parts[0] is None:
             return None
-        longest = max(part.shape[-1] for part in parts)
-        if parts[0].ndim == 2:
-            parts = [nn.functional.pad(part, (0, longest - part.shape[-1])) for part in parts]
+        if parts[0].ndim > 1:
+            longest = max(part.shape[1] for part in parts)
+            beyond = (0, 0) * (parts[0].ndim - 2)
+            parts = [nn.functional.pad(part, (*beyond, 0, longest - part.shape[1])) for part in parts]
         return torch.cat(parts)
 
     return View(**{field.name: stack(field.name) for field in dataclasses.fields(View)})

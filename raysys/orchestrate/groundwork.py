@@ -13,6 +13,7 @@ from typing import Any
 from raysys.cli import to_yaml
 from raysys.config import ExperimentConfig
 from raysys.corpora.read import read_corpus
+from raysys.data.batch import TextFeatures
 from raysys.data.folds import Fold, make_folds
 from raysys.data.manifest import Manifest, Skipped
 from raysys.data.precompute import decode_corpus, make_views
@@ -20,6 +21,7 @@ from raysys.data.views import Source
 from raysys.errors import ConfigError, ManifestError
 from raysys.model.encoders import check_encoders, check_padding
 from raysys.orchestrate import session
+from raysys.orchestrate.features import make_audio_features, make_text_features
 from raysys.orchestrate.task import FoldTask, code_version, write_plan
 from raysys.orchestrate.texts import make_texts
 from raysys.storage import Folder, absolute, is_address
@@ -67,6 +69,15 @@ class Ground:
     folds: tuple[Fold, ...]
     store: str
     cluster: session.Cluster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What points that see and read the same train on: waveforms or their features, and a file of texts a fold."""
+
+    source: Source
+    texts: list[str | None]
+    text_features: TextFeatures | None
 
 
 def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Checked:
@@ -125,38 +136,51 @@ def lay(checked: Checked, cluster: session.Cluster, *, whole: bool = False) -> G
 
 
 def make_tasks(ground: Ground, points: Sequence[Point], folds: Sequence[Fold] | None = None) -> list[FoldTask]:
-    """A task for each point and fold, point by point; views and new texts are made where no earlier point made them.
+    """A task for each point and fold, point by point; what no earlier point had made is made: views, texts, features.
 
     Args:
         folds: those of the ground unless given.
     """
     chosen = ground.folds if folds is None else tuple(folds)
     fingerprint = ground.manifest.fingerprint()
-    sources: dict[Any, Source] = {}
-    texts: dict[Any, list[str | None]] = {}
+    inputs: dict[Any, Inputs] = {}
     tasks: list[FoldTask] = []
     for point in points:
         config = point.config
-        # All that views and new texts depend on; the many points of a sweep have few of these.
+        # All that inputs depend on; the many points of a sweep have few of these.
         seeing = (config.corpus.resolved_modalities, config.needs_augmented_view, config.masked_lm)
-        key = (config.augment, config.train.crop_s, config.train.seed, seeing)
-        if key not in sources:
-            sources[key] = source_of(config, ground.manifest, ground.store, ground.cluster)
-            texts[key] = make_texts(config, ground.manifest, chosen, ground.cluster)
-        for fold, new_texts in zip(chosen, texts[key], strict=True):
+        model = config.model
+        encoders = (model.audio, model.text, model.weights, model.freeze_audio, model.freeze_text, model.layer)
+        key = (config.augment, config.train.crop_s, config.train.seed, seeing, encoders)
+        if key not in inputs:
+            inputs[key] = _make_inputs(config, ground, chosen)
+        for fold, new_texts in zip(chosen, inputs[key].texts, strict=True):
             tasks.append(
                 FoldTask(
                     config=config,
                     run=ground.checked.run.location,
-                    source=sources[key],
+                    source=inputs[key].source,
                     fold=fold.index,
                     fingerprint=fingerprint,
                     code=code_version(),
                     texts=new_texts,
+                    text_features=inputs[key].text_features,
                     point=point.name,
                 )
             )
     return tasks
+
+
+def _make_inputs(config: ExperimentConfig, ground: Ground, folds: Sequence[Fold]) -> Inputs:
+    manifest, cluster = ground.manifest, ground.cluster
+    source = source_of(config, manifest, ground.store, cluster)
+    texts = make_texts(config, manifest, folds, cluster)
+    if config.keeps_audio_features:
+        source = dataclasses.replace(source, features=make_audio_features(config, manifest, source, cluster))
+    text_features = None
+    if config.keeps_text_features:
+        text_features = make_text_features(config, manifest, texts, cluster)
+    return Inputs(source=source, texts=texts, text_features=text_features)
 
 
 def source_of(config: ExperimentConfig, manifest: Manifest, store: str, cluster: session.Cluster) -> Source:

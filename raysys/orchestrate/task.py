@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysys.config import ExperimentConfig
+from raysys.data.batch import TextFeatures
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.views import Source
@@ -43,6 +44,7 @@ class FoldTask:
         run: location of the run's folder.
         source: the decoded corpus and its views.
         texts: file of the new texts of the fold's training part (CBCA), None without.
+        text_features: of a frozen text encoder, None where texts are read in the trial.
         fold: its index.
         fingerprint: the manifest's.
         code: `code_version` of the driver.
@@ -58,6 +60,7 @@ class FoldTask:
     fingerprint: str
     code: str
     texts: str | None = None
+    text_features: TextFeatures | None = None
     point: str = ""
     stop_after: int | None = None
     keeps_model: bool = False

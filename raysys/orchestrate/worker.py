@@ -121,7 +121,8 @@ def train_fold(
     tracker.finish(result, manifest.classes)
     # Where and when: what a trial costs beyond its training is worked out from these.
     node = ray.get_runtime_context().get_node_id()
-    clock = {"node": node, "process": f"{node[:8]} {os.getpid()}", "started": started, "fit_s": fit_s}
+    clock: dict[str, Any] = {"node": node, "process": f"{node[:8]} {os.getpid()}"}
+    clock |= {"started": started, "first_step": trainer.first_step_at, "fit_s": fit_s}
     task.folder.write_json(RESULT, result | clock | {"ended": time.time()})
     # Only the best weights may still be wanted.
     task.folder.delete(checkpoint.LAST)
@@ -147,6 +148,8 @@ def _collator(task: FoldTask, manifest: Manifest, fold: Fold) -> Collator:
         new_texts={} if task.texts is None else read_texts(task.texts),
         variants=config.augment.variants,
         text_in_evaluation=config.corpus.test_modalities == "same",
+        frame_width=None if task.source.features is None else task.source.features.width,
+        text_features=task.text_features,
     )
 
 
@@ -213,6 +216,7 @@ def _metrics(record: EpochRecord) -> dict[str, float]:
         **{f"loss_{name}": value for name, value in record.losses.items()},
         **{name: value for name, value in scores.items() if value is not None},
         "seconds": record.seconds,
+        "waited_s": record.waited_s,
     }
 
 

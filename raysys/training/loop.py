@@ -34,7 +34,12 @@ class TrainingError(UserError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochRecord:
-    """What is known after an epoch. Losses are means over the training steps; no validation part, no such scores."""
+    """What is known after an epoch. Losses are means over the training steps; no validation part, no such scores.
+
+    Attributes:
+        seconds: training, validation and checkpoint.
+        waited_s: those of them in which the loop stood still, waiting for a batch.
+    """
 
     epoch: int
     losses: dict[str, float]
@@ -43,6 +48,7 @@ class EpochRecord:
     validation_ua: float | None
     validation_loss: float | None
     seconds: float
+    waited_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +78,9 @@ class Trainer:
         trial_id: written into checkpoints; one of another trial is not resumed from.
         class_weights: of the cross-entropy, by class; None: all 1.
         validated: whether there is a validation part, which chooses the epoch; without one it is the last.
+
+    Attributes:
+        first_step_at: when the first step of this process was done (seconds since 1970).
     """
 
     network: Network
@@ -88,6 +97,8 @@ class Trainer:
     test_curve: list[list[list[int]]] = field(default_factory=list)
     history: list[EpochRecord] = field(default_factory=list)
     best_state: dict[str, Tensor] | None = None
+    first_step_at: float | None = None
+    _waited_s: float = 0.0
     optimizer: torch.optim.Optimizer = field(init=False)
     averaged: WeightAverage = field(init=False)
     _weights_C: Tensor | None = field(init=False)
@@ -152,7 +163,7 @@ class Trainer:
         losses: Tensor | None = None
         started = time.monotonic()
         with torch.random.fork_rng():
-            for (part, epoch), steps in itertools.groupby(batches, key=_part_and_epoch):
+            for (part, epoch), steps in itertools.groupby(self._timed(batches), key=_part_and_epoch):
                 found: Predictions | None = None
                 if part == "train":
                     losses = self._train_epoch(epoch, steps)
@@ -169,11 +180,22 @@ class Trainer:
                     assert losses is not None
                     self._end_epoch(epoch, losses, found, started)
                     started = time.monotonic()
+                    self._waited_s = 0.0
                     on_epoch(self.history[-1])
         self._load_best()
         return FoldOutcome(
             epoch=self.best_epoch, history=tuple(self.history), test=test, test_curve=tuple(self.test_curve)
         )
+
+    def _timed(self, batches: Batches) -> Iterator[tuple[Step, Batch]]:
+        coming = iter(batches)
+        while True:
+            started = time.monotonic()
+            item = next(coming, None)
+            self._waited_s += time.monotonic() - started
+            if item is None:
+                return
+            yield item
 
     def _end_epoch(self, epoch: int, losses: Tensor, validation: Predictions | None, started: float) -> None:
         self._score(epoch, losses, validation, started)
@@ -199,6 +221,7 @@ class Trainer:
             torch.manual_seed(derive_seed(config.train.seed, "step", epoch, step.index, self.workers.rank))
             parts = self._step_loss(step, batch.to(self.device), sync=step.ends_update)
             losses.append(parts.detached())
+            self.first_step_at = self.first_step_at or time.time()
             names.append(step.utterance_ids)
             if step.ends_update:
                 set_rates(self.optimizer, rate_factor(update, total, config.optim.warmup))
@@ -245,6 +268,7 @@ class Trainer:
                 validation_ua=ua,
                 validation_loss=loss,
                 seconds=time.monotonic() - started,
+                waited_s=self._waited_s,
             )
         )
 

@@ -26,6 +26,7 @@ from raysys.orchestrate.crossval import crossval, run_folds
 from raysys.orchestrate.groundwork import Point, check, lay, make_tasks
 from raysys.training.loop import TrainingError
 from tests.corpora.iemocap_folder import write_iemocap
+from tests.model.encoder_folders import write_encoders
 from tests.ray.conftest import Head
 
 pytestmark = pytest.mark.cluster
@@ -158,6 +159,28 @@ def test_torch_trainer_gives_what_the_trials_own_process_gives(first_fold: First
     two_losses, two_predictions = first_fold("two", "--cluster.workers-per-trial", "2")
     np.testing.assert_allclose(two_losses[:5], losses[:5], atol=1e-4, rtol=0)
     assert two_predictions["utterance_id"].equals(predictions["utterance_id"])
+
+
+def test_frozen_encoders_are_heard_once_for_all_trials(
+    joined: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = write_iemocap(tmp_path / "IEMOCAP", sessions=3)
+    audio, text = write_encoders(tmp_path)
+    flags = ["--corpus.name", "iemocap", "--corpus.root", str(corpus), "--train.epochs", "2", *TINY]
+    flags += ["--model.audio", str(audio), "--model.text", str(text), "--model.freeze-audio", "all"]
+    flags += ["--model.freeze-text", "all", "--augment.variants", "2", "--augment.cbca-model", "light"]
+    crossval(_flags(tmp_path, *flags, "--run.name", "kept"))
+    kept = pq.read_table(tmp_path / "runs" / "kept" / "predictions.parquet")
+    # Whole utterances, two augmented views of each, and the texts.
+    assert len(list((tmp_path / "runs" / ".cache").glob("features-*"))) == 4
+    for name in ("keeps_audio_features", "keeps_text_features"):
+        monkeypatch.setattr(ExperimentConfig, name, property(lambda _: False))
+    crossval(_flags(tmp_path, *flags, "--run.name", "heard"))
+    heard = pq.read_table(tmp_path / "runs" / "heard" / "predictions.parquet")
+    assert kept["prediction"].equals(heard["prediction"])
+    for column in kept.column_names:
+        if column.startswith("p_"):
+            np.testing.assert_allclose(kept[column], heard[column], atol=1e-3)
 
 
 def _submit(head: Head, *flags: str) -> subprocess.CompletedProcess[str]:

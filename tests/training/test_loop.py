@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def run(config: ExperimentConfig, little: LittleFold, folder: Folder | None = No
 
 
 def timeless(history: tuple[EpochRecord, ...]) -> list[EpochRecord]:
-    return [dataclasses.replace(record, seconds=0.0) for record in history]
+    return [dataclasses.replace(record, seconds=0.0, waited_s=0.0) for record in history]
 
 
 def assert_same(found: FoldOutcome, expected: FoldOutcome) -> None:
@@ -279,6 +280,7 @@ def record(epoch: int, ua: float, loss: float) -> EpochRecord:
         validation_ua=ua,
         validation_loss=loss,
         seconds=0.0,
+        waited_s=0.0,
     )
 
 
@@ -398,6 +400,19 @@ def test_max_steps_ends_the_training_early() -> None:
     _, outcome = run(config, little)
     assert [len(record.step_losses) for record in outcome.history] == [3, 1]
     assert len(outcome.test.utterance_ids) == len(little.fold.test)
+
+
+def test_time_that_the_loop_stands_still_is_told_by_epoch() -> None:
+    little, config = little_fold(), little_config(epochs=2)
+
+    def late() -> Iterator[tuple[Step, Batch]]:
+        for step, batch in little.batches(config):
+            if (step.part, step.epoch, step.index) == ("train", 1, 1):
+                time.sleep(0.3)
+            yield step, batch
+
+    first, second = make_trainer(config, little).fit(late(), ignore).history
+    assert first.waited_s < 0.3 <= second.waited_s <= second.seconds
 
 
 def test_validation_and_test_use_the_average_and_training_goes_on_with_the_weights() -> None:
