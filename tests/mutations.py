@@ -291,9 +291,9 @@ MUTATIONS = (
     ),
     Mutation(
         "masks: the GRU reads padding",
-        FUSION,
-        "lengths_B = valid_BU.sum(dim=1).cpu()",
-        "lengths_B = torch.full((len(valid_BU),), valid_BU.shape[1])",
+        "model/gru.py",
+        "lengths_B[:, None] - 1 - position_U",
+        "longest - 1 - position_U",
         T_FUSION + "test_gru_of_a_padded_batch_is_that_of_each_row_alone",
     ),
     Mutation(

@@ -13,25 +13,47 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from raysys.bench.speech import Speech
 from raysys.config import SAMPLE_RATE_HZ, ExperimentConfig
 from raysys.data.batch import Batch, Collator
+from raysys.model.dropout import Dropout
+from raysys.model.fusion import BiGRU
 from raysys.model.network import Network, Outputs
 from raysys.training.criterion import criterion
 from raysys.training.optim import make_optimizer, rate_factor, set_rates
 
 
 def as_published(network: Network) -> Network:
-    """A copy with eager attention that keeps all hidden states."""
+    """A copy with PyTorch's own dropout and GRU, and with eager attention that keeps all hidden states."""
     plain = copy.deepcopy(network)
+    for parent in plain.modules():
+        for name, child in parent.named_children():
+            if isinstance(child, Dropout):
+                setattr(parent, name, nn.Dropout(child.p))
+            elif isinstance(child, BiGRU):
+                setattr(parent, name, _PackedGRU(child.gru))
     for encoder in (plain.audio_encoder, plain.text_encoder):
         model = getattr(encoder, "model", None)
         if model is not None:
             model.set_attn_implementation("eager")
             model.config.output_hidden_states = True
     return plain
+
+
+class _PackedGRU(nn.Module):
+    """The same GRU as PyTorch runs it."""
+
+    def __init__(self, gru: nn.GRU) -> None:
+        super().__init__()
+        self.gru = gru
+
+    def forward(self, sequence_BUD: Tensor, valid_BU: Tensor) -> Tensor:
+        lengths_B = valid_BU.sum(dim=1).cpu()
+        packed = pack_padded_sequence(sequence_BUD, lengths_B, batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=valid_BU.shape[1])[0]
 
 
 def shuffled(names: Sequence[str], batch_size: int, *, seed: int) -> list[tuple[str, ...]]:

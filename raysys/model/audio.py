@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from raysys.errors import EncoderError
+from raysys.model.dropout import speed_up_dropout
 
 _RECEPTIVE_FIELD = 400
 """Samples of one frame (25 ms); shorter waveforms are padded with zeros to it."""
@@ -87,6 +88,7 @@ class WaveformEncoder(nn.Module):
         config.layerdrop = 0.0
         # transformers would draw masks over the features from numpy's global generator.
         config.mask_feature_prob = 0.0
+        speed_up_dropout(model)
         self.model = model
         self.width: int = config.hidden_size
         self.latent_width: int = config.conv_dim[-1]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from raysys.config import ModelConfig
+from raysys.model.dropout import Dropout, attend, dropout
+from raysys.model.gru import bidirectional_gru
 
 
 class CrossModalLayer(nn.Module):
@@ -27,7 +28,7 @@ class CrossModalLayer(nn.Module):
         self.out = nn.Linear(width, width)
         self.attention_norm = nn.LayerNorm(width)
         self.feed_forward = nn.Sequential(
-            nn.Linear(width, feed_forward), nn.GELU(), nn.Dropout(dropout), nn.Linear(feed_forward, width)
+            nn.Linear(width, feed_forward), nn.GELU(), Dropout(dropout), nn.Linear(feed_forward, width)
         )
         self.output_norm = nn.LayerNorm(width)
 
@@ -44,12 +45,12 @@ class CrossModalLayer(nn.Module):
         return self.output_norm(hidden_BQD + self._drop(self.feed_forward(hidden_BQD)))
 
     def _attend(self, queries_BQD: Tensor, context_BKD: Tensor, context_valid_BK: Tensor) -> Tensor:
-        mixed_BHQd = F.scaled_dot_product_attention(
+        mixed_BHQd = attend(
             self._split(self.query(queries_BQD)),
             self._split(self.key(context_BKD)),
             self._split(self.value(context_BKD)),
-            attn_mask=context_valid_BK[:, None, None, :],
-            dropout_p=self.dropout if self.training else 0.0,
+            context_valid_BK[:, None, None, :],
+            self.dropout if self.training else 0.0,
         )
         return mixed_BHQd.transpose(1, 2).flatten(2)
 
@@ -57,7 +58,7 @@ class CrossModalLayer(nn.Module):
         return sequence_BTD.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def _drop(self, tensor: Tensor) -> Tensor:
-        return F.dropout(tensor, self.dropout, self.training)
+        return dropout(tensor, self.dropout, self.training)
 
 
 class CrossModalBlock(nn.Module):
@@ -108,6 +109,8 @@ class BiGRU(nn.Module):
 
         Returns: BUD, zero at padding.
         """
+        if not sequence_BUD.is_cuda:
+            return bidirectional_gru(self.gru, sequence_BUD, valid_BU.sum(dim=1))
         lengths_B = valid_BU.sum(dim=1).cpu()
         packed = pack_padded_sequence(sequence_BUD, lengths_B, batch_first=True, enforce_sorted=False)
         output, _ = self.gru(packed)

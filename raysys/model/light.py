@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from raysys.model.audio import Heard
+from raysys.model.dropout import Dropout, speed_up_dropout
 
 SAMPLE_RATE_HZ = 16_000
 WINDOW_SAMPLES = 400  # 25 ms
@@ -96,11 +97,13 @@ class LightAudioEncoder(nn.Module):
         # Every norm before it takes out how loud an utterance is; this brings it back.
         self.level = nn.Linear(2, width)
         self.project_norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(width, n_heads, 2 * width, dropout, "gelu", batch_first=True, norm_first=True)
             for _ in range(n_layers)
         )
+        for layer in self.layers:
+            speed_up_dropout(layer)
         self.final_norm = nn.LayerNorm(width)
 
     @torch.no_grad()

@@ -13,6 +13,7 @@ from raysys.config import LossConfig, ModelConfig
 from raysys.data.batch import View
 from raysys.losses.cpc import temporal_cpc
 from raysys.model.audio import Heard
+from raysys.model.dropout import Dropout
 from raysys.model.encoders import build_audio_encoder, build_text_encoder
 from raysys.model.fusion import ModalFusion
 from raysys.model.pooling import Pooling
@@ -87,7 +88,7 @@ class Network(nn.Module):
         self.pool_audio = Pooling(config.pooling, width)
         self.pool_text = Pooling(config.pooling, width)
         self.pool_fused = Pooling(config.pooling, width)
-        self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(2 * width, n_classes))
+        self.head = nn.Sequential(Dropout(config.dropout), nn.Linear(2 * width, n_classes))
         contrasted = loss.alpha > 0 or loss.beta > 0
         self.project = _projection_head(width) if contrasted else None
         # CPC's bilinear scores c^T W x; they exist where there are two modalities.

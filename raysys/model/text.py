@@ -7,6 +7,8 @@ from typing import Literal
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from raysys.model.dropout import speed_up_dropout
+
 
 class TokenEncoder(nn.Module):
     """Tokens to vectors, attention mask always passed.
@@ -18,6 +20,7 @@ class TokenEncoder(nn.Module):
 
     def __init__(self, model: PreTrainedModel, *, freeze: Literal["none", "all"]) -> None:
         super().__init__()
+        speed_up_dropout(model)
         self.model = model
         self.width: int = model.config.hidden_size
         self.frozen = freeze == "all"
