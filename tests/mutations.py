@@ -278,8 +278,8 @@ MUTATIONS = (
     Mutation(
         "masks: padding is attended to",
         FUSION,
-        "attn_mask=context_valid_BK[:, None, None, :],",
-        "attn_mask=None,",
+        "context_valid_BK[:, None, None, :],",
+        "None,",
         T_FUSION + "test_padding_never_receives_attention",
     ),
     Mutation(

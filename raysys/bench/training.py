@@ -190,9 +190,9 @@ def training_rows(
     plainly = [mixed[i] for i in spread(mixed, batches * together, setting.padded)]
     published = plain.as_published(setting.network)
     setting.prepare([*itertools.chain(*same), *itertools.chain(*plainly)])
-    # Warmed up on a short batch.
-    setting.train(chosen[:1])
-    setting.train_plain(published, same[:1])
+    # Warmed up on the longest batches: what memory they take is kept.
+    setting.train(chosen[-1:])
+    setting.train_plain(published, plainly[-1:])
     taken = side_by_side(
         [
             lambda: setting.train(chosen),

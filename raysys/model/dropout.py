@@ -61,7 +61,7 @@ def speed_up_dropout(module: nn.Module) -> None:
     for parent in module.modules():
         for name, child in parent.named_children():
             if type(child) is nn.Dropout:
-                setattr(parent, name, Dropout(child.p))
+                setattr(parent, name, Dropout(child.p).train(child.training))
     if isinstance(module, PreTrainedModel) and module.config._attn_implementation == "sdpa":
         module.set_attn_implementation(_ATTENTION)
 

@@ -12,19 +12,11 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from raysys.allocator import ENVIRONMENT
 from raysys.config import ClusterConfig, ExperimentConfig
 from raysys.errors import ConfigError, StorageError
 from raysys.storage import Folder, is_address
 
-# glibc gives large blocks back to the kernel and asks for them again at every step. Kept, a step of the light front
-# end took 0.33 s instead of 0.64 s on a main thread; a Tune trial runs in a thread with an arena of its own, hence one
-# arena for all, whose gain there is not settled.
-_MALLOC = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": "4000000000",
-    "MALLOC_TRIM_THRESHOLD_": "4000000000",
-    "MALLOC_TOP_PAD_": "67108864",
-}
 _OBJECT_STORE_BYTES = 2 * 1024**3
 
 
@@ -86,7 +78,7 @@ def start(config: ExperimentConfig) -> Cluster:
     if address is not None or in_submitted_job():
         ray.init(address=address or "auto", log_to_driver=False, logging_level="warning")
         return _measure(config, idle_cpus=None)
-    for name, value in _MALLOC.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     cores = os.cpu_count() or 1
     workers, data = config.cluster.workers_per_trial, config.cluster.data_cpus_per_worker
