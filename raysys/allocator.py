@@ -8,6 +8,9 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "4000000000",
     "MALLOC_TOP_PAD_": "67108864",
 }
-"""Read when a process starts. glibc gives large blocks back to the kernel and asks for them again, zeroed page by page, at
-every step; kept, a step of a small wav2vec 2.0 took 3.7 s instead of 6.7 s for three batches, on two cores of a
-virtual machine. A Tune trial runs in a thread with an arena of its own, hence one arena for all."""
+"""Read when a process starts.
+
+glibc gives large blocks back to the kernel and asks for them again, zeroed page by page, at every step. Kept, three
+batches of a small wav2vec 2.0 took 3.7 s instead of 6.7 s, on two cores of a virtual machine. A Tune trial runs in a
+thread with an arena of its own, hence one arena for all.
+"""
