@@ -31,17 +31,15 @@ def bench(out: Path, *, repeats: int) -> None:
     from raysys.bench.orchestration import orchestration_rows
 
     machine = _introduce()
-    # What starts processes comes first, while this one is small.
-    with tempfile.TemporaryDirectory() as scratch:
-        rows = _shown(orchestration_rows(Path(scratch), repeats=repeats))
-    if torch.cuda.is_available():
-        rows += _gpu_rows(repeats)
+    rows = _gpu_rows(repeats) if torch.cuda.is_available() else []
     setting = small_setting(_UTTERANCES)
     rows += _shown(training_rows(setting, batches=_BATCHES, repeats=repeats, note=_SMALL))
     rows += _shown([evaluation_row(setting, repeats=repeats, note=_SMALL)])
     rows += _shown(data_rows(setting.speech, repeats=repeats))
     peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rows += _shown([row_of("peak_memory", [peak_kb / 2**20], "GiB", "of the training and evaluation above")])
+    with tempfile.TemporaryDirectory() as scratch:
+        rows += _shown(orchestration_rows(Path(scratch)))
     _write(out, machine, rows)
 
 
