@@ -32,7 +32,6 @@ from raysys.training.loop import EpochRecord, Trainer
 
 _SAME = 1e-4
 """Evaluation in other batches may change a probability by so much, in float32."""
-_EVALUATED = 128
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,8 +74,8 @@ class Setting:
         self._wait()
         return losses
 
-    def evaluate(self, names: Sequence[str]) -> Predictions:
-        return predict(self.network, self._evaluation(names), self.device, Workers())
+    def evaluate(self, steps: Sequence[Step]) -> Predictions:
+        return predict(self.network, self._evaluation(steps), self.device, Workers())
 
     def prepare(self, names: Sequence[str]) -> None:
         """Make the waveforms, so that no clock is running meanwhile."""
@@ -95,8 +94,8 @@ class Setting:
         for step in steps:
             yield step, plain.collate(step.utterance_ids, self.speech, self.collator, self.config.train.crop_s)
 
-    def _evaluation(self, names: Sequence[str]) -> Iterator[tuple[Step, Batch]]:
-        for step in evaluation_steps(names, self.speech.durations_s, "validation", 0):
+    def _evaluation(self, steps: Sequence[Step]) -> Iterator[tuple[Step, Batch]]:
+        for step in steps:
             waveforms = [self.speech.views(name)[0] for name in step.utterance_ids]
             yield step, self.collator(step.utterance_ids, waveforms, None, epoch=None)
 
@@ -224,30 +223,45 @@ def training_rows(
     ]
 
 
-def evaluation_row(setting: Setting, *, repeats: int, note: str, n: int = _EVALUATED) -> Row:
-    """Evaluation of n utterances, of all lengths, against the plain loop.
+def evaluation_row(setting: Setting, *, batches: int, repeats: int, note: str) -> Row:
+    """Evaluation against the plain loop, on sampled batches as in `training_rows`; nothing is cropped.
 
     Raises:
-        AssertionError: the predictions differ by more than rounding.
+        AssertionError: the predictions of the same utterances differ by more than rounding.
     """
-    by_length = sorted(setting.speech.ids, key=lambda name: setting.speech.durations_s[name])
-    names = by_length[:: max(1, len(by_length) // n)]
+    speech = setting.speech
+
+    def padded(names: Sequence[str]) -> float:
+        return len(names) * max(speech.durations_s[name] for name in names)
+
+    steps = evaluation_steps(speech.ids, speech.durations_s, "validation", 0)
+    own = [step.utterance_ids for step in steps]
+    mixed = plain.shuffled(speech.ids, setting.config.train.batch_size, seed=0)
+    chosen = [steps[i] for i in spread(own, batches, padded)]
+    names = [name for step in chosen for name in step.utterance_ids]
+    plainly = [mixed[i] for i in spread(mixed, batches, padded)]
     published = plain.as_published(setting.network)
-    mixed = plain.shuffled(names, setting.config.train.batch_size, seed=0)
-    setting.prepare(names)
+    setting.prepare([*names, *itertools.chain(*plainly)])
 
-    def plainly() -> dict[str, np.ndarray]:
-        return plain.evaluate(published, mixed, setting.speech, setting.collator, setting.device)
+    def evaluate_plainly(some: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+        return plain.evaluate(published, some, speech, setting.collator, setting.device)
 
-    ours, theirs = setting.evaluate(names), plainly()
+    # Warms up, too.
+    ours = setting.evaluate(chosen)
+    theirs = evaluate_plainly(plain.shuffled(names, setting.config.train.batch_size, seed=0))
     off = max(
         float(np.abs(row - theirs[name]).max())
         for name, row in zip(ours.utterance_ids, ours.probabilities_NC, strict=True)
     )
     if setting.device.type == "cpu":
         assert off < _SAME, f"the two evaluations differ by {off:.1e}"
-    seconds = side_by_side([lambda: setting.evaluate(names), plainly], repeats)
-    return row_of("eval_vs_plain", ratios(seconds[1], seconds[0]), "x", f"{note}; predictions within {off:.0e}")
+    taken = side_by_side([lambda: setting.evaluate(chosen), lambda: evaluate_plainly(plainly)], repeats)
+    scales = [
+        sum(map(padded, whole)) / sum(map(padded, timed))
+        for whole, timed in ((own, [step.utterance_ids for step in chosen]), (mixed, plainly))
+    ]
+    faster = [plain_s * scales[1] / (own_s * scales[0]) for own_s, plain_s in zip(*taken, strict=True)]
+    return row_of("eval_vs_plain", faster, "x", f"{note}; predictions within {off:.0e}")
 
 
 def _flop(setting: Setting, steps: Sequence[Step]) -> float:

@@ -20,7 +20,7 @@ from raysys.bench.scaling import Growth, growth_rows
 from raysys.bench.speech import make_speech
 from raysys.bench.training import Setting, evaluation_row, small_setting, spread, training_rows
 from raysys.data.batch import Collator
-from raysys.data.plan import Step
+from raysys.data.plan import Step, evaluation_steps
 from raysys.data.text import train_wordpiece
 from raysys.model.network import Network
 from raysys.presets import paper
@@ -51,6 +51,10 @@ def setting() -> Setting:
     return Setting(config=config, network=network, speech=speech, collator=collator, device=torch.device("cpu"))
 
 
+def evaluation(setting: Setting) -> list[Step]:
+    return evaluation_steps(setting.speech.ids, setting.speech.durations_s, "validation", 0)
+
+
 def test_the_loop_learns_what_the_plain_loop_learns_from_the_same_batches(setting: Setting) -> None:
     """Two forwards, eager attention and a loss read every step, against one forward and none of it."""
     steps = setting.steps()
@@ -63,7 +67,7 @@ def test_the_loop_learns_what_the_plain_loop_learns_from_the_same_batches(settin
     assert history.step_losses == pytest.approx(losses, rel=1e-5)
     # Not weight by weight: where a gradient is next to 0, Adam makes a whole step of the sign of its rounding.
     after = plain.evaluate(theirs, batches, setting.speech, setting.collator, setting.device)
-    mine = ours.evaluate(setting.speech.ids)
+    mine = ours.evaluate(evaluation(setting))
     for name, row in zip(mine.utterance_ids, mine.probabilities_NC, strict=True):
         np.testing.assert_allclose(row, after[name], atol=1e-5)
 
@@ -74,7 +78,7 @@ def test_evaluation_by_length_gives_what_shuffled_batches_give(setting: Setting)
     theirs = plain.evaluate(
         plain.as_published(setting.network), batches, setting.speech, setting.collator, setting.device
     )
-    ours = setting.evaluate(setting.speech.ids)
+    ours = setting.evaluate(evaluation(setting))
     for name, row in zip(ours.utterance_ids, ours.probabilities_NC, strict=True):
         np.testing.assert_allclose(row, theirs[name], atol=1e-5)
 
@@ -83,7 +87,14 @@ def test_an_evaluation_that_says_something_else_is_no_row(setting: Setting, monk
     evaluate = plain.evaluate
     monkeypatch.setattr(plain, "evaluate", lambda *a: {name: row[::-1] for name, row in evaluate(*a).items()})
     with pytest.raises(AssertionError, match="the two evaluations differ"):
-        evaluation_row(setting, repeats=1, note="")
+        evaluation_row(setting, batches=2, repeats=1, note="")
+
+
+def test_an_evaluation_that_says_the_same_is_a_row(setting: Setting) -> None:
+    row = evaluation_row(setting, batches=2, repeats=2, note="tiny")
+    assert row.name == "eval_vs_plain"
+    assert 0 < row.low <= row.value <= row.high
+    assert row.note.startswith("tiny; predictions within")
 
 
 @pytest.mark.parametrize("plain_batch", [None, 2])
