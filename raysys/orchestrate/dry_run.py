@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from raysys.config import ExperimentConfig
 from raysys.corpora import iemocap, ravdess
+from raysys.model.encoders import audio_config
 from raysys.model.parts import parts_of
 
 
@@ -31,12 +32,17 @@ def dry_run(config: ExperimentConfig, points: str = "") -> None:
     cpus = f"{settings.cpus_per_worker}, and {settings.data_cpus_per_worker} for its data"
     print(f"worker    CPUs: {cpus}; GPUs: {per_worker}")
     variants = config.augment.variants if config.needs_augmented_view and config.augment.changes_audio else 0
-    views = f", and as much for each of {variants} augmented views" if variants else ""
+    kept = f", and as much for each of {variants} augmented views" if variants else ""
+    encoder = audio_config(config.model) if config.keeps_audio_features else None
+    if encoder is not None:
+        # Float32, 50 frames a second.
+        gb = 4 * 50 * 3600 * encoder.hidden_size / 1e9
+        kept += f"; features of the frozen {encoder.model_type} {gb:.2f} GB an hour of each of them"
     # Weights of the best epoch; weights and two Adam moments of the last one while a trial runs.
     best, last = 4 * total / 1e9, 12 * total / 1e9
     print(
         f"disk      at most {best:.2f} GB a fold for the best weights, {last:.2f} GB more a running fold; "
-        f"decoded audio 0.23 GB an hour of speech{views}"
+        f"decoded audio 0.23 GB an hour of speech{kept}"
     )
     print(f"total_parameters {total}")
 

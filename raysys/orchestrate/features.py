@@ -160,6 +160,8 @@ def _fill(
     rows = [row for entry in missing for row in entry.rows()]
     if not rows:
         return
+    n = sum(len(row["names"]) for row in rows)
+    print(f"features  {n} waveforms or texts go through a frozen encoder, once for all trials", flush=True)
     index = pa.concat_tables(_run(rows, encode, arguments, config, cluster))
     for entry in missing:
         mine = index.filter(pc.equal(index["location"], entry.location)).drop_columns(["location"])

@@ -81,3 +81,25 @@ def test_prepare_has_the_dry_run_of_the_other_jobs(
 ) -> None:
     assert run_job(monkeypatch, "prepare.py", "--dry-run", "--corpus.name", "ravdess", "--corpus.root", "/nowhere") == 0
     assert "decoded audio 0.23 GB an hour" in capsys.readouterr().out
+
+
+def test_bench_writes_the_rows_that_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from raysys.allocator import ENVIRONMENT
+    from raysys.bench import run
+    from raysys.bench.measure import row_of
+
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)  # else it starts itself anew with them
+    monkeypatch.setattr(run.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(run, "small_setting", lambda n: None)
+    monkeypatch.setattr(run, "training_rows", lambda *_, **__: [row_of("step_vs_plain", [2.0, 4.0], "x", "small")])
+    monkeypatch.setattr(run, "evaluation_row", lambda *_, **__: row_of("eval_vs_plain", [3.0], "x"))
+    out = tmp_path / "runs" / "bench.json"
+    assert run_job(monkeypatch, "bench.py", "--rows", "training", "--out", str(out), "--repeats", "2") == 0
+    said = capsys.readouterr().out
+    assert [line.split()[:6] for line in said.splitlines() if line.startswith("step")] == [
+        ["step_vs_plain", "3", "x", "2", "to", "4"]
+    ]
+    assert [row["name"] for row in json.loads(out.read_text())["rows"]] == ["step_vs_plain", "eval_vs_plain"]

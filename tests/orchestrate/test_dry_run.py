@@ -56,3 +56,15 @@ def test_ravdess_has_no_text_encoder(capsys: pytest.CaptureFixture[str]) -> None
     shown = lines(replace(PRESETS["paper"](), corpus=corpus), capsys)
     assert "modalities: audio" in shown[0]
     assert not any(line.startswith("  text encoder") for line in shown)
+
+
+def test_what_is_kept_on_disk_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    paper = PRESETS["paper"]()
+    frozen = replace(paper, augment=replace(paper.augment, variants=3), model=replace(paper.model, freeze_audio="all"))
+    (disk,) = [line for line in lines(frozen, capsys) if line.startswith("disk")]
+    assert disk.endswith(
+        "decoded audio 0.23 GB an hour of speech, and as much for each of 3 augmented views; "
+        "features of the frozen wav2vec2 0.55 GB an hour of each of them"
+    )
+    (disk,) = [line for line in lines(paper, capsys) if line.startswith("disk")]
+    assert disk.endswith("decoded audio 0.23 GB an hour of speech")
