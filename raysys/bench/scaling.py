@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import itertools
 import json
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,12 +51,14 @@ class Growth:
     Attributes:
         size: times the corpus, or number of trials.
         driver_gib, trial_gib: peak memory of the driver and of the largest process that trains.
+        waited: share of an epoch in which its loop waited for batches, the median over folds.
     """
 
     size: int
     seconds: float
     driver_gib: float
     trial_gib: float
+    waited: float = 0.0
 
 
 def _growth(size: int, ran: Ran) -> Growth:
@@ -64,6 +67,7 @@ def _growth(size: int, ran: Ran) -> Growth:
         seconds=ran.seconds,
         driver_gib=ran.driver_bytes / _GIB,
         trial_gib=ran.trial_bytes / _GIB,
+        waited=statistics.median(h["waited_s"] / h["seconds"] for h in ran.histories()),
     )
 
 
@@ -159,6 +163,7 @@ def growth_rows(corpus: Sequence[Growth], trials: Sequence[Growth]) -> list[Row]
             "x",
             f"training process, corpus {large.size // small.size} times as large; {small.trial_gib:.2f} GiB before",
         ),
+        row_of("data_wait_share_large", [large.waited], "of 1", "the same; every view augmented while it trains"),
         row_of("corpus_time_growth", [large.seconds / small.seconds], "x", f"the same; {small.seconds:.0f} s before"),
     ]
     for one, more in itertools.pairwise(trials):
@@ -232,10 +237,10 @@ def scaling_rows(
 
     manifest = read_demo_or(ravdess, scratch)
     rows = show([feeding_row(manifest, scratch)])
-    rows += show([torch_trainer_row(scratch)])
     rows += show([cached_grid_row(scratch, read_demo_or(None, scratch))])
     corpus, trials = corpus_growth(manifest, scratch), trial_growth(scratch)
     rows += show(growth_rows(corpus, trials))
+    rows += show([torch_trainer_row(scratch)])
     values = {"corpus": [dataclasses.asdict(g) for g in corpus], "trials": [dataclasses.asdict(g) for g in trials]}
     picture.with_suffix(".json").write_text(json.dumps(values, indent=2) + "\n")
     picture.write_bytes(scaling_picture(values, corpus=manifest.corpus))

@@ -200,7 +200,12 @@ def test_growth_is_told_by_its_ends_and_its_steps() -> None:
     trials = [grown(10, 20, 0.5), grown(100, 65, 0.6)]
     rows = {row.name: row.value for row in growth_rows(corpus, trials)}
     assert rows == pytest.approx(
-        {"corpus_memory_growth": 1.1, "corpus_time_growth": 8.0, "trial_seconds_10_to_100": 0.5}
+        {
+            "corpus_memory_growth": 1.1,
+            "data_wait_share_large": 0.0,
+            "corpus_time_growth": 8.0,
+            "trial_seconds_10_to_100": 0.5,
+        }
     )
     values = {"corpus": [dataclasses.asdict(g) for g in corpus], "trials": [dataclasses.asdict(g) for g in trials]}
     assert scaling_picture(values, corpus="demo").startswith(b"\x89PNG")
