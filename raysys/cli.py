@@ -18,6 +18,7 @@ import yaml
 from raysys.config import ExperimentConfig
 from raysys.errors import ConfigError, UserError
 from raysys.presets import PRESETS
+from raysys.termination import Terminated, handle, raise_terminated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,9 @@ class CommandLine:
     dry_run: bool = False
     """Print the model's parts and what would run, and stop: no network, corpus or cluster is needed."""
 
+
+TERMINATED = 75
+"""Exit code after SIGTERM: try again (sysexits.h, EX_TEMPFAIL)."""
 
 Command = TypeVar("Command", bound=CommandLine)
 
@@ -171,7 +175,8 @@ def main(
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
-    """What a user must mend is one message and exit code 2, being stopped is code 130; both without a traceback."""
+    """What a user must mend is one message and exit code 2, being stopped 130, SIGTERM 75; none with a traceback."""
+    handle(raise_terminated)
     try:
         yield
     except UserError as error:
@@ -180,3 +185,6 @@ def exit_codes() -> Iterator[None]:
     except KeyboardInterrupt:
         print("stopped; the same command goes on with what is not done yet", file=sys.stderr)
         raise SystemExit(130) from None
+    except Terminated:
+        print("ended by SIGTERM; the same command goes on from where each trial was", file=sys.stderr)
+        raise SystemExit(TERMINATED) from None

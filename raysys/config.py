@@ -282,11 +282,15 @@ class ClusterConfig:
     """CPUs that are kept free for each worker, for the tasks that fetch and augment its utterances."""
     max_concurrent_trials: int | None = None
     """Trials at once. None: as many as the cluster's CPUs and GPUs carry."""
+    hang_limit_s: float = 1800.0
+    """A training worker that takes no step for so long hangs: its process is ended, and goes on from its checkpoint."""
 
     def __post_init__(self) -> None:
         for name in ("workers_per_trial", "cpus_per_worker", "data_cpus_per_worker"):
             value = getattr(self, name)
             _require(value >= 1, f"--cluster.{name.replace('_', '-')} is {value}; at least 1 is needed.")
+        limit = self.hang_limit_s
+        _require(limit >= 10, f"--cluster.hang-limit-s is {limit}; a worker shows itself every 3 s, so 10 at least.")
         gpus = self.gpus_per_worker
         _require(gpus is None or gpus >= 0, f"--cluster.gpus-per-worker is {gpus}; it cannot be negative.")
         _require(

@@ -65,6 +65,11 @@ class Folder:
         info = self.filesystem.get_file_info(f"{self.path}/{name}")
         return bool(info.type != pafs.FileType.NotFound)
 
+    def size(self, name: str) -> int | None:
+        """Length of a file in bytes; None where there is none."""
+        info = self.filesystem.get_file_info(f"{self.path}/{name}")
+        return None if info.type == pafs.FileType.NotFound else int(info.size)
+
     def names(self) -> list[str]:
         """Names of what lies directly in the folder; empty where it does not exist."""
         selector = pafs.FileSelector(self.path, allow_not_found=True)
@@ -102,6 +107,15 @@ class Folder:
         if self.exists(name):
             self.filesystem.delete_file(f"{self.path}/{name}")
 
+    def move(self, name: str, to: str) -> None:
+        """Give a file another name in this folder, in place of one that has it; one that is not there is no error."""
+        if not self.exists(name):
+            return
+        if self.is_local:
+            os.replace(f"{self.path}/{name}", f"{self.path}/{to}")
+        else:
+            self.filesystem.move(f"{self.path}/{name}", f"{self.path}/{to}")
+
     def read_json(self, name: str) -> Any:
         return json.loads(self.read_bytes(name))
 
@@ -109,11 +123,16 @@ class Folder:
         self.write_bytes(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
     def read_table(self, name: str) -> pa.Table:
-        return pq.read_table(pa.BufferReader(self.read_bytes(name)))
+        """Read what `write_table` wrote.
+
+        Raises:
+            OSError, pyarrow.ArrowException: it is not whole, or its pages do not agree with their checksums.
+        """
+        return pq.read_table(pa.BufferReader(self.read_bytes(name)), page_checksum_verification=True)
 
     def write_table(self, name: str, table: pa.Table) -> None:
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
+        pq.write_table(table, sink, write_page_checksum=True)
         self.write_bytes(name, sink.getvalue())
 
 

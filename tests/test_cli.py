@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -325,6 +328,24 @@ def test_what_a_user_must_mend_ends_a_job_with_one_message_and_code_2(
         cli.main(None, run)
     assert stopped.value.code == 2
     assert capsys.readouterr().err == "error: /data: not there.\n"
+
+
+def test_sigterm_is_a_message_and_a_code_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(command: CommandLine) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("sys.argv", ["job"])
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(None, run)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert stopped.value.code == 75
+    assert "the same command goes on" in capsys.readouterr().err
 
 
 def test_an_interrupted_job_says_how_it_goes_on(

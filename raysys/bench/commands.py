@@ -95,7 +95,7 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         while not self._done.wait(_POLL_S):
-            for pid in _descendants(self._pid):
+            for pid in descendants(self._pid):
                 own, shared, title = _memory(pid)
                 self.store = max(self.store, shared)
                 if pid == self._pid:
@@ -108,7 +108,8 @@ class _Watch(threading.Thread):
         self.join()
 
 
-def _descendants(root: int) -> list[int]:
+def descendants(root: int) -> list[int]:
+    """A process and all that it started, directly or not."""
     parents: dict[int, int] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():

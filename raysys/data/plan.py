@@ -137,12 +137,14 @@ def fold_plan(
     config: TrainConfig,
     first_epoch: int,
     *,
+    first_step: int = 0,
     class_weights: Sequence[float] | None = None,
     stop_after: int | None = None,
 ) -> list[Step]:
     """All steps of a fold: each epoch's training and validation from `first_epoch` on, then the test part once.
 
     Args:
+        first_step: training steps of the first epoch that are done already.
         stop_after: epochs after which training stops, in the middle of its schedule; None: at its end.
     """
     left = total_updates(len(fold.train), config)
@@ -152,7 +154,8 @@ def fold_plan(
         if left <= 0:
             break
         for step in training_epoch(fold.train, durations_s, labels, config, epoch, class_weights=class_weights):
-            plan.append(step)
+            if epoch > first_epoch or step.index >= first_step:
+                plan.append(step)
             left -= step.ends_update
             if left == 0:
                 break

@@ -19,20 +19,10 @@ from ray.data import ExecutionResources
 from raysys.data.audio import AudioError, decode, trim
 from raysys.data.manifest import Manifest, Utterance
 from raysys.data.views import Source, augmented, views_name
-from raysys.data.waveforms import INDEX, WaveformStore, cache_name, write_part
+from raysys.data.waveforms import INDEX, INDEX_SCHEMA, WaveformStore, cache_name, is_whole, write_part
 from raysys.storage import Folder
 
 _UTTERANCES_PER_TASK = 128
-
-INDEX_SCHEMA = pa.schema(
-    [
-        ("utterance_id", pa.string()),
-        ("part", pa.string()),
-        ("row", pa.int64()),
-        ("samples", pa.int64()),
-        ("error", pa.string()),
-    ]
-)
 
 Member = dict[str, Any]
 Make = Callable[[Member], np.ndarray]
@@ -83,8 +73,8 @@ def make_views(manifest: Manifest, source: Source, cache: str, *, cpus: int) -> 
 
 
 def _fill(folder: Folder, members: Sequence[Member], make: Make, cpus: int) -> None:
-    """Make an entry of the cache where there is none."""
-    if folder.exists(INDEX):
+    """Make an entry of the cache where there is no whole one."""
+    if is_whole(folder):
         return
     starts = range(0, len(members), _UTTERANCES_PER_TASK)
     rows = [
@@ -116,18 +106,15 @@ def trial_environment() -> dict[str, str]:
 
 def _make_part(batch: pa.Table, location: str, make: Make) -> pa.Table:
     part = f"part-{batch['number'][0].as_py():05d}.arrow"
-    waveforms: list[np.ndarray] = []
+    waveforms: dict[str, np.ndarray] = {}
     rows: list[dict[str, Any]] = []
     for member in batch["members"][0].as_py():
         try:
-            waveform_S = make(member)
+            waveforms[member["id"]] = make(member)
         except AudioError as error:
             rows.append({"utterance_id": member["id"], "error": str(error)})
-            continue
-        place = {"part": part, "row": len(waveforms), "samples": len(waveform_S)}
-        rows.append({"utterance_id": member["id"], **place})
-        waveforms.append(waveform_S)
-    write_part(Folder.at(location), part, waveforms)
+    places = write_part(Folder.at(location), part, list(waveforms.values()))
+    rows += [{"utterance_id": name, **place} for name, place in zip(waveforms, places, strict=True)]
     return pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)
 
 

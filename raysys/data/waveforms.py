@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +19,21 @@ import pyarrow as pa
 from raysys.config import SAMPLE_RATE_HZ
 from raysys.data.audio import DECODER_VERSION
 from raysys.data.manifest import Manifest
+from raysys.errors import StorageError
 from raysys.storage import Folder
 
 INDEX = "index.parquet"
+INDEX_SCHEMA = pa.schema(
+    [
+        ("utterance_id", pa.string()),
+        ("part", pa.string()),
+        ("row", pa.int64()),
+        ("samples", pa.int64()),
+        ("crc32", pa.int64()),
+        ("part_bytes", pa.int64()),
+        ("error", pa.string()),
+    ]
+)
 _SCHEMA = pa.schema([("waveform", pa.large_list(pa.float32()))])
 
 
@@ -30,15 +44,50 @@ def cache_name(manifest: Manifest, *, trim_db: float | None = None) -> str:
     return f"waveforms-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def write_part(folder: Folder, name: str, waveforms: Sequence[np.ndarray]) -> None:
-    """Write waveforms as one Arrow file, the i-th as record batch i."""
+def write_part(folder: Folder, name: str, waveforms: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+    """Write waveforms as one Arrow file, the i-th as record batch i.
+
+    Returns: of each what the index says of it, but for whose it is.
+    """
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, _SCHEMA) as writer:
         for waveform_S in waveforms:
             offsets = pa.array([0, len(waveform_S)], pa.int64())
             column = pa.LargeListArray.from_arrays(offsets, pa.array(waveform_S, pa.float32()))
             writer.write_batch(pa.record_batch([column], schema=_SCHEMA))
-    folder.write_bytes(name, sink.getvalue())
+    data = sink.getvalue()
+    folder.write_bytes(name, data)
+    return [
+        {"part": name, "row": i, "samples": len(w), "crc32": _checksum(w), "part_bytes": data.size}
+        for i, w in enumerate(waveforms)
+    ]
+
+
+def _checksum(waveform_S: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(waveform_S, dtype=np.float32).data)
+
+
+def is_whole(folder: Folder) -> bool:
+    """Whether an entry of the cache is there with all its parts in their full length.
+
+    One that is damaged loses its index, which is said, and with it its existence.
+    """
+    if not folder.exists(INDEX):
+        return False
+    try:
+        index = folder.read_table(INDEX).select(["part", "part_bytes"]).to_pylist()
+    except (pa.ArrowException, OSError, KeyError) as error:
+        found: str | None = f"its {INDEX} is not readable ({str(error).splitlines()[0]})"
+    else:
+        sizes = {row["part"]: row["part_bytes"] for row in index if row["part"] is not None}
+        lengths = {name: folder.size(name) for name in sizes}
+        odd = [name for name, size in sizes.items() if lengths[name] != size]
+        found = f"{odd[0]} has {lengths[odd[0]]} of {sizes[odd[0]]} bytes" if odd else None
+    if found is None:
+        return True
+    print(f"cache     {folder.location} is damaged ({found}) and is made anew", flush=True)
+    folder.delete(INDEX)
+    return False
 
 
 @functools.lru_cache(maxsize=64)
@@ -56,11 +105,11 @@ class WaveformStore:
     def __init__(self, location: str) -> None:
         self._folder = Folder.at(location)
         index = self._folder.read_table(INDEX).to_pydict()
+        columns = (index[name] for name in ("utterance_id", "part", "row", "crc32"))
         self._place = {
-            name: (part, row)
-            for name, part, row in zip(index["utterance_id"], index["part"], index["row"], strict=True)
-            if part is not None
+            name: (part, row, checksum) for name, part, row, checksum in zip(*columns, strict=True) if part is not None
         }
+        self._checked: set[str] = set()
         self.samples: dict[str, int] = dict(zip(index["utterance_id"], index["samples"], strict=True))
         self._readers: dict[str, pa.ipc.RecordBatchFileReader] = {}
 
@@ -75,12 +124,24 @@ class WaveformStore:
         return _open_store(location)
 
     def get(self, utterance_id: str) -> np.ndarray:
-        """The waveform, float32, 16 kHz mono; read-only."""
-        part, row = self._place[utterance_id]
+        """The waveform, float32, 16 kHz mono; read-only.
+
+        Raises:
+            StorageError: what lies there is not what was written; the entry is made anew by the next run.
+        """
+        part, row, checksum = self._place[utterance_id]
         if part not in self._readers:
             self._readers[part] = pa.ipc.open_file(self._open(part))
-        column = self._readers[part].get_batch(row).column(0)
-        return column.values.to_numpy(zero_copy_only=True)
+        waveform_S = self._readers[part].get_batch(row).column(0).values.to_numpy(zero_copy_only=True)
+        if utterance_id not in self._checked:
+            if _checksum(waveform_S) != checksum:
+                self._folder.delete(INDEX)
+                raise StorageError(
+                    f"{self._folder.location}/{part}: utterance {utterance_id} is not what was written there. "
+                    f"The same command makes this entry of the cache anew; is the disk in order?"
+                )
+            self._checked.add(utterance_id)
+        return waveform_S
 
     def _open(self, part: str) -> pa.NativeFile:
         path = f"{self._folder.path}/{part}"

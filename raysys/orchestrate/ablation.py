@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 
 from raysys import metrics
 from raysys.config import ExperimentConfig
@@ -19,6 +18,7 @@ from raysys.model.parts import parts_of
 from raysys.orchestrate import session
 from raysys.orchestrate.crossval import RESULTS, print_header
 from raysys.orchestrate.groundwork import Ground, Point, check, lay, make_tasks
+from raysys.orchestrate.lock import locked
 from raysys.orchestrate.points import FULL, Variant, ablations, parse_variants, variant_points
 from raysys.orchestrate.sweep import Sweep, keep_summary, run_sweep, seconds_beyond_training
 from raysys.orchestrate.task import PREDICTIONS, FoldTask
@@ -49,19 +49,18 @@ def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int])
     variants = (*ablations(config), *parse_variants(own))
     by_seed = {seed: variant_points(config, variants, seed) for seed in seeds}
     checked = check(config, [point for points in by_seed.values() for point in points], "ablation")
-    cluster = session.start(config)
-    try:
-        ground = lay(checked, cluster)
-        tasks = make_tasks(ground, checked.points)
-        trials = f"{len(variants)} variants x {len(seeds)} seed{'s' * (len(seeds) > 1)} x {len(ground.folds)} folds"
-        print_header(checked, ground.manifest, trials, cluster)
-        sweep = run_sweep(tasks, cluster, chosen_by_validation=False)
-    finally:
-        ray.shutdown()
-    if sweep.failed:
-        lines = [f"{t.point}, fold {t.fold + 1}: {error}" for t in tasks if (error := sweep.failed.get(t.trial_id))]
-        raise TrainingError("trials failed; the same command tries them again:\n" + "\n".join(lines))
-    results = _add_up(ground, sweep, variants, seeds, seconds=time.monotonic() - began)
+    with locked(checked.run):
+        with session.running(config) as cluster:
+            ground = lay(checked, cluster)
+            tasks = make_tasks(ground, checked.points)
+            seeded = f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
+            trials = f"{len(variants)} variants x {seeded} x {len(ground.folds)} folds"
+            print_header(checked, ground.manifest, trials, cluster)
+            sweep = run_sweep(tasks, cluster, chosen_by_validation=False)
+        if sweep.failed:
+            lines = [f"{t.point}, fold {t.fold + 1}: {error}" for t in tasks if (error := sweep.failed.get(t.trial_id))]
+            raise TrainingError("trials failed; the same command tries them again:\n" + "\n".join(lines))
+        results = _add_up(ground, sweep, variants, seeds, seconds=time.monotonic() - began)
     print(f"\n{ablation_table(results)}\n\nfull model, seed {seeds[0]}\n{result_table(results)}")
     if config.corpus.name == "demo":
         print(f"\n{SYNTHETIC}")

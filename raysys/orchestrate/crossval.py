@@ -7,13 +7,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import ray
-
 from raysys.config import ExperimentConfig
 from raysys.data.manifest import Manifest
 from raysys.model.parts import parts_of
 from raysys.orchestrate import session
 from raysys.orchestrate.groundwork import Checked, Point, check, lay, make_tasks
+from raysys.orchestrate.lock import locked
 from raysys.orchestrate.progress import Progress
 from raysys.orchestrate.task import PREDICTIONS, FoldTask
 from raysys.orchestrate.trials import run_trials
@@ -39,19 +38,17 @@ def crossval(config: ExperimentConfig) -> dict[str, Any]:
     """
     started = time.monotonic()
     checked = check(config, [Point(name="", config=config)], "crossval")
-    cluster = session.start(config)
-    try:
-        ground = lay(checked, cluster)
-        tasks = make_tasks(ground, checked.points)
-        print_header(checked, ground.manifest, f"{len(tasks)} folds", cluster)
-        open_tasks = [task for task in tasks if not task.finished()]
-        if len(open_tasks) < len(tasks):
-            kept = len(tasks) - len(open_tasks)
-            print(f"kept      {kept} folds that are finished already (another --run.name trains anew)")
-        run_folds(open_tasks, cluster)
-    finally:
-        ray.shutdown()
-    return _add_up(checked, ground.manifest, tasks, seconds=time.monotonic() - started)
+    with locked(checked.run):
+        with session.running(config) as cluster:
+            ground = lay(checked, cluster)
+            tasks = make_tasks(ground, checked.points)
+            print_header(checked, ground.manifest, f"{len(tasks)} folds", cluster)
+            open_tasks = [task for task in tasks if not task.finished()]
+            if len(open_tasks) < len(tasks):
+                kept = len(tasks) - len(open_tasks)
+                print(f"kept      {kept} folds that are finished already (another --run.name trains anew)")
+            run_folds(open_tasks, cluster)
+        return _add_up(checked, ground.manifest, tasks, seconds=time.monotonic() - started)
 
 
 def print_header(checked: Checked, manifest: Manifest, trials: str, cluster: session.Cluster) -> None:
@@ -90,18 +87,19 @@ def run_folds(open_tasks: Sequence[FoldTask], cluster: session.Cluster) -> None:
 def _add_up(checked: Checked, manifest: Manifest, tasks: Sequence[FoldTask], *, seconds: float) -> dict[str, Any]:
     config, run = checked.config, checked.run
     predictions = pool_predictions(manifest, [t.folder.read_table(PREDICTIONS) for t in tasks])
+    found = [result_of(task) for task in tasks]
     modalities = config.corpus.resolved_modalities
     contrasted = config.loss.alpha > 0 or config.loss.beta > 0
     results = summarise(
         manifest,
-        [result_of(task) for task in tasks],
+        found,
         predictions,
         kind="crossval",
         protocol="nested",
         modalities=modalities,
         seed=config.train.seed,
         parameters=sum(parts_of(config.model, len(manifest.classes), modalities, config.loss).values()),
-        notes=list(checked.notes),
+        notes=[*checked.notes, *(f"fold {result['fold']}: {note}" for result in found for note in result["notes"])],
         seconds=round(seconds, 1),
         tsne={"with" if contrasted else "without": tasks[0].place},
     )

@@ -38,8 +38,8 @@ def dry_run(config: ExperimentConfig, points: str = "") -> None:
         # Float32, 50 frames a second.
         gb = 4 * 50 * 3600 * encoder.hidden_size / 1e9
         kept += f"; features of the frozen {encoder.model_type} {gb:.2f} GB an hour of each of them"
-    # Weights of the best epoch; weights and two Adam moments of the last one while a trial runs.
-    best, last = 4 * total / 1e9, 12 * total / 1e9
+    # Weights of the best epoch; while a trial runs, weights and two Adam moments of two epochs, and two best ones more.
+    best, last = 4 * total / 1e9, 32 * total / 1e9
     print(
         f"disk      at most {best:.2f} GB a fold for the best weights, {last:.2f} GB more a running fold; "
         f"decoded audio 0.23 GB an hour of speech{kept}"

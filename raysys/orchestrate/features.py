@@ -23,10 +23,10 @@ from raysys.config import SAMPLE_RATE_HZ, ExperimentConfig, ModelConfig
 from raysys.data.batch import TextFeatures, pad_waveforms
 from raysys.data.manifest import Manifest
 from raysys.data.plan import evaluation_steps
-from raysys.data.precompute import INDEX_SCHEMA, trial_environment
+from raysys.data.precompute import trial_environment
 from raysys.data.text import load_tokenizer, tokenize
 from raysys.data.views import AudioFeatures, Source, crop
-from raysys.data.waveforms import INDEX, WaveformStore, write_part
+from raysys.data.waveforms import INDEX, INDEX_SCHEMA, WaveformStore, is_whole, write_part
 from raysys.model.encoders import build_audio_encoder, build_text_encoder
 from raysys.orchestrate.session import Cluster
 from raysys.orchestrate.texts import read_texts
@@ -156,7 +156,7 @@ def _fill(
     cluster: Cluster,
 ) -> None:
     """Make the entries of the cache that are not there; the index comes last."""
-    missing = [entry for entry in entries if not Folder.at(entry.location).exists(INDEX)]
+    missing = [entry for entry in entries if not is_whole(Folder.at(entry.location))]
     rows = [row for entry in missing for row in entry.rows()]
     if not rows:
         return
@@ -201,11 +201,8 @@ class _Encode:
 
     def write(self, row: Mapping[str, Any], features: Mapping[str, np.ndarray]) -> pa.Table:
         part = f"part-{row['number']:05d}.arrow"
-        write_part(Folder.at(row["location"]), part, list(features.values()))
-        rows = [
-            {"utterance_id": name, "part": part, "row": i, "samples": len(flat)}
-            for i, (name, flat) in enumerate(features.items())
-        ]
+        places = write_part(Folder.at(row["location"]), part, list(features.values()))
+        rows = [{"utterance_id": name, **place} for name, place in zip(features, places, strict=True)]
         table = pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)
         return table.append_column("location", pa.array([row["location"]] * len(rows)))
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import ray
 
 from raysys import metrics
 from raysys.config import ExperimentConfig
@@ -20,6 +19,7 @@ from raysys.orchestrate import session
 from raysys.orchestrate.crossval import RESULTS, print_header
 from raysys.orchestrate.early_stopping import HalvingByFold
 from raysys.orchestrate.groundwork import Ground, Point, check, lay, make_tasks
+from raysys.orchestrate.lock import locked
 from raysys.orchestrate.points import Axis, grid_points, parse_axes
 from raysys.orchestrate.selection import Tested, Validated, final_point, nested, optimistic
 from raysys.orchestrate.sweep import Sweep, keep_summary, run_sweep, seconds_beyond_training
@@ -55,19 +55,17 @@ def gridsearch(config: ExperimentConfig, grid: Sequence[str], *, early_stopping:
     axes = parse_axes(grid)
     points = grid_points(config, axes)
     checked = check(config, points, "gridsearch")
-    cluster = session.start(config)
-    try:
-        ground = lay(checked, cluster, whole=True)
-        tasks = make_tasks(ground, checked.points)
-        n_folds = len(ground.folds)
-        print_header(checked, ground.manifest, f"{len(checked.points)} points x {n_folds} folds", cluster)
-        halving = HalvingByFold if early_stopping else None
-        sweep = run_sweep(tasks, cluster, chosen_by_validation=True, scheduler=halving)
-        _refuse_empty(sweep, n_folds)
-        final = _final_model(ground, sweep)
-    finally:
-        ray.shutdown()
-    results = _add_up(ground, sweep, axes, final, seconds=time.monotonic() - began)
+    with locked(checked.run):
+        with session.running(config) as cluster:
+            ground = lay(checked, cluster, whole=True)
+            tasks = make_tasks(ground, checked.points)
+            n_folds = len(ground.folds)
+            print_header(checked, ground.manifest, f"{len(checked.points)} points x {n_folds} folds", cluster)
+            halving = HalvingByFold if early_stopping else None
+            sweep = run_sweep(tasks, cluster, chosen_by_validation=True, scheduler=halving)
+            _refuse_empty(sweep, n_folds)
+            final = _final_model(ground, sweep)
+        results = _add_up(ground, sweep, axes, final, seconds=time.monotonic() - began)
     _print(results, checked.run.location, demo=config.corpus.name == "demo")
     return results
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import ray
-
 from raysys.config import ExperimentConfig
 from raysys.corpora.read import read_corpus
 from raysys.data.folds import make_folds
@@ -34,16 +32,13 @@ def prepare(config: ExperimentConfig) -> CorpusStatistics:
     manifest = read_corpus(config.corpus, cache=local_cache(config))
     make_folds(manifest, config.corpus)
     cache = str(config.run.cache)
-    cluster = session.start(config)
-    try:
+    with session.running(config) as cluster:
         session.check_nodes(Folder.at(cache), manifest.utterances[0].audio_path)
         print(f"preparing   {len(manifest.utterances)} utterances on {cluster.nodes} node(s), into {cache}", flush=True)
         store, errors = decode_corpus(manifest, cache, trim_db=config.corpus.trim_db, cpus=cluster.idle_cpus)
         manifest = without_undecodable(manifest, errors, config)
         folds = make_folds(manifest, config.corpus)
         source = source_of(config, manifest, store, cluster)
-    finally:
-        ray.shutdown()
     decoded = WaveformStore(store)
     statistics = corpus_statistics(manifest, waveform_digests(decoded))
     print(statistics_lines(statistics, folds))

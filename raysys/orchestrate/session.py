@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from raysys.allocator import ENVIRONMENT
 from raysys.config import ClusterConfig, ExperimentConfig
 from raysys.errors import ConfigError, StorageError
 from raysys.storage import Folder, is_address
+from raysys.termination import handle, raise_terminated
 
 _OBJECT_STORE_BYTES = 2 * 1024**3
 
@@ -60,6 +63,16 @@ def refuse_relative_paths(config: ExperimentConfig) -> None:
             )
 
 
+@contextlib.contextmanager
+def running(config: ExperimentConfig) -> Iterator[Cluster]:
+    """`start`, and leave the cluster afterwards, which ends one that was started."""
+    cluster = start(config)
+    try:
+        yield cluster
+    finally:
+        ray.shutdown()
+
+
 def start(config: ExperimentConfig) -> Cluster:
     """Join the cluster that the configuration or the environment names, else start one on this machine.
 
@@ -77,6 +90,7 @@ def start(config: ExperimentConfig) -> Cluster:
     address = config.cluster.address or os.environ.get("RAY_ADDRESS")
     if address is not None or in_submitted_job():
         ray.init(address=address or "auto", log_to_driver=False, logging_level="warning")
+        handle(raise_terminated)
         return _measure(config, idle_cpus=None)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -93,6 +107,8 @@ def start(config: ExperimentConfig) -> Cluster:
         log_to_driver=False,
         logging_level="warning",
     )
+    # Ray takes SIGTERM for itself, with exit code 15.
+    handle(raise_terminated)
     _close_token_file()
     return _measure(config, idle_cpus=cores)
 

@@ -115,8 +115,7 @@ class Ledger:
     def stop(self, task: FoldTask, epochs: int) -> None:
         """A trial was stopped early: it is out of every choice, and keeps no weights."""
         task.folder.write_json(STOPPED, {"trial_id": task.trial_id, "epochs": epochs})
-        for name in (checkpoint.BEST, checkpoint.LAST):
-            task.folder.delete(name)
+        checkpoint.delete_all(task.folder)
         self.stopped[task.trial_id] = epochs
 
 
@@ -148,15 +147,14 @@ class SweepProgress(tune.Callback):
         found = self._ledger.results.get(task.trial_id)
         if found is not None:
             said = f"validation UA {100 * found['validation_ua']:5.1f} at epoch {found['epoch']}"
-        elif error := (trial.last_result or {}).get("error"):
-            said = f"failed: {error}"
         else:
             self._ledger.stop(task, self._epochs[number])
             said = f"stopped after {self._epochs[number]} epochs"
         self._say(task, said)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._say(self._tasks[trial.config["task"]], "failed")
+        error = (trial.last_result or {}).get("error", "see the end")
+        self._say(self._tasks[trial.config["task"]], f"failed: {error}")
 
     def _say(self, task: FoldTask, said: str) -> None:
         self._done += 1

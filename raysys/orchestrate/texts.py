@@ -90,7 +90,7 @@ def make_texts(
         return [None] * len(folds)
     cache = Folder.at(str(config.run.cache))
     tasks = [text_task(config, manifest, fold) for fold in folds]
-    missing = {task.file_name: task for task in tasks if not cache.exists(task.file_name)}
+    missing = {task.file_name: task for task in tasks if not _is_whole(cache, task.file_name)}
     cpus = config.cluster.cpus_per_worker
     remote = ray.remote(num_cpus=cpus, num_gpus=cluster.gpus_per_worker, runtime_env={"env_vars": trial_environment()})(
         _make
@@ -111,6 +111,17 @@ def _finish(running: list[ray.ObjectRef]) -> None:
     except RayTaskError as error:
         # What the user must mend, without the task's traceback around it.
         raise error.cause if isinstance(error.cause, UserError) else error from None
+
+
+def _is_whole(cache: Folder, name: str) -> bool:
+    if not cache.exists(name):
+        return False
+    try:
+        read_texts(f"{cache.location}/{name}")
+    except (pa.ArrowException, OSError, KeyError):
+        print(f"cache     {cache.location}/{name} is damaged and is made anew", flush=True)
+        return False
+    return True
 
 
 def read_texts(file: str) -> dict[str, tuple[str, ...]]:

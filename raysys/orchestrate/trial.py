@@ -8,6 +8,7 @@ import ray.train
 import ray.train.torch
 import torch
 from ray import tune
+from ray.train import WorkerGroupError
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 from torch import nn
@@ -18,12 +19,16 @@ from raysys.orchestrate.worker import train_fold
 from raysys.storage import Folder
 from raysys.training.evaluation import Workers
 
-MAX_FAILURES = 2
+MAX_FAILURES = 8
 """How often a trial is started again after a fault of its machine; it goes on from its last checkpoint."""
 
 
 def run_trial(task: FoldTask, gpus_per_worker: float) -> None:
-    """The body of a trial. What a user must mend is reported as `error`, so that it is not tried again."""
+    """The body of a trial. What a user must mend is reported as `error` too, and is not tried again.
+
+    Raises:
+        UserError: for Tune to end the process: it does not go on with the next trial.
+    """
     try:
         if task.config.cluster.workers_per_trial == 1 and not task.config.cluster.torch_trainer:
             _in_process(task, gpus_per_worker)
@@ -31,10 +36,11 @@ def run_trial(task: FoldTask, gpus_per_worker: float) -> None:
             _under_torch_trainer(task, gpus_per_worker)
     except UserError as error:
         tune.report({"error": str(error)})
+        raise
 
 
 def _in_process(task: FoldTask, gpus: float) -> None:
-    def report(metrics: dict[str, float]) -> None:
+    def report(metrics: dict[str, Any]) -> None:
         tune.report({"fold": task.fold, **metrics})
 
     device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
@@ -65,7 +71,14 @@ def _under_torch_trainer(task: FoldTask, gpus: float) -> None:
             callbacks=[TuneReportCallback()],
         ),
     )
-    trainer.fit()
+    try:
+        trainer.fit()
+    except WorkerGroupError as error:
+        for failure in error.worker_failures.values():
+            cause = getattr(failure, "cause", failure)
+            if isinstance(cause, UserError):
+                raise cause from None
+        raise
 
 
 def _train_worker(loop_config: dict[str, Any]) -> None:
@@ -73,7 +86,7 @@ def _train_worker(loop_config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     workers = Workers(rank=context.get_world_rank(), size=context.get_world_size())
 
-    def report(metrics: dict[str, float]) -> None:
+    def report(metrics: dict[str, Any]) -> None:
         ray.train.report({"fold": task.fold, **metrics})
 
     def parallel(network: nn.Module) -> nn.Module:

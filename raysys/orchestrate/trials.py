@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +12,13 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
+from raysys.orchestrate.pulse import STOP
 from raysys.orchestrate.session import Cluster
 from raysys.orchestrate.task import FoldTask
 from raysys.orchestrate.trial import MAX_FAILURES, run_trial
+from raysys.orchestrate.watch import Watch
 from raysys.storage import Folder
+from raysys.termination import handling
 
 
 def run_trials(
@@ -47,7 +51,10 @@ def run_trials(
     def trial(params: dict[str, Any]) -> None:
         run_trial(tasks[params["task"]], gpus)
 
-    storage = Folder.at(tasks[0].run) / "tune"
+    run = Folder.at(tasks[0].run)
+    run.delete(STOP)
+    watch = Watch(tasks, settings.hang_limit_s, sys.stdout)
+    storage = run / "tune"
     tuner = tune.Tuner(
         tune.with_resources(trial, resources),
         param_space={"task": tune.grid_search(list(range(len(tasks))))},
@@ -59,17 +66,18 @@ def run_trials(
             storage_path=storage.path,
             storage_filesystem=None if storage.is_local else storage.filesystem,
             failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-            callbacks=list(callbacks),
+            callbacks=[*callbacks, watch],
             verbose=0,
         ),
     )
     # Tune prints a box and its own folder even so; what a user wants to see is the callbacks' lines.
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), handling(watch.pause):
         results = tuner.fit()
     failed: dict[str, str] = {}
     for result in results:
         task = tasks[(result.config or {})["task"]]
-        error = result.error or (result.metrics or {}).get("error")
+        # What is reported is the message alone, without a traceback around it.
+        error = (result.metrics or {}).get("error") or result.error
         if error is not None:
             failed[task.trial_id] = str(error)
     return failed

@@ -26,6 +26,7 @@ from raysys.losses.objective import balanced_class_weights
 from raysys.metrics import confusion, unweighted_accuracy, weighted_accuracy
 from raysys.model.encoders import make_tokenizer
 from raysys.model.network import Network
+from raysys.orchestrate.pulse import Pulse
 from raysys.orchestrate.task import (
     FEATURES,
     HISTORY,
@@ -43,9 +44,9 @@ from raysys.storage import Folder
 from raysys.tracking import NoTracker, Tracker, WandbTracker, wandb_folder
 from raysys.training import checkpoint
 from raysys.training.evaluation import Predictions, Workers
-from raysys.training.loop import EpochRecord, FoldOutcome, Trainer
+from raysys.training.loop import EpochRecord, FoldOutcome, Paused, Trainer
 
-Report = Callable[[dict[str, float]], None]
+Report = Callable[[dict[str, Any]], None]
 
 
 def train_fold(
@@ -79,6 +80,8 @@ def train_fold(
         loss=task.config.loss,
         modalities=task.config.corpus.resolved_modalities,
     ).to(device)
+    # Where several train together none may leave an epoch alone.
+    pulse = Pulse(task, workers.rank, stops=workers.size == 1)
     trainer = Trainer(
         network=network,
         forward=parallel(network),
@@ -91,6 +94,7 @@ def train_fold(
         trial_id=task.trial_id,
         class_weights=weights,
         validated=bool(fold.validation),
+        stopping=pulse,
     )
     trainer.resume()
     tracker = _tracker(task) if workers.rank == 0 else NoTracker()
@@ -99,11 +103,18 @@ def train_fold(
         if workers.rank == 0:
             _write_history(task.folder, trainer.history)
             tracker.epoch(_metrics(record), record.epoch)
-        report(_metrics(record))
+        note = {"note": "; ".join(trainer.notes)} if trainer.notes and record.epoch == first_epoch else {}
+        report(_metrics(record) | note)
 
     batches = _batches(task, manifest, fold, collator, trainer, workers)
     fit_started = time.time()
-    outcome = trainer.fit(batches, on_epoch)
+    first_epoch = trainer.first_epoch
+    try:
+        outcome = trainer.fit(batches, on_epoch)
+    except Paused:
+        pulse.paused()
+        raise
+    pulse.end()
     if workers.rank != 0:
         return
     fit_s = time.time() - fit_started
@@ -123,9 +134,9 @@ def train_fold(
     node = ray.get_runtime_context().get_node_id()
     clock: dict[str, Any] = {"node": node, "process": f"{node[:8]} {os.getpid()}"}
     clock |= {"started": started, "first_step": trainer.first_step_at, "fit_s": fit_s}
-    task.folder.write_json(RESULT, result | clock | {"ended": time.time()})
-    # Only the best weights may still be wanted.
-    task.folder.delete(checkpoint.LAST)
+    checkpoint.finish(task.folder, outcome.epoch)
+    task.folder.write_json(RESULT, result | clock | {"notes": trainer.notes, "ended": time.time()})
+    checkpoint.delete_states(task.folder)
     if task.keeps_model:
         task.folder.delete(checkpoint.BEST)
 
@@ -182,6 +193,7 @@ def _batches(
         trainer.labels,
         config.train,
         trainer.first_epoch,
+        first_step=trainer.first_step,
         class_weights=trainer.class_weights,
         stop_after=task.stop_after,
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from raysys.report.palette import LINE, SERIES, STYLE
 from raysys.report.svg import to_png
@@ -23,7 +23,7 @@ def scaling_picture(values: Mapping[str, Sequence[Mapping[str, float]]], *, corp
     """
     figure = Figure(figsize=(8.4, 5.2))
     above, below = figure.subplots(2, 2)
-    labels = {"corpus": f"corpus: times {corpus}", "trials": "number of trials"}
+    labels = {"corpus": f"utterances, in multiples of {corpus}", "trials": "number of trials"}
     for column, (name, label) in enumerate(labels.items()):
         sizes = [float(point["size"]) for point in values[name]]
         seconds = [float(point["seconds"]) for point in values[name]]
@@ -31,12 +31,16 @@ def scaling_picture(values: Mapping[str, Sequence[Mapping[str, float]]], *, corp
         linear = [seconds[0] * size / sizes[0] for size in sizes]
         above[column].plot(sizes, linear, color=LINE, linestyle="--", linewidth=1.2, label="if it grew linearly")
         above[column].set(yscale="log", ylabel="seconds")
+        above[column].yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        above[column].yaxis.set_minor_locator(NullLocator())
+        above[column].yaxis.set_major_formatter("{x:g}")
         memory = {
             "driver": [float(point["driver_gib"]) for point in values[name]],
             "largest training process": [float(point["trial_gib"]) for point in values[name]],
         }
         _lines(below[column], sizes, memory)
-        below[column].set(xlabel=label, ylabel="peak memory, GiB", ylim=(0, None))
+        most = max(max(line) for line in memory.values())
+        below[column].set(xlabel=label, ylabel="peak memory, GiB", ylim=(0, 1.15 * most))
         for axes in (above[column], below[column]):
             axes.grid(axis="y")
             axes.legend(loc="best")

@@ -1,11 +1,14 @@
 """Checkpoints: one safetensors file each, its state as JSON in the file's header. Nothing is unpickled.
 
-One file is written atomically, so weights and state are never of different epochs.
+One file is written atomically, so weights and state are never of different epochs. While a fold trains it has the last
+two states, and the best weights that either of them speaks of; when it is done, the best weights alone.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Collection
 from typing import Any
 
 import safetensors
@@ -17,7 +20,12 @@ from torch.optim import Optimizer
 from raysys.storage import Folder
 
 LAST = "last.safetensors"
+BEFORE = "last-before.safetensors"
 BEST = "best.safetensors"
+
+
+class Damaged(Exception):
+    """A checkpoint that is not what was written; the message says in which way."""
 
 
 def trainable_state(network: nn.Module) -> dict[str, Tensor]:
@@ -54,19 +62,91 @@ def save(
     tensors: dict[str, Tensor],
     meta: dict[str, Any],
 ) -> None:
-    """Write tensors and JSON-able metadata as one file."""
-    data = safetensors.torch.save(tensors, metadata={"raysys": json.dumps(meta)})
+    """Write tensors and JSON-able metadata as one file, with a checksum of both."""
+    said = json.dumps(meta)
+    data = safetensors.torch.save(tensors, metadata={"raysys": said, "crc32": _checksum(tensors, said)})
     folder.write_bytes(name, data)
 
 
 def load(folder: Folder, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Read what `save` wrote; None where there is no such file."""
+    """Read what `save` wrote; None where there is no such file.
+
+    Raises:
+        Damaged: the file is cut short, or its content is not what was written.
+    """
     if not folder.exists(name):
         return None
     data = folder.read_bytes(name)
-    header_length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + header_length])
-    return safetensors.torch.load(data), json.loads(header["__metadata__"]["raysys"])
+    try:
+        tensors = safetensors.torch.load(data)
+        header_length = int.from_bytes(data[:8], "little")
+        kept = json.loads(data[8 : 8 + header_length])["__metadata__"]
+        said, checksum = kept["raysys"], kept["crc32"]
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"not readable as safetensors: {error}") from error
+    if _checksum(tensors, said) != checksum:
+        raise Damaged("its content does not agree with its checksum")
+    return tensors, json.loads(said)
+
+
+def save_last(folder: Folder, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write the state to go on from; the one before it is kept under another name."""
+    folder.move(LAST, BEFORE)
+    save(folder, LAST, tensors, meta)
+
+
+def best_name(epoch: int) -> str:
+    """Name of an epoch's weights while the fold trains: of several, since the last two states may speak of two."""
+    return f"best-{epoch:04d}.safetensors"
+
+
+def load_best(folder: Folder, trial_id: str, epoch: int) -> dict[str, Tensor] | None:
+    """The best weights of this trial that are of this epoch; None where there are none whole."""
+    for name in (best_name(epoch), BEST):
+        try:
+            found = load(folder, name)
+        except Damaged:
+            continue
+        if found is not None and (found[1]["trial_id"], found[1]["epoch"]) == (trial_id, epoch):
+            return found[0]
+    return None
+
+
+def keep_best(folder: Folder, epochs: Collection[int]) -> None:
+    """Remove the best weights of all other epochs."""
+    wanted = {best_name(epoch) for epoch in epochs}
+    for name in folder.names():
+        if name.startswith("best-") and name not in wanted:
+            folder.delete(name)
+
+
+def finish(folder: Folder, epoch: int) -> None:
+    """The fold is trained: only the weights of its best epoch may still be wanted."""
+    folder.move(best_name(epoch), BEST)
+    keep_best(folder, ())
+
+
+def delete_states(folder: Folder) -> None:
+    """Remove what a fold would go on from."""
+    for name in (LAST, BEFORE):
+        folder.delete(name)
+
+
+def delete_all(folder: Folder) -> None:
+    """Remove every checkpoint of a trial."""
+    delete_states(folder)
+    keep_best(folder, ())
+    folder.delete(BEST)
+
+
+def _checksum(tensors: dict[str, Tensor], said: str) -> str:
+    value = zlib.crc32(said.encode())
+    for name in sorted(tensors):
+        value = zlib.crc32(name.encode(), value)
+        # A scalar has no dimension to be viewed along.
+        flat = tensors[name].detach().cpu().contiguous().reshape(-1)
+        value = zlib.crc32(flat.view(torch.uint8).numpy().data, value)
+    return f"{value:08x}"
 
 
 def optimizer_tensors(network: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,14 @@ Batches = Iterable[tuple[Step, Batch]]
 
 class TrainingError(UserError):
     """The training cannot go on: its loss is not finite."""
+
+
+class Paused(UserError):
+    """The training was asked to stop, and has; it goes on from where it was."""
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +87,11 @@ class Trainer:
         trial_id: written into checkpoints; one of another trial is not resumed from.
         class_weights: of the cross-entropy, by class; None: all 1.
         validated: whether there is a validation part, which chooses the epoch; without one it is the last.
+        stopping: asked before every batch; where it says so, the state is kept and `fit` raises `Paused`.
 
     Attributes:
         first_step_at: when the first step of this process was done (seconds since 1970).
+        notes: what a user should know of how the training went on.
     """
 
     network: Network
@@ -94,11 +105,14 @@ class Trainer:
     trial_id: str
     class_weights: tuple[float, ...] | None = None
     validated: bool = True
+    stopping: Callable[[], bool] = _never
+    notes: list[str] = field(default_factory=list)
     test_curve: list[list[list[int]]] = field(default_factory=list)
     history: list[EpochRecord] = field(default_factory=list)
     best_state: dict[str, Tensor] | None = None
     first_step_at: float | None = None
     _waited_s: float = 0.0
+    _losses: list[Tensor] = field(default_factory=list)
     optimizer: torch.optim.Optimizer = field(init=False)
     averaged: WeightAverage = field(init=False)
     _weights_C: Tensor | None = field(init=False)
@@ -114,36 +128,62 @@ class Trainer:
         return len(self.history)
 
     @property
+    def first_step(self) -> int:
+        """Steps of the first epoch that are done already."""
+        return len(self._losses)
+
+    @property
     def best_epoch(self) -> int:
         """The epoch of best validation UA; the lower validation loss, then the earlier epoch, breaks a tie."""
+        return self._best_of(self.history)
+
+    def _best_of(self, history: Sequence[EpochRecord]) -> int:
         if not self.validated:
-            return len(self.history) - 1
+            return len(history) - 1
 
         def goodness(record: EpochRecord) -> tuple[float, float, int]:
             assert record.validation_ua is not None and record.validation_loss is not None
             return record.validation_ua, -record.validation_loss, -record.epoch
 
-        return max(self.history, key=goodness).epoch
+        return max(history, key=goodness).epoch
 
     def resume(self) -> bool:
-        """Go on from this trial's last checkpoint, if there is one. Call before the plan is made."""
-        if self.folder is None or (last := checkpoint.load(self.folder, checkpoint.LAST)) is None:
+        """Go on from this trial's last checkpoint that is whole, if there is one. Call before the plan is made.
+
+        A damaged one is removed and noted; the one before it is taken.
+        """
+        if self.folder is None:
             return False
-        tensors, meta = last
-        best = checkpoint.load(self.folder, checkpoint.BEST)
-        if meta["trial_id"] != self.trial_id or best is None:
+        for name in (checkpoint.LAST, checkpoint.BEFORE):
+            try:
+                found = checkpoint.load(self.folder, name)
+            except checkpoint.Damaged as error:
+                self.folder.delete(name)
+                self.notes.append(f"{self.folder.location}/{name} is damaged ({error}) and left out")
+                continue
+            if found is not None and self._restore(self.folder, *found):
+                return True
+        return False
+
+    def _restore(self, folder: Folder, tensors: dict[str, Tensor], meta: dict[str, Any]) -> bool:
+        """Take a state over; not that of another trial, nor one whose best weights are gone."""
+        if meta["trial_id"] != self.trial_id:
             return False
-        self.history = [_record(values) for values in meta["history"]]
-        if best[1]["epoch"] != self.best_epoch:
-            # Stopped between the two writes: best is one epoch ahead of last. The fold starts anew.
-            self.history = []
+        history = [_record(values) for values in meta["history"]]
+        best = checkpoint.load_best(folder, self.trial_id, self._best_of(history)) if history else None
+        if history and best is None:
+            self.notes.append(
+                f"{folder.location}: the best weights of epoch {self._best_of(history) + 1} are not whole"
+            )
             return False
-        weights = {n: t for n, t in tensors.items() if not n.startswith(("optimizer/", "average/"))}
+        self.history = history
+        self.best_state = best
+        weights = {n: t for n, t in tensors.items() if not n.startswith(("optimizer/", "average/", "step/"))}
         checkpoint.load_trainable_state(self.network, weights)
         checkpoint.load_optimizer_tensors(self.network, self.optimizer, tensors)
         for name, value in self.averaged.average.items():
             value.copy_(tensors[f"average/{name}"])
-        self.best_state = best[0]
+        self._losses = list(tensors.get("step/losses", torch.empty(0)).to(self.device))
         self.test_curve = meta["test_curve"]
         return True
 
@@ -158,9 +198,17 @@ class Trainer:
 
         Raises:
             TrainingError: a loss that is not finite.
+            Paused: `stopping` asked for it.
         """
+        try:
+            return self._fit(batches, on_epoch)
+        except _Stop:
+            kept = self._keep_amid_epoch()
+            raise Paused(f"stopped in epoch {len(self.history) + 1}, at step {kept}") from None
+
+    def _fit(self, batches: Batches, on_epoch: Callable[[EpochRecord], None]) -> FoldOutcome:
         test: Predictions | None = None
-        losses: Tensor | None = None
+        losses: Tensor | None = torch.stack(self._losses).cpu() if self._losses else None
         started = time.monotonic()
         with torch.random.fork_rng():
             for (part, epoch), steps in itertools.groupby(self._timed(batches), key=_part_and_epoch):
@@ -188,13 +236,22 @@ class Trainer:
         )
 
     def _timed(self, batches: Batches) -> Iterator[tuple[Step, Batch]]:
+        """The batches, and how long they were waited for.
+
+        Raises:
+            _Stop: between two optimizer updates, where `stopping` says so.
+        """
         coming = iter(batches)
+        done: Step | None = None
         while True:
             started = time.monotonic()
             item = next(coming, None)
             self._waited_s += time.monotonic() - started
             if item is None:
                 return
+            if (done is None or done.part != "train" or done.ends_update) and self.stopping():
+                raise _Stop
+            done = item[0]
             yield item
 
     def _end_epoch(self, epoch: int, losses: Tensor, validation: Predictions | None, started: float) -> None:
@@ -203,6 +260,16 @@ class Trainer:
             with self.averaged.in_place():
                 self.best_state = checkpoint.trainable_state(self.network)
         self._keep(epoch, improved)
+
+    def _keep_amid_epoch(self) -> int:
+        """Write the state between two updates of an epoch, with the losses so far. Returns: the steps that are done.
+
+        Where all epochs are trained, the last one's state says everything; and the weights are the best ones' by then.
+        """
+        if self._losses:
+            _refuse_non_finite(torch.stack(self._losses).cpu(), None, len(self.history))
+            self._keep_last({"step/losses": torch.stack(self._losses).cpu()}, {"epoch": len(self.history) - 1})
+        return len(self._losses)
 
     def _load_best(self) -> None:
         assert self.best_state is not None, "no epoch was trained"
@@ -213,14 +280,14 @@ class Trainer:
         config = self.config
         total = total_updates(self.n_train, config.train)
         update = epoch * updates_per_epoch(self.n_train, config.train)
+        update += math.ceil(self.first_step / config.train.accumulate)
         trainable = [p for p in self.network.parameters() if p.requires_grad]
         self.forward.train()
-        losses: list[Tensor] = []
-        names: list[tuple[str, ...]] = []
+        names: list[tuple[str, ...]] = [()] * self.first_step
         for step, batch in steps:
             torch.manual_seed(derive_seed(config.train.seed, "step", epoch, step.index, self.workers.rank))
             parts = self._step_loss(step, batch.to(self.device), sync=step.ends_update)
-            losses.append(parts.detached())
+            self._losses.append(parts.detached())
             self.first_step_at = self.first_step_at or time.time()
             names.append(step.utterance_ids)
             if step.ends_update:
@@ -230,7 +297,7 @@ class Trainer:
                 self.optimizer.zero_grad(set_to_none=True)
                 self.averaged.update(update)
                 update += 1
-        stacked = torch.stack(losses)
+        stacked = torch.stack(self._losses)
         if self.workers.size > 1:
             torch.distributed.all_reduce(stacked)
             stacked /= self.workers.size
@@ -259,6 +326,7 @@ class Trainer:
     def _score(self, epoch: int, losses: Tensor, validation: Predictions | None, started: float) -> None:
         wa, ua, loss = (None, None, None) if validation is None else validation.scores(self.labels)
         means = losses.mean(dim=0).tolist()
+        self._losses = []
         self.history.append(
             EpochRecord(
                 epoch=epoch,
@@ -279,12 +347,25 @@ class Trainer:
         assert self.best_state is not None
         meta = {"trial_id": self.trial_id, "epoch": epoch}
         if improved:
-            checkpoint.save(self.folder, checkpoint.BEST, self.best_state, meta)
-        state = checkpoint.trainable_state(self.network)
+            checkpoint.save(self.folder, checkpoint.best_name(epoch), self.best_state, meta)
+        self._keep_last({}, {"epoch": epoch})
+        # Those that the last two states speak of.
+        bests = {self._best_of(self.history[:n]) for n in (epoch, epoch + 1) if n}
+        checkpoint.keep_best(self.folder, bests)
+
+    def _keep_last(self, more: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        if self.folder is None or self.workers.rank != 0:
+            return
+        state = checkpoint.trainable_state(self.network) | more
         state |= checkpoint.optimizer_tensors(self.network, self.optimizer)
         state |= {f"average/{name}": value.cpu() for name, value in self.averaged.average.items()}
         history = [dataclasses.asdict(record) for record in self.history]
-        checkpoint.save(self.folder, checkpoint.LAST, state, meta | {"history": history, "test_curve": self.test_curve})
+        meta |= {"trial_id": self.trial_id, "history": history, "test_curve": self.test_curve[: len(history)]}
+        checkpoint.save_last(self.folder, state, meta)
+
+
+class _Stop(Exception):
+    """`stopping` said so."""
 
 
 def _part_and_epoch(item: tuple[Step, Batch]) -> tuple[str, int]:
@@ -295,12 +376,16 @@ def _record(values: dict[str, Any]) -> EpochRecord:
     return EpochRecord(**(values | {"step_losses": tuple(values["step_losses"])}))
 
 
-def _refuse_non_finite(losses: Tensor, names: list[tuple[str, ...]], epoch: int) -> None:
+def _refuse_non_finite(losses: Tensor, names: list[tuple[str, ...]] | None, epoch: int) -> None:
+    """Args:
+    names: utterances of each step; None: not known.
+    """
     broken = (~losses.isfinite()).any(dim=1).nonzero()
     if len(broken):
         index = int(broken[0])
         parts = dict(zip(LossParts.NAMES, losses[index].tolist(), strict=True))
+        uttered = "" if names is None else f"; utterances {', '.join(names[index])}"
         raise TrainingError(
-            f"epoch {epoch}, step {index}: the loss is not finite, {parts}; utterances {', '.join(names[index])}. "
+            f"epoch {epoch}, step {index}: the loss is not finite, {parts}{uttered}. "
             f"A lower --optim.lr or --loss.alpha usually mends it."
         )

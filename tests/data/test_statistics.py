@@ -13,7 +13,7 @@ import pytest
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest, Skipped, Utterance
 from raysys.data.statistics import Duplicate, corpus_statistics, statistics_lines, waveform_digests
-from raysys.data.waveforms import INDEX, WaveformStore, write_part
+from raysys.data.waveforms import INDEX, INDEX_SCHEMA, WaveformStore, write_part
 from raysys.storage import Folder
 
 
@@ -149,14 +149,10 @@ def test_waveforms_have_one_hash_if_and_only_if_they_are_equal(tmp_path: Path, w
     other[500] = np.nextafter(other[500], np.float32(1))
     waveforms = {"a": sound, "b": other, "c": sound.copy(), "alone": sound[:10]}
     folder = Folder.at(location)
-    write_part(folder, "part-00000.arrow", list(waveforms.values()))
-    rows: list[dict[str, Any]] = [
-        {"utterance_id": name, "part": "part-00000.arrow", "row": row, "samples": len(waveform), "error": None}
-        for row, (name, waveform) in enumerate(waveforms.items())
-    ]
-    broken = {"part": None, "row": None, "samples": None, "error": "does not decode"}
-    rows += [{"utterance_id": name, **broken} for name in ("bad", "worse")]
-    folder.write_table(INDEX, pa.Table.from_pylist(rows))
+    places = write_part(folder, "part-00000.arrow", list(waveforms.values()))
+    rows: list[dict[str, Any]] = [{"utterance_id": n, **place} for n, place in zip(waveforms, places, strict=True)]
+    rows += [{"utterance_id": name, "error": "does not decode"} for name in ("bad", "worse")]
+    folder.write_table(INDEX, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
     found = waveform_digests(WaveformStore(location))
     assert found["a"] == found["c"] != found["b"]
     assert set(found) == {"a", "b", "c"}

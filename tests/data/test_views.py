@@ -11,7 +11,7 @@ import pytest
 
 from raysys.config import AugmentConfig
 from raysys.data.views import Source, augmented, crop, training_views, views_name
-from raysys.data.waveforms import INDEX, write_part
+from raysys.data.waveforms import INDEX, INDEX_SCHEMA, write_part
 from raysys.storage import Folder
 
 WAVEFORMS = {
@@ -21,12 +21,9 @@ WAVEFORMS = {
 
 
 def write_store(folder: Folder, waveforms: dict[str, np.ndarray]) -> str:
-    write_part(folder, "part-00000.arrow", list(waveforms.values()))
-    rows = [
-        {"utterance_id": name, "part": "part-00000.arrow", "row": i, "samples": len(waveform_S)}
-        for i, (name, waveform_S) in enumerate(waveforms.items())
-    ]
-    folder.write_table(INDEX, pa.Table.from_pylist(rows))
+    places = write_part(folder, "part-00000.arrow", list(waveforms.values()))
+    rows = [{"utterance_id": name, **place} for name, place in zip(waveforms, places, strict=True)]
+    folder.write_table(INDEX, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
     return folder.location
 
 

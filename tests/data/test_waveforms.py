@@ -12,7 +12,8 @@ import pytest
 
 from raysys.data import waveforms
 from raysys.data.manifest import Manifest, Utterance, build_manifest
-from raysys.data.waveforms import INDEX, WaveformStore, cache_name, write_part
+from raysys.data.waveforms import INDEX, INDEX_SCHEMA, WaveformStore, cache_name, is_whole, write_part
+from raysys.errors import StorageError
 from raysys.storage import Folder
 
 WAVEFORMS = {
@@ -23,15 +24,11 @@ WAVEFORMS = {
 
 def write_store(location: str) -> None:
     folder = Folder.at(location)
-    write_part(folder, "part-00000.arrow", [WAVEFORMS["a"], WAVEFORMS["b"]])
-    write_part(folder, "part-00001.arrow", [WAVEFORMS["c"]])
-    rows = [("a", 0, 0), ("b", 0, 1), ("c", 1, 0)]
-    index: list[dict[str, Any]] = [
-        {"utterance_id": name, "part": f"part-{part:05d}.arrow", "row": row, "samples": 0, "error": None}
-        for name, part, row in rows
-    ]
-    index.append({"utterance_id": "broken", "part": None, "row": None, "samples": None, "error": "does not decode"})
-    folder.write_table(INDEX, pa.Table.from_pylist(index))
+    places = write_part(folder, "part-00000.arrow", [WAVEFORMS["a"], WAVEFORMS["b"]])
+    places += write_part(folder, "part-00001.arrow", [WAVEFORMS["c"]])
+    rows: list[dict[str, Any]] = [{"utterance_id": name, **place} for name, place in zip("abc", places, strict=True)]
+    rows.append({"utterance_id": "broken", "error": "does not decode"})
+    folder.write_table(INDEX, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
 
 
 @pytest.mark.parametrize("where", ["disk", "memory://waveforms/store"])
@@ -42,6 +39,45 @@ def test_waveforms_come_back_to_the_bit_in_any_order(tmp_path: Path, where: str)
     for name in ("c", "a", "b", "a"):
         np.testing.assert_array_equal(store.get(name), WAVEFORMS[name])
         assert store.get(name).dtype == np.float32
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def _flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def test_an_entry_is_whole_or_loses_its_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Folder.at(str(tmp_path))
+    assert not is_whole(folder)
+    write_store(str(tmp_path))
+    assert is_whole(folder)
+    assert capsys.readouterr().out == ""
+    for name, said in (("part-00001.arrow", "part-00001.arrow has"), (INDEX, "not readable")):
+        write_store(str(tmp_path))
+        _cut(tmp_path / name)
+        assert not is_whole(folder)
+        assert not folder.exists(INDEX)
+        assert said in capsys.readouterr().out
+    write_store(str(tmp_path))
+    (tmp_path / "part-00000.arrow").unlink()
+    assert not is_whole(folder)
+
+
+def test_a_flipped_bit_of_a_waveform_is_noticed_and_the_entry_is_made_anew(tmp_path: Path) -> None:
+    write_store(str(tmp_path))
+    part = tmp_path / "part-00000.arrow"
+    _flip(part, part.read_bytes().index(WAVEFORMS["a"].tobytes()) + 100)
+    assert is_whole(Folder.at(str(tmp_path))), "its length is right"
+    store = WaveformStore(str(tmp_path))
+    store.get("b")
+    with pytest.raises(StorageError, match=r"part-00000\.arrow: utterance a is not what was written"):
+        store.get("a")
+    assert not is_whole(Folder.at(str(tmp_path)))
 
 
 def test_what_is_read_cannot_be_written(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_failed_trial_is_tried_again_by_the_same_command(tmp_path: Path) -> No
     tasks = make_tasks(tmp_path)
     ledger = Ledger(tasks, chosen_by_validation=True)
     screen = io.StringIO()
-    SweepProgress(tasks, ledger, screen).on_trial_complete(0, [], trial(0, error="the loss is not finite"))
+    SweepProgress(tasks, ledger, screen).on_trial_error(0, [], trial(0, error="the loss is not finite"))
     assert "failed: the loss is not finite" in screen.getvalue()
     assert ledger.stopped == {} and tasks[0] in ledger.open_tasks()
 

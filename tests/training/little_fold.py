@@ -58,9 +58,16 @@ class LittleFold:
         )
 
     def batches(
-        self, config: ExperimentConfig, first_epoch: int = 0, *, rank: int = 0, workers: int = 1
+        self,
+        config: ExperimentConfig,
+        first_epoch: int = 0,
+        *,
+        first_step: int = 0,
+        rank: int = 0,
+        workers: int = 1,
     ) -> Iterator[tuple[Step, Batch]]:
-        for step in fold_plan(self.fold, self.durations_s, self.collator.labels, config.train, first_epoch):
+        labels = dict(self.collator.labels)
+        for step in fold_plan(self.fold, self.durations_s, labels, config.train, first_epoch, first_step=first_step):
             yield step, self.batch(step, rank, workers)
 
 

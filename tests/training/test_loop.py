@@ -18,7 +18,7 @@ from raysys.data.batch import Batch
 from raysys.data.plan import Step, fold_plan
 from raysys.storage import Folder
 from raysys.training import checkpoint, evaluation
-from raysys.training.loop import EpochRecord, FoldOutcome, Trainer, TrainingError
+from raysys.training.loop import EpochRecord, FoldOutcome, Paused, Trainer, TrainingError
 from tests.training.little_fold import (
     LittleFold,
     descend_plainly,
@@ -235,10 +235,10 @@ def test_resumed_amid_an_epoch_equals_uninterrupted(uninterrupted: FoldOutcome, 
     assert_same(trainer.fit(little.batches(RESUMABLE, 1), ignore), uninterrupted)
 
 
-def test_stopped_between_the_two_files_begins_anew(
+def test_stopped_between_the_two_files_goes_on_from_the_epoch_before(
     uninterrupted: FoldOutcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`best` of a later epoch than `last`: its weights are not those that `last` calls the best."""
+    """The best weights of a later epoch than `last` are there: `last` still finds those that it speaks of."""
     little, folder = little_fold(), Folder.at(str(tmp_path))
     save, improving = checkpoint.save, itertools.count()
     with monkeypatch.context() as patched:
@@ -252,10 +252,80 @@ def test_stopped_between_the_two_files_begins_anew(
         patched.setattr(checkpoint, "save", save_until_last)
         with pytest.raises(Stopped):
             make_trainer(RESUMABLE, little, folder=folder).fit(little.batches(RESUMABLE), ignore)
+        assert {checkpoint.best_name(0), checkpoint.best_name(1)} <= set(folder.names())
+    trainer = make_trainer(RESUMABLE, little, folder=folder)
+    assert trainer.resume()
+    assert trainer.first_epoch == 1
+    # Of epoch 1 the score was made up; of this one it is the same.
+    trainer.history[0] = dataclasses.replace(trainer.history[0], **_scores(uninterrupted.history[0]))
+    assert_same(trainer.fit(little.batches(RESUMABLE, 1), ignore), uninterrupted)
+
+
+def _scores(record: EpochRecord) -> dict[str, float | None]:
+    return {"validation_wa": record.validation_wa, "validation_ua": record.validation_ua}
+
+
+@pytest.mark.parametrize("whole_epochs", [1, 2])
+@pytest.mark.parametrize("how", ["cut", "flipped"])
+def test_damaged_state_is_left_out_and_said(
+    whole_epochs: int, how: str, uninterrupted: FoldOutcome, tmp_path: Path
+) -> None:
+    """After one epoch there is none before it: the fold begins anew."""
+    little, folder = little_fold(), Folder.at(str(tmp_path))
+    stop_after_epoch(make_trainer(RESUMABLE, little, folder=folder), little, whole_epochs - 1)
+    path = tmp_path / checkpoint.LAST
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 4
+    path.write_bytes(data if how == "flipped" else data[: len(data) // 2])
+    trainer = make_trainer(RESUMABLE, little, folder=folder)
+    assert trainer.resume() == (whole_epochs > 1)
+    assert trainer.first_epoch == whole_epochs - 1
+    (note,) = trainer.notes
+    assert str(path) in note and "damaged" in note
+    assert not path.exists()
+    assert_same(trainer.fit(little.batches(RESUMABLE, trainer.first_epoch), ignore), uninterrupted)
+
+
+def test_damaged_best_weights_are_not_used(uninterrupted: FoldOutcome, tmp_path: Path) -> None:
+    little, folder = little_fold(), Folder.at(str(tmp_path))
+    trainer = make_trainer(RESUMABLE, little, folder=folder)
+    stop_after_epoch(trainer, little, 0)
+    path = tmp_path / checkpoint.best_name(0)
+    path.write_bytes(path.read_bytes()[:-1])
     trainer = make_trainer(RESUMABLE, little, folder=folder)
     assert not trainer.resume()
-    assert trainer.first_epoch == 0
+    assert trainer.notes == [f"{tmp_path}: the best weights of epoch 1 are not whole"]
     assert_same(trainer.fit(little.batches(RESUMABLE), ignore), uninterrupted)
+
+
+def test_no_weights_are_left_but_the_best(tmp_path: Path) -> None:
+    little, folder = little_fold(), Folder.at(str(tmp_path))
+    trainer, outcome = run(RESUMABLE, little, folder)
+    wanted = {checkpoint.best_name(trainer.best_epoch), checkpoint.LAST, checkpoint.BEFORE}
+    assert wanted <= set(folder.names())
+    checkpoint.finish(folder, outcome.epoch)
+    checkpoint.delete_states(folder)
+    assert folder.names() == [checkpoint.BEST]
+
+
+# Asked before each of two updates, the test curve and the validation of 3 epochs, and before the test: 13 times.
+@pytest.mark.parametrize("asked", [[1], [2], [3], [4], [5], [7], [11], [12], [2, 1, 3, 2], [1] * 6])
+def test_paused_anywhere_equals_uninterrupted(asked: list[int], uninterrupted: FoldOutcome, tmp_path: Path) -> None:
+    """`asked`: how often each process asks before it is told to stop."""
+    little, folder = little_fold(), Folder.at(str(tmp_path))
+    for times in asked:
+        trainer = make_trainer(RESUMABLE, little, folder=folder)
+        trainer.resume()
+        before = trainer.first_epoch, trainer.first_step
+        questions = itertools.count(1)
+        trainer.stopping = lambda counted=questions, limit=times: next(counted) > limit
+        with pytest.raises(Paused, match=r"stopped in epoch \d, at step \d"):
+            trainer.fit(little.batches(RESUMABLE, trainer.first_epoch, first_step=trainer.first_step), ignore)
+    trainer = make_trainer(RESUMABLE, little, folder=folder)
+    trainer.resume()
+    assert (trainer.first_epoch, trainer.first_step) >= before
+    batches = little.batches(RESUMABLE, trainer.first_epoch, first_step=trainer.first_step)
+    assert_same(trainer.fit(batches, ignore), uninterrupted)
 
 
 def test_checkpoint_of_another_trial_is_not_used(tmp_path: Path) -> None:
@@ -319,7 +389,7 @@ def test_test_part_is_scored_with_the_weights_of_the_best_epoch(
             logits_NC = network((little.batch(step).clean,)).logits_NC
         same = np.allclose(logits_NC.softmax(-1), outcome.test.probabilities_NC, atol=1e-6)
         assert same == (epoch == 1)
-    best = checkpoint.load(Folder.at(str(tmp_path)), checkpoint.BEST)
+    best = checkpoint.load(Folder.at(str(tmp_path)), checkpoint.best_name(1))
     assert best is not None and best[1]["epoch"] == 1
     assert all(torch.equal(best[0][name], states[1][name]) for name in states[1])
 

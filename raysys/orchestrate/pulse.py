@@ -1,0 +1,68 @@
+"""A training worker's side of being watched: it says that it lives, and hears when the run is to stop."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from raysys.orchestrate.task import FoldTask
+from raysys.storage import Folder
+
+STOP = "stop.json"
+"""In the run's folder: the run is to stop; its trials keep their state and end."""
+PAUSED = "paused.json"
+"""In a trial's folder: it has done so."""
+BEATS = "beat-"
+"""In a trial's folder, a file for each of its workers that trains."""
+EVERY_S = 3.0
+
+
+class Pulse:
+    """Asked before every batch; every three seconds it looks and writes.
+
+    Args:
+        rank: of this worker.
+        stops: whether it may stop amid an epoch; of several workers none may go alone.
+    """
+
+    def __init__(self, task: FoldTask, rank: int, *, stops: bool) -> None:
+        self._task = task
+        self._name = f"{BEATS}{rank}.json"
+        self._stops = stops
+        self._me: dict[str, Any] = {
+            "node": ray.get_runtime_context().get_node_id(),
+            "pid": os.getpid(),
+            "born": born(os.getpid()),
+        }
+        self._last = 0.0
+        task.folder.delete(PAUSED)
+        self()
+
+    def __call__(self) -> bool:
+        """Whether the run is to stop."""
+        now = time.monotonic()
+        if now - self._last < EVERY_S and self._last:
+            return False
+        self._last = now
+        self._task.folder.write_json(self._name, self._me | {"at": time.time()})
+        return self._stops and Folder.at(self._task.run).exists(STOP)
+
+    def paused(self) -> None:
+        """The state is kept."""
+        self._task.folder.write_json(PAUSED, {"at": time.time()})
+
+    def end(self) -> None:
+        """Nobody need watch this worker any more."""
+        self._task.folder.delete(self._name)
+
+
+def born(pid: int) -> str:
+    """When a process of this machine began, in the kernel's own count, so that a later one of its number is another."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        return ""

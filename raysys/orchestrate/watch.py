@@ -1,0 +1,138 @@
+"""The driver's side of watching trials: those that hang are started anew, and all are given time when SIGTERM comes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+import ray
+from ray import tune
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raysys.orchestrate.pulse import BEATS, PAUSED, STOP, born
+from raysys.orchestrate.task import FoldTask
+from raysys.storage import Folder
+from raysys.termination import Terminated, ignore
+
+_LOOK_S = 5.0
+_GRACE_S = 20.0
+"""How long trials may take to keep their state after SIGTERM; Kubernetes and most spot machines give 30 s in all."""
+
+
+class Watch(tune.Callback):
+    """Tune tells it which trials run; their files tell it how.
+
+    Args:
+        tasks: by the number that Tune's trials have.
+        limit_s: longest time between two signs of life of a training worker.
+        screen: what has to be said goes there.
+    """
+
+    def __init__(self, tasks: Sequence[FoldTask], limit_s: float, screen: TextIO) -> None:
+        self._tasks = tasks
+        self._limit_s = limit_s
+        self._screen = screen
+        self._looked = time.monotonic()
+        self._running: set[int] = set()
+        self._seen: dict[tuple[int, str], tuple[bytes, float]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks into its own folder, where nobody reads them.
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._running.add(trial.config["task"])
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._forget(trial.config["task"])
+        self._say(self._tasks[trial.config["task"]], "its process was lost; it goes on from its last checkpoint")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._forget(trial.config["task"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._forget(trial.config["task"])
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "error" in result:
+            # What a user must mend is the same the next time. The process goes: nobody knows what it is left with.
+            trial.max_failures = 0
+        if note := result.get("note"):
+            self._say(self._tasks[trial.config["task"]], note)
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if time.monotonic() - self._looked < _LOOK_S:
+            return
+        self._looked = time.monotonic()
+        for number in self._running:
+            self._look(number)
+
+    def pause(self, *_: object) -> None:
+        """Handler of SIGTERM: ask all trials to keep their state, wait for those of one process, and end.
+
+        Raises:
+            Terminated: afterwards.
+        """
+        ignore()
+        Folder.at(self._tasks[0].run).write_json(STOP, {"at": time.time()})
+        waited_for = {n for n in self._running if self._tasks[n].config.cluster.workers_per_trial == 1}
+        end = time.monotonic() + _GRACE_S
+        while waited_for and time.monotonic() < end:
+            time.sleep(0.2)
+            waited_for = {n for n in waited_for if not self._tasks[n].folder.exists(PAUSED)}
+        raise Terminated
+
+    def _look(self, number: int) -> None:
+        folder, now = self._tasks[number].folder, time.monotonic()
+        for name in folder.names():
+            if not name.startswith(BEATS):
+                continue
+            try:
+                beat = folder.read_bytes(name)
+            except FileNotFoundError:
+                continue  # it has just ended
+            before, since = self._seen.get((number, name), (b"", now))
+            if beat != before:
+                self._seen[number, name] = beat, now
+            elif now - since > self._limit_s:
+                self._say(
+                    self._tasks[number], f"no step for {now - since:.0f} s; its process is ended and started anew"
+                )
+                del self._seen[number, name]
+                folder.delete(name)
+                _end(json.loads(beat))
+
+    def _forget(self, number: int) -> None:
+        self._running.discard(number)
+        for key in [key for key in self._seen if key[0] == number]:
+            del self._seen[key]
+
+    def _say(self, task: FoldTask, what: str) -> None:
+        named = ", ".join(filter(None, [task.point, f"fold {task.fold + 1}"]))
+        print(f"note      {named}: {what}", file=self._screen, flush=True)
+
+
+def _end(worker: dict[str, Any]) -> None:
+    """Kill a worker on its node. A process that does not answer answers no softer signal either."""
+    if worker["node"] == ray.get_runtime_context().get_node_id():
+        _kill(worker["pid"], worker["born"])
+        return
+    strategy = NodeAffinitySchedulingStrategy(worker["node"], soft=False)
+    remote = ray.remote(num_cpus=0)(_kill).options(scheduling_strategy=strategy)
+    # A node that is gone took the worker with it.
+    with contextlib.suppress(RayError):
+        ray.get(remote.remote(worker["pid"], worker["born"]), timeout=_GRACE_S)
+
+
+def _kill(pid: int, its_birth: str) -> None:
+    if born(pid) == its_birth:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,165 @@
+"""Watching trials: which worker hangs, and what SIGTERM waits for. No Ray starts."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from raysys.config import ClusterConfig, ExperimentConfig
+from raysys.data.views import Source
+from raysys.orchestrate import watch
+from raysys.orchestrate.pulse import PAUSED, STOP, born
+from raysys.orchestrate.task import FoldTask
+from raysys.orchestrate.watch import Watch
+from raysys.termination import Terminated, handling, raise_terminated
+
+
+def task(run: Path, fold: int, workers: int = 1) -> FoldTask:
+    return FoldTask(
+        config=ExperimentConfig(cluster=ClusterConfig(workers_per_trial=workers)),
+        run=str(run),
+        source=Source(store="", augment=None, crop_s=1.0, seed=0),
+        fold=fold,
+        fingerprint="",
+        code="",
+    )
+
+
+def trial(number: int) -> Any:
+    return SimpleNamespace(config={"task": number}, max_failures=8)
+
+
+class Clock:
+    now = 0.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(watch.time, "monotonic", lambda: made.now)
+    return made
+
+
+def test_who_shows_nothing_for_longer_than_the_limit_is_ended_once(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[dict[str, Any]] = []
+    monkeypatch.setattr(watch, "_end", ended.append)
+    tasks = [task(tmp_path, 0), task(tmp_path, 1), task(tmp_path, 2)]
+    screen = io.StringIO()
+    watched = Watch(tasks, 60.0, screen)
+    for number in (0, 1):
+        watched.on_trial_start(0, [], trial(number))
+    tasks[0].folder.write_json("beat-0.json", {"pid": 10, "at": 0})
+    tasks[0].folder.write_json("beat-1.json", {"pid": 11, "at": 0})
+    tasks[2].folder.write_json("beat-0.json", {"pid": 30, "at": 0})  # of a run before this one
+    for second in range(0, 121, 6):
+        clock.now = float(second)
+        tasks[0].folder.write_json("beat-0.json", {"pid": 10, "at": second})
+        watched.on_step_begin(0, [])
+    assert ended == [{"pid": 11, "at": 0}]
+    assert screen.getvalue() == "note      fold 1: no step for 66 s; its process is ended and started anew\n"
+
+
+def test_a_trial_that_begins_again_has_its_whole_time(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[dict[str, Any]] = []
+    monkeypatch.setattr(watch, "_end", ended.append)
+    one = task(tmp_path, 0)
+    watched = Watch([one], 60.0, io.StringIO())
+    one.folder.write_json("beat-0.json", {"pid": 10})
+    for start in (0, 50, 100):
+        watched.on_trial_start(0, [], trial(0))
+        for second in range(start, start + 50, 6):
+            clock.now = float(second)
+            watched.on_step_begin(0, [])
+        watched.on_trial_recover(0, [], trial(0))
+    assert ended == []
+
+
+def test_what_a_user_must_mend_is_not_tried_again(tmp_path: Path) -> None:
+    screen = io.StringIO()
+    watched = Watch([task(tmp_path, 0)], 60.0, screen)
+    good, bad = trial(0), trial(0)
+    watched.on_trial_result(0, [], good, {"epoch": 0, "note": "last.safetensors is damaged"})
+    watched.on_trial_result(0, [], bad, {"error": "the loss is not finite"})
+    assert (good.max_failures, bad.max_failures) == (8, 0)
+    assert screen.getvalue() == "note      fold 1: last.safetensors is damaged\n"
+
+
+def signalled() -> None:
+    """SIGTERM comes."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+
+
+def test_sigterm_asks_all_to_stop_and_waits_for_those_that_can(tmp_path: Path) -> None:
+    tasks = [task(tmp_path, 0), task(tmp_path, 1), task(tmp_path, 2, workers=2)]
+    watched = Watch(tasks, 60.0, io.StringIO())
+    for number in range(3):
+        watched.on_trial_start(0, [], trial(number))
+    watched.on_trial_complete(0, [], trial(1))
+
+    def keep() -> None:
+        while not (tmp_path / STOP).exists():
+            time.sleep(0.01)
+        time.sleep(0.3)
+        tasks[0].folder.write_json(PAUSED, {})
+
+    thread = threading.Thread(target=keep)
+    thread.start()
+    began = time.monotonic()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with handling(watched.pause), pytest.raises(Terminated):
+            signalled()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        thread.join()
+    assert 0.3 < time.monotonic() - began < 4
+
+
+def test_sigterm_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_GRACE_S", 0.3)
+    watched = Watch([task(tmp_path, 0)], 60.0, io.StringIO())
+    watched.on_trial_start(0, [], trial(0))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(Terminated):
+            watched.pause()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_second_signal_does_not_disturb_the_way_out() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with handling(raise_terminated), pytest.raises(Terminated):
+            signalled()
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_process_that_hangs_is_killed_and_one_that_has_its_number_is_not() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
+    try:
+        os.kill(process.pid, signal.SIGSTOP)
+        watch._kill(process.pid, "another birth")
+        time.sleep(0.2)
+        assert process.poll() is None
+        watch._kill(process.pid, born(process.pid))
+        assert process.wait(10) == -signal.SIGKILL
+    finally:
+        process.kill()

@@ -1,0 +1,261 @@
+"""Faults that are really caused, amid a real run: it ends with the very predictions of an undisturbed one."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from raysys.cli import TERMINATED, parse
+from raysys.errors import StorageError
+from raysys.orchestrate.crossval import crossval
+from raysys.storage import Folder
+from raysys.training import checkpoint
+from tests.ray.conftest import Head
+
+pytestmark = [pytest.mark.cluster, pytest.mark.fault]
+ROOT = Path(__file__).resolve().parents[2]
+EPOCHS = 60
+LIMIT_S = 300.0
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three speakers, 16 noisy tones each."""
+    folder = tmp_path_factory.mktemp("corpus")
+    generator = np.random.default_rng(0)
+    rows = []
+    for speaker in ("ana", "bo", "cy"):
+        for i in range(16):
+            seconds = np.arange(int(16_000 * generator.uniform(0.4, 0.8))) / 16_000
+            tone = 0.3 * np.sin(2 * np.pi * (250 + 150 * (i % 2)) * seconds)
+            path = folder / f"{speaker}{i}.wav"
+            soundfile.write(path, tone + 0.3 * generator.standard_normal(len(seconds)), 16_000)
+            rows.append([f"{speaker}-{i}", path.name, speaker, ("low", "high")[i % 2]])
+    table = folder / "table.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["utterance_id", "audio_path", "speaker", "emotion"])
+        writer.writerows(rows)
+    return table
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of one configuration under several names; each a job of its own process."""
+
+    head: Head
+    root: Path
+    flags: tuple[str, ...]
+
+    def command(self, name: str, *more: str, root: Path | None = None, job: str = "crossval") -> list[str]:
+        where = ["--run.root", str(root or self.root), "--run.cache", str(self.root / "cache"), "--run.name", name]
+        return [sys.executable, str(ROOT / "jobs" / f"{job}.py"), *self.flags, *where, *more]
+
+    def start(self, name: str, *more: str, root: Path | None = None, job: str = "crossval") -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(name, *more, root=root, job=job),
+            env=self.head.environment | {"PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def finish(self, name: str, *more: str, root: Path | None = None, job: str = "crossval") -> str:
+        """Run to the end. Returns: what it printed."""
+        return ended(self.start(name, *more, root=root, job=job))
+
+    def predictions(self, name: str, root: Path | None = None) -> pa.Table:
+        return pq.read_table((root or self.root) / name / "predictions.parquet")
+
+    def results(self, name: str) -> dict[str, Any]:
+        results: dict[str, Any] = json.loads((self.root / name / "results.json").read_text())
+        return results
+
+
+def ended(process: subprocess.Popen[str], code: int = 0) -> str:
+    said, _ = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == code, said[-4000:]
+    return said
+
+
+@pytest.fixture(scope="module")
+def runs(head: Head, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """With an undisturbed run, under the name 'whole'."""
+    flags = ["--corpus.name", "table", "--corpus.root", str(corpus), "--corpus.modalities", "audio"]
+    flags += ["--train.epochs", str(EPOCHS), "--train.batch-size", "4", "--augment.variants", "0", "--track.no-wandb"]
+    flags += ["--model.width", "16", "--model.feed-forward", "24"]
+    made = Runs(head, tmp_path_factory.mktemp("runs"), tuple(flags))
+    made.finish("whole")
+    return made
+
+
+def epochs(run: Path, fold: int = 1) -> int:
+    history = run / "folds" / str(fold) / "history.jsonl"
+    return len(history.read_text().splitlines()) if history.exists() else 0
+
+
+def until(true: Callable[[], Any], process: subprocess.Popen[str] | None = None) -> Any:
+    """Wait for something; what it is when it is there."""
+    end = time.monotonic() + LIMIT_S
+    while time.monotonic() < end:
+        if found := true():
+            return found
+        if process is not None and process.poll() is not None:
+            raise AssertionError(f"it ended with {process.returncode}:\n{process.communicate()[0][-4000:]}")
+        time.sleep(0.02)
+    raise AssertionError("nothing happened")
+
+
+def amid(run: Path, process: subprocess.Popen[str], fold: int = 1) -> dict[str, Any]:
+    """Wait until a fold trains. Returns: its worker."""
+    until(lambda: 3 <= epochs(run, fold) < EPOCHS, process)
+    worker: dict[str, Any] = json.loads((run / "folds" / str(fold) / "beat-0.json").read_text())
+    return worker
+
+
+def test_a_killed_trial_process_is_replaced_and_the_trial_goes_on(runs: Runs) -> None:
+    process = runs.start("trial")
+    os.kill(amid(runs.root / "trial", process)["pid"], signal.SIGKILL)
+    assert "fold 1: its process was lost; it goes on from its last checkpoint" in ended(process)
+    assert runs.predictions("trial").equals(runs.predictions("whole"))
+
+
+def test_a_killed_data_task_is_done_again(runs: Runs) -> None:
+    process = runs.start("task")
+    amid(runs.root / "task", process)
+    killed = 0
+    for _ in range(3):
+        os.kill(until(lambda: _process("ray::MapBatches(_fetch)"), process), signal.SIGKILL)
+        killed += 1
+    ended(process)
+    assert killed == 3
+    assert runs.predictions("task").equals(runs.predictions("whole"))
+
+
+def _process(title: str) -> int | None:
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{entry}/cmdline").read_bytes().startswith(title.encode()):
+                    return int(entry)
+    return None
+
+
+def test_a_killed_driver_goes_on_with_the_same_command_even_from_a_damaged_checkpoint(runs: Runs) -> None:
+    run = runs.root / "driver"
+    process = runs.start("driver")
+    amid(run, process)
+    # While it runs nobody else may.
+    with pytest.raises(StorageError, match="a run is at work in this folder"):
+        crossval(parse(runs.command("driver")[2:]).config)
+    process.kill()
+    process.wait()
+    until(lambda: _settled(run))
+    last = run / "folds" / "1" / checkpoint.LAST
+    last.write_bytes(last.read_bytes()[:-100])
+    state = checkpoint.load(Folder.at(str(last.parent)), checkpoint.BEFORE)
+    assert state is not None
+    before = len(state[1]["history"])
+    assert 2 <= before < EPOCHS
+    said = runs.finish("driver")
+    assert f"fold 1: {last} is damaged" in said
+    assert f"fold 1  epoch {before + 1:3d}/{EPOCHS}" in said
+    assert f"fold 1  epoch {before:3d}/{EPOCHS}" not in said, "it did not go on from the checkpoint before"
+    assert runs.predictions("driver").equals(runs.predictions("whole"))
+    assert any(str(last) in note for note in runs.results("driver")["notes"])
+
+
+def _settled(run: Path) -> bool:
+    """Whether nobody trains there any more."""
+    done = epochs(run)
+    time.sleep(2)
+    return epochs(run) == done
+
+
+def test_sigterm_keeps_the_state_amid_an_epoch_and_has_a_code_of_its_own(runs: Runs) -> None:
+    run = runs.root / "spot"
+    process = runs.start("spot")
+    amid(run, process)
+    process.terminate()
+    began = time.monotonic()
+    assert "the same command goes on from where each trial was" in ended(process, TERMINATED)
+    assert time.monotonic() - began < 25
+    kept = [checkpoint.load(Folder.at(str(run)) / f"folds/{fold}", checkpoint.LAST) for fold in (1, 2)]
+    assert any(state is not None and "step/losses" in state[0] for state in kept)
+    runs.finish("spot")
+    assert runs.predictions("spot").equals(runs.predictions("whole"))
+
+
+def test_a_worker_that_hangs_is_ended_and_goes_on(runs: Runs) -> None:
+    process = runs.start("hang", "--cluster.hang-limit-s", "12")
+    os.kill(amid(runs.root / "hang", process)["pid"], signal.SIGSTOP)
+    said = ended(process)
+    assert "fold 1: no step for" in said
+    assert runs.predictions("hang").equals(runs.predictions("whole"))
+
+
+@pytest.fixture
+def little_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"only root may mount a file system here: {mounted.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_ends_the_run_with_a_message_and_costs_no_checkpoint(runs: Runs, little_disk: Path) -> None:
+    run = little_disk / "full"
+    process = runs.start("full", root=little_disk)
+    amid(run, process)
+    ballast = little_disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb") as file:
+        while True:
+            file.write(bytes(4096))
+            file.flush()
+    said = ended(process, 2)
+    assert "cannot be written" in said and "Is there room" in said
+    assert "Traceback" not in said
+    ballast.unlink()
+    folder = Folder.at(str(run)) / "folds/1"
+    kept = checkpoint.load(folder, checkpoint.LAST) or checkpoint.load(folder, checkpoint.BEFORE)
+    assert kept is not None and kept[1]["epoch"] >= 2
+    again = runs.finish("full", root=little_disk)
+    assert f"epoch   1/{EPOCHS}" not in again, "a fold began anew"
+    assert runs.predictions("full", little_disk).equals(runs.predictions("whole"))
+
+
+def test_a_point_whose_loss_is_not_finite_fails_alone_and_its_process_goes(runs: Runs) -> None:
+    flags = ["--grid", "optim.lr=0.001,1e30", "--optim.warmup", "0", "--train.epochs", "2"]
+    said = runs.finish("grid", *flags, job="gridsearch")
+    assert "failed: epoch" in said and "the loss is not finite" in said
+    grid = runs.results("grid")["grid"]
+    assert (grid["n_trials"], grid["n_failed"]) == (6, 3)
+    good, bad = grid["points"]
+    assert good["validation_ua"] is not None
+    assert bad["stopped"] and bad["validation_ua"] is None and bad["test_ua"] is None
+    # Who failed is still there to be read; who ended well took its beat away.
+    trials = runs.root / "grid" / "trials"
+    failed = {json.loads(path.read_text())["pid"] for path in trials.glob("*/beat-0.json")}
+    going_on = {int(json.loads(path.read_text())["process"].split()[1]) for path in trials.glob("*/result.json")}
+    assert len(failed) == 3, "a process went on after a failure in it"
+    starts = {json.loads(p.read_text())["started"]: p for p in trials.glob("*/result.json")}
+    assert len(starts) == 3 and going_on

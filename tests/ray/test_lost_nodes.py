@@ -1,0 +1,98 @@
+"""What several workers and several nodes lose: a rank of a group, a whole node. The run goes on with what is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from ray.cluster_utils import Cluster
+
+from tests.corpora.iemocap_folder import write_iemocap
+from tests.ray.conftest import Head
+from tests.ray.test_faults import amid, ended, until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.fault]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def flags(corpus: Path, runs: Path) -> list[str]:
+    made = ["--corpus.name", "iemocap", "--corpus.root", str(corpus), "--train.epochs", "60"]
+    made += ["--model.audio", "tiny", "--model.text", "tiny", "--model.width", "32", "--model.heads", "4"]
+    made += ["--model.feed-forward", "64", "--train.batch-size", "4", "--augment.variants", "0"]
+    made += ["--augment.cbca", "none", "--track.no-wandb", "--run.root", str(runs)]
+    return [sys.executable, str(ROOT / "jobs" / "crossval.py"), *made]
+
+
+def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        env=environment | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_killed_rank_is_replaced_with_its_group(head: Head, tmp_path: Path) -> None:
+    corpus = write_iemocap(tmp_path / "IEMOCAP", sessions=3)
+    command = [*flags(corpus, tmp_path), "--cluster.workers-per-trial", "2"]
+    ended(start([*command, "--run.name", "whole"], head.environment))
+    process = start([*command, "--run.name", "killed"], head.environment)
+    amid(tmp_path / "killed", process)
+    rank = json.loads((tmp_path / "killed" / "folds" / "1" / "beat-1.json").read_text())
+    os.kill(rank["pid"], signal.SIGKILL)
+    ended(process)
+    whole, killed = (pq.read_table(tmp_path / name / "predictions.parquet") for name in ("whole", "killed"))
+    assert killed["utterance_id"].equals(whole["utterance_id"])
+    for column in (name for name in whole.column_names if name.startswith("p_")):
+        np.testing.assert_allclose(killed[column], whole[column], atol=1e-4)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """Two nodes of two CPUs on this machine."""
+    for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    made.add_node(num_cpus=2)
+    made.wait_for_nodes()
+    yield made
+    made.shutdown()
+
+
+def test_the_trial_of_a_lost_node_goes_on_elsewhere(cluster: Cluster, tmp_path: Path) -> None:
+    corpus = write_iemocap(tmp_path / "IEMOCAP", sessions=3)
+    environment = os.environ | {"RAY_ADDRESS": cluster.address, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    command = flags(corpus, tmp_path)
+    ended(start([*command, "--run.name", "whole"], environment))
+    process = start([*command, "--run.name", "lost"], environment)
+    (lost,) = cluster.worker_nodes
+    run = tmp_path / "lost"
+
+    def beat() -> Path | None:
+        """Of a trial that has trained some epochs on the node that will be lost."""
+        for path in run.glob("folds/*/beat-0.json"):
+            history = path.parent / "history.jsonl"
+            if json.loads(path.read_text())["node"] == lost.node_id and history.exists():
+                return path if len(history.read_text().splitlines()) >= 3 else None
+        return None
+
+    there = until(beat, process)
+    cluster.remove_node(lost, allow_graceful=False)
+    began = time.monotonic()
+    said = ended(process)
+    assert "its process was lost; it goes on from its last checkpoint" in said
+    assert time.monotonic() - began < 240
+    assert there.parent.joinpath("result.json").exists()
+    assert pq.read_table(run / "predictions.parquet").equals(pq.read_table(tmp_path / "whole" / "predictions.parquet"))
