@@ -72,7 +72,8 @@ def heat_map(
         if np.isnan(value):
             _write(axes, row, column, "stopped", strength=0.0)
             continue
-        strength = 0.08 + 0.92 * (value - low) / (high - low) if high > low else 0.5
+        # In this order the best is 1 exactly, which rounding must not exceed.
+        strength = 0.08 + 0.92 * ((value - low) / (high - low)) if high > low else 0.5
         _cell(axes, row, column, strength=strength)
         _write(axes, row - 0.08, column, f"{100 * value:.1f}", strength=strength, bold=True)
         dots = int(choices[row, column])

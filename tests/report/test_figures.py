@@ -139,6 +139,15 @@ def test_equal_scores_make_one_colour() -> None:
     assert {patch.get_alpha() for patch in axes.patches} == {0.5}
 
 
+def test_the_best_of_a_grid_is_not_over_one_by_rounding() -> None:
+    """An opacity of 1.0000000000000002 is an error, at the end of a whole sweep."""
+    for high in np.arange(0.21, 1.0, 0.01):
+        axes = figures.heat_map(
+            np.array([[0.2, high]]), ("a", ["1"]), ("b", ["1", "2"]), choices_RC=[[0, 0]], final=None
+        ).axes[0]
+        assert max(patch.get_alpha() or 0.0 for patch in axes.patches) == pytest.approx(1.0)
+
+
 def test_a_curve_is_marked_at_the_epoch_that_was_kept() -> None:
     dots = [line for line in curves().axes[0].lines if line.get_marker() == "o"]
     assert [tuple(np.ravel(dot.get_data())) for dot in dots] == [(2, 50.0), (2, 25.0)]
