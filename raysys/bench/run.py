@@ -52,8 +52,8 @@ def bench_scaling(out: Path, *, ravdess: str | None) -> None:
     machine = _introduce()
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        rows = scaling_rows(ravdess, Path(scratch), out.with_suffix(".png"), _shown)
-    _write(out, machine, rows)
+        rows, growth = scaling_rows(ravdess, Path(scratch), out.with_suffix(".png"), _shown)
+    _write(out, machine, rows, growth=growth)
 
 
 def bench_training(out: Path, *, repeats: int) -> None:
@@ -86,9 +86,9 @@ def _introduce() -> dict[str, object]:
     return machine
 
 
-def _write(out: Path, machine: dict[str, object], rows: list[Row]) -> None:
+def _write(out: Path, machine: dict[str, object], rows: list[Row], **more: object) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
-    values = {"machine": machine, "rows": [dataclasses.asdict(row) for row in rows]}
+    values = {"machine": machine, "rows": [dataclasses.asdict(row) for row in rows], **more}
     out.write_text(json.dumps(values, indent=2) + "\n")
     print(f"load at the end {os.getloadavg()[0]:.1f}; {out}")
 

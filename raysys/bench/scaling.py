@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -240,8 +239,8 @@ def _write_encoders(scratch: Path, texts: Sequence[str]) -> tuple[Path, Path]:
 
 def scaling_rows(
     ravdess: str | None, scratch: Path, picture: Path, show: Callable[[list[Row]], list[Row]]
-) -> list[Row]:
-    """All of them, and the picture of how time and memory grow."""
+) -> tuple[list[Row], dict[str, list[dict[str, float]]]]:
+    """All of them, and the picture of how time and memory grow. Returns: the rows, and what the picture shows."""
     from raysys.report.scaling import scaling_picture
 
     manifest = read_demo_or(ravdess, scratch)
@@ -251,6 +250,5 @@ def scaling_rows(
     rows += show(growth_rows(corpus, trials))
     rows += show([torch_trainer_row(scratch)])
     values = {"corpus": [dataclasses.asdict(g) for g in corpus], "trials": [dataclasses.asdict(g) for g in trials]}
-    picture.with_suffix(".json").write_text(json.dumps(values, indent=2) + "\n")
     picture.write_bytes(scaling_picture(values, corpus=manifest.corpus))
-    return rows
+    return rows, values
