@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 
@@ -9,12 +10,21 @@ import numpy as np
 import soundfile
 import torch
 import torchaudio.functional
+from scipy.signal import upfirdn
+from scipy.special import i0
 
 from raysys.config import SAMPLE_RATE_HZ
 from raysys.data.manifest import Utterance
 
 DECODER_VERSION = 2
 """Part of the cache's key: raise it when the decoder's output changes."""
+
+
+LARGEST_VALUE = 2.0**31
+"""Floats may hold integers as they are, 32-bit ones at most; of what is larger, a power would leave float32."""
+
+NOT_DECODED = (OSError, RuntimeError, ValueError, TypeError, MemoryError)
+"""What soundfile raises for files: TypeError by their name (.raw), MemoryError by the length that they claim."""
 
 
 class AudioError(Exception):
@@ -27,45 +37,72 @@ def decode(utterance: Utterance) -> np.ndarray:
     Returns: float32 waveform of ceil(duration_s x 16000) samples, nominally in [-1, 1].
 
     Raises:
-        AudioError: the file does not decode, is shorter than its header says, empty, or not finite.
+        AudioError: the file does not decode, is shorter than its header says, empty, not finite or far from [-1, 1].
     """
     try:
         with soundfile.SoundFile(utterance.audio_path) as file:
             rate_hz = file.samplerate
-            start = round((utterance.start_s or 0.0) * rate_hz)
-            end = file.frames if utterance.end_s is None else round(utterance.end_s * rate_hz)
+            start, end = part_of(utterance, file.frames, rate_hz)
             file.seek(start)
             samples_SK = file.read(max(end - start, 0), dtype="float32", always_2d=True)
-    except (OSError, RuntimeError, ValueError) as error:
+    except NOT_DECODED as error:
         raise AudioError(f"does not decode ({error})") from error
     if missing := missing_bytes(utterance.audio_path):
         raise AudioError(f"is cut short: the last {missing} bytes that its header promises are not there")
     if len(samples_SK) < end - start:
         raise AudioError(f"is cut short: {len(samples_SK)} of {end - start} samples are there")
-    waveform_S = samples_SK.mean(axis=1, dtype=np.float32)
-    if not len(waveform_S):
+    if not len(samples_SK):
         raise AudioError("holds no samples")
-    if not np.isfinite(waveform_S).all():
-        raise AudioError("holds values that are not finite (NaN or infinity)")
-    return resample(waveform_S, rate_hz)
+    if found := fault(samples_SK):
+        raise AudioError(found)
+    return resample(samples_SK.mean(axis=1, dtype=np.float32), rate_hz)
+
+
+def part_of(utterance: Utterance, frames: int, rate_hz: int) -> tuple[int, int]:
+    """The first sample of an utterance in its file of so many, and the one after its last.
+
+    What lies beyond the file's end stays there, at most a second beyond: no sample has the number of 1e305 seconds.
+    """
+    beyond_s = frames / rate_hz + 1
+    start = round(min(utterance.start_s or 0.0, beyond_s) * rate_hz)
+    end = frames if utterance.end_s is None else round(min(utterance.end_s, beyond_s) * rate_hz)
+    return start, end
+
+
+def fault(samples: np.ndarray) -> str | None:
+    """What is wrong with samples as they were written, or None."""
+    # Lowest and highest are NaN where any sample is.
+    peak = max(abs(float(samples.min())), abs(float(samples.max())))
+    if not math.isfinite(peak):
+        return "holds values that are not finite (NaN or infinity)"
+    if peak > LARGEST_VALUE:
+        return f"holds values as large as {peak:.3g}, expected about -1 to 1"
+    return None
 
 
 def missing_bytes(path: str) -> int:
-    """How much shorter a WAV file is than its header says; 0 for other formats.
+    """How much shorter a WAV or AIFF file is than its header says; 0 for other formats.
 
-    libsndfile reads what there is of a WAV and says nothing, while a FLAC cut short stops it.
+    libsndfile reads what there is of these and says nothing, while a FLAC cut short stops it.
     """
     with open(path, "rb") as file:
-        riff, _, wave = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
-        if (riff, wave) != (b"RIFF", b"WAVE"):
+        container, kind = struct.unpack("4s4x4s", file.read(12).ljust(12, b"\0"))
+        if (container, kind) not in _CHUNKED:
             return 0
+        byte_order, samples = _CHUNKED[container, kind]
+        long_size = 0
         while len(header := file.read(8)) == 8:
-            name, size = struct.unpack("<4sI", header)
-            if name == b"data":
-                held = os.fstat(file.fileno()).st_size - file.tell()
-                return 0 if size >= _UNKNOWN_LENGTH else max(size - held, 0)
+            name, size = struct.unpack(f"{byte_order}4sI", header)
+            if name == samples:
+                # RF64 has the lengths that 32 bits do not hold in a chunk of its own.
+                size = long_size if container == b"RF64" and size == 0xFFFFFFFF else size
+                unknown = container != b"RF64" and size >= _UNKNOWN_LENGTH
+                return 0 if unknown else max(size - (os.fstat(file.fileno()).st_size - file.tell()), 0)
+            begin = file.tell()
+            if name == b"ds64":
+                long_size = struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))[0]
             # Chunks begin at even offsets.
-            file.seek(size + size % 2, os.SEEK_CUR)
+            file.seek(begin + size + size % 2)
     return 0
 
 
@@ -73,17 +110,42 @@ def resample(waveform_S: np.ndarray, rate_hz: int) -> np.ndarray:
     """Bring a waveform to 16 kHz by a windowed sinc filter; n samples become ceil(n x 16000 / rate)."""
     if rate_hz == SAMPLE_RATE_HZ:
         return waveform_S
-    # A wide Kaiser window: within 0.2 dB to 7.6 kHz, 80 dB down from 8.2 kHz on, so that nothing audible folds back.
+    shared = math.gcd(rate_hz, SAMPLE_RATE_HZ)
+    up, down = SAMPLE_RATE_HZ // shared, rate_hz // shared
+    length = -(-len(waveform_S) * up // down)
+    reach = math.ceil(_ZEROS * down / (_ROLLOFF * min(up, down)))
+    if up * (2 * reach + down) > _LARGEST_KERNEL:
+        return _resample_by_odd_ratio(waveform_S, up, down, length)
+    # torchaudio works out the length in float32: with some silence more there is enough to cut from.
+    padded_S = torch.nn.functional.pad(torch.from_numpy(waveform_S), (0, 16 * down))
     resampled = torchaudio.functional.resample(
-        torch.from_numpy(waveform_S),
+        padded_S,
         rate_hz,
         SAMPLE_RATE_HZ,
-        lowpass_filter_width=64,
-        rolloff=0.975,
+        lowpass_filter_width=_ZEROS,
+        rolloff=_ROLLOFF,
         resampling_method="sinc_interp_kaiser",
-        beta=8.0,
+        beta=_BETA,
     )
-    return resampled.numpy()
+    return resampled[:length].numpy()
+
+
+def _resample_by_odd_ratio(waveform_S: np.ndarray, up: int, down: int, length: int) -> np.ndarray:
+    """The same filter for rates such as 22254 Hz or 44099 Hz, which have next to no divisor in common with 16 kHz.
+
+    torchaudio keeps the filter once for each of `up` phases over `down` samples, zeros included: gigabytes for these.
+    Here it is kept once, at up x down steps a period.
+    """
+    cutoff = _ROLLOFF * min(up, down) / (up * down)
+    one_side = np.arange(int(_ZEROS / cutoff) + 1) * cutoff
+    window = i0(_BETA * np.sqrt(1 - np.square(one_side / _ZEROS))) / i0(_BETA)
+    half = (np.sinc(one_side) * window * (cutoff * up)).astype(np.float32)
+    # In the middle of the filter is an output: the first one that is kept.
+    first = -(-len(half) // down)
+    filter_K = np.zeros(first * down + len(half), np.float32)
+    filter_K[first * down :] = half
+    filter_K[first * down - len(half) + 1 : first * down + 1] = half[::-1]
+    return upfirdn(filter_K, waveform_S, up, down)[first : first + length]
 
 
 def trim(waveform_S: np.ndarray, below_db: float) -> np.ndarray:
@@ -105,6 +167,18 @@ def inaudible() -> np.ndarray:
     return np.zeros(_SHORTEST, dtype=np.float32)
 
 
+# A wide Kaiser window: within 0.2 dB to 7.6 kHz, 80 dB down from 8.2 kHz on, so that nothing audible folds back.
+_ZEROS, _ROLLOFF, _BETA = 64, 0.975, 8.0
+_LARGEST_KERNEL = 1 << 24
+"""Values of torchaudio's filter, 128 MB while it is made: all rates in use have less."""
+_CHUNKED = {
+    (b"RIFF", b"WAVE"): ("<", b"data"),
+    (b"RF64", b"WAVE"): ("<", b"data"),
+    (b"RIFX", b"WAVE"): (">", b"data"),
+    (b"FORM", b"AIFF"): (">", b"SSND"),
+    (b"FORM", b"AIFC"): (">", b"SSND"),
+}
+"""How files of chunks begin: the byte order of their lengths, and the name of the chunk with the samples."""
 _FRAME, _HOP, _MARGIN = 400, 160, 1600
 _SHORTEST = 400
 _UNKNOWN_LENGTH = 0x7FFFF000

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import soundfile
 
-from raysys.data.audio import missing_bytes
+from raysys.data.audio import NOT_DECODED, fault, missing_bytes, part_of
 from raysys.data.manifest import Manifest, Skipped, Utterance
 from raysys.errors import ManifestError
 
@@ -28,6 +27,8 @@ LARGEST_SKIPPED_SHARE = 0.1
 _SHOWN = 5
 _FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
 _BLOCK = 1 << 18
+_UNKNOWN_FRAMES = 1 << 40
+"""libsndfile gives its highest number for a length that is not known; a FLAC cannot state more than 2^36."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def _inspect_file(path: str) -> _File | str:
         return str(problem)
     except soundfile.LibsndfileError as error:
         return f"is not readable as audio ({error.error_string})"
-    except (OSError, RuntimeError, ValueError) as error:
+    except NOT_DECODED as error:
         return f"is not readable ({error})"
 
 
@@ -99,25 +100,26 @@ def _read_file(path: str) -> _File:
     info = soundfile.info(path)
     if info.frames <= 0:
         raise _Unusable("holds no samples")
+    if info.frames >= _UNKNOWN_FRAMES:
+        raise _Unusable("does not say how long it is (a FLAC that was written into a pipe?); write it again as a file")
     if missing := missing_bytes(path):
         raise _Unusable(f"is cut short: {missing} bytes that its header promises are not there")
     if not LOWEST_RATE_HZ <= info.samplerate <= HIGHEST_RATE_HZ:
         raise _Unusable(f"has a sample rate of {info.samplerate} Hz, expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}")
     if info.subtype in _FLOAT_SUBTYPES:
         for block in soundfile.blocks(path, blocksize=_BLOCK, dtype="float32"):
-            if not np.isfinite(block).all():
-                raise _Unusable("holds values that are not finite (NaN or infinity)")
+            if found := fault(block):
+                raise _Unusable(found)
     with Path(path).open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     return _File(frames=info.frames, rate_hz=info.samplerate, digest=digest)
 
 
 def _inspect_part(utterance: Utterance, file: _File | str, max_duration_s: float) -> Utterance:
-    """The utterance with duration and digest; rounds to frames as `raysys.data.audio` does."""
+    """The utterance with duration and digest."""
     if isinstance(file, str):
         raise _Unusable(file)
-    start = round((utterance.start_s or 0.0) * file.rate_hz)
-    end = file.frames if utterance.end_s is None else round(utterance.end_s * file.rate_hz)
+    start, end = part_of(utterance, file.frames, file.rate_hz)
     if not 0 <= start < end <= file.frames:
         end_s = "its end" if utterance.end_s is None else f"{utterance.end_s} s"
         raise _Unusable(

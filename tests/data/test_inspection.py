@@ -59,6 +59,16 @@ def bad_file(folder: Path, kind: str) -> Path:
             write_wav(path, rate_hz=400_000)
         case "long":
             write_wav(path, n_samples=32_001)
+        case "raw":
+            path = write_wav(path).rename(folder / "a.raw")
+        case "huge":
+            soundfile.write(path, np.full(800, 1e30), 16_000, subtype="FLOAT")
+        case "unknown length":
+            path = folder / "a.flac"
+            data = bytearray(write_wav(path).read_bytes())
+            data[21] &= 0xF0
+            data[22:26] = bytes(4)
+            path.write_bytes(data)
         case "cut":
             path.write_bytes(write_wav(path).read_bytes()[:-99])
         case "nan" | "infinite":
@@ -77,6 +87,9 @@ REASONS = {
     "slow": "sample rate of 500 Hz, expected 1000 to 384000",
     "fast": "sample rate of 400000 Hz, expected 1000 to 384000",
     "long": "lasts 2.0 s, --corpus.max-duration-s is 2",
+    "raw": "is not readable",
+    "huge": "holds values as large as 1e+30, expected about -1 to 1",
+    "unknown length": "does not say how long it is",
     "cut": "is cut short: 99 bytes that its header promises are not there",
     "nan": "not finite",
     "infinite": "not finite",
@@ -130,7 +143,9 @@ def test_a_few_bad_files_among_many_are_skipped_and_listed(tmp_path: Path, good:
     assert REASONS[kind] in skipped.reason
 
 
-@pytest.mark.parametrize(("start_s", "end_s"), [(0.4, 0.6), (0.5, None), (0.7, 0.8), (0.1, 0.10001)])
+@pytest.mark.parametrize(
+    ("start_s", "end_s"), [(0.4, 0.6), (0.5, None), (0.7, 0.8), (0.1, 0.10001), (1e305, None), (0.1, 1e308)]
+)
 def test_a_part_must_lie_inside_its_file(good: list[Utterance], start_s: float, end_s: float | None) -> None:
     part = dataclasses.replace(good[0], utterance_id="part", start_s=start_s, end_s=end_s)
     with pytest.raises(ManifestError, match=r"lasts 0\.500 s and does not hold the part") as error:
