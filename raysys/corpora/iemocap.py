@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from raysys.corpora.folders import refuse_other_than_folders
 from raysys.data.manifest import Utterance
 from raysys.errors import CorpusError
 
@@ -41,13 +42,15 @@ def read_iemocap(root: Path) -> list[Utterance]:
         root: the folder that holds Session1 ... Session5; any of the five may be missing.
 
     Raises:
-        CorpusError: no such folder or no session in it, a damaged or unknown label, a label without
-            audio.
+        CorpusError: no such folder or no session in it, a session that is no folder, a damaged or unknown label, a
+            label without audio.
+        OSError: a folder or a file of text that cannot be read.
     """
     root = root.expanduser().absolute()
     if not root.is_dir():
         raise CorpusError(f"{root}: no such folder. {_EXPECTED} Set --corpus.root.")
-    sessions = sorted(p for p in root.iterdir() if _SESSION.fullmatch(p.name) and p.is_dir())
+    sessions = sorted(p for p in root.iterdir() if _SESSION.fullmatch(p.name))
+    refuse_other_than_folders(sessions)
     if not sessions:
         folder = "the folder above" if _SESSION.fullmatch(root.name) else "the folder that holds them"
         raise CorpusError(f"{root}: no Session folder in it. {_EXPECTED} Set --corpus.root to {folder}.")
@@ -95,7 +98,7 @@ def _read_labels(label_file: Path) -> Iterator[tuple[int, re.Match[str], str]]:
     """Line number, parsed id and class of every utterance with one of the four classes."""
     found = False
     for number, line in enumerate(_read_lines(label_file), start=1):
-        if not line.startswith("["):
+        if not line.startswith("[") and not any(map(_UTTERANCE_ID.fullmatch, line.split())):
             continue  # the header, or one annotator's opinion
         found = True
         fields = _LABEL_LINE.fullmatch(line)
@@ -127,7 +130,7 @@ def _read_labels(label_file: Path) -> Iterator[tuple[int, re.Match[str], str]]:
 
 def _read_transcripts(path: Path) -> dict[str, str]:
     """Words by utterance id; what has none, or no file, is absent."""
-    if not path.is_file():
+    if not (path.exists() or path.is_symlink()):
         return {}
     transcripts: dict[str, str] = {}
     for line in _read_lines(path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from raysys.corpora.folders import refuse_other_than_folders
 from raysys.data.manifest import Utterance
 from raysys.errors import CorpusError
 
@@ -50,13 +51,15 @@ def read_ravdess(root: Path, *, include_songs: bool) -> list[Utterance]:
         include_songs: also read the song files (vocal channel 02).
 
     Raises:
-        CorpusError: no such folder or no actor in it, an audio file whose name does not parse, or
-            songs that are asked for and not there.
+        CorpusError: no such folder or no actor in it, an actor that is no folder, an audio file whose name does not
+            parse, or songs that are asked for and not there.
+        OSError: a folder that cannot be read.
     """
     root = root.expanduser().absolute()
     if not root.is_dir():
         raise CorpusError(f"{root}: no such folder. {_EXPECTED} Set --corpus.root.")
-    actors = sorted(p for p in root.iterdir() if re.fullmatch(r"Actor_\d\d", p.name) and p.is_dir())
+    actors = sorted(p for p in root.iterdir() if re.fullmatch(r"Actor_\d\d", p.name))
+    refuse_other_than_folders(actors)
     if not actors:
         raise CorpusError(f"{root}: no Actor folder in it. {_EXPECTED} Set --corpus.root to their folder.")
     channels = (_SPEECH, _SONG) if include_songs else (_SPEECH,)

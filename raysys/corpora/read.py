@@ -13,7 +13,7 @@ from raysys.corpora.iemocap import read_iemocap
 from raysys.corpora.ravdess import read_ravdess
 from raysys.corpora.table import read_table
 from raysys.data.inspection import inspect_audio
-from raysys.data.manifest import Manifest, build_manifest
+from raysys.data.manifest import Manifest, Utterance, build_manifest
 from raysys.errors import CorpusError
 
 
@@ -32,17 +32,15 @@ def read_corpus(config: CorpusConfig, *, cache: Path) -> Manifest:
             `build_manifest` and `inspect_audio`.
     """
     root = _root(config, cache)
-    published: tuple[str, ...] | None
-    match config.name:
-        case "demo":
-            utterances, published = read_iemocap(ensure_demo(root)), iemocap.CLASSES
-        case "iemocap":
-            utterances, published = read_iemocap(root), iemocap.CLASSES
-        case "ravdess":
-            utterances = read_ravdess(root, include_songs=config.include_songs)
-            published = ravdess.CLASSES
-        case "table":
-            utterances, published = read_table(root), None
+    if config.name == "demo":
+        root = ensure_demo(root)
+    try:
+        utterances, published = _read(config, root)
+    except OSError as error:
+        raise CorpusError(
+            f"{error.filename or root}: cannot be read ({error.strerror or error}). Mend or replace it: the file, the "
+            "link to it, or its permissions."
+        ) from error
     renamed = _renamed(config.emotion_map, {u.emotion for u in utterances}, str(root))
     mapped = [
         dataclasses.replace(u, emotion=emotion) for u in utterances if (emotion := renamed.get(u.emotion, u.emotion))
@@ -56,6 +54,17 @@ def read_corpus(config: CorpusConfig, *, cache: Path) -> Manifest:
     manifest = build_manifest(config.name, str(root), mapped, classes)
     _check_classes_occur(manifest, str(root), config)
     return inspect_audio(manifest, max_duration_s=config.max_duration_s, on_error=config.on_error)
+
+
+def _read(config: CorpusConfig, root: Path) -> tuple[list[Utterance], tuple[str, ...] | None]:
+    """The utterances, and the classes in their published order."""
+    match config.name:
+        case "demo" | "iemocap":
+            return read_iemocap(root), iemocap.CLASSES
+        case "ravdess":
+            return read_ravdess(root, include_songs=config.include_songs), ravdess.CLASSES
+        case "table":
+            return read_table(root), None
 
 
 def _root(config: CorpusConfig, cache: Path) -> Path:

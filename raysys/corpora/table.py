@@ -150,6 +150,8 @@ def _parquet_rows(path: Path) -> Iterator[_Row]:
         with pq.ParquetFile(path) as file:
             _check_columns(str(path), file.schema_arrow.names)
             table = file.read(columns=[name for name in file.schema_arrow.names if name in _COLUMNS])
+        # Strings of other programs may hold bytes that are not UTF-8.
+        table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
         raise CorpusError(f"{path}: not readable as Parquet ({error}). Write the table again.") from error
     for field in table.schema:

@@ -101,6 +101,7 @@ def test_an_unknown_label_names_file_line_and_the_known_ones(tmp_path: Path) -> 
     [
         "[6.2901 - 8.2357] Ses01F_impro01_F000 neu",
         "[6.2901 - 8.2357]\tSes01F_impro01\tneu\t[2.5, 2.5, 2.5]",
+        "6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5, 2.5, 2.5]",
     ],
 )
 def test_a_damaged_label_line_names_file_line_and_format(tmp_path: Path, damaged: str) -> None:
@@ -157,4 +158,11 @@ def test_a_session_without_labels_names_their_folder(tmp_path: Path) -> None:
     for path in label_file(corpus).parent.glob("*.txt"):
         path.unlink()
     with pytest.raises(CorpusError, match=r"Session1/dialog/EmoEvaluation: no label file.*Restore"):
+        read_iemocap(corpus)
+
+
+def test_a_session_behind_a_broken_link_is_not_left_out(tmp_path: Path) -> None:
+    corpus = write_iemocap(tmp_path)
+    (corpus / "Session3").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(CorpusError, match="Session3: expected a folder, found a link that leads to none"):
         read_iemocap(corpus)

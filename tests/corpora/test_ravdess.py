@@ -106,3 +106,10 @@ def test_a_wrong_root_says_what_was_expected(tmp_path: Path, root: str, found: s
     with pytest.raises(CorpusError, match=rf"{found}.*Actor_01 \.\.\. Actor_24.*--corpus\.root") as error:
         read_ravdess(tmp_path / root, include_songs=False)
     assert str(tmp_path) in str(error.value)
+
+
+def test_an_actor_behind_a_broken_link_is_not_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "Actor_01", "03-01-01-01-01-01-01.wav")
+    (tmp_path / "Actor_02").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(CorpusError, match="Actor_02: expected a folder, found a link that leads to none"):
+        read_ravdess(tmp_path, include_songs=False)

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,20 @@ def test_addresses_are_refused_with_a_remedy(tmp_path: Path) -> None:
 def test_a_corpus_needs_a_root() -> None:
     with pytest.raises(ConfigError, match=r"iemocap needs --corpus\.root: the folder"):
         CorpusConfig(name="iemocap")
+
+
+@pytest.mark.parametrize("kind", ["folder", "broken link", "link to itself"])
+@pytest.mark.parametrize("place", ["EmoEvaluation", "transcriptions"])
+def test_a_text_of_iemocap_that_cannot_be_read_is_an_error_with_its_name(
+    corpus: Path, tmp_path: Path, kind: str, place: str
+) -> None:
+    root = tmp_path / "IEMOCAP"
+    shutil.copytree(corpus, root)
+    path = root / "Session1" / "dialog" / place / "Ses01F_impro01.txt"
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path if "itself" in kind else root / "nowhere")
+    with pytest.raises(CorpusError, match=r"Ses01F_impro01\.txt: cannot be read"):
+        read_corpus(CorpusConfig(name="iemocap", root=str(root)), cache=tmp_path)

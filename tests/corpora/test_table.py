@@ -181,3 +181,9 @@ def test_a_file_that_is_no_table_says_so(tmp_path: Path, name: str, found: str) 
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(CorpusError, match=rf"{name}: .*{found}"):
         read_table(tmp_path / name)
+
+
+def test_parquet_strings_that_are_not_utf_8_are_an_error_with_the_file(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path, emotion=pa.array([b"\xff", b"joy"]).view(pa.string()))
+    with pytest.raises(CorpusError, match=r"corpus\.parquet: not readable as Parquet .*UTF8"):
+        read_table(path)
