@@ -49,6 +49,9 @@ class CorpusConfig:
     """RAVDESS: also read the song files (channel 02)."""
     on_error: Literal["fail", "skip"] = "fail"
     """What to do with files that cannot be used: stop with an error, or leave them out, listed in results.json."""
+    allow_duplicates: bool = False
+    """Train even where a fold tests audio that it also trains or validates on, under another id (equal to the byte, or
+    to the sample once decoded). Without it that is an error; audio that is there twice is noted in either case."""
     trim_db: float | None = None
     """Cut off both ends of an utterance what is more than this many dB below its loudest 25 ms. None: nothing."""
     max_duration_s: float = 600.0
@@ -350,7 +353,9 @@ class ExperimentConfig:
         values["cluster"] = {
             name: values["cluster"][name] for name in ("workers_per_trial", "cpus_per_worker", "torch_trainer")
         }
-        values["corpus"].pop("root")
+        # What was refused has no results: those that there are do not depend on it.
+        for name in ("root", "allow_duplicates"):
+            del values["corpus"][name]
         # 40 and 40.0 are one value: Python code gives the first where a file gives the second.
         values = json.loads(json.dumps(values), parse_int=float)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from raysys.data.duplicates import Duplicate, equal_bytes, equal_waveforms
 from raysys.data.folds import Fold
-from raysys.data.manifest import Manifest, Skipped, Utterance
-from raysys.data.waveforms import WaveformStore
+from raysys.data.manifest import Manifest, Skipped
 
 _SHOWN = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Duplicate:
-    """Utterances that hold the same audio.
-
-    Attributes:
-        speakers, emotions: of them, each once, sorted.
-    """
-
-    utterance_ids: tuple[str, ...]
-    speakers: tuple[str, ...]
-    emotions: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +51,10 @@ def corpus_statistics(manifest: Manifest, digests: Mapping[str, str] | None = No
     """
     utterances = manifest.utterances
     emotions = Counter(u.emotion for u in utterances)
-    same_bytes = _duplicates(utterances, {u.utterance_id: (u.digest, u.start_s or 0.0, u.end_s) for u in utterances})
+    same_bytes = equal_bytes(utterances)
     same_waveform = None
     if digests is not None:
-        same_waveform = tuple(d for d in _duplicates(utterances, digests) if d not in same_bytes)
+        same_waveform = tuple(d for d in equal_waveforms(utterances, digests) if d not in same_bytes)
     return CorpusStatistics(
         corpus=manifest.corpus,
         fingerprint=manifest.fingerprint(),
@@ -81,21 +67,6 @@ def corpus_statistics(manifest: Manifest, digests: Mapping[str, str] | None = No
         same_waveform=same_waveform,
         skipped=manifest.skipped,
     )
-
-
-def waveform_digests(store: WaveformStore) -> dict[str, str]:
-    """Hash of every decoded waveform whose length another one has too; the rest equal none and are not read."""
-    names_of: dict[int | None, list[str]] = defaultdict(list)
-    for name, samples in store.samples.items():
-        names_of[samples].append(name)
-    # What does not decode has no length.
-    names_of.pop(None, None)
-    return {
-        name: hashlib.blake2b(store.get(name).data, digest_size=16).hexdigest()
-        for names in names_of.values()
-        if len(names) > 1
-        for name in names
-    }
 
 
 def statistics_lines(statistics: CorpusStatistics, folds: Sequence[Fold]) -> str:
@@ -124,23 +95,6 @@ def statistics_lines(statistics: CorpusStatistics, folds: Sequence[Fold]) -> str
         lines.append(f"skipped     {len(statistics.skipped)} utterance(s) that cannot be used")
         lines += _first([f"{s.utterance_id}: {s.audio_path} {s.reason}" for s in statistics.skipped])
     return "\n".join(lines)
-
-
-def _duplicates(utterances: Sequence[Utterance], audio_of: Mapping[str, Hashable]) -> tuple[Duplicate, ...]:
-    """Groups of utterances with the same audio, in the order of their first ids."""
-    groups: dict[Hashable, list[Utterance]] = defaultdict(list)
-    for utterance in utterances:
-        if utterance.utterance_id in audio_of:
-            groups[audio_of[utterance.utterance_id]].append(utterance)
-    return tuple(
-        Duplicate(
-            utterance_ids=tuple(u.utterance_id for u in group),
-            speakers=tuple(sorted({u.speaker for u in group})),
-            emotions=tuple(sorted({u.emotion for u in group})),
-        )
-        for group in groups.values()
-        if len(group) > 1
-    )
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:

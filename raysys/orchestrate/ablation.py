@@ -52,6 +52,7 @@ def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int])
     with locked(checked.run):
         with session.running(config) as cluster:
             ground = lay(checked, cluster)
+            checked = ground.checked
             tasks = make_tasks(ground, checked.points)
             seeded = f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
             trials = f"{len(variants)} variants x {seeded} x {len(ground.folds)} folds"

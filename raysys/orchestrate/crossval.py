@@ -41,6 +41,7 @@ def crossval(config: ExperimentConfig) -> dict[str, Any]:
     with locked(checked.run):
         with session.running(config) as cluster:
             ground = lay(checked, cluster)
+            checked = ground.checked
             tasks = make_tasks(ground, checked.points)
             print_header(checked, ground.manifest, f"{len(tasks)} folds", cluster)
             open_tasks = [task for task in tasks if not task.finished()]

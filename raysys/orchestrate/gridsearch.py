@@ -58,6 +58,7 @@ def gridsearch(config: ExperimentConfig, grid: Sequence[str], *, early_stopping:
     with locked(checked.run):
         with session.running(config) as cluster:
             ground = lay(checked, cluster, whole=True)
+            checked = ground.checked
             tasks = make_tasks(ground, checked.points)
             n_folds = len(ground.folds)
             print_header(checked, ground.manifest, f"{len(checked.points)} points x {n_folds} folds", cluster)

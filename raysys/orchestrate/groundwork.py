@@ -14,10 +14,12 @@ from raysys.cli import to_yaml
 from raysys.config import ExperimentConfig
 from raysys.corpora.read import read_corpus
 from raysys.data.batch import TextFeatures
+from raysys.data.duplicates import Duplicate, check_duplicates, equal_bytes, equal_once_decoded
 from raysys.data.folds import Fold, make_folds
 from raysys.data.manifest import Manifest, Skipped
 from raysys.data.precompute import decode_corpus, make_views
 from raysys.data.views import Source
+from raysys.data.waveforms import WaveformStore
 from raysys.errors import ConfigError, ManifestError
 from raysys.model.encoders import check_encoders, check_padding
 from raysys.orchestrate import session
@@ -104,7 +106,8 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Check
         if (note := check_padding(model)) is not None:
             notes.append(note)
     manifest = read_corpus(config.corpus, cache=local_cache(config))
-    make_folds(manifest, config.corpus)
+    folds = make_folds(manifest, config.corpus)
+    notes += _check_duplicates(config, manifest, folds, equal_bytes(manifest.utterances), "to the byte")
     _claim(run, config, learning_hash, manifest)
     return Checked(config=config, run=run, manifest=manifest, points=points, notes=tuple(notes))
 
@@ -116,11 +119,14 @@ def _masked_lm(config: ExperimentConfig) -> str:
 def lay(checked: Checked, cluster: session.Cluster, *, whole: bool = False) -> Ground:
     """Check the nodes, decode the corpus, cut the folds, and put what the trials read into the run's folder.
 
+    The ground's `checked` has a note more where utterances turn out to be the same once decoded.
+
     Args:
         whole: also a last fold that trains on everything and tests nothing, for a final model.
 
     Raises:
-        UserError: a node that does not see the data, audio that does not decode, too few speakers for nested folds.
+        UserError: a node that does not see the data, audio that does not decode, too few speakers for nested folds,
+            the same audio in a fold's test part and in what it learns from.
     """
     config, manifest = checked.config, checked.manifest
     session.check_nodes(checked.run, manifest.utterances[0].audio_path)
@@ -129,10 +135,21 @@ def lay(checked: Checked, cluster: session.Cluster, *, whole: bool = False) -> G
     )
     manifest = without_undecodable(manifest, errors, config)
     folds = make_folds(manifest, config.corpus)
+    same = equal_once_decoded(manifest, WaveformStore(store))
+    notes = _check_duplicates(config, manifest, folds, same, "to the sample once decoded")
+    checked = dataclasses.replace(checked, notes=(*checked.notes, *notes))
     everything = tuple(u.utterance_id for u in manifest.utterances)
     final = Fold(index=len(folds), name="all", train=everything, validation=(), test=())
     write_plan(checked.run, manifest, (*folds, final) if whole else folds)
     return Ground(checked=checked, manifest=manifest, folds=folds, store=store, cluster=cluster)
+
+
+def _check_duplicates(
+    config: ExperimentConfig, manifest: Manifest, folds: Sequence[Fold], duplicates: Sequence[Duplicate], how: str
+) -> tuple[str, ...]:
+    # A model of text alone hears none of it.
+    allowed = config.corpus.allow_duplicates or config.corpus.resolved_modalities == "text"
+    return check_duplicates(manifest, folds, duplicates, how, allowed=allowed)
 
 
 def make_tasks(ground: Ground, points: Sequence[Point], folds: Sequence[Fold] | None = None) -> list[FoldTask]:

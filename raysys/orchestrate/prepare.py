@@ -6,9 +6,10 @@ import time
 
 from raysys.config import ExperimentConfig
 from raysys.corpora.read import read_corpus
+from raysys.data.duplicates import waveform_digests
 from raysys.data.folds import make_folds
 from raysys.data.precompute import decode_corpus
-from raysys.data.statistics import CorpusStatistics, corpus_statistics, statistics_lines, waveform_digests
+from raysys.data.statistics import CorpusStatistics, corpus_statistics, statistics_lines
 from raysys.data.waveforms import WaveformStore
 from raysys.orchestrate import session
 from raysys.orchestrate.groundwork import local_cache, source_of, with_absolute_paths, without_undecodable

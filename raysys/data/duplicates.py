@@ -1,0 +1,162 @@
+"""Audio that a corpus holds more than once: found by its bytes or its samples, and kept out of the scores."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from raysys.data.folds import Fold
+from raysys.data.manifest import Manifest, Utterance
+from raysys.data.waveforms import WaveformStore
+from raysys.errors import ManifestError
+
+_SHOWN = 5
+_FIRST_SAMPLES = 16_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicate:
+    """Utterances that hold the same audio.
+
+    Attributes:
+        speakers, emotions: of them, each once, sorted.
+    """
+
+    utterance_ids: tuple[str, ...]
+    speakers: tuple[str, ...]
+    emotions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leak:
+    """Two utterances of the same audio, one of which a fold trains on or validates on while it tests the other."""
+
+    fold: str
+    part: str
+    learned: str
+    tested: str
+
+
+def equal_bytes(utterances: Sequence[Utterance]) -> tuple[Duplicate, ...]:
+    """The same stretch of files that are equal to the byte; known as soon as the files are inspected."""
+    return _grouped(utterances, {u.utterance_id: (u.digest, u.start_s or 0.0, u.end_s) for u in utterances})
+
+
+def equal_waveforms(utterances: Sequence[Utterance], digests: Mapping[str, str]) -> tuple[Duplicate, ...]:
+    """Equal to the sample once decoded. `digests`: by utterance id, as `waveform_digests` gives them."""
+    return _grouped(utterances, digests)
+
+
+def waveform_digests(store: WaveformStore) -> dict[str, str]:
+    """Hash of every decoded waveform that may equal another one: of the same length, with the same first second.
+
+    The rest equal none, and are not read to their end.
+    """
+    # What does not decode has no length.
+    names = [name for name, samples in store.samples.items() if samples is not None]
+    alike = _alike(names, store.samples.__getitem__)
+    alike = _alike(alike, lambda name: (store.samples[name], _digest(store, name, _FIRST_SAMPLES)))
+    return {name: _digest(store, name) for name in alike}
+
+
+def equal_once_decoded(manifest: Manifest, store: WaveformStore) -> tuple[Duplicate, ...]:
+    """Equal to the sample, in files that are not equal to the byte, or in other stretches of them."""
+    known = equal_bytes(manifest.utterances)
+    found = equal_waveforms(manifest.utterances, waveform_digests(store))
+    return tuple(duplicate for duplicate in found if duplicate not in known)
+
+
+def check_duplicates(
+    manifest: Manifest, folds: Sequence[Fold], duplicates: Sequence[Duplicate], how: str, *, allowed: bool
+) -> tuple[str, ...]:
+    """Refuse identical audio in a fold's test part and in what it learns from, which makes its scores too good.
+
+    Args:
+        manifest: names the files.
+        duplicates: of the corpus.
+        how: they are equal: 'to the byte'.
+        allowed: they are to be reported only.
+
+    Returns: what a run must say of its duplicates; nothing where it has none.
+
+    Raises:
+        ManifestError: naming the fold and the files of the first few.
+    """
+    if not duplicates:
+        return ()
+    leaked = leaks(duplicates, folds)
+    if leaked and not allowed:
+        raise ManifestError(_refusal(manifest, leaked, how))
+    named = _first([" = ".join(d.utterance_ids) for d in duplicates], "; ")
+    count = sum(len(d.utterance_ids) for d in duplicates)
+    note = f"{count} utterances hold audio that others hold too, equal {how} ({len(duplicates)} group(s)): {named}."
+    if leaked:
+        note += f" Folds test {len(leaked)} of them and learn from their like, which makes the scores too good."
+    return (note,)
+
+
+def leaks(duplicates: Iterable[Duplicate], folds: Iterable[Fold]) -> list[Leak]:
+    """The first leak of each tested utterance, in the order of the duplicates."""
+    found: dict[str, Leak] = {}
+    parts = [
+        (fold.name, dict.fromkeys(fold.train, "train") | dict.fromkeys(fold.validation, "validation"), set(fold.test))
+        for fold in folds
+    ]
+    for duplicate in duplicates:
+        for name, part_of, test in parts:
+            learned = next((u for u in duplicate.utterance_ids if u in part_of), None)
+            for tested in duplicate.utterance_ids:
+                if learned is not None and tested in test:
+                    leak = Leak(fold=name, part=part_of[learned], learned=learned, tested=tested)
+                    found.setdefault(tested, leak)
+    return list(found.values())
+
+
+def _refusal(manifest: Manifest, leaked: Sequence[Leak], how: str) -> str:
+    path_of = {u.utterance_id: u.audio_path for u in manifest.utterances}
+    lines = [
+        f"fold {leak.fold!r} tests {path_of[leak.tested]} ({leak.tested}), whose audio is in its {leak.part} part too, "
+        f"as {path_of[leak.learned]} ({leak.learned})"
+        for leak in leaked
+    ]
+    return (
+        f"{manifest.corpus}: {len(leaked)} utterance(s) are tested by folds that learn from the same audio, equal "
+        f"{how}:\n  {_first(lines, chr(10) + '  ')}\nKeep one of each, or put both into one group of --corpus.folds. "
+        f"--corpus.allow-duplicates trains all the same, and the report says so."
+    )
+
+
+def _digest(store: WaveformStore, name: str, samples: int | None = None) -> str:
+    return hashlib.blake2b(store.get(name)[:samples].data, digest_size=16).hexdigest()
+
+
+def _alike(names: Iterable[str], key_of: Callable[[str], Hashable]) -> list[str]:
+    """Those whose key another one has too."""
+    groups: dict[Hashable, list[str]] = defaultdict(list)
+    for name in names:
+        groups[key_of(name)].append(name)
+    return [name for group in groups.values() if len(group) > 1 for name in group]
+
+
+def _grouped(utterances: Sequence[Utterance], audio_of: Mapping[str, Hashable]) -> tuple[Duplicate, ...]:
+    """Groups of utterances with the same audio, in the order of their first ids."""
+    groups: dict[Hashable, list[Utterance]] = defaultdict(list)
+    for utterance in utterances:
+        if utterance.utterance_id in audio_of:
+            groups[audio_of[utterance.utterance_id]].append(utterance)
+    return tuple(
+        Duplicate(
+            utterance_ids=tuple(u.utterance_id for u in group),
+            speakers=tuple(sorted({u.speaker for u in group})),
+            emotions=tuple(sorted({u.emotion for u in group})),
+        )
+        for group in groups.values()
+        if len(group) > 1
+    )
+
+
+def _first(texts: Sequence[str], separator: str) -> str:
+    shown = list(texts[:_SHOWN])
+    return separator.join(shown if len(texts) <= _SHOWN else [*shown, f"and {len(texts) - _SHOWN} more"])
