@@ -1,0 +1,261 @@
+"""Audio files of every kind, whole and damaged: decoded as they were written, or refused by name."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import assume
+from hypothesis import strategies as st
+
+from raysys.config import CorpusConfig
+from tests.corpora.damage import DAMAGE, PLACE, spoil
+from tests.corpora.fuzzing import (
+    Outcome,
+    Sound,
+    accounted,
+    as_its_header_says,
+    cases,
+    close,
+    length_fits,
+    read,
+)
+
+SOUND = Sound(duration_s=0.05, low_hz=440.0, high_hz=1500.0)
+N_CLEAN = 11
+CONTAINERS = {
+    "wav": {"format": "WAV", "subtype": "PCM_16"},
+    "wav 24": {"format": "WAV", "subtype": "PCM_24"},
+    "wav 32": {"format": "WAV", "subtype": "PCM_32"},
+    "wav float": {"format": "WAV", "subtype": "FLOAT"},
+    "wav double": {"format": "WAV", "subtype": "DOUBLE"},
+    "extensible": {"format": "WAVEX", "subtype": "PCM_16"},
+    "big-endian": {"format": "WAV", "subtype": "PCM_16", "endian": "BIG"},
+    "rf64": {"format": "RF64", "subtype": "PCM_16"},
+    "aiff": {"format": "AIFF", "subtype": "PCM_16"},
+    "flac": {"format": "FLAC", "subtype": "PCM_16"},
+    "flac 24": {"format": "FLAC", "subtype": "PCM_24"},
+}
+SIXTEEN_BIT, FLOATS = 2.0**-15, ("wav float", "wav double")
+HIDDEN = "a name with 'quotes', ä, 😀 and [brackets]*"
+NAMES = st.sampled_from(["plain", HIDDEN, "two  blanks", "-n", "#1", "naïve\u0301", "日本", "%s"])
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A WAV file with which nothing is wrong, of 16 kHz."""
+    path = tmp_path_factory.mktemp("clean") / "clean.wav"
+    soundfile.write(path, SOUND.sampled(16_000), 16_000, subtype="PCM_16")
+    return path
+
+
+@contextmanager
+def corpus(clean: Path, name: str = "odd.wav", cells: str = ",") -> Iterator[tuple[Path, Path]]:
+    """A table of eleven clean utterances and one more, 'odd', whose file the test makes: (table, the file's path).
+
+    Clean utterances are stretches of one file, whose lengths differ.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        rows = [f"c{i:02d},{clean},s{i % 3},{'xy'[i % 2]},,{0.02 + 0.001 * i}" for i in range(N_CLEAN)]
+        quoted = str(path).replace('"', '""')
+        rows.append(f'odd,"{quoted}",s0,x,{cells}')
+        table = Path(folder) / "corpus.csv"
+        table.write_text("utterance_id,audio_path,speaker,emotion,start_s,end_s\n" + "\n".join(rows) + "\n")
+        yield table, path
+
+
+def outcome_of(table: Path, path: Path, on_error: Any = "fail") -> Outcome:
+    """What becomes of the corpus; nothing but the odd file may be complained of, and that by name."""
+    outcome = read(CorpusConfig(name="table", root=str(table), on_error=on_error), table.parent)
+    if outcome.manifest is None:
+        assert str(path) in outcome.said, f"not by name: {outcome.said}"
+        assert on_error == "fail", f"one in twelve can be left out: {outcome.said}"
+        return outcome
+    accounted(outcome, {"odd", *(f"c{i:02d}" for i in range(N_CLEAN))})
+    assert {f"c{i:02d}" for i in range(N_CLEAN)} <= set(outcome.waveforms)
+    return outcome
+
+
+@cases(
+    "formats",
+    container=st.sampled_from(list(CONTAINERS)),
+    rate_hz=st.sampled_from([8_000, 11_025, 12_000, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000, 176_400, 192_000]),
+    gains=st.lists(st.floats(-1, 1), min_size=1, max_size=8),
+    duration_s=st.floats(0.01, 0.3),
+    hz=st.tuples(st.floats(150, 1_000), st.floats(1_000, 3_000)),
+    name=NAMES,
+)
+def test_what_was_written_is_decoded(
+    clean: Path, container: str, rate_hz: int, gains: list[float], duration_s: float, hz: Any, name: str
+) -> None:
+    sound = Sound(duration_s, *hz)
+    samples_SK = sound.sampled(rate_hz, tuple(gains))
+    with corpus(clean, f"{name}.{'flac' if 'flac' in container else 'wav'}") as (table, path):
+        soundfile.write(path, samples_SK, rate_hz, **CONTAINERS[container])
+        outcome = outcome_of(table, path)
+    assert close(outcome.waveforms["odd"], sound.expected(len(samples_SK), rate_hz, tuple(gains)), SIXTEEN_BIT)
+
+
+@cases(
+    "odd rates",
+    rate_hz=st.sampled_from([8_001, 11_127, 15_999, 16_001, 22_254, 22_255, 44_056, 44_099, 47_952, 96_001]),
+    duration_s=st.floats(0.02, 0.3),
+)
+def test_a_rate_without_common_divisors_costs_no_gigabytes(clean: Path, rate_hz: int, duration_s: float) -> None:
+    sound = Sound(duration_s, 300.0, 2_000.0)
+    samples_SK = sound.sampled(rate_hz)
+    with corpus(clean) as (table, path):
+        soundfile.write(path, samples_SK, rate_hz)
+        outcome = outcome_of(table, path)
+    assert close(outcome.waveforms["odd"], sound.expected(len(samples_SK), rate_hz), SIXTEEN_BIT)
+
+
+@cases(
+    "damaged files",
+    container=st.sampled_from(list(CONTAINERS)),
+    damage=DAMAGE,
+    name=NAMES | st.just("x.raw"),
+    on_error=st.sampled_from(["fail", "skip"]),
+)
+def test_a_damaged_file_is_refused_by_name_or_changes_nothing(
+    clean: Path, container: str, damage: tuple[Any, ...], name: str, on_error: str
+) -> None:
+    samples_SK = SOUND.sampled(16_000)
+    suffix = "flac" if "flac" in container else "wav"
+    with corpus(clean, name if "." in name else f"{name}.{suffix}") as (table, path):
+        soundfile.write(path, samples_SK, 16_000, **CONTAINERS[container])
+        spoil(path, *damage)
+        outcome = outcome_of(table, path, on_error)
+        if "odd" not in outcome.waveforms:
+            return
+        written = close(outcome.waveforms["odd"], SOUND.expected(len(samples_SK), 16_000), SIXTEEN_BIT)
+        if written:
+            return
+        # No sum guards the samples of a WAV or the header of a FLAC: their bits are what they say.
+        assert damage[0] in ("flipped", "flipped in the header", "bytes after its beginning"), "other samples"
+        assert length_fits(outcome, "odd")
+        if "flac" in container:
+            assert damage[0] != "flipped" or damage[1] * path.stat().st_size < 42, "a checksum was not heeded"
+        said_S = as_its_header_says(path)
+        if said_S is not None and soundfile.info(path).samplerate == 16_000:
+            np.testing.assert_allclose(outcome.waveforms["odd"], said_S, rtol=0, atol=1e-6)
+
+
+@cases(
+    "samples that are no numbers",
+    container=st.sampled_from(FLOATS),
+    value=st.sampled_from([np.nan, np.inf, -np.inf, 1e300, -3.4e38, 1e30, 1e12]),
+    place=PLACE,
+    rate_hz=st.sampled_from([16_000, 44_100]),
+    on_error=st.sampled_from(["fail", "skip"]),
+)
+def test_floats_that_no_recording_holds_are_refused(
+    clean: Path, container: str, value: float, place: float, rate_hz: int, on_error: str
+) -> None:
+    samples_SK = SOUND.sampled(rate_hz, (1.0, 0.5))
+    samples_SK[int(place * len(samples_SK)), 1] = value
+    with corpus(clean) as (table, path), np.errstate(over="ignore"):
+        soundfile.write(path, samples_SK, rate_hz, **CONTAINERS[container])
+        outcome = outcome_of(table, path, on_error)
+        assert "odd" not in outcome.waveforms
+        assert "holds values" in outcome.said
+
+
+FIELDS = {"riff size": (4, "<I"), "fmt size": (16, "<I"), "tag": (20, "<H"), "channels": (22, "<H")}
+FIELDS |= {
+    "rate": (24, "<I"),
+    "byte rate": (28, "<I"),
+    "block": (32, "<H"),
+    "bits": (34, "<H"),
+    "data size": (40, "<I"),
+}
+LIES = [0, 1, 2, 3, 4, 6, 8, 16, 17, 24, 32, 64, 255, 999, 1_000, 1_024, 8_000, 15_999, 44_099, 65_534, 65_535]
+LIES += [200_000, 384_000, 384_001, 2**31 - 1, 2**31, 2**32 - 1]
+
+
+@cases(
+    "WAV headers",
+    container=st.sampled_from(["wav", "wav 32", "wav float"]),
+    channels=st.integers(1, 3),
+    lies=st.dictionaries(st.sampled_from(list(FIELDS)), st.sampled_from(LIES), min_size=1, max_size=2),
+)
+def test_a_wav_header_that_lies_is_refused_or_taken_at_its_word(
+    clean: Path, container: str, channels: int, lies: dict[str, int]
+) -> None:
+    with corpus(clean) as (table, path):
+        soundfile.write(path, SOUND.sampled(16_000, (1.0,) * channels), 16_000, **CONTAINERS[container])
+        data = bytearray(path.read_bytes())
+        if container == "wav float":
+            # A fact chunk stands before the samples here, and its length is not told as in the others.
+            assume("data size" not in lies)
+        for field, value in lies.items():
+            at, kind = FIELDS[field]
+            struct.pack_into(kind, data, at, value % 2 ** (8 * struct.calcsize(kind)))
+        path.write_bytes(data)
+        outcome = outcome_of(table, path)
+        if "odd" not in outcome.waveforms:
+            return
+        assert length_fits(outcome, "odd")
+        said_S = as_its_header_says(path)
+        if said_S is not None and soundfile.info(path).samplerate == 16_000:
+            np.testing.assert_allclose(outcome.waveforms["odd"], said_S, rtol=0, atol=1e-6)
+
+
+@cases(
+    "FLAC headers",
+    rate_hz=st.sampled_from([0, 1, 999, 8_000, 16_000, 44_099, 384_000, 655_350, 2**20 - 1]),
+    channels=st.integers(1, 8),
+    bits=st.sampled_from([1, 4, 8, 12, 16, 20, 24, 32]),
+    samples=st.sampled_from([0, 1, 799, 800, 801, 10**6, 2**31, 2**36 - 1]),
+    part=st.sampled_from([",", ",0.02", "0.01,0.02", "0.01,"]),
+)
+def test_a_flac_header_that_lies_is_refused_or_taken_at_its_word(
+    clean: Path, rate_hz: int, channels: int, bits: int, samples: int, part: str
+) -> None:
+    """STREAMINFO: after block sizes, 20 bits of rate, 3 of channels, 5 of bits a sample, 36 of samples."""
+    with corpus(clean, "odd.flac", part) as (table, path):
+        soundfile.write(path, SOUND.sampled(16_000), 16_000, subtype="PCM_16")
+        data = bytearray(path.read_bytes())
+        packed = (rate_hz << 44) | (channels - 1 << 41) | (bits - 1 << 36) | samples
+        data[18:26] = packed.to_bytes(8, "big")
+        path.write_bytes(data)
+        outcome = outcome_of(table, path)
+        if "odd" in outcome.waveforms:
+            assert length_fits(outcome, "odd")
+
+
+@pytest.mark.parametrize("kind", ["sparse WAV", "FLAC"])
+def test_three_hours_are_refused_whole_and_read_in_part(clean: Path, kind: str) -> None:
+    """A recording of a whole day's session with a table of its turns is common; to decode all of it is not."""
+    seconds, rate_hz = 3 * 3600, 8_000
+    turn = SOUND.sampled(rate_hz)
+    begin_s = 9_000.0
+    for cells in (",", f"{begin_s},{begin_s + SOUND.duration_s}"):
+        with corpus(clean, "odd.wav" if kind == "sparse WAV" else "odd.flac", cells) as (table, path):
+            if kind == "FLAC":
+                with soundfile.SoundFile(path, "w", rate_hz, 1, subtype="PCM_16") as file:
+                    file.write(np.zeros(int(begin_s) * rate_hz, np.int16))
+                    file.write(turn)
+                    file.write(np.zeros(seconds * rate_hz - int(begin_s) * rate_hz - len(turn), np.int16))
+            else:
+                size = seconds * rate_hz * 2
+                fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate_hz, 2 * rate_hz, 2, 16)
+                with path.open("wb") as raw:
+                    raw.write(struct.pack("<4sI4s", b"RIFF", size + 36, b"WAVE") + fmt)
+                    raw.write(struct.pack("<4sI", b"data", size))
+                    raw.seek(44 + int(begin_s) * rate_hz * 2)
+                    raw.write((turn * 32_768).round().astype("<i2").tobytes())
+                    raw.truncate(44 + size)
+            outcome = outcome_of(table, path)
+            if cells == ",":
+                assert "lasts 10800.0 s, --corpus.max-duration-s is 600" in outcome.said
+            else:
+                assert close(outcome.waveforms["odd"], SOUND.expected(len(turn), rate_hz), SIXTEEN_BIT)
