@@ -14,7 +14,7 @@ from raysys.data.duplicates import Duplicate, waveform_digests
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest, Skipped, Utterance
 from raysys.data.statistics import corpus_statistics, statistics_lines
-from raysys.data.waveforms import INDEX, WaveformStore, write_part
+from raysys.data.waveforms import INDEX, INDEX_SCHEMA, WaveformStore, write_part
 from raysys.storage import Folder
 
 

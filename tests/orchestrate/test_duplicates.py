@@ -15,8 +15,7 @@ from raysys.cli import parse
 from raysys.config import ExperimentConfig
 from raysys.data.audio import decode
 from raysys.data.manifest import Manifest
-from raysys.data.precompute import INDEX_SCHEMA
-from raysys.data.waveforms import INDEX, write_part
+from raysys.data.waveforms import INDEX, INDEX_SCHEMA, write_part
 from raysys.errors import ManifestError
 from raysys.orchestrate import groundwork
 from raysys.orchestrate.groundwork import Point, check, lay
@@ -54,11 +53,8 @@ def decoded(manifest: Manifest, cache: str, **_: Any) -> tuple[str, dict[str, st
     """As `decode_corpus`, without Ray."""
     folder = Folder.at(cache) / "decoded"
     waveforms = [decode(u) for u in manifest.utterances]
-    write_part(folder, "part-00000.arrow", waveforms)
-    rows = [
-        {"utterance_id": u.utterance_id, "part": "part-00000.arrow", "row": row, "samples": len(waveforms[row])}
-        for row, u in enumerate(manifest.utterances)
-    ]
+    places = write_part(folder, "part-00000.arrow", waveforms)
+    rows = [{"utterance_id": u.utterance_id, **place} for u, place in zip(manifest.utterances, places, strict=True)]
     folder.write_table(INDEX, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
     return folder.location, {}
 
