@@ -18,7 +18,7 @@ import yaml
 from raysys.config import ExperimentConfig
 from raysys.errors import ConfigError, UserError
 from raysys.presets import PRESETS
-from raysys.termination import Terminated, handle, raise_terminated
+from raysys.termination import came, handle, raise_terminated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,8 +183,8 @@ def exit_codes() -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
+        if came():
+            print("ended by SIGTERM; the same command goes on from where each trial was", file=sys.stderr)
+            raise SystemExit(TERMINATED) from None
         print("stopped; the same command goes on with what is not done yet", file=sys.stderr)
         raise SystemExit(130) from None
-    except Terminated:
-        print("ended by SIGTERM; the same command goes on from where each trial was", file=sys.stderr)
-        raise SystemExit(TERMINATED) from None

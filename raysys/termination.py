@@ -11,24 +11,37 @@ from types import FrameType
 Handler = Callable[[int, FrameType | None], object]
 
 
-class Terminated(BaseException):
-    """SIGTERM came. Like KeyboardInterrupt no Exception, so that nothing on the way out takes it for a fault."""
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came.
+
+    Ray's compiled code lets a KeyboardInterrupt through and nothing else, and that as a plain one: `came` tells.
+    """
 
 
-def raise_terminated(*_: object) -> None:
-    """Handler that raises `Terminated` where the program is; a second signal does not disturb what that sets off."""
-    ignore()
-    raise Terminated
+_came = threading.Event()
 
 
-def ignore() -> None:
-    """Let further SIGTERMs pass."""
+def came() -> bool:
+    """Whether a KeyboardInterrupt is SIGTERM's."""
+    return _came.is_set()
+
+
+def note() -> None:
+    """SIGTERM came; a second one does not disturb what the first sets off."""
+    _came.set()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+def raise_terminated(*_: object) -> None:
+    """Handler that raises `Terminated` where the program is."""
+    note()
+    raise Terminated
+
+
 def handle(handler: Handler) -> None:
-    """Set what SIGTERM does; in a thread that gets no signals nothing."""
+    """Set what SIGTERM does from now on; in a thread that gets no signals nothing."""
     if threading.current_thread() is threading.main_thread():
+        _came.clear()
         signal.signal(signal.SIGTERM, handler)
 
 

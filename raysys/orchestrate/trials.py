@@ -71,7 +71,7 @@ def run_trials(
         ),
     )
     # Tune prints a box and its own folder even so; what a user wants to see is the callbacks' lines.
-    with contextlib.redirect_stdout(io.StringIO()), handling(watch.pause):
+    with contextlib.redirect_stdout(io.StringIO()), handling(watch.stop):
         results = tuner.fit()
     failed: dict[str, str] = {}
     for result in results:

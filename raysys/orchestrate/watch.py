@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raysys.orchestrate.pulse import BEATS, PAUSED, STOP, born
 from raysys.orchestrate.task import FoldTask
 from raysys.storage import Folder
-from raysys.termination import Terminated, ignore
+from raysys.termination import Terminated, note
 
 _LOOK_S = 5.0
 _GRACE_S = 20.0
@@ -38,6 +38,7 @@ class Watch(tune.Callback):
         self._tasks = tasks
         self._limit_s = limit_s
         self._screen = screen
+        self._stopping = False
         self._looked = time.monotonic()
         self._running: set[int] = set()
         self._seen: dict[tuple[int, str], tuple[bytes, float]] = {}
@@ -65,30 +66,32 @@ class Watch(tune.Callback):
         if "error" in result:
             # What a user must mend is the same the next time. The process goes: nobody knows what it is left with.
             trial.max_failures = 0
-        if note := result.get("note"):
-            self._say(self._tasks[trial.config["task"]], note)
+        if said := result.get("note"):
+            self._say(self._tasks[trial.config["task"]], said)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self._stopping:
+            self._pause()
+            raise Terminated
         if time.monotonic() - self._looked < _LOOK_S:
             return
         self._looked = time.monotonic()
         for number in self._running:
             self._look(number)
 
-    def pause(self, *_: object) -> None:
-        """Handler of SIGTERM: ask all trials to keep their state, wait for those of one process, and end.
+    def stop(self, *_: object) -> None:
+        """Handler of SIGTERM. What is to be done is done between two steps of Tune's loop, not amid Ray's code."""
+        note()
+        self._stopping = True
 
-        Raises:
-            Terminated: afterwards.
-        """
-        ignore()
+    def _pause(self) -> None:
+        """Ask all trials to keep their state, and wait for those of one process."""
         Folder.at(self._tasks[0].run).write_json(STOP, {"at": time.time()})
         waited_for = {n for n in self._running if self._tasks[n].config.cluster.workers_per_trial == 1}
         end = time.monotonic() + _GRACE_S
         while waited_for and time.monotonic() < end:
             time.sleep(0.2)
             waited_for = {n for n in waited_for if not self._tasks[n].folder.exists(PAUSED)}
-        raise Terminated
 
     def _look(self, number: int) -> None:
         folder, now = self._tasks[number].folder, time.monotonic()

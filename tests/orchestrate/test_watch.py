@@ -21,7 +21,7 @@ from raysys.orchestrate import watch
 from raysys.orchestrate.pulse import PAUSED, STOP, born
 from raysys.orchestrate.task import FoldTask
 from raysys.orchestrate.watch import Watch
-from raysys.termination import Terminated, handling, raise_terminated
+from raysys.termination import Terminated, came, handling, raise_terminated
 
 
 def task(run: Path, fold: int, workers: int = 1) -> FoldTask:
@@ -98,12 +98,6 @@ def test_what_a_user_must_mend_is_not_tried_again(tmp_path: Path) -> None:
     assert screen.getvalue() == "note      fold 1: last.safetensors is damaged\n"
 
 
-def signalled() -> None:
-    """SIGTERM comes."""
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(5)
-
-
 def test_sigterm_asks_all_to_stop_and_waits_for_those_that_can(tmp_path: Path) -> None:
     tasks = [task(tmp_path, 0), task(tmp_path, 1), task(tmp_path, 2, workers=2)]
     watched = Watch(tasks, 60.0, io.StringIO())
@@ -122,8 +116,11 @@ def test_sigterm_asks_all_to_stop_and_waits_for_those_that_can(tmp_path: Path) -
     began = time.monotonic()
     before = signal.getsignal(signal.SIGTERM)
     try:
-        with handling(watched.pause), pytest.raises(Terminated):
-            signalled()
+        with handling(watched.stop):
+            watched.on_step_begin(0, [])
+            os.kill(os.getpid(), signal.SIGTERM)
+            with pytest.raises(Terminated):
+                watched.on_step_begin(1, [])
     finally:
         signal.signal(signal.SIGTERM, before)
         thread.join()
@@ -136,8 +133,9 @@ def test_sigterm_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.Monk
     watched.on_trial_start(0, [], trial(0))
     before = signal.getsignal(signal.SIGTERM)
     try:
+        watched.stop()
         with pytest.raises(Terminated):
-            watched.pause()
+            watched.on_step_begin(0, [])
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -146,7 +144,8 @@ def test_a_second_signal_does_not_disturb_the_way_out() -> None:
     before = signal.getsignal(signal.SIGTERM)
     try:
         with handling(raise_terminated), pytest.raises(Terminated):
-            signalled()
+            signal.raise_signal(signal.SIGTERM)
+        assert came()
         os.kill(os.getpid(), signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)
