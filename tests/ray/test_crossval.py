@@ -66,6 +66,9 @@ def test_a_table_of_three_speakers_without_transcripts_trains_and_reports(
     joined: Head, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = _write_table(tmp_path, broken=1)
+    # Of one speaker the same sound in other bytes: it is told, and leaks nowhere.
+    samples_S, rate_hz = soundfile.read(tmp_path / "ana1.wav")
+    soundfile.write(tmp_path / "ana3.wav", samples_S, rate_hz, subtype="PCM_24")
     flags = ["--corpus.name", "table", "--corpus.root", str(table), "--train.epochs", "6", *TINY]
     flags += ["--model.audio", "light", "--train.batch-size", "4", "--corpus.trim-db", "40", "--run.name", "own"]
     with pytest.raises(ManifestError, match=r"ana0\.wav.*not finite(?s:.*)on-error skip"):
@@ -79,6 +82,7 @@ def test_a_table_of_three_speakers_without_transcripts_trains_and_reports(
     assert predictions.column_names[-2:] == ["p_calm", "p_tense"]
     assert json.loads((run / "results.json").read_text()) == results
     assert [s["utterance_id"] for s in results["skipped"]] == ["ana-0"]
+    assert ["ana-1 = ana-3" in note for note in results["notes"]] == [True]
     assert results["pooled"]["ua"] > 0.8, "two tones 700 Hz apart were not told apart"
     (decoded,) = (tmp_path / "runs" / ".cache").glob("waveforms-*/index.parquet")
     lengths = pq.read_table(decoded)["samples"].drop_null().to_numpy() / 16_000
