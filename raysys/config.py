@@ -293,7 +293,7 @@ class ClusterConfig:
             value = getattr(self, name)
             _require(value >= 1, f"--cluster.{name.replace('_', '-')} is {value}; at least 1 is needed.")
         limit = self.hang_limit_s
-        _require(limit >= 10, f"--cluster.hang-limit-s is {limit}; a worker shows itself every 3 s, so 10 at least.")
+        _require(limit >= 10, f"--cluster.hang-limit-s is {limit}; a worker shows itself every 5 s, so 10 at least.")
         gpus = self.gpus_per_worker
         _require(gpus is None or gpus >= 0, f"--cluster.gpus-per-worker is {gpus}; it cannot be negative.")
         _require(

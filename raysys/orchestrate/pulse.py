@@ -18,11 +18,11 @@ PAUSED = "paused.json"
 """In a trial's folder: it has done so."""
 BEATS = "beat-"
 """In a trial's folder, a file for each of its workers that trains."""
-EVERY_S = 3.0
+EVERY_S = 5.0
 
 
 class Pulse:
-    """Asked before every batch; every three seconds it looks and writes.
+    """Asked before every batch; every five seconds it looks and writes.
 
     Args:
         rank: of this worker.
