@@ -85,8 +85,10 @@ def start(config: ExperimentConfig) -> Cluster:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
     # Progress is ours to show, and tables of theirs would bury it; the third warns of what is meant: tokens are on.
-    for name in ("ray.data", "ray.tune", "ray._private.authentication"):
+    for name in ("ray.data", "ray._private.authentication"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # What ends a trial is reported at the end, once.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     address = config.cluster.address or os.environ.get("RAY_ADDRESS")
     if address is not None or in_submitted_job():
         ray.init(address=address or "auto", log_to_driver=False, logging_level="warning")

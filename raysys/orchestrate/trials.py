@@ -72,7 +72,13 @@ def run_trials(
     )
     # Tune prints a box and its own folder even so; what a user wants to see is the callbacks' lines.
     with contextlib.redirect_stdout(io.StringIO()), handling(watch.stop):
-        results = tuner.fit()
+        try:
+            results = tuner.fit()
+        except (OSError, EOFError):
+            # Tune's own records lie in the run's folder too. Where that is full, it has none to give.
+            if not watch.errors:
+                raise
+            return {tasks[number].trial_id: error for number, error in watch.errors.items()}
     failed: dict[str, str] = {}
     for result in results:
         task = tasks[(result.config or {})["task"]]

@@ -32,13 +32,19 @@ class Watch(tune.Callback):
         tasks: by the number that Tune's trials have.
         limit_s: longest time between two signs of life of a training worker.
         screen: what has to be said goes there.
+
+    Attributes:
+        errors: what users must mend, by the trial's number.
     """
 
     def __init__(self, tasks: Sequence[FoldTask], limit_s: float, screen: TextIO) -> None:
+        self.errors: dict[int, str] = {}
         self._tasks = tasks
         self._limit_s = limit_s
         self._screen = screen
         self._stopping = False
+        self._awaited: set[int] | None = None
+        self._end = 0.0
         self._looked = time.monotonic()
         self._running: set[int] = set()
         self._seen: dict[tuple[int, str], tuple[bytes, float]] = {}
@@ -66,13 +72,13 @@ class Watch(tune.Callback):
         if "error" in result:
             # What a user must mend is the same the next time. The process goes: nobody knows what it is left with.
             trial.max_failures = 0
+            self.errors[trial.config["task"]] = result["error"]
         if said := result.get("note"):
             self._say(self._tasks[trial.config["task"]], said)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self._stopping:
             self._pause()
-            raise Terminated
         if time.monotonic() - self._looked < _LOOK_S:
             return
         self._looked = time.monotonic()
@@ -85,13 +91,18 @@ class Watch(tune.Callback):
         self._stopping = True
 
     def _pause(self) -> None:
-        """Ask all trials to keep their state, and wait for those of one process."""
-        Folder.at(self._tasks[0].run).write_json(STOP, {"at": time.time()})
-        waited_for = {n for n in self._running if self._tasks[n].config.cluster.workers_per_trial == 1}
-        end = time.monotonic() + _GRACE_S
-        while waited_for and time.monotonic() < end:
-            time.sleep(0.2)
-            waited_for = {n for n in waited_for if not self._tasks[n].folder.exists(PAUSED)}
+        """Ask all trials to keep their state; Tune goes on until those of one process have, or the grace is over.
+
+        Raises:
+            Terminated: then.
+        """
+        if self._awaited is None:
+            Folder.at(self._tasks[0].run).write_json(STOP, {"at": time.time()})
+            self._awaited = {n for n in self._running if self._tasks[n].config.cluster.workers_per_trial == 1}
+            self._end = time.monotonic() + _GRACE_S
+        self._awaited = {n for n in self._awaited & self._running if not self._tasks[n].folder.exists(PAUSED)}
+        if not self._awaited or time.monotonic() > self._end:
+            raise Terminated
 
     def _look(self, number: int) -> None:
         folder, now = self._tasks[number].folder, time.monotonic()
