@@ -1,0 +1,101 @@
+"""Wait until a cluster has nodes or GPUs, and hold the GPUs while a command runs.
+
+    python cluster/hold.py --gpus 5 -- python jobs/crossval.py ...
+
+raysys plans from what a cluster has when a job starts how many folds train at once, and one that scales up from zero
+has nothing then. So the GPUs are asked for first. While the command runs, the autoscaler keeps them: a spot machine
+that is taken away is replaced. They are released when it ends; `--gpus 0` without a command releases those of a job
+that was killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+
+import ray
+from ray.autoscaler.sdk import request_resources
+
+PATIENCE_S = 1800.0
+"""How long machines may take; a cloud that has no spot GPUs says nothing."""
+POLL_S = 2.0
+TRY_AGAIN = 75
+"""What raysys' jobs end with after SIGTERM."""
+
+
+def join(deadline: float) -> None:
+    """Join the cluster of RAY_ADDRESS or of this job, once its head answers."""
+    while True:
+        try:
+            ray.init(address="auto", log_to_driver=False, logging_level="warning")
+            return
+        except (ConnectionError, TimeoutError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
+
+
+def wait(gpus: int, nodes: int, deadline: float) -> None:
+    """Until the cluster has as many GPUs and nodes."""
+    while True:
+        has_gpus = int(ray.cluster_resources().get("GPU", 0))
+        has_nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+        if has_gpus >= gpus and has_nodes >= nodes:
+            return
+        if time.monotonic() > deadline:
+            raise SystemExit(
+                f"error: after {PATIENCE_S / 60:.0f} minutes the cluster has {has_gpus} of {gpus} GPUs and {has_nodes} "
+                f"of {nodes} nodes. Ask for fewer, or look into the autoscaler's log (`ray status`)."
+            )
+        time.sleep(POLL_S)
+
+
+def run(command: list[str]) -> int:
+    """Run a command, hand SIGTERM on to it, and return its exit code."""
+    child: subprocess.Popen[bytes] | None = None
+    received: list[int] = []
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if child is not None:
+            child.send_signal(number)
+
+    signal.signal(signal.SIGTERM, hand_on)
+    child = subprocess.Popen(command)
+    if received:
+        # It came while the command was being started.
+        child.send_signal(received[0])
+    code = child.wait()
+    return code if code >= 0 else 128 - code
+
+
+def terminated(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(TRY_AGAIN)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gpus", type=int, default=0, help="asked for of the autoscaler, and waited for")
+    parser.add_argument("--nodes", type=int, default=1, help="waited for, the head among them")
+    parser.add_argument("command", nargs="*", help="after --")
+    wanted = parser.parse_args()
+    deadline = time.monotonic() + PATIENCE_S
+    signal.signal(signal.SIGTERM, terminated)
+    join(deadline)
+    # Ray takes SIGTERM for itself.
+    signal.signal(signal.SIGTERM, terminated)
+    try:
+        request_resources(bundles=[{"GPU": 1}] * wanted.gpus)
+        wait(wanted.gpus, wanted.nodes, deadline)
+        return run(wanted.command) if wanted.command else 0
+    finally:
+        if wanted.command:
+            request_resources(bundles=[])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
