@@ -1,0 +1,192 @@
+"""cluster/slurm/crossval.sbatch, run with stand-ins for Slurm's and Ray's commands: what starts, and what is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "cluster" / "slurm" / "crossval.sbatch"
+# Like srun, hands SIGTERM on: to all processes of each task, or (Slurm with cgroups) to its first one alone.
+SRUN = """
+options=() tasks=1
+while [[ $1 == --* ]]; do
+  options+=("$1")
+  [[ $1 != --ntasks=* ]] || tasks=${1#*=}
+  shift
+done
+echo "srun ${options[*]} ${*:5}" >>"$LOG"
+children=() ended=''
+stop() { ended=yes; for child in "${children[@]}"; do kill -TERM -- "${TO_ALL:+-}$child" 2>/dev/null; done; }
+trap stop TERM
+for ((i = 0; i < tasks; i++)); do setsid "$@" & children+=($!); echo $! >>"$LOG.groups"; done
+[[ -z $ended ]] || stop
+for child in "${children[@]}"; do
+  while kill -0 "$child" 2>/dev/null; do sleep 0.05; done
+done
+"""
+SCONTROL = """
+if [[ $1 == show ]]; then printf '%s\\n' $SLURM_JOB_NODELIST; exit; fi
+echo "scontrol $*; left: $(ls -A "$RAYSYS_RUNS")" >>"$LOG"
+"""
+RAY = """
+trap 'trap "" TERM; echo "ray $2 ended" >>"$LOG"; exit 0' TERM
+echo "ray $2 $RAY_AUTH_MODE $(stat -c %a "$RAY_AUTH_TOKEN_PATH") $(stat -c %a "${RAY_AUTH_TOKEN_PATH%/*}") \\
+$(wc -c <"$RAY_AUTH_TOKEN_PATH") ${RAY_AUTH_TOKEN:-no-other}" >>"$LOG"
+if [[ $2 == --head && -n ${HEAD_DIES:-} ]]; then exit 1; fi
+while :; do sleep 0.05; done
+"""
+# Both hold.py and the job: one exec fewer. Waits for SIGTERM where no code is given.
+PYTHON = """
+trap 'echo "driver SIGTERM" >>"$LOG"; exit 75' TERM
+echo "driver $RAY_ADDRESS ${*:2}" >>"$LOG"
+until [[ $(grep -c '^ray .* token' "$LOG") -eq $(wc -w <<<"$SLURM_JOB_NODELIST") ]]; do sleep 0.05; done
+[[ -n ${CODE:-} ]] && exit "$CODE"
+while :; do sleep 0.05; done
+"""
+
+
+class Job:
+    """The script as Slurm would start it."""
+
+    def __init__(self, place: Path, *flags: str, **settings: str) -> None:
+        binaries = place / "venv" / "bin"
+        binaries.mkdir(parents=True)
+        for name, body in {"srun": SRUN, "scontrol": SCONTROL, "ray": RAY, "python": PYTHON}.items():
+            (binaries / name).write_text(f"#!/usr/bin/env bash\n{body}")
+            (binaries / name).chmod(0o755)
+        self.log, self.runs = place / "log", place / "runs"
+        self.log.touch()
+        # Names a folder in /tmp, which no other test run has.
+        self.id = str(90_000_000 + os.getpid())
+        environment = {
+            "LOG": str(self.log),
+            "RAYSYS_CORPUS": str(place / "corpus"),
+            "RAYSYS_RUNS": str(self.runs),
+            "RAYSYS_VENV": str(place / "venv"),
+            "RAYSYS_HEAD_IP": "127.0.0.1",
+            "RAY_AUTH_TOKEN": "somebody-elses",
+            "SLURM_SUBMIT_DIR": str(ROOT),
+            "SLURM_JOB_ID": self.id,
+            "SLURM_JOB_NODELIST": "n1 n2 n3",
+            "SLURM_CPUS_ON_NODE": "8",
+        }
+        self.process = subprocess.Popen(
+            ["bash", str(SCRIPT), *flags],
+            env=os.environ | environment | settings,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def lines(self, start: str) -> list[str]:
+        return [line for line in self.log.read_text().splitlines() if line.startswith(start)]
+
+    def nodes(self) -> list[str]:
+        """What each `ray start` saw when it came up."""
+        return [line for line in self.lines("ray -") if not line.endswith("ended")]
+
+    def signal_when_running(self, number: signal.Signals) -> None:
+        deadline = time.monotonic() + 30
+        while not (self.lines("driver ") and len(self.nodes()) == 3):
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+        self.process.send_signal(number)
+
+    def end(self) -> int:
+        self.output, _ = self.process.communicate(timeout=60)
+        return self.process.returncode
+
+
+@pytest.fixture
+def jobs() -> Iterator[list[Job]]:
+    started: list[Job] = []
+    yield started
+    for job in started:
+        groups = Path(f"{job.log}.groups")
+        for group in [job.process.pid, *map(int, groups.read_text().split() if groups.exists() else [])]:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+
+
+def nothing_left(job: Job) -> bool:
+    return list(job.runs.iterdir()) == [] and not Path(f"/tmp/raysys-{job.id}").exists()
+
+
+def test_it_is_valid_bash() -> None:
+    subprocess.run(["bash", "-n", SCRIPT], check=True)
+
+
+@pytest.mark.parametrize("to_all", ["", "yes"])
+def test_a_job_starts_head_and_workers_and_takes_them_down(tmp_path: Path, jobs: list[Job], to_all: str) -> None:
+    jobs.append(job := Job(tmp_path, "--train.seed", "1", CODE="0", TO_ALL=to_all))
+    assert job.end() == 0, job.output
+    address = f"127.0.0.1:{20_000 + int(job.id) % 10_000}"
+    head, others = sorted(job.lines("srun"), key=lambda line: "--head" not in line)
+    assert "--nodelist=n1 " in head
+    assert "--node-ip-address=127.0.0.1" in head
+    assert f"--port={address.split(':')[1]}" in head
+    assert "--nodes=2 --ntasks=2 --exclude=n1 " in others
+    assert f"--address={address}" in others
+    (driver,) = job.lines("driver")
+    assert driver.startswith(f"driver {address} --nodes 3 -- python jobs/crossval.py --preset paper ")
+    assert driver.endswith(f"--corpus.root {tmp_path}/corpus --run.root {tmp_path}/runs --train.seed 1")
+    ended = [line.split()[1] for line in job.lines("ray -") if line.endswith("ended")]
+    assert sorted(ended) == [f"--address={address}", f"--address={address}", "--head"]
+    assert nothing_left(job)
+    assert not job.lines("scontrol")
+
+
+def test_every_node_has_the_jobs_own_token_from_a_file_that_others_cannot_read(tmp_path: Path, jobs: list[Job]) -> None:
+    jobs.append(job := Job(tmp_path, CODE="0"))
+    job.end()
+    seen = [line.split()[2:] for line in job.nodes()]
+    assert seen == [["token", "600", "700", "64", "no-other"]] * 3
+    assert "somebody-elses" not in job.output
+
+
+def test_before_the_time_is_up_the_driver_ends_and_the_job_goes_to_the_queue(tmp_path: Path, jobs: list[Job]) -> None:
+    jobs.append(job := Job(tmp_path))
+    job.signal_when_running(signal.SIGUSR1)
+    assert job.end() == 75
+    assert job.lines("driver SIGTERM") == ["driver SIGTERM"]
+    # After everything else: Slurm ends the job for it.
+    assert job.lines("scontrol") == [f"scontrol requeue {job.id}; left: "]
+    assert nothing_left(job)
+
+
+def test_a_cancelled_job_is_not_queued_again(tmp_path: Path, jobs: list[Job]) -> None:
+    jobs.append(job := Job(tmp_path))
+    job.signal_when_running(signal.SIGTERM)
+    assert job.end() == 75
+    assert job.lines("driver SIGTERM") == ["driver SIGTERM"]
+    assert not job.lines("scontrol")
+    assert nothing_left(job)
+
+
+def test_a_mistake_is_the_jobs_exit_code(tmp_path: Path, jobs: list[Job]) -> None:
+    jobs.append(job := Job(tmp_path, CODE="2"))
+    assert job.end() == 2
+    assert nothing_left(job)
+
+
+def test_a_driver_without_a_head_is_ended(tmp_path: Path, jobs: list[Job]) -> None:
+    jobs.append(job := Job(tmp_path, HEAD_DIES="1"))
+    assert job.end() == 75
+    assert "the head's step ended before the driver" in job.output
+    assert nothing_left(job)
+
+
+def test_it_says_what_is_not_set(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAYSYS_")}
+    ended = subprocess.run(["bash", SCRIPT], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode != 0
+    assert "RAYSYS_CORPUS: the absolute path of IEMOCAP" in ended.stderr
