@@ -88,7 +88,8 @@ def start(config: ExperimentConfig) -> Cluster:
     for name in ("ray.data", "ray._private.authentication"):
         logging.getLogger(name).setLevel(logging.ERROR)
     # What ends a trial is reported at the end, once.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    for name in ("ray.tune", "ray.train._internal.syncer"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     address = config.cluster.address or os.environ.get("RAY_ADDRESS")
     if address is not None or in_submitted_job():
         ray.init(address=address or "auto", log_to_driver=False, logging_level="warning")
