@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from raysys.cli import parse
+from raysys.errors import ManifestError
 from raysys.orchestrate.crossval import crossval
 from raysys.orchestrate.prepare import prepare
 from tests.ray.conftest import Head
@@ -67,5 +68,7 @@ def test_what_is_prepared_is_not_made_again_and_is_what_a_cross_validation_reads
     assert list((tmp_path / "runs").iterdir()) == [cache], "only the cache is written, no run"
     assert prepare(config) == statistics
     assert _made(cache) == made
-    crossval(config)
+    with pytest.raises(ManifestError, match=r"fold 'ana' tests .*ana1\.wav .* as .*cy1\.wav"):
+        crossval(config)
+    crossval(parse([*FLAGS, *flags, "--corpus.allow-duplicates"]).config)
     assert _made(cache) == made, "the cross-validation made audio that was prepared"
