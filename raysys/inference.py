@@ -31,6 +31,7 @@ from raysys.data.text import tokenize
 from raysys.errors import EncoderError, ModelFolderError
 from raysys.model.audio import WaveformEncoder
 from raysys.model.network import Network
+from raysys.pretrained import load_part
 from raysys.storage import Folder
 
 CONFIG = "config.json"
@@ -190,7 +191,8 @@ def load_model(location: str, device: str = "cpu") -> EmotionModel:
         with tempfile.TemporaryDirectory() as local:
             pafs.copy_files(folder.path, local, folder.filesystem, pafs.LocalFileSystem())
             return _load(Path(local), values, torch.device(device))
-    except (OSError, ValueError, SafetensorError, EncoderError) as error:
+    # A configuration that was written by hand lacks keys, or has weights of other sizes.
+    except (OSError, ValueError, SafetensorError, EncoderError, KeyError, TypeError, RuntimeError) as error:
         raise ModelFolderError(f"{location}: a part cannot be read ({error}). Copy the whole folder again.") from error
 
 
@@ -200,7 +202,7 @@ def _load(folder: Path, values: dict[str, Any], device: torch.device) -> Emotion
     # Fixed names: a path in the file is never followed.
     audio = "light" if config.audio == "light" else str(folder / _AUDIO)
     config = dataclasses.replace(config, audio=audio, text=str(folder / _TEXT), weights="random")
-    tokenizer = None if modalities == "audio" else AutoTokenizer.from_pretrained(folder / _TOKENIZER)
+    tokenizer = None if modalities == "audio" else load_part(AutoTokenizer, str(folder / _TOKENIZER))
     network = Network(
         config,
         n_classes=len(values["classes"]),

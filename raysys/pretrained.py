@@ -1,8 +1,15 @@
-"""Pretrained weights from the Hub or from a folder: never unpickled, never random without a word."""
+"""What comes from the Hub or from a folder that somebody gave: none of its code runs, nothing outside it is read.
+
+Weights are never unpickled into anything but tensors, and never random without a word.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +17,23 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from raysys.errors import EncoderError
+
+_ADAPTER = "adapter_config.json"
+
+
+def load_part(auto: Any, name: str) -> Any:
+    """A configuration, a tokenizer or a feature extractor.
+
+    Args:
+        auto: transformers' Auto class of it.
+        name: on the Hub, or a folder.
+
+    Raises:
+        OSError, ValueError: there is none, or it asks for code of its own, or names a file outside the folder.
+    """
+    _refuse_ways_out(name)
+    # Left out, transformers would ask at the terminal.
+    return auto.from_pretrained(name, trust_remote_code=False)
 
 
 def load_pretrained(auto: Any, name: str, flag: str, advice: str, *, unused: Sequence[str] = ()) -> PreTrainedModel:
@@ -25,15 +49,17 @@ def load_pretrained(auto: Any, name: str, flag: str, advice: str, *, unused: Seq
         EncoderError: it cannot be loaded, or weights are missing.
     """
     try:
+        _refuse_ways_out(name)
         model, report = auto.from_pretrained(
             name,
+            trust_remote_code=False,
             dtype=torch.float32,
             weights_only=True,
             output_loading_info=True,
             # Reported below, by name, instead of a RuntimeError that names none.
             ignore_mismatched_sizes=True,
         )
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
         raise EncoderError(f"{flag} {name}: cannot be loaded ({first_line(error)}). {advice}") from error
     # A weight that is shared with another is not among the missing ones: it was tied while loading.
     missing = sorted(k for k in report["missing_keys"] if not any(part in k for part in unused))
@@ -44,6 +70,39 @@ def load_pretrained(auto: Any, name: str, flag: str, advice: str, *, unused: Seq
             f"{', '.join(missing[:5])}. They would be random. {advice}"
         )
     return model  # type: ignore[no-any-return]
+
+
+def _refuse_ways_out(name: str) -> None:
+    """Look for what transformers would follow out of a local folder: files of weights and tokenizers by their paths.
+
+    Names on the Hub are kept within their folder by its own library.
+
+    Raises:
+        ValueError: naming the file and the path in it.
+    """
+    folder = Path(name).absolute()
+    if not folder.is_dir():
+        return
+    if (folder / _ADAPTER).exists():
+        raise ValueError(f"{_ADAPTER} asks for a base model from elsewhere; merge the adapter into one whole model")
+    for file, path in _followed(folder):
+        # Links are followed: the Hub's own cache is made of them.
+        if not Path(os.path.normpath(folder / path)).is_relative_to(os.path.normpath(folder)):
+            raise ValueError(f"{file} names {path}, which lies outside the folder")
+
+
+def _followed(folder: Path) -> Iterator[tuple[str, str]]:
+    sources = [(index, "weight_map") for index in sorted(folder.glob("*.index.json"))]
+    sources += [
+        (folder / "tokenizer_config.json", "fast_tokenizer_files"),
+        (folder / "config.json", "transformers_weights"),
+    ]
+    for file, key in sources:
+        values = json.loads(file.read_bytes()) if file.exists() else {}
+        found = values.get(key) if isinstance(values, dict) else None
+        paths = found.values() if isinstance(found, dict) else found if isinstance(found, list) else [found]
+        for path in sorted({path for path in paths if isinstance(path, str)}):
+            yield file.name, path
 
 
 def first_line(error: Exception) -> str:

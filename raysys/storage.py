@@ -12,6 +12,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -43,11 +44,16 @@ class Folder:
         """Open a path or an address.
 
         Raises:
-            StorageError: no file system is installed for the address's scheme.
+            StorageError: no file system is installed for the address's scheme, or the address holds a password.
         """
         location = absolute(location)
         if not is_address(location):
             return cls(pafs.LocalFileSystem(), location, location)
+        if password := urlsplit(location).password:
+            raise StorageError(
+                f"{location.replace(password, '...')}: a password in an address would be written to config.yaml and "
+                f"to the results. Give it by the environment (AWS_SECRET_ACCESS_KEY, ...) or by the machine's role."
+            )
         try:
             filesystem, path = pafs.FileSystem.from_uri(location)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):

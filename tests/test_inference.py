@@ -472,6 +472,27 @@ def test_a_folder_that_lacks_a_part_or_has_half_of_it_is_named(
         load_model(location)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values.pop("classes"),
+        lambda values: values.update(model=[]),
+        lambda values: values["model"].update(width="wide"),
+        lambda values: values["model"].update(depth=3),
+        lambda values: values["model"].update(width=values["model"]["width"] * 2),
+        lambda values: values["classes"].append("bored"),
+    ],
+    ids=["no classes", "no model", "a width of letters", "an unknown setting", "other sizes", "one class more"],
+)
+def test_a_configuration_that_does_not_fit_is_named(
+    saved: Saved, tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    location = str(shutil.copytree(saved.root / "folders", tmp_path / "model"))
+    rewrite(location, change)
+    with pytest.raises(ModelFolderError, match=f"^{location}: a part cannot be read"):
+        load_model(location)
+
+
 # read_waveform
 
 

@@ -96,6 +96,12 @@ def test_an_address_that_nothing_opens_names_its_scheme_and_what_to_install() ->
         Folder.at("nosuch://bucket/runs")
 
 
+def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
+    with pytest.raises(StorageError, match=r"^s3://AKIA:\.\.\.@bucket/runs: a password in an address") as error:
+        Folder.at("s3://AKIA:hidden-hidden@bucket/runs")
+    assert "hidden" not in str(error.value)
+
+
 def test_paths_become_absolute_and_addresses_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/someone")

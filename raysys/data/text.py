@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from raysys.errors import EncoderError
+from raysys.pretrained import first_line, load_part
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _LONGEST = 512
@@ -65,10 +66,11 @@ def load_tokenizer(name: str, *, flag: str = "--model.text") -> PreTrainedTokeni
         EncoderError: there is none.
     """
     try:
-        return AutoTokenizer.from_pretrained(name)
+        tokenizer: PreTrainedTokenizerBase = load_part(AutoTokenizer, name)
+        return tokenizer
     except (OSError, ValueError) as error:
         raise EncoderError(
-            f"{flag} {name}: its tokenizer cannot be loaded ({_first_line(error)}). Give a name on the Hub "
+            f"{flag} {name}: its tokenizer cannot be loaded ({first_line(error)}). Give a name on the Hub "
             f"that this machine can reach, or a folder written by save_pretrained with its tokenizer beside it."
         ) from error
 
@@ -99,7 +101,3 @@ def normalise_transcript(text: str) -> str:
     """Lower case, letters and digits only, single spaces: two transcripts are the same if these are."""
     decomposed = unicodedata.normalize("NFKC", text).casefold()
     return " ".join("".join(c if c.isalnum() else " " for c in decomposed).split())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

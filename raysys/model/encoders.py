@@ -25,7 +25,7 @@ from raysys.errors import EncoderError
 from raysys.model.audio import WaveformEncoder, padding_moves
 from raysys.model.light import LightAudioEncoder
 from raysys.model.text import TokenEncoder
-from raysys.pretrained import first_line, load_pretrained
+from raysys.pretrained import first_line, load_part, load_pretrained
 
 # Their configurations are transformers' defaults: no Hub is needed to count or to draw them.
 _BASE_AUDIO = "facebook/wav2vec2-base"
@@ -183,7 +183,7 @@ def _normalises(config: ModelConfig) -> bool:
     if config.weights == "random" and config.audio == _BASE_AUDIO:
         return True
     try:
-        return bool(AutoFeatureExtractor.from_pretrained(config.audio).do_normalize)
+        return bool(load_part(AutoFeatureExtractor, config.audio).do_normalize)
     except (OSError, ValueError) as error:
         raise EncoderError(
             f"--model.audio {config.audio}: preprocessor_config.json, which says how waveforms are normalised, "
@@ -193,7 +193,8 @@ def _normalises(config: ModelConfig) -> bool:
 
 def _read_config(name: str, flag: str) -> PreTrainedConfig:
     try:
-        return AutoConfig.from_pretrained(name)
+        config: PreTrainedConfig = load_part(AutoConfig, name)
+        return config
     except (OSError, ValueError) as error:
         raise EncoderError(
             f"{flag} {name}: its config.json cannot be read ({first_line(error)}). Give 'light', a name on the Hub "

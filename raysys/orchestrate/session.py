@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import os
+import secrets
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -101,6 +102,7 @@ def start(config: ExperimentConfig) -> Cluster:
     workers, data = config.cluster.workers_per_trial, config.cluster.data_cpus_per_worker
     trial_cores = workers * config.cluster.cpus_per_worker
     trials = max(1, cores // trial_cores)
+    _keep_token_to_oneself()
     ray.init(
         address="local",
         # Tasks that augment are short: they share the cores with the trials.
@@ -112,14 +114,19 @@ def start(config: ExperimentConfig) -> Cluster:
     )
     # Ray takes SIGTERM for itself, with exit code 15.
     handle(raise_terminated)
-    _close_token_file()
     return _measure(config, idle_cpus=cores)
 
 
-def _close_token_file() -> None:
-    """Ray writes the token that it generates readable by everyone."""
-    token = Path.home() / ".ray" / "auth_token"
-    if token.is_file():
+def _keep_token_to_oneself() -> None:
+    """Make the file of Ray's token before Ray does, which would let everyone read it."""
+    if "RAY_AUTH_TOKEN" in os.environ or os.environ.get("RAY_AUTH_MODE", "token") != "token":
+        return
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    token.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    except FileExistsError:
         token.chmod(0o600)
 
 

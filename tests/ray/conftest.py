@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -70,6 +71,8 @@ def head() -> Iterator[Head]:
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "180",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "WANDB_MODE": "offline",
+        # Nobody's, to be looked for where it must not be.
+        "WANDB_API_KEY": secrets.token_hex(20),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     command = ["ray", "start", "--head", "--block", f"--port={port}", "--dashboard-host=127.0.0.1"]

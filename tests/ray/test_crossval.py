@@ -203,21 +203,54 @@ def test_a_submitted_job_leaves_its_results_where_they_were_asked_to_be(head: He
     results = json.loads((runs / "submitted" / "results.json").read_text())
     assert results["pooled"]["n"] == 36
     assert list((runs / "submitted" / "wandb").glob("offline-run-*")), "no W&B run was kept"
+    assert (runs / "submitted" / "report.html").exists()
+    for name in ("WANDB_API_KEY", "RAY_AUTH_TOKEN"):
+        secret = head.environment[name]
+        assert not _told(secret, runs, done.stdout + done.stderr), name
+        assert not _told(secret, Path(head.environment["HOME"]) / "ray", ""), name
     # A relative place would be lost with the job's copy of the working directory.
     refused = _submit(head, *flags, "--run.root", "runs")
     assert refused.returncode != 0
     assert "--run.root runs: a relative path inside a submitted job" in refused.stdout + refused.stderr
 
 
-def test_the_default_command_starts_its_own_cluster_and_scores_every_demo_utterance(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "jobs" / "crossval.py"), "--train.epochs", "1"]
-    command += ["--train.max-steps", "2", "--run.root", str(tmp_path)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+def test_the_default_command_needs_no_network_and_keeps_its_token_to_itself(tmp_path: Path) -> None:
+    without = ["unshare", "--user", "--map-root-user", "--net"]
+    if subprocess.run([*without, "true"], capture_output=True).returncode != 0:
+        pytest.skip("only root, or who may make user namespaces, can take the network away")
+    home, seen = tmp_path / "home", tmp_path / "network.json"
+    home.mkdir()
+    command = [*without, sys.executable, str(ROOT / "tests" / "ray" / "loopback.py"), str(seen)]
+    command += [sys.executable, str(ROOT / "jobs" / "crossval.py"), "--train.epochs", "1", "--train.max-steps", "2"]
+    fresh = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "WANDB_"))}
+    done = subprocess.run(
+        [*command, "--run.root", str(tmp_path / "runs")],
+        env=fresh | {"HOME": str(home)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "synthetic" in done.stdout
     assert "pooled over 600 test utterances" in done.stdout
-    (run,) = tmp_path.glob("crossval-demo-*")
+    (run,) = (tmp_path / "runs").glob("crossval-demo-*")
     assert pq.read_table(run / "predictions.parquet").num_rows == 600
+    network = json.loads(seen.read_text())
+    assert network["tried"] == 0, "something asked for the network"
+    # 127.0.0.1, and the same as IPv6 writes it.
+    assert set(network["listening"]) <= {"0100007F", "0000000000000000FFFF00000100007F"}
+    token = home / ".ray" / "auth_token"
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert not _told(token.read_text(), tmp_path / "runs", done.stdout + done.stderr)
+
+
+def _told(secret: str, folder: Path, said: str) -> list[str]:
+    """Where a secret can be read."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files and len(secret) >= 40
+    told = [str(path) for path in files if secret.encode() in path.read_bytes()]
+    return [*told, "what it printed"] if secret in said else told
 
 
 @pytest.mark.parametrize(

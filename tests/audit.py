@@ -1,0 +1,40 @@
+"""Known flaws of all that is installed with raysys, asked of pip-audit. Ends with 1 where there is one.
+
+Some machines reach a registry of packages and not the database of flaws beside it. That is said, and is no failure:
+tests/test_dependencies.py holds what matters most of it, and needs no network.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        pins = Path(folder) / "requirements.txt"
+        pinned = ["uv", "export", "--quiet", "--no-hashes", "--no-emit-project", "--output-file", str(pins)]
+        subprocess.run(pinned, check=True, stdout=subprocess.DEVNULL)
+        asked = ["uvx", "pip-audit", "--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
+        answer = subprocess.run([*asked, "--requirement", str(pins)], capture_output=True, text=True)
+    try:
+        packages = json.loads(answer.stdout)["dependencies"]
+    except (ValueError, KeyError):
+        print(f"audit: pip-audit could not ask: {answer.stderr.strip().splitlines()[-1:]}")
+        return 0
+    asked_about = [package for package in packages if "vulns" in package]
+    flaws = [(package, flaw) for package in asked_about for flaw in package["vulns"]]
+    for package, flaw in flaws:
+        mended = ", ".join(flaw["fix_versions"]) or "no version yet"
+        print(f"audit: {package['name']} {package['version']}: {flaw['id']}, mended in {mended}")
+    print(
+        f"audit: {len(flaws)} known flaws in {len(asked_about)} of {len(packages)} packages; the others are not in it"
+    )
+    return 1 if flaws else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

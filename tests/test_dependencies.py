@@ -1,0 +1,52 @@
+"""No version installed, or allowed by pyproject.toml, is known to run code or leave its folder when it reads."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+MENDED = {
+    "aiohttp": ("3.12.14", "CVE-2025-53643, requests smuggled past Ray's dashboard"),
+    "certifi": ("2024.7.4", "CVE-2024-39689, a root that is no longer trusted"),
+    "filelock": ("3.20.1", "CVE-2025-68146, a link in place of a lock"),
+    "fonttools": ("4.60.2", "CVE-2025-66034, a font file that writes elsewhere"),
+    "jinja2": ("3.1.6", "CVE-2025-27516, out of the sandbox"),
+    "pillow": ("11.3.0", "CVE-2025-48379, a write beyond a buffer"),
+    "protobuf": ("6.31.1", "CVE-2025-4565, recursion without an end"),
+    "pyarrow": ("14.0.1", "CVE-2023-47248, code in a Parquet file runs"),
+    "ray": ("2.52.0", "CVE-2025-62593, a web page that submits jobs; token authentication"),
+    "requests": ("2.32.4", "CVE-2024-47081, credentials to another host"),
+    "scikit-learn": ("1.5.0", "CVE-2024-5206, training text kept in a vectorizer"),
+    "setuptools": ("78.1.1", "CVE-2025-47273, a download that writes elsewhere"),
+    "torch": ("2.6.0", "CVE-2025-32434, code runs in spite of weights_only"),
+    "transformers": ("5.13.0", "a path in tokenizer_config.json that leaves the folder"),
+    "urllib3": ("2.5.0", "CVE-2025-50181, redirects that were forbidden"),
+}
+"""Package: the first version without a flaw that could be used against a run, and the flaw."""
+
+
+def installed() -> dict[str, Version]:
+    return {d.metadata["Name"].lower(): Version(d.version) for d in importlib.metadata.distributions()}
+
+
+@pytest.mark.parametrize("package", MENDED)
+def test_what_is_installed_is_mended(package: str) -> None:
+    version, flaw = MENDED[package]
+    found = installed().get(package)
+    if found is not None:
+        assert found >= Version(version), f"{package} {found}: {flaw}"
+
+
+def test_the_oldest_version_that_may_be_installed_is_mended() -> None:
+    project = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text())["project"]
+    asked = [Requirement(line) for line in project["dependencies"]]
+    known = [requirement for requirement in asked if requirement.name in MENDED]
+    assert {"ray", "torch", "transformers", "pyarrow", "scikit-learn"} <= {r.name for r in known}
+    for requirement in known:
+        (oldest,) = (Version(part.version) for part in requirement.specifier if part.operator == ">=")
+        assert oldest >= Version(MENDED[requirement.name][0]), requirement

@@ -1,0 +1,213 @@
+"""What a folder from a stranger may try: run code, be unpickled, name files elsewhere."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoTokenizer
+
+from raysys.config import ModelConfig
+from raysys.data.text import load_tokenizer
+from raysys.errors import EncoderError
+from raysys.model.encoders import audio_config, build_audio_encoder, build_text_encoder, check_encoders
+from tests.model.encoder_folders import write_encoders
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Harm:
+    """What an unpickler runs."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.mkdir, (str(self.mark),))
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    return write_encoders(tmp_path / "given")
+
+
+def rewrite(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps((json.loads(path.read_text()) if path.exists() else {}) | values))
+
+
+def test_pickled_weights_run_nothing(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    audio, _ = folders
+    state = load_file(audio / "model.safetensors")
+    (audio / "model.safetensors").unlink()
+    torch.save(state | {"extra": Harm(tmp_path / "harm")}, audio / "pytorch_model.bin")
+    with pytest.raises(EncoderError, match=rf"^--model\.audio {audio}: cannot be loaded"):
+        build_audio_encoder(ModelConfig(audio=str(audio), weights="pretrained"))
+    assert not (tmp_path / "harm").exists()
+    # The same file does harm where it is unpickled.
+    torch.load(audio / "pytorch_model.bin", weights_only=False)
+    assert (tmp_path / "harm").exists()
+
+
+def test_pickled_tensors_are_read_as_tensors(folders: tuple[Path, Path]) -> None:
+    audio, _ = folders
+    wanted = build_audio_encoder(ModelConfig(audio=str(audio), weights="pretrained")).state_dict()
+    torch.save(load_file(audio / "model.safetensors"), audio / "pytorch_model.bin")
+    (audio / "model.safetensors").unlink()
+    found = build_audio_encoder(ModelConfig(audio=str(audio), weights="pretrained")).state_dict()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def _load_all(audio: Path, text: Path) -> None:
+    config = ModelConfig(audio=str(audio), text=str(text), weights="pretrained")
+    check_encoders(config)
+    load_tokenizer(str(text))
+    build_audio_encoder(config)
+    build_text_encoder(config, vocab_size=40)
+
+
+STRANGE: dict[str, tuple[dict[str, str], bool]] = {
+    "config.json": ({"model_type": "theirs"}, True),
+    "preprocessor_config.json": ({"feature_extractor_type": "Theirs"}, True),
+    # The tokenizer itself is a file of its own, and is read.
+    "tokenizer_config.json": ({"tokenizer_class": "Theirs"}, False),
+}
+"""File, what it asks for, and whether the folder is then refused."""
+
+
+@pytest.mark.parametrize("file", STRANGE)
+def test_code_in_a_folder_is_neither_run_nor_asked_about(
+    folders: tuple[Path, Path], tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: object) -> str:
+        raise AssertionError("the terminal was asked")
+
+    monkeypatch.setattr("builtins.input", asked)
+    audio, text = folders
+    folder = audio if file == "preprocessor_config.json" else text
+    (folder / "theirs.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'harm')!r})\nclass Theirs: pass\n")
+    classes: dict[str, Any] = {f"Auto{part}": "theirs.Theirs" for part in ("Config", "Model", "FeatureExtractor")}
+    values, refused = STRANGE[file]
+    rewrite(folder / file, auto_map=classes | {"AutoTokenizer": ["theirs.Theirs", "theirs.Theirs"]}, **values)
+    if refused:
+        with pytest.raises(EncoderError, match=rf"{folder}"):
+            _load_all(audio, text)
+    else:
+        _load_all(audio, text)
+    assert not (tmp_path / "harm").exists()
+    # The same folder does harm where it is trusted.
+    auto = {"config.json": AutoConfig, "preprocessor_config.json": AutoFeatureExtractor}.get(file, AutoTokenizer)
+    with contextlib.suppress(Exception):
+        auto.from_pretrained(folder, trust_remote_code=True)
+    assert (tmp_path / "harm").exists()
+
+
+def _shards(folder: Path, elsewhere: str) -> None:
+    names = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(names, f"{elsewhere}/model.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+WAYS_OUT: dict[str, tuple[str, Callable[[Path, str], None]]] = {
+    "shards": ("model.safetensors.index.json", _shards),
+    "weights": (
+        "config.json",
+        lambda folder, out: rewrite(folder / "config.json", transformers_weights=f"{out}/model.safetensors"),
+    ),
+    "tokenizer": (
+        "tokenizer_config.json",
+        lambda folder, out: rewrite(
+            folder / "tokenizer_config.json", fast_tokenizer_files=[f"{out}/tokenizer.4.0.json", "tokenizer.json"]
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("way", WAYS_OUT)
+def test_a_path_out_of_a_folder_is_refused(
+    folders: tuple[Path, Path], tmp_path: Path, way: str, absolute: bool
+) -> None:
+    audio, text = folders
+    shutil.copytree(audio, tmp_path / "elsewhere")
+    out = str(tmp_path / "elsewhere") if absolute else "../../elsewhere"
+    file, write = WAYS_OUT[way]
+    folder = text if way == "tokenizer" else audio
+    write(folder, out)
+    with pytest.raises(EncoderError, match=rf"{folder}.*{file} names {out}/.*, which lies outside the folder"):
+        _load_all(audio, text)
+
+
+def test_shards_within_a_folder_and_links_to_blobs_are_read(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """As the Hub's cache has them."""
+    audio, _ = folders
+    config = ModelConfig(audio=str(audio), weights="pretrained")
+    wanted = build_audio_encoder(config).state_dict()
+    AutoModel.from_pretrained(audio).save_pretrained(tmp_path / "sharded", max_shard_size="10KB")
+    assert len(list((tmp_path / "sharded").glob("model-*.safetensors"))) > 1
+    (audio / "model.safetensors").unlink()
+    (tmp_path / "blobs").mkdir()
+    for i, path in enumerate(sorted((tmp_path / "sharded").glob("model*"))):
+        shutil.move(path, tmp_path / "blobs" / str(i))
+        (audio / path.name).symlink_to(f"../../blobs/{i}")
+    found = build_audio_encoder(config).state_dict()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_an_adapter_is_refused_for_its_base_lies_elsewhere(folders: tuple[Path, Path]) -> None:
+    audio, _ = folders
+    rewrite(audio / "adapter_config.json", base_model_name_or_path="/nowhere")
+    with pytest.raises(EncoderError, match=r"adapter_config\.json asks for a base model from elsewhere"):
+        audio_config(ModelConfig(audio=str(audio), weights="pretrained"))
+
+
+UNPICKLING = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle"}
+
+
+@pytest.mark.parametrize("path", sorted([*ROOT.glob("raysys/**/*.py"), *ROOT.glob("jobs/*.py")]), ids=lambda p: p.name)
+def test_no_line_of_the_code_unpickles_or_trusts(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+        place = f"{path.name}:{node.lineno} {called}"
+        module, _, function = called.rpartition(".")
+        assert not (module in UNPICKLING and function.startswith(("load", "open", "Unpickler"))), place
+        assert called not in ("eval", "exec", "pd.read_pickle", "yaml.load", "yaml.unsafe_load", "yaml.full_load"), (
+            place
+        )
+        assert called != "torch.load" or given.get("weights_only") == "True", place
+        assert called not in ("np.load", "numpy.load") or given.get("allow_pickle", "False") == "False", place
+        if function == "from_pretrained":
+            assert given.get("trust_remote_code") == "False", place
+            assert path.name == "pretrained.py", f"{place}: by raysys.pretrained, which looks at the folder first"
+
+
+def test_what_looks_for_unpickling_finds_it(tmp_path: Path) -> None:
+    for line in (
+        "pickle.load(f)",
+        "torch.load(f)",
+        "AutoModel.from_pretrained(f)",
+        "eval(f)",
+        "np.load(f, allow_pickle=True)",
+    ):
+        path = tmp_path / "code.py"
+        path.write_text(line)
+        with pytest.raises(AssertionError):
+            test_no_line_of_the_code_unpickles_or_trusts(path)
+
+
+def test_a_pickle_is_what_it_is_taken_for(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(Harm(tmp_path / "harm")))
+    assert (tmp_path / "harm").exists()
