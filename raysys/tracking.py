@@ -78,6 +78,8 @@ class WandbTracker:
             Path(folder).mkdir(parents=True, exist_ok=True)
             # Tables wait here for their upload. By default in the user's home, which a container may not have.
             os.environ.setdefault("WANDB_DATA_DIR", f"{folder}/wandb")
+            # `init` tells its makers of itself by the settings of the process, before it looks at its own.
+            wandb.setup(wandb.Settings(mode=mode))
             self._run = wandb.init(
                 project=project,
                 group=group,

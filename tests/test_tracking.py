@@ -292,6 +292,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
         return calls[-1].run
 
     monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setattr(wandb, "setup", lambda settings: None)
     return calls
 
 
