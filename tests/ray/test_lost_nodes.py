@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 from ray.cluster_utils import Cluster
 
+from raysys.cli import parse
+from raysys.orchestrate import session
+from raysys.orchestrate.crossval import run_folds
+from raysys.orchestrate.groundwork import Point, check, lay, make_tasks
 from tests.corpora.iemocap_folder import write_iemocap
 from tests.ray.conftest import Head
-from tests.ray.test_faults import amid, ended, until
+from tests.ray.test_faults import ended, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.fault]
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,19 +47,34 @@ def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[s
     )
 
 
-def test_a_killed_rank_is_replaced_with_its_group(head: Head, tmp_path: Path) -> None:
+def test_a_killed_rank_is_replaced_with_its_group(joined: Head, tmp_path: Path) -> None:
     corpus = write_iemocap(tmp_path / "IEMOCAP", sessions=3)
-    command = [*flags(corpus, tmp_path), "--cluster.workers-per-trial", "2"]
-    ended(start([*command, "--run.name", "whole"], head.environment))
-    process = start([*command, "--run.name", "killed"], head.environment)
-    amid(tmp_path / "killed", process)
-    rank = json.loads((tmp_path / "killed" / "folds" / "1" / "beat-1.json").read_text())
-    os.kill(rank["pid"], signal.SIGKILL)
-    ended(process)
-    whole, killed = (pq.read_table(tmp_path / name / "predictions.parquet") for name in ("whole", "killed"))
-    assert killed["utterance_id"].equals(whole["utterance_id"])
+    command = [*flags(corpus, tmp_path)[2:], "--cluster.workers-per-trial", "2", "--train.epochs", "20"]
+    killed: list[int] = []
+
+    def kill(fold: Path) -> None:
+        history = fold / "history.jsonl"
+        until(lambda: history.exists() and len(history.read_text().splitlines()) >= 3)
+        killed.append(json.loads((fold / "beat-1.json").read_text())["pid"])
+        os.kill(killed[0], signal.SIGKILL)
+
+    tables = []
+    for name in ("whole", "killed"):
+        # One fold: a group takes most of a minute to start.
+        config = parse([*command, "--run.name", name]).config
+        checked = check(config, [Point(name="", config=config)], "crossval")
+        fold = tmp_path / name / "folds" / "1"
+        thread = threading.Thread(target=kill, args=(fold,), daemon=True)
+        if name == "killed":
+            thread.start()
+        with session.running(config) as cluster:
+            run_folds(make_tasks(lay(checked, cluster), checked.points)[:1], cluster)
+        tables.append(pq.read_table(fold / "predictions.parquet"))
+    assert killed, "nobody was killed"
+    whole, again = tables
+    assert again["utterance_id"].equals(whole["utterance_id"])
     for column in (name for name in whole.column_names if name.startswith("p_")):
-        np.testing.assert_allclose(killed[column], whole[column], atol=1e-4)
+        np.testing.assert_allclose(again[column], whole[column], atol=1e-4)
 
 
 @pytest.fixture
