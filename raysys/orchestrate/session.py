@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+from ray._private import ray_constants
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysys.allocator import ENVIRONMENT
@@ -103,18 +104,34 @@ def start(config: ExperimentConfig) -> Cluster:
     trial_cores = workers * config.cluster.cpus_per_worker
     trials = max(1, cores // trial_cores)
     _keep_token_to_oneself()
-    ray.init(
-        address="local",
-        # Tasks that augment are short: they share the cores with the trials.
-        num_cpus=trials * (trial_cores + workers * data),
-        object_store_memory=_OBJECT_STORE_BYTES,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="warning",
-    )
+    with _on_the_loopback():
+        ray.init(
+            address="local",
+            # Tasks that augment are short: they share the cores with the trials.
+            num_cpus=trials * (trial_cores + workers * data),
+            object_store_memory=_OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="warning",
+        )
     # Ray takes SIGTERM for itself, with exit code 15.
     handle(raise_terminated)
     return _measure(config, idle_cpus=cores)
+
+
+@contextlib.contextmanager
+def _on_the_loopback() -> Iterator[None]:
+    """Start a node that nobody on the network can knock at, and that needs no network.
+
+    Ray gives a node the machine's outer address, even if it is told the loopback's; by this switch, of its own for
+    systems where it supports one machine only, it does not. A cluster that is joined must not see it.
+    """
+    several_machines = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = several_machines
 
 
 def _keep_token_to_oneself() -> None:
