@@ -102,7 +102,8 @@ def start(config: ExperimentConfig) -> Cluster:
     cores = os.cpu_count() or 1
     workers, data = config.cluster.workers_per_trial, config.cluster.data_cpus_per_worker
     trial_cores = workers * config.cluster.cpus_per_worker
-    trials = max(1, cores // trial_cores)
+    # One more than there are cores for: else the last fold of five trains alone on one of two.
+    trials = cores // trial_cores + 1
     _keep_token_to_oneself()
     with _on_the_loopback():
         ray.init(
