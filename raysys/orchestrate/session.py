@@ -125,14 +125,18 @@ def _on_the_loopback() -> Iterator[None]:
     """Start a node that nobody on the network can knock at, and that needs no network.
 
     Ray gives a node the machine's outer address, even if it is told the loopback's; by this switch, of its own for
-    systems where it supports one machine only, it does not. A cluster that is joined must not see it.
+    systems where it supports one machine only, it does not. The driver reads it as a constant, the processes that it
+    starts in their environment; a cluster that is joined later must not see it.
     """
-    several_machines = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
+    name, several_machines = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    before = os.environ.get(name)
+    ray_constants.ENABLE_RAY_CLUSTER, os.environ[name] = False, "0"
     try:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = several_machines
+        del os.environ[name]
+        os.environ |= {} if before is None else {name: before}
 
 
 def _keep_token_to_oneself() -> None:
