@@ -102,8 +102,9 @@ def start(config: ExperimentConfig) -> Cluster:
     cores = os.cpu_count() or 1
     workers, data = config.cluster.workers_per_trial, config.cluster.data_cpus_per_worker
     trial_cores = workers * config.cluster.cpus_per_worker
-    # One more than there are cores for: else the last fold of five trains alone on one of two.
-    trials = cores // trial_cores + 1
+    # One more than there are cores for: else the last fold of five trains alone on one of two. Not so of groups, whose
+    # workers wait for each other.
+    trials = max(1, cores // trial_cores) + (1 if workers == 1 else 0)
     _keep_token_to_oneself()
     with _on_the_loopback():
         ray.init(
