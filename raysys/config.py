@@ -282,7 +282,7 @@ class ClusterConfig:
     gpus_per_worker: float | None = None
     """GPUs of a training worker. None: 1 where the cluster has any, else 0."""
     data_cpus_per_worker: int = 1
-    """CPUs that are kept free for each worker, for the tasks that fetch and augment its utterances."""
+    """CPUs that each worker reserves beside its own, for the tasks that fetch and augment its utterances."""
     max_concurrent_trials: int | None = None
     """Trials at once. None: as many as the cluster's CPUs and GPUs carry."""
     hang_limit_s: float = 1800.0
@@ -300,6 +300,11 @@ class ClusterConfig:
             self.max_concurrent_trials is None or self.max_concurrent_trials >= 1,
             f"--cluster.max-concurrent-trials is {self.max_concurrent_trials}; at least 1 is needed.",
         )
+
+    @property
+    def reserved_cpus(self) -> int:
+        """CPUs of a worker and of the tasks of its data."""
+        return self.cpus_per_worker + self.data_cpus_per_worker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import ray.data
-from ray.data import ExecutionOptions, ExecutionResources
+from ray.data import ExecutionOptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysys.config import SAMPLE_RATE_HZ
 from raysys.data.plan import Step
@@ -52,7 +53,7 @@ def stream(plan: Sequence[Step], source: Source, *, rank: int, workers: int, dat
         plan: steps of all workers.
         source: the decoded corpus and the augmentation.
         rank, workers: whose share.
-        data_cpus: tasks at once.
+        data_cpus: tasks at once, for each of which the worker has reserved a CPU.
     """
     samples = WaveformStore.opened(source.store).samples
     rows = [_row(number, step.share(rank, workers), step, samples) for number, step in enumerate(plan)]
@@ -143,12 +144,18 @@ def _cut(items: Sequence[T], size: float, weigh: Callable[[T], float]) -> Iterat
 
 def _fetch_segment(chunks: Sequence[list[dict[str, Any]]], source: Source, data_cpus: int) -> list[pa.Table]:
     dataset = ray.data.from_items([{"steps": chunk} for chunk in chunks], override_num_blocks=len(chunks)).map_batches(
-        _fetch, batch_size=1, fn_kwargs={"source": source}, batch_format="pyarrow", num_cpus=1
+        _fetch,
+        batch_size=1,
+        fn_kwargs={"source": source},
+        batch_format="pyarrow",
+        # Of the CPUs that the worker has reserved for them, on its node. Tasks that asked for CPUs would wait for ever
+        # where trials hold them all, as they do once a node is lost.
+        num_cpus=0,
+        concurrency=data_cpus,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True),
     )
     dataset.context.enable_progress_bars = False
-    dataset.context.execution_options = ExecutionOptions(
-        preserve_order=True, resource_limits=ExecutionResources(cpu=data_cpus)
-    )
+    dataset.context.execution_options = ExecutionOptions(preserve_order=True)
     return list(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
 
 

@@ -100,7 +100,7 @@ def start(config: ExperimentConfig) -> Cluster:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     cores = os.cpu_count() or 1
-    workers, data = config.cluster.workers_per_trial, config.cluster.data_cpus_per_worker
+    workers = config.cluster.workers_per_trial
     trial_cores = workers * config.cluster.cpus_per_worker
     # One more than there are cores for: else the last fold of five trains alone on one of two. Not so of groups, whose
     # workers wait for each other.
@@ -110,7 +110,7 @@ def start(config: ExperimentConfig) -> Cluster:
         ray.init(
             address="local",
             # Tasks that augment are short: they share the cores with the trials.
-            num_cpus=trials * (trial_cores + workers * data),
+            num_cpus=trials * workers * config.cluster.reserved_cpus,
             object_store_memory=_OBJECT_STORE_BYTES,
             include_dashboard=False,
             log_to_driver=False,
@@ -170,12 +170,12 @@ def _measure(config: ExperimentConfig, *, idle_cpus: int | None) -> Cluster:
 
 
 def trials_at_once(settings: ClusterConfig, cpus: int, gpus: int, gpus_per_worker: float) -> int:
-    """How many trials a cluster carries, so that each one's data tasks find CPUs too.
+    """How many trials a cluster carries, each with the CPUs of its data.
 
     Raises:
         ConfigError: not one.
     """
-    trial_cpus = settings.workers_per_trial * (settings.cpus_per_worker + settings.data_cpus_per_worker)
+    trial_cpus = settings.workers_per_trial * settings.reserved_cpus
     trial_gpus = settings.workers_per_trial * gpus_per_worker
     at_once = cpus // trial_cpus
     if trial_gpus:

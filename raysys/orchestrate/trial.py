@@ -54,7 +54,7 @@ def _same(network: nn.Module) -> nn.Module:
 def _under_torch_trainer(task: FoldTask, gpus: float) -> None:
     settings = task.config.cluster
     folder = Folder.at(task.run) / "train"
-    resources = {"CPU": settings.cpus_per_worker} | ({"GPU": gpus} if gpus else {})
+    resources = {"CPU": settings.reserved_cpus} | ({"GPU": gpus} if gpus else {})
     trainer = TorchTrainer(
         _train_worker,
         train_loop_config={"task": task},

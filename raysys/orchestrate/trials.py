@@ -42,8 +42,8 @@ def run_trials(
     settings = tasks[0].config.cluster
     in_process = settings.workers_per_trial == 1 and not settings.torch_trainer
     # Under TorchTrainer the trial only drives: its workers take their own. Tune wants it to ask for something, and a
-    # hundredth of a CPU would be missing where the last data task asks for a whole one.
-    resources: dict[str, float] = {"cpu": settings.cpus_per_worker} if in_process else {"cpu": 0, "memory": 1_000_000}
+    # hundredth of a CPU would be missing where the last worker asks for whole ones.
+    resources: dict[str, float] = {"cpu": settings.reserved_cpus} if in_process else {"cpu": 0, "memory": 1_000_000}
     if in_process and cluster.gpus_per_worker:
         resources["gpu"] = cluster.gpus_per_worker
     gpus = cluster.gpus_per_worker

@@ -169,7 +169,7 @@ def test_the_job_has_gpus_for_the_five_folds_and_takes_its_cluster_away() -> Non
     limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
     needed = parse(["--preset", "paper"]).config.cluster
     assert group["replicas"] * int(limits["nvidia.com/gpu"]) >= 5
-    assert int(limits["cpu"]) >= needed.cpus_per_worker + needed.data_cpus_per_worker
+    assert int(limits["cpu"]) >= needed.reserved_cpus
 
 
 def test_the_standing_cluster_scales_from_no_gpu_and_survives_spot_machines() -> None:

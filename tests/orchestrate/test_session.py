@@ -101,7 +101,7 @@ def test_a_node_that_cannot_write_says_so(tmp_path: Path, audio: str, monkeypatc
         (ClusterConfig(max_concurrent_trials=30), 64, 8, 1.0, 8),
     ],
 )
-def test_as_many_trials_run_at_once_as_leave_every_worker_its_data_cpus(
+def test_as_many_trials_run_at_once_as_there_are_cpus_for_with_those_of_their_data(
     settings: ClusterConfig, cpus: int, gpus: int, gpus_per_worker: float, at_once: int
 ) -> None:
     assert trials_at_once(settings, cpus, gpus, gpus_per_worker) == at_once

@@ -219,7 +219,7 @@ def three_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tup
         watch = {"WITNESS_LOCAL": str(local), "WITNESS_OWN": str(folder), "WITNESS_LOG": str(log)}
         return places | watch | {"PYTHONPATH": f"{site}:{ROOT}"}
 
-    # Room for one trial of two CPUs, and one task of its data: three trials at once need three nodes.
+    # Room for one trial of two CPUs and one more for its data: three trials at once need three nodes.
     node = {"num_cpus": 3, "object_store_memory": 200_000_000}
     cluster = Cluster(head_node_args=node | {"env_vars": own("head"), "temp_dir": str(short)}, initialize_head=True)
     try:
