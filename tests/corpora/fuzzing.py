@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import struct
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,19 +35,21 @@ CASES = {
 }
 """Generated cases of each test; the same ones in every run."""
 
-RAN: Counter[str] = Counter()
 LARGEST_ERROR = 1e-3
 """Of a decoded waveform of amplitude up to 0.5, beside the step of its samples: the ripple of the resampling filter."""
 
 
 def cases(name: str, /, **drawn: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """`given` with the number of cases of this name, each counted."""
+    """`given` with the number of cases of this name, all of which must have come to their end."""
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        ended = 0
+
         @functools.wraps(test)
         def counted(*args: Any, **kwargs: Any) -> None:
+            nonlocal ended
             test(*args, **kwargs)
-            RAN[name] += 1
+            ended += 1
 
         chosen = settings(
             max_examples=CASES[name],
@@ -57,7 +58,14 @@ def cases(name: str, /, **drawn: Any) -> Callable[[Callable[..., None]], Callabl
             database=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         )
-        return chosen(given(**drawn)(counted))
+        generated = chosen(given(**drawn)(counted))
+
+        @functools.wraps(generated)
+        def all_of_them(*args: Any, **kwargs: Any) -> None:
+            generated(*args, **kwargs)
+            assert ended >= CASES[name], f"only {ended} of {CASES[name]} cases were generated"
+
+        return all_of_them
 
     return decorate
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from raysys.config import CorpusConfig
 from raysys.data.manifest import Manifest
 from tests.corpora.damage import PLACE, flipped
-from tests.corpora.fuzzing import CASES, RAN, Outcome, Sound, accounted, cases, read
+from tests.corpora.fuzzing import CASES, Outcome, Sound, accounted, cases, read
 
 COLUMNS = ("utterance_id", "audio_path", "speaker", "emotion", "transcript", "start_s", "end_s")
 N_SAMPLES = 800
@@ -233,8 +233,6 @@ def test_a_parquet_table_with_one_thing_wrong(audio: str, what: tuple[str, Any, 
         accounted(outcome, {r[0] for r in rows})
 
 
-def test_five_hundred_cases_were_generated() -> None:
-    """The last test of the last of the three files."""
-    if set(RAN) != set(CASES):
-        pytest.skip("not all of the generating tests have run")
-    assert sum(RAN.values()) >= 500, RAN
+def test_five_hundred_cases_are_generated() -> None:
+    """Each test of the three files sees to its own number."""
+    assert sum(CASES.values()) >= 500
