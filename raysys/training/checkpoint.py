@@ -120,6 +120,13 @@ def keep_best(folder: Folder, epochs: Collection[int]) -> None:
             folder.delete(name)
 
 
+def delete_unfinished(folder: Folder) -> None:
+    """Remove what processes left that were killed amid a write: each as large as a checkpoint. Only between writers."""
+    for name in folder.names():
+        if name.startswith(".") and ".safetensors." in name:
+            folder.delete(name)
+
+
 def finish(folder: Folder, epoch: int) -> None:
     """The fold is trained: only the weights of its best epoch may still be wanted."""
     folder.move(best_name(epoch), BEST)

@@ -154,6 +154,8 @@ class Trainer:
         """
         if self.folder is None:
             return False
+        if self.workers.rank == 0:
+            checkpoint.delete_unfinished(self.folder)
         for name in (checkpoint.LAST, checkpoint.BEFORE):
             try:
                 found = checkpoint.load(self.folder, name)

@@ -212,10 +212,10 @@ def test_a_worker_that_hangs_is_ended_and_goes_on(runs: Runs) -> None:
 
 @pytest.fixture
 def little_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of eight megabytes."""
+    """A file system with room for two folds at once, of some 5 MB each, and little more."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)], capture_output=True)
     if mounted.returncode != 0:
         pytest.skip(f"only root may mount a file system here: {mounted.stderr.decode().strip()}")
     yield place

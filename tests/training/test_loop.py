@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import random
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -296,6 +298,20 @@ def test_damaged_best_weights_are_not_used(uninterrupted: FoldOutcome, tmp_path:
     assert not trainer.resume()
     assert trainer.notes == [f"{tmp_path}: the best weights of epoch 1 are not whole"]
     assert_same(trainer.fit(little.batches(RESUMABLE), ignore), uninterrupted)
+
+
+def test_what_a_writer_left_that_was_killed_is_removed(tmp_path: Path) -> None:
+    little, folder = little_fold(), Folder.at(str(tmp_path))
+    stop_after_epoch(make_trainer(RESUMABLE, little, folder=folder), little, 0)
+    whole = folder.names()
+    folder.write_bytes(".beat-1.json.0a1b2c3d", b"another worker is just writing it")
+    if (child := os.fork()) == 0:
+        os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+        checkpoint.save(folder, checkpoint.LAST, {}, {})
+    os.waitpid(child, 0)
+    assert len(folder.names()) == len(whole) + 2, "nothing was left"
+    assert make_trainer(RESUMABLE, little, folder=folder).resume()
+    assert folder.names() == [".beat-1.json.0a1b2c3d", *whole]
 
 
 def test_no_weights_are_left_but_the_best(tmp_path: Path) -> None:
