@@ -235,11 +235,13 @@ def test_a_full_disk_ends_the_run_with_a_message_and_costs_no_checkpoint(runs: R
     assert "cannot be written" in said and "Is there room" in said
     assert "Traceback" not in said
     ballast.unlink()
-    folder = Folder.at(str(run)) / "folds/1"
-    kept = checkpoint.load(folder, checkpoint.LAST) or checkpoint.load(folder, checkpoint.BEFORE)
-    assert kept is not None and kept[1]["epoch"] >= 2
+    folders = {fold: Folder.at(str(run)) / f"folds/{fold}" for fold in (1, 2, 3)}
+    kept = {n: checkpoint.load(f, checkpoint.LAST) or checkpoint.load(f, checkpoint.BEFORE) for n, f in folders.items()}
+    assert kept[1] is not None and kept[1][1]["epoch"] >= 2
     again = runs.finish("full", root=little_disk)
-    assert f"epoch   1/{EPOCHS}" not in again, "a fold began anew"
+    for fold, state in kept.items():
+        began_anew = f"fold {fold}  epoch   1/{EPOCHS}" in again
+        assert began_anew == (state is None), again
     assert runs.predictions("full", little_disk).equals(runs.predictions("whole"))
 
 
