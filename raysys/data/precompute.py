@@ -17,6 +17,7 @@ import ray.data
 from ray.data import ExecutionResources
 
 from raysys.data.audio import AudioError, decode, trim
+from raysys.data.execution import blocks
 from raysys.data.manifest import Manifest, Utterance
 from raysys.data.views import Source, augmented, views_name
 from raysys.data.waveforms import INDEX, INDEX_SCHEMA, WaveformStore, cache_name, is_whole, write_part
@@ -88,9 +89,8 @@ def _fill(folder: Folder, members: Sequence[Member], make: Make, cpus: int) -> N
         batch_format="pyarrow",
         runtime_env={"env_vars": trial_environment()},
     )
-    dataset.context.enable_progress_bars = False
     dataset.context.execution_options.resource_limits = ExecutionResources(cpu=cpus)
-    index = pa.concat_tables(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
+    index = pa.concat_tables(blocks(dataset))
     folder.write_table(INDEX, index.sort_by("utterance_id"))
 
 

@@ -19,6 +19,7 @@ from ray.data import ExecutionOptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysys.config import SAMPLE_RATE_HZ
+from raysys.data.execution import blocks
 from raysys.data.plan import Step
 from raysys.data.views import Source, training_views, whole_utterance
 from raysys.data.waveforms import WaveformStore
@@ -118,10 +119,10 @@ def _run(rows: Sequence[dict[str, Any]], source: Source, data_cpus: int) -> Iter
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="stream") as ahead:
         coming = ahead.submit(_fetch_segment, segments[0], source, data_cpus)
         for number in range(len(segments)):
-            blocks = coming.result()
+            segment = coming.result()
             if number + 1 < len(segments):
                 coming = ahead.submit(_fetch_segment, segments[number + 1], source, data_cpus)
-            for block in blocks:
+            for block in segment:
                 clean = _waveforms(block["clean"])
                 augmented = _waveforms(block["augmented"])
                 numbers, names = block["number"].to_pylist(), block["utterance_id"].to_pylist()
@@ -154,9 +155,8 @@ def _fetch_segment(chunks: Sequence[list[dict[str, Any]]], source: Source, data_
         concurrency=data_cpus,
         scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True),
     )
-    dataset.context.enable_progress_bars = False
     dataset.context.execution_options = ExecutionOptions(preserve_order=True)
-    return list(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
+    return list(blocks(dataset))
 
 
 _STREAM_SCHEMA = pa.schema(

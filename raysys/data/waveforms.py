@@ -77,7 +77,7 @@ def is_whole(folder: Folder) -> bool:
     try:
         index = folder.read_table(INDEX).select(["part", "part_bytes"]).to_pylist()
     except (pa.ArrowException, OSError, KeyError) as error:
-        found: str | None = f"its {INDEX} is not readable ({str(error).splitlines()[0]})"
+        found: str | None = f"its {INDEX} is not readable ({_first_line(error)})"
     else:
         sizes = {row["part"]: row["part_bytes"] for row in index if row["part"] is not None}
         lengths = {name: folder.size(name) for name in sizes}
@@ -90,6 +90,10 @@ def is_whole(folder: Folder) -> bool:
     return False
 
 
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 @functools.lru_cache(maxsize=64)
 def _open_store(location: str) -> WaveformStore:
     return WaveformStore(location)
@@ -100,11 +104,20 @@ class WaveformStore:
 
     Attributes:
         samples: length of each.
+
+    Raises:
+        StorageError: the entry of the cache is not there, or is damaged.
     """
 
     def __init__(self, location: str) -> None:
         self._folder = Folder.at(location)
-        index = self._folder.read_table(INDEX).to_pydict()
+        try:
+            index = self._folder.read_table(INDEX).to_pydict()
+        except (pa.ArrowException, OSError) as error:
+            raise StorageError(
+                f"{location}/{INDEX}: this entry of the cache cannot be read ({_first_line(error)}); what is damaged "
+                f"loses its index. The same command makes it anew; does every node see --run.cache?"
+            ) from error
         columns = (index[name] for name in ("utterance_id", "part", "row", "crc32"))
         self._place = {
             name: (part, row, checksum) for name, part, row, checksum in zip(*columns, strict=True) if part is not None

@@ -21,6 +21,7 @@ from torch import nn
 
 from raysys.config import SAMPLE_RATE_HZ, ExperimentConfig, ModelConfig
 from raysys.data.batch import TextFeatures, pad_waveforms
+from raysys.data.execution import blocks
 from raysys.data.manifest import Manifest
 from raysys.data.plan import evaluation_steps
 from raysys.data.precompute import trial_environment
@@ -187,8 +188,7 @@ def _run(
         num_gpus=cluster.gpus_per_worker or None,
         runtime_env={"env_vars": trial_environment()},
     )
-    dataset.context.enable_progress_bars = False
-    yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+    return blocks(dataset)
 
 
 class _Encode:

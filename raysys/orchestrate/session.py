@@ -86,11 +86,10 @@ def start(config: ExperimentConfig) -> Cluster:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
-    # Progress is ours to show, and tables of theirs would bury it; the third warns of what is meant: tokens are on.
-    for name in ("ray.data", "ray._private.authentication"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    # What ends a trial is reported at the end, once.
-    for name in ("ray.tune", "ray.train._internal.syncer"):
+    # It warns of what is meant: tokens are on.
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    # What ends a trial or a task of the data is reported at the end, once.
+    for name in ("ray.tune", "ray.train._internal.syncer", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     address = config.cluster.address or os.environ.get("RAY_ADDRESS")
     if address is not None or in_submitted_job():

@@ -15,11 +15,11 @@ from ray.exceptions import RayTaskError
 from raysys.augment import cbca
 from raysys.augment.masked_lm import light_masked_lm, load_masked_lm
 from raysys.config import ExperimentConfig
+from raysys.data.execution import cause_of
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.precompute import trial_environment
 from raysys.data.text import load_tokenizer, train_wordpiece
-from raysys.errors import UserError
 from raysys.orchestrate.session import Cluster
 from raysys.storage import Folder
 
@@ -109,8 +109,7 @@ def _finish(running: list[ray.ObjectRef]) -> None:
     try:
         ray.get(running)
     except RayTaskError as error:
-        # What the user must mend, without the task's traceback around it.
-        raise error.cause if isinstance(error.cause, UserError) else error from None
+        raise cause_of(error) from None
 
 
 def _is_whole(cache: Folder, name: str) -> bool:

@@ -78,6 +78,9 @@ def test_a_flipped_bit_of_a_waveform_is_noticed_and_the_entry_is_made_anew(tmp_p
     with pytest.raises(StorageError, match=r"part-00000\.arrow: utterance a is not what was written"):
         store.get("a")
     assert not is_whole(Folder.at(str(tmp_path)))
+    # Who opens it next, in the same run, hears of it too.
+    with pytest.raises(StorageError, match=r"index\.parquet: this entry of the cache cannot be read"):
+        WaveformStore(str(tmp_path))
 
 
 def test_what_is_read_cannot_be_written(tmp_path: Path) -> None:
