@@ -17,8 +17,7 @@ from raysys.errors import ConfigError
 from raysys.model.parts import parts_of
 from raysys.orchestrate import session
 from raysys.orchestrate.crossval import RESULTS, print_header
-from raysys.orchestrate.groundwork import Ground, Point, check, lay, make_tasks
-from raysys.orchestrate.lock import locked
+from raysys.orchestrate.groundwork import Ground, Point, check, claimed, lay, make_tasks
 from raysys.orchestrate.points import FULL, Variant, ablations, parse_variants, variant_points
 from raysys.orchestrate.sweep import Sweep, keep_summary, run_sweep, seconds_beyond_training
 from raysys.orchestrate.task import PREDICTIONS, FoldTask
@@ -49,7 +48,7 @@ def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int])
     variants = (*ablations(config), *parse_variants(own))
     by_seed = {seed: variant_points(config, variants, seed) for seed in seeds}
     checked = check(config, [point for points in by_seed.values() for point in points], "ablation")
-    with locked(checked.run):
+    with claimed(checked):
         with session.running(config) as cluster:
             ground = lay(checked, cluster)
             checked = ground.checked

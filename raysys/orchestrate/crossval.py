@@ -11,8 +11,7 @@ from raysys.config import ExperimentConfig
 from raysys.data.manifest import Manifest
 from raysys.model.parts import parts_of
 from raysys.orchestrate import session
-from raysys.orchestrate.groundwork import Checked, Point, check, lay, make_tasks
-from raysys.orchestrate.lock import locked
+from raysys.orchestrate.groundwork import Checked, Point, check, claimed, lay, make_tasks
 from raysys.orchestrate.progress import Progress
 from raysys.orchestrate.task import PREDICTIONS, FoldTask
 from raysys.orchestrate.trials import run_trials
@@ -38,7 +37,7 @@ def crossval(config: ExperimentConfig) -> dict[str, Any]:
     """
     started = time.monotonic()
     checked = check(config, [Point(name="", config=config)], "crossval")
-    with locked(checked.run):
+    with claimed(checked):
         with session.running(config) as cluster:
             ground = lay(checked, cluster)
             checked = ground.checked

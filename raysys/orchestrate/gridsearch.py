@@ -18,8 +18,7 @@ from raysys.model.parts import parts_of
 from raysys.orchestrate import session
 from raysys.orchestrate.crossval import RESULTS, print_header
 from raysys.orchestrate.early_stopping import HalvingByFold
-from raysys.orchestrate.groundwork import Ground, Point, check, lay, make_tasks
-from raysys.orchestrate.lock import locked
+from raysys.orchestrate.groundwork import Ground, Point, check, claimed, lay, make_tasks
 from raysys.orchestrate.points import Axis, grid_points, parse_axes
 from raysys.orchestrate.selection import Tested, Validated, final_point, nested, optimistic
 from raysys.orchestrate.sweep import Sweep, keep_summary, run_sweep, seconds_beyond_training
@@ -55,7 +54,7 @@ def gridsearch(config: ExperimentConfig, grid: Sequence[str], *, early_stopping:
     axes = parse_axes(grid)
     points = grid_points(config, axes)
     checked = check(config, points, "gridsearch")
-    with locked(checked.run):
+    with claimed(checked):
         with session.running(config) as cluster:
             ground = lay(checked, cluster, whole=True)
             checked = ground.checked

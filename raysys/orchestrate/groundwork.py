@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from raysys.errors import ConfigError, ManifestError
 from raysys.model.encoders import check_encoders, check_padding
 from raysys.orchestrate import session
 from raysys.orchestrate.features import make_audio_features, make_text_features
+from raysys.orchestrate.lock import locked
 from raysys.orchestrate.task import FoldTask, code_version, write_plan
 from raysys.orchestrate.texts import make_texts
 from raysys.storage import Folder, absolute, is_address
@@ -52,6 +54,7 @@ class Checked:
     Attributes:
         config: with absolute paths.
         points: what is trained, with absolute paths.
+        learning_hash: of all that the points' results depend on, but for the corpus.
         notes: what the run must say.
     """
 
@@ -59,6 +62,7 @@ class Checked:
     run: Folder
     manifest: Manifest
     points: tuple[Point, ...]
+    learning_hash: str
     notes: tuple[str, ...]
 
 
@@ -83,7 +87,7 @@ class Inputs:
 
 
 def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Checked:
-    """Read the corpus, cut the folds, read the encoders' configurations, and claim the run's folder.
+    """Read the corpus, cut the folds, read the encoders' configurations. Nothing is written to the run's folder.
 
     Args:
         config: what the points have in common: corpus, cluster, run.
@@ -108,8 +112,35 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Check
     manifest = read_corpus(config.corpus, cache=local_cache(config))
     folds = make_folds(manifest, config.corpus)
     notes += _check_duplicates(config, manifest, folds, equal_bytes(manifest.utterances), "to the byte")
-    _claim(run, config, learning_hash, manifest)
-    return Checked(config=config, run=run, manifest=manifest, points=points, notes=tuple(notes))
+    return Checked(
+        config=config,
+        run=run,
+        manifest=manifest,
+        points=points,
+        learning_hash=learning_hash,
+        notes=tuple(notes),
+    )
+
+
+@contextlib.contextmanager
+def claimed(checked: Checked) -> Iterator[None]:
+    """Hold the run's folder, with config.yaml in it.
+
+    Raises:
+        StorageError: another run is at work there.
+        ConfigError: it holds a run of another configuration or corpus.
+    """
+    run = checked.run
+    with locked(run):
+        mine = {"learning_hash": checked.learning_hash, "fingerprint": checked.manifest.fingerprint()}
+        if run.exists(CLAIM) and run.read_json(CLAIM) != mine:
+            raise ConfigError(
+                f"{run.location}: this folder holds a run of another configuration or corpus (see its {CONFIG}). "
+                f"Choose another --run.name, or remove the folder."
+            )
+        run.write_json(CLAIM, mine)
+        run.write_bytes(CONFIG, to_yaml(checked.config).encode())
+        yield
 
 
 def _masked_lm(config: ExperimentConfig) -> str:
@@ -233,18 +264,6 @@ def local_cache(config: ExperimentConfig) -> Path:
     if is_address(cache) and config.corpus.name == "demo":
         raise ConfigError(f"--run.cache {cache}: the demo corpus is read as files; give --run.cache a folder.")
     return Path(cache)
-
-
-def _claim(run: Folder, config: ExperimentConfig, learning_hash: str, manifest: Manifest) -> None:
-    """Write config.yaml; a folder that holds a run of another configuration or corpus is refused."""
-    mine = {"learning_hash": learning_hash, "fingerprint": manifest.fingerprint()}
-    if run.exists(CLAIM) and run.read_json(CLAIM) != mine:
-        raise ConfigError(
-            f"{run.location}: this folder holds a run of another configuration or corpus (see its {CONFIG}). "
-            f"Choose another --run.name, or remove the folder."
-        )
-    run.write_json(CLAIM, mine)
-    run.write_bytes(CONFIG, to_yaml(config).encode())
 
 
 def without_undecodable(manifest: Manifest, errors: dict[str, str], config: ExperimentConfig) -> Manifest:

@@ -8,7 +8,7 @@ import math
 import os
 import secrets
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,8 +153,9 @@ def _keep_token_to_oneself() -> None:
 
 
 def _measure(config: ExperimentConfig, *, idle_cpus: int | None) -> Cluster:
-    found = ray.cluster_resources()
-    cpus, gpus = int(found.get("CPU", 0)), int(found.get("GPU", 0))
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    sizes = [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes]
+    cpus, gpus = (sum(column) for column in zip(*sizes, strict=True))
     per_worker = config.cluster.gpus_per_worker
     if per_worker is None:
         per_worker = 1.0 if gpus else 0.0
@@ -162,28 +163,35 @@ def _measure(config: ExperimentConfig, *, idle_cpus: int | None) -> Cluster:
         cpus=cpus,
         idle_cpus=idle_cpus or cpus,
         gpus=gpus,
-        nodes=sum(node["Alive"] for node in ray.nodes()),
-        trials_at_once=trials_at_once(config.cluster, cpus, gpus, per_worker),
+        nodes=len(nodes),
+        trials_at_once=trials_at_once(config.cluster, sizes, per_worker),
         gpus_per_worker=per_worker,
     )
 
 
-def trials_at_once(settings: ClusterConfig, cpus: int, gpus: int, gpus_per_worker: float) -> int:
-    """How many trials a cluster carries, each with the CPUs of its data.
+def trials_at_once(settings: ClusterConfig, nodes: Sequence[tuple[int, int]], gpus_per_worker: float) -> int:
+    """How many trials a cluster carries. A worker, with the CPUs of its data, is on one node.
+
+    Args:
+        nodes: CPUs and GPUs of each.
 
     Raises:
         ConfigError: not one.
     """
-    trial_cpus = settings.workers_per_trial * settings.reserved_cpus
-    trial_gpus = settings.workers_per_trial * gpus_per_worker
-    at_once = cpus // trial_cpus
-    if trial_gpus:
-        at_once = min(at_once, math.floor(gpus / trial_gpus))
+
+    def workers_on(cpus: int, gpus: int) -> int:
+        by_cpus = cpus // settings.reserved_cpus
+        return min(by_cpus, math.floor(gpus / gpus_per_worker)) if gpus_per_worker else by_cpus
+
+    workers = sum(workers_on(*node) for node in nodes)
+    at_once = workers // settings.workers_per_trial
     if at_once < 1:
+        sizes = ", ".join(f"{cpus} CPUs and {gpus} GPUs" for cpus, gpus in sorted(set(nodes)))
         raise ConfigError(
-            f"A trial needs {trial_cpus} CPUs, those for its data among them, and {trial_gpus:g} GPUs; "
-            f"the cluster has {cpus} CPUs and {gpus} GPUs. Lower --cluster.workers-per-trial, "
-            f"--cluster.cpus-per-worker, --cluster.gpus-per-worker or --cluster.data-cpus-per-worker."
+            f"A worker needs {settings.reserved_cpus} CPUs, those for its data among them, and {gpus_per_worker:g} "
+            f"GPUs of one node; a trial has {settings.workers_per_trial} of them, and the cluster room for {workers} "
+            f"(nodes with {sizes}). Lower --cluster.workers-per-trial, --cluster.cpus-per-worker, "
+            f"--cluster.gpus-per-worker or --cluster.data-cpus-per-worker."
         )
     return min(at_once, settings.max_concurrent_trials or at_once)
 

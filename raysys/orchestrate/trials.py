@@ -12,6 +12,7 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
+from raysys.errors import StorageError
 from raysys.orchestrate.pulse import STOP
 from raysys.orchestrate.session import Cluster
 from raysys.orchestrate.task import FoldTask
@@ -74,10 +75,13 @@ def run_trials(
     with contextlib.redirect_stdout(io.StringIO()), handling(watch.stop):
         try:
             results = tuner.fit()
-        except (OSError, EOFError):
+        except (OSError, EOFError) as unkept:
             # Tune's own records lie in the run's folder too. Where that is full, it has none to give.
             if not watch.errors:
-                raise
+                raise StorageError(
+                    f"{storage.location}: Tune cannot keep its records ({unkept}). Is there room, and may this user "
+                    f"write there? The same command goes on from where each trial was."
+                ) from unkept
             return {tasks[number].trial_id: error for number, error in watch.errors.items()}
     failed: dict[str, str] = {}
     for result in results:

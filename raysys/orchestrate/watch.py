@@ -21,6 +21,8 @@ from raysys.storage import Folder
 from raysys.termination import Terminated, note
 
 _LOOK_S = 5.0
+_IDLE_S = 60.0
+"""So long may pass without a trial before it is said; one ends and the next starts within seconds."""
 _GRACE_S = 20.0
 """How long trials may take to keep their state after SIGTERM; Kubernetes and most spot machines give 30 s in all."""
 
@@ -47,6 +49,7 @@ class Watch(tune.Callback):
         self._end = 0.0
         self._looked = time.monotonic()
         self._running: set[int] = set()
+        self._idle_since: float | None = self._looked
         self._seen: dict[tuple[int, str], tuple[bytes, float]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -55,6 +58,7 @@ class Watch(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._running.add(trial.config["task"])
+        self._idle_since = None
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._forget(trial.config["task"])
@@ -84,6 +88,20 @@ class Watch(tune.Callback):
         self._looked = time.monotonic()
         for number in self._running:
             self._look(number)
+        self._say_idleness()
+
+    def _say_idleness(self) -> None:
+        """Once each time: a cluster may be on its way to more nodes, or wait for what will never come."""
+        if self._idle_since is None or time.monotonic() - self._idle_since < _IDLE_S:
+            return
+        self._idle_since = None
+        settings = self._tasks[0].config.cluster
+        print(
+            f"note      no trial runs for {_IDLE_S:.0f} s: no node has {settings.reserved_cpus} CPUs, and the "
+            f"GPUs, that a worker asks for; waiting for one (`ray status` says what there is)",
+            file=self._screen,
+            flush=True,
+        )
 
     def stop(self, *_: object) -> None:
         """Handler of SIGTERM. What is to be done is done between two steps of Tune's loop, not amid Ray's code."""
@@ -126,6 +144,8 @@ class Watch(tune.Callback):
 
     def _forget(self, number: int) -> None:
         self._running.discard(number)
+        if not self._running:
+            self._idle_since = time.monotonic()
         for key in [key for key in self._seen if key[0] == number]:
             del self._seen[key]
 

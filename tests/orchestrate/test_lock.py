@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +15,7 @@ import pytest
 
 from raysys.errors import StorageError
 from raysys.orchestrate import lock
-from raysys.orchestrate.lock import LOCK, locked
+from raysys.orchestrate.lock import LEASE, locked
 from raysys.storage import Folder
 
 
@@ -51,12 +54,32 @@ with locked(Folder.at({str(tmp_path)!r})):
 
 def test_a_lease_runs_out_and_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     run = Folder.at(f"memory://lock-{uuid.uuid4().hex}")
-    run.write_json(LOCK, {"by": "killed", "id": "x", "renewed": time.time() - 91})
+    run.write_json(LEASE, {"by": "killed", "id": "x", "renewed": time.time() - 91})
     monkeypatch.setattr(lock, "_RENEWED_S", 0.01)
     with locked(run):
-        first = run.read_json(LOCK)["renewed"]
+        first = run.read_json(LEASE)["renewed"]
         end = time.monotonic() + 10
-        while run.read_json(LOCK)["renewed"] == first and time.monotonic() < end:
+        while run.read_json(LEASE)["renewed"] == first and time.monotonic() < end:
             time.sleep(0.01)
-        assert run.read_json(LOCK)["renewed"] > first
-    assert not run.exists(LOCK)
+        assert run.read_json(LEASE)["renewed"] > first
+    assert not run.exists(LEASE)
+
+
+def test_a_disk_without_locks_is_held_by_a_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    run = Folder.at(str(tmp_path))
+    with locked(run), pytest.raises(StorageError, match="a run is at work in this folder"), locked(run):
+        pass
+    assert not run.exists(LEASE)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with (
+        pytest.raises(StorageError, match=r"file/run/\.lock: cannot be locked"),
+        locked(Folder.at(f"{tmp_path}/file/run")),
+    ):
+        pass

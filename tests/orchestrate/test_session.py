@@ -87,26 +87,35 @@ def test_a_node_that_cannot_write_says_so(tmp_path: Path, audio: str, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("settings", "cpus", "gpus", "gpus_per_worker", "at_once"),
+    ("settings", "nodes", "gpus_per_worker", "at_once"),
     [
-        (ClusterConfig(), 4, 0, 0.0, 2),
-        (ClusterConfig(), 1601, 0, 0.0, 800),
-        (ClusterConfig(data_cpus_per_worker=3), 1600, 0, 0.0, 400),
-        (ClusterConfig(workers_per_trial=2, cpus_per_worker=2), 11, 0, 0.0, 1),
-        (ClusterConfig(), 64, 8, 1.0, 8),
-        (ClusterConfig(), 64, 8, 0.5, 16),
-        (ClusterConfig(), 10, 8, 1.0, 5),
-        (ClusterConfig(workers_per_trial=4), 64, 8, 1.0, 2),
-        (ClusterConfig(max_concurrent_trials=3), 64, 8, 1.0, 3),
-        (ClusterConfig(max_concurrent_trials=30), 64, 8, 1.0, 8),
+        (ClusterConfig(), [(4, 0)], 0.0, 2),
+        (ClusterConfig(), [(1601, 0)], 0.0, 800),
+        (ClusterConfig(data_cpus_per_worker=3), [(16, 0)] * 100, 0.0, 400),
+        (ClusterConfig(workers_per_trial=2, cpus_per_worker=2), [(11, 0)], 0.0, 1),
+        (ClusterConfig(), [(64, 8)], 1.0, 8),
+        (ClusterConfig(), [(64, 8)], 0.5, 16),
+        (ClusterConfig(), [(10, 8)], 1.0, 5),
+        (ClusterConfig(workers_per_trial=4), [(64, 8)], 1.0, 2),
+        (ClusterConfig(max_concurrent_trials=3), [(64, 8)], 1.0, 3),
+        (ClusterConfig(max_concurrent_trials=30), [(64, 8)], 1.0, 8),
+        # A worker's CPUs and GPUs are of one node; what is left over on several makes no worker.
+        (ClusterConfig(), [(3, 0), (3, 0)], 0.0, 2),
+        (ClusterConfig(), [(0, 0), (8, 1), (8, 1)], 1.0, 2),
+        (ClusterConfig(), [(64, 0), (4, 1)], 1.0, 1),
+        (ClusterConfig(), [(64, 3), (64, 3)], 2.0, 2),
+        (ClusterConfig(workers_per_trial=2), [(4, 1), (4, 1), (4, 1)], 1.0, 1),
     ],
 )
-def test_as_many_trials_run_at_once_as_there_are_cpus_for_with_those_of_their_data(
-    settings: ClusterConfig, cpus: int, gpus: int, gpus_per_worker: float, at_once: int
+def test_as_many_trials_run_at_once_as_nodes_have_room_for_their_workers_and_the_tasks_of_their_data(
+    settings: ClusterConfig, nodes: list[tuple[int, int]], gpus_per_worker: float, at_once: int
 ) -> None:
-    assert trials_at_once(settings, cpus, gpus, gpus_per_worker) == at_once
+    assert trials_at_once(settings, nodes, gpus_per_worker) == at_once
 
 
 def test_a_cluster_too_small_for_one_trial_is_an_error_that_says_what_a_trial_needs() -> None:
-    with pytest.raises(ConfigError, match=r"needs 4 CPUs.*the cluster has 3 CPUs and 0 GPUs.*--cluster.workers-per"):
-        trials_at_once(ClusterConfig(workers_per_trial=2), 3, 0, 0.0)
+    with pytest.raises(ConfigError, match=r"needs 2 CPUs.*has 2 of them.*room for 1 \(nodes with 3 CPUs and 0 GPUs\)"):
+        trials_at_once(ClusterConfig(workers_per_trial=2), [(3, 0)], 0.0)
+    # As many CPUs as a worker needs, but not on the node that has the GPU.
+    with pytest.raises(ConfigError, match=r"3 CPUs.*1 GPUs of one node.*2 CPUs and 1 GPUs, 64 CPUs and 0 GPUs"):
+        trials_at_once(ClusterConfig(cpus_per_worker=2), [(64, 0), (2, 1)], 1.0)

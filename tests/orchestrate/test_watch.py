@@ -88,6 +88,25 @@ def test_a_trial_that_begins_again_has_its_whole_time(
     assert ended == []
 
 
+def test_a_run_that_waits_for_a_node_says_so_once(tmp_path: Path, clock: Clock) -> None:
+    screen = io.StringIO()
+    watched = Watch([task(tmp_path, 0)], 60.0, screen)
+
+    def pass_by(seconds: int) -> str:
+        before = len(screen.getvalue())
+        for _ in range(0, seconds, 6):
+            clock.now += 6
+            watched.on_step_begin(0, [])
+        return screen.getvalue()[before:]
+
+    assert pass_by(54) == ""
+    assert pass_by(120).count("no trial runs for 60 s: no node has 2 CPUs") == 1
+    watched.on_trial_start(0, [], trial(0))
+    assert pass_by(120) == ""
+    watched.on_trial_recover(0, [], trial(0))
+    assert pass_by(120).count("no trial runs") == 1
+
+
 def test_what_a_user_must_mend_is_not_tried_again(tmp_path: Path) -> None:
     screen = io.StringIO()
     watched = Watch([task(tmp_path, 0)], 60.0, screen)

@@ -167,9 +167,11 @@ def test_a_killed_driver_goes_on_with_the_same_command_even_from_a_damaged_check
     run = runs.root / "driver"
     process = runs.start("driver")
     amid(run, process)
-    # While it runs nobody else may.
+    # While it runs nobody else may, nor leave anything of its own there.
+    config = (run / "config.yaml").read_bytes()
     with pytest.raises(StorageError, match="a run is at work in this folder"):
-        crossval(parse(runs.command("driver")[2:]).config)
+        crossval(parse(runs.command("driver", "--cluster.max-concurrent-trials", "1")[2:]).config)
+    assert (run / "config.yaml").read_bytes() == config
     process.kill()
     process.wait()
     until(lambda: _settled(run))
