@@ -21,6 +21,14 @@ class StorageError(UserError):
     """A folder or address that cannot be read or written where it is needed."""
 
 
+class TrainingError(UserError):
+    """A training that cannot go on and would fail again: its loss, weights or predictions are not finite."""
+
+
+class ClusterError(UserError):
+    """What machines or storage did to a run; the same command goes on."""
+
+
 class EncoderError(UserError):
     """A pretrained encoder that cannot be loaded whole."""
 

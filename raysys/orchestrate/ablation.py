@@ -13,7 +13,7 @@ import pyarrow as pa
 from raysys import metrics
 from raysys.config import ExperimentConfig
 from raysys.data.manifest import Manifest
-from raysys.errors import ConfigError
+from raysys.errors import ConfigError, TrainingError
 from raysys.model.parts import parts_of
 from raysys.orchestrate import session
 from raysys.orchestrate.crossval import RESULTS, print_header
@@ -24,7 +24,6 @@ from raysys.orchestrate.task import PREDICTIONS, FoldTask
 from raysys.report.page import write_report
 from raysys.report.results import pool_predictions, summarise
 from raysys.report.tables import SYNTHETIC, ablation_table, result_table
-from raysys.training.loop import TrainingError
 
 
 def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:

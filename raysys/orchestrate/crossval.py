@@ -9,6 +9,7 @@ from typing import Any
 
 from raysys.config import ExperimentConfig
 from raysys.data.manifest import Manifest
+from raysys.errors import TrainingError
 from raysys.model.parts import parts_of
 from raysys.orchestrate import session
 from raysys.orchestrate.groundwork import Checked, Point, check, claimed, lay, make_tasks
@@ -18,7 +19,6 @@ from raysys.orchestrate.trials import run_trials
 from raysys.report.page import write_report
 from raysys.report.results import pool_predictions, summarise
 from raysys.report.tables import SYNTHETIC, corpus_lines, result_table
-from raysys.training.loop import TrainingError
 
 RESULTS = "results.json"
 

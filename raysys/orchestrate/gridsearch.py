@@ -13,7 +13,7 @@ import numpy as np
 from raysys import metrics
 from raysys.config import ExperimentConfig
 from raysys.data.folds import Fold
-from raysys.errors import ConfigError
+from raysys.errors import ConfigError, TrainingError
 from raysys.model.parts import parts_of
 from raysys.orchestrate import session
 from raysys.orchestrate.crossval import RESULTS, print_header
@@ -28,7 +28,6 @@ from raysys.report.card import model_card
 from raysys.report.page import write_report
 from raysys.report.results import pool_predictions, summarise
 from raysys.report.tables import SYNTHETIC, grid_table, result_table
-from raysys.training.loop import TrainingError
 
 
 def gridsearch(config: ExperimentConfig, grid: Sequence[str], *, early_stopping: bool) -> dict[str, Any]:

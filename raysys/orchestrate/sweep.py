@@ -16,14 +16,15 @@ from typing import Any, TextIO
 from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
+from raysys.errors import ClusterError, TrainingError
 from raysys.orchestrate.groundwork import CLAIM, Checked
 from raysys.orchestrate.progress import clock
 from raysys.orchestrate.session import Cluster
 from raysys.orchestrate.task import STOPPED, FoldTask
 from raysys.orchestrate.trials import run_trials
+from raysys.orchestrate.watch import Failure
 from raysys.tracking import WandbTracker, wandb_folder
 from raysys.training import checkpoint
-from raysys.training.loop import TrainingError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +34,13 @@ class Sweep:
     Attributes:
         results: content of result.json by trial id, of finished trials.
         stopped: epochs trained, by trial id, of trials that were stopped early.
-        failed: what went wrong, by trial id.
+        failed: by trial id, whose training itself failed.
     """
 
     tasks: tuple[FoldTask, ...]
     results: dict[str, dict[str, Any]]
     stopped: dict[str, int]
-    failed: dict[str, str]
+    failed: dict[str, Failure]
 
     def of(self, task: FoldTask) -> dict[str, Any] | None:
         return self.results.get(task.trial_id)
@@ -60,6 +61,8 @@ def run_sweep(
 
     Raises:
         TrainingError: every trial failed.
+        ClusterError: machines or storage kept trials from their end. They are not failed points, of which a choice may
+            be made without them.
     """
     ledger = Ledger(tasks, chosen_by_validation=chosen_by_validation)
     open_tasks = ledger.open_tasks()
@@ -68,8 +71,14 @@ def run_sweep(
     progress = SweepProgress(open_tasks, ledger, sys.stdout)
     stopping = None if scheduler is None else scheduler(open_tasks)
     failed = run_trials(open_tasks, cluster, [progress], scheduler=stopping)
+    lost = [failure for failure in failed.values() if not failure.its_own]
+    if lost:
+        raise ClusterError(
+            f"{len(lost)} of {len(tasks)} trials did not come to their end; the first: {lost[0]}\n"
+            f"That is not their training's doing: the same command tries them again, and keeps what is finished."
+        )
     if failed and len(failed) == len(tasks):
-        raise TrainingError("every trial failed; the first: " + next(iter(failed.values())))
+        raise TrainingError(f"every trial failed; the first: {next(iter(failed.values()))}")
     return Sweep(tasks=tuple(tasks), results=ledger.results, stopped=ledger.stopped, failed=failed)
 
 

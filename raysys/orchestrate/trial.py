@@ -13,7 +13,7 @@ from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 from torch import nn
 
-from raysys.errors import UserError
+from raysys.errors import TrainingError, UserError
 from raysys.orchestrate.task import FoldTask
 from raysys.orchestrate.worker import train_fold
 from raysys.storage import Folder
@@ -35,7 +35,7 @@ def run_trial(task: FoldTask, gpus_per_worker: float) -> None:
         else:
             _under_torch_trainer(task, gpus_per_worker)
     except UserError as error:
-        tune.report({"error": str(error)})
+        tune.report({"error": str(error), "its_own": isinstance(error, TrainingError)})
         raise
 
 

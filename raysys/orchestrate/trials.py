@@ -17,7 +17,7 @@ from raysys.orchestrate.pulse import STOP
 from raysys.orchestrate.session import Cluster
 from raysys.orchestrate.task import FoldTask
 from raysys.orchestrate.trial import MAX_FAILURES, run_trial
-from raysys.orchestrate.watch import Watch
+from raysys.orchestrate.watch import Failure, Watch
 from raysys.storage import Folder
 from raysys.termination import handling
 
@@ -28,7 +28,7 @@ def run_trials(
     callbacks: Sequence[tune.Callback],
     *,
     scheduler: TrialScheduler | None = None,
-) -> dict[str, str]:
+) -> dict[str, Failure]:
     """Train, as many trials at once as the cluster carries, each process going on from trial to trial.
 
     Args:
@@ -83,11 +83,13 @@ def run_trials(
                     f"write there? The same command goes on from where each trial was."
                 ) from unkept
             return {tasks[number].trial_id: error for number, error in watch.errors.items()}
-    failed: dict[str, str] = {}
+    failed: dict[str, Failure] = {}
     for result in results:
-        task = tasks[(result.config or {})["task"]]
-        # What is reported is the message alone, without a traceback around it.
-        error = (result.metrics or {}).get("error") or result.error
-        if error is not None:
-            failed[task.trial_id] = str(error)
+        assert result.config is not None
+        task = tasks[result.config["task"]]
+        # What was reported is the message alone, without a traceback around it.
+        if (reported := watch.errors.get(result.config["task"])) is not None:
+            failed[task.trial_id] = reported
+        elif result.error is not None:
+            failed[task.trial_id] = Failure(message=str(result.error), its_own=False)
     return failed

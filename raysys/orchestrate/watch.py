@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 import ray
@@ -27,6 +28,21 @@ _GRACE_S = 20.0
 """How long trials may take to keep their state after SIGTERM; Kubernetes and most spot machines give 30 s in all."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a trial has no result.
+
+    Attributes:
+        its_own: of the training itself, which would fail again; else machines or storage did it.
+    """
+
+    message: str
+    its_own: bool
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class Watch(tune.Callback):
     """Tune tells it which trials run; their files tell it how.
 
@@ -40,7 +56,7 @@ class Watch(tune.Callback):
     """
 
     def __init__(self, tasks: Sequence[FoldTask], limit_s: float, screen: TextIO) -> None:
-        self.errors: dict[int, str] = {}
+        self.errors: dict[int, Failure] = {}
         self._tasks = tasks
         self._limit_s = limit_s
         self._screen = screen
@@ -76,7 +92,7 @@ class Watch(tune.Callback):
         if "error" in result:
             # What a user must mend is the same the next time. The process goes: nobody knows what it is left with.
             trial.max_failures = 0
-            self.errors[trial.config["task"]] = result["error"]
+            self.errors[trial.config["task"]] = Failure(message=result["error"], its_own=result["its_own"])
         if said := result.get("note"):
             self._say(self._tasks[trial.config["task"]], said)
 

@@ -13,6 +13,7 @@ from raysys.data.batch import Batch
 from raysys.data.plan import Step
 from raysys.metrics import confusion, unweighted_accuracy, weighted_accuracy
 from raysys.model.network import Network
+from raysys.training.finite import refuse_predictions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,9 @@ def predict(
 
     Args:
         steps: this worker's share of every step of the part.
+
+    Raises:
+        TrainingError: naming the utterances that the network has no finite prediction for.
     """
     network.eval()
     wanted: list[str] = []
@@ -76,9 +80,11 @@ def predict(
     names = [name for share in shares for name in share[0]]
     if sorted(names) != sorted(wanted):
         raise RuntimeError(f"{len(wanted)} utterances were to be scored, {len(names)} were")
+    probabilities_NC = np.concatenate([array for share in shares for array in share[1]])
+    refuse_predictions(probabilities_NC, names)
     return Predictions(
         utterance_ids=tuple(names),
-        probabilities_NC=np.concatenate([array for share in shares for array in share[1]]),
+        probabilities_NC=probabilities_NC,
         features_NF=np.concatenate([array for share in shares for array in share[2]]),
     )
 

@@ -24,13 +24,10 @@ from raysys.storage import Folder
 from raysys.training import checkpoint
 from raysys.training.criterion import LossParts, criterion
 from raysys.training.evaluation import Predictions, Workers, autocast, predict
+from raysys.training.finite import refuse_training
 from raysys.training.optim import WeightAverage, make_optimizer, rate_factor, set_rates
 
 Batches = Iterable[tuple[Step, Batch]]
-
-
-class TrainingError(UserError):
-    """The training cannot go on: its loss is not finite."""
 
 
 class Paused(UserError):
@@ -113,6 +110,7 @@ class Trainer:
     first_step_at: float | None = None
     _waited_s: float = 0.0
     _losses: list[Tensor] = field(default_factory=list)
+    _names: list[tuple[str, ...]] = field(default_factory=list)
     optimizer: torch.optim.Optimizer = field(init=False)
     averaged: WeightAverage = field(init=False)
     _weights_C: Tensor | None = field(init=False)
@@ -186,6 +184,8 @@ class Trainer:
         for name, value in self.averaged.average.items():
             value.copy_(tensors[f"average/{name}"])
         self._losses = list(tensors.get("step/losses", torch.empty(0)).to(self.device))
+        # These losses were finite, or they would not have been kept: nobody will ask whose they are.
+        self._names = [()] * len(self._losses)
         self.test_curve = meta["test_curve"]
         return True
 
@@ -199,7 +199,7 @@ class Trainer:
             on_epoch: called on every worker after each epoch's validation and checkpoint.
 
         Raises:
-            TrainingError: a loss that is not finite.
+            TrainingError: a loss, the weights or predictions that are not finite.
             Paused: `stopping` asked for it.
         """
         try:
@@ -269,8 +269,9 @@ class Trainer:
         Where all epochs are trained, the last one's state says everything; and the weights are the best ones' by then.
         """
         if self._losses:
-            _refuse_non_finite(torch.stack(self._losses).cpu(), None, len(self.history))
-            self._keep_last({"step/losses": torch.stack(self._losses).cpu()}, {"epoch": len(self.history) - 1})
+            losses = torch.stack(self._losses).cpu()
+            refuse_training(losses, self.network, self._names, len(self.history))
+            self._keep_last({"step/losses": losses}, {"epoch": len(self.history) - 1})
         return len(self._losses)
 
     def _load_best(self) -> None:
@@ -285,13 +286,12 @@ class Trainer:
         update += math.ceil(self.first_step / config.train.accumulate)
         trainable = [p for p in self.network.parameters() if p.requires_grad]
         self.forward.train()
-        names: list[tuple[str, ...]] = [()] * self.first_step
         for step, batch in steps:
             torch.manual_seed(derive_seed(config.train.seed, "step", epoch, step.index, self.workers.rank))
             parts = self._step_loss(step, batch.to(self.device), sync=step.ends_update)
             self._losses.append(parts.detached())
             self.first_step_at = self.first_step_at or time.time()
-            names.append(step.utterance_ids)
+            self._names.append(step.utterance_ids)
             if step.ends_update:
                 set_rates(self.optimizer, rate_factor(update, total, config.optim.warmup))
                 torch.nn.utils.clip_grad_norm_(trainable, config.optim.clip_norm)
@@ -304,7 +304,7 @@ class Trainer:
             torch.distributed.all_reduce(stacked)
             stacked /= self.workers.size
         stacked = stacked.cpu()
-        _refuse_non_finite(stacked, names, epoch)
+        refuse_training(stacked, self.network, self._names, epoch)
         return stacked
 
     def _step_loss(self, step: Step, batch: Batch, *, sync: bool) -> LossParts:
@@ -328,7 +328,7 @@ class Trainer:
     def _score(self, epoch: int, losses: Tensor, validation: Predictions | None, started: float) -> None:
         wa, ua, loss = (None, None, None) if validation is None else validation.scores(self.labels)
         means = losses.mean(dim=0).tolist()
-        self._losses = []
+        self._losses, self._names = [], []
         self.history.append(
             EpochRecord(
                 epoch=epoch,
@@ -376,18 +376,3 @@ def _part_and_epoch(item: tuple[Step, Batch]) -> tuple[str, int]:
 
 def _record(values: dict[str, Any]) -> EpochRecord:
     return EpochRecord(**(values | {"step_losses": tuple(values["step_losses"])}))
-
-
-def _refuse_non_finite(losses: Tensor, names: list[tuple[str, ...]] | None, epoch: int) -> None:
-    """Args:
-    names: utterances of each step; None: not known.
-    """
-    broken = (~losses.isfinite()).any(dim=1).nonzero()
-    if len(broken):
-        index = int(broken[0])
-        parts = dict(zip(LossParts.NAMES, losses[index].tolist(), strict=True))
-        uttered = "" if names is None else f"; utterances {', '.join(names[index])}"
-        raise TrainingError(
-            f"epoch {epoch}, step {index}: the loss is not finite, {parts}{uttered}. "
-            f"A lower --optim.lr or --loss.alpha usually mends it."
-        )

@@ -12,9 +12,12 @@ import pytest
 
 from raysys.config import ExperimentConfig, LossConfig
 from raysys.data.views import Source
+from raysys.errors import ClusterError
+from raysys.orchestrate import sweep
 from raysys.orchestrate.early_stopping import HalvingByFold
 from raysys.orchestrate.sweep import Ledger, SweepProgress, seconds_beyond_training
 from raysys.orchestrate.task import RESULT, FoldTask
+from raysys.orchestrate.watch import Failure
 from raysys.training.checkpoint import BEST, LAST
 
 
@@ -46,6 +49,29 @@ def test_every_trial_has_a_folder_of_its_own(tmp_path: Path) -> None:
     tasks = make_tasks(tmp_path)
     assert len({task.place for task in tasks}) == len(tasks) == 6
     assert all(task.place == f"trials/{task.trial_id}" for task in tasks)
+
+
+@pytest.mark.parametrize("its_own", [True, False])
+def test_a_point_whose_training_fails_is_left_out_and_one_that_was_lost_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, its_own: bool
+) -> None:
+    tasks = make_tasks(tmp_path)
+    for task in tasks[:-1]:
+        finish(task, 0.5)
+    failure = Failure(message="the worker's node died", its_own=its_own)
+
+    def run_trials(open_tasks: list[FoldTask], *_: object, **__: object) -> dict[str, Failure]:
+        assert open_tasks == tasks[-1:]
+        return {tasks[-1].trial_id: failure}
+
+    monkeypatch.setattr(sweep, "run_trials", run_trials)
+    cluster: Any = None
+    if its_own:
+        found = sweep.run_sweep(tasks, cluster, chosen_by_validation=True)
+        assert found.failed == {tasks[-1].trial_id: failure} and len(found.results) == 5
+        return
+    with pytest.raises(ClusterError, match=r"(?s)1 of 6 trials.*the worker's node died\n.*the same command tries them"):
+        sweep.run_sweep(tasks, cluster, chosen_by_validation=True)
 
 
 def test_only_trials_with_their_own_result_are_finished(tmp_path: Path) -> None:

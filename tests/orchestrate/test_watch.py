@@ -112,7 +112,7 @@ def test_what_a_user_must_mend_is_not_tried_again(tmp_path: Path) -> None:
     watched = Watch([task(tmp_path, 0)], 60.0, screen)
     good, bad = trial(0), trial(0)
     watched.on_trial_result(0, [], good, {"epoch": 0, "note": "last.safetensors is damaged"})
-    watched.on_trial_result(0, [], bad, {"error": "the loss is not finite"})
+    watched.on_trial_result(0, [], bad, {"error": "the loss is not finite", "its_own": True})
     assert (good.max_failures, bad.max_failures) == (8, 0)
     assert screen.getvalue() == "note      fold 1: last.safetensors is damaged\n"
 

@@ -20,11 +20,10 @@ import soundfile
 
 from raysys.cli import parse
 from raysys.config import ExperimentConfig
-from raysys.errors import ConfigError, ManifestError
+from raysys.errors import ConfigError, ManifestError, TrainingError
 from raysys.orchestrate import session
 from raysys.orchestrate.crossval import crossval, run_folds
 from raysys.orchestrate.groundwork import Point, check, lay, make_tasks
-from raysys.training.loop import TrainingError
 from tests.corpora.iemocap_folder import write_iemocap
 from tests.model.encoder_folders import write_encoders
 from tests.ray.conftest import Head

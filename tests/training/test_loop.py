@@ -18,9 +18,10 @@ import torch
 from raysys.config import ExperimentConfig, LossConfig, OptimConfig
 from raysys.data.batch import Batch
 from raysys.data.plan import Step, fold_plan
+from raysys.errors import TrainingError
 from raysys.storage import Folder
 from raysys.training import checkpoint, evaluation
-from raysys.training.loop import EpochRecord, FoldOutcome, Paused, Trainer, TrainingError
+from raysys.training.loop import EpochRecord, FoldOutcome, Paused, Trainer
 from tests.training.little_fold import (
     LittleFold,
     descend_plainly,
@@ -445,6 +446,62 @@ def test_loss_that_is_not_finite_names_epoch_step_and_utterances() -> None:
     assert len(broken) == 4
     assert all(name in str(caught.value) for name in broken)
     assert "--optim.lr" in str(caught.value)
+
+
+def test_stopped_amid_an_epoch_a_loss_that_is_not_finite_names_the_utterances_too() -> None:
+    little, config = little_fold(n_train=8), little_config(epochs=2)
+    poisoned: list[str] = []
+
+    def batches() -> Iterator[tuple[Step, Batch]]:
+        for step, batch in little.batches(config):
+            if not poisoned:
+                poisoned.extend(step.utterance_ids)
+                assert batch.clean.waveforms_BS is not None
+                batch.clean.waveforms_BS[0, 5] = torch.nan
+            yield step, batch
+
+    trainer = make_trainer(config, little)
+    trainer.stopping = lambda: bool(trainer.first_step)
+    with pytest.raises(TrainingError, match="epoch 0, step 0: the loss is not finite") as caught:
+        trainer.fit(batches(), ignore)
+    assert poisoned and all(name in str(caught.value) for name in poisoned)
+
+
+def test_weights_that_the_last_update_broke_are_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No loss sees them: it was computed before."""
+    little, config = little_fold(n_train=8), little_config(epochs=1)
+    trainer = make_trainer(config, little, folder=Folder.at(str(tmp_path)))
+    update = trainer.optimizer.step
+    updates = 0
+
+    def last_one_breaks() -> None:
+        nonlocal updates
+        updates += 1
+        update()
+        if updates == 2:
+            next(iter(trainer.network.parameters())).data[0] = torch.inf
+
+    monkeypatch.setattr(trainer.optimizer, "step", last_one_breaks)
+    with pytest.raises(TrainingError, match="epoch 0, step 1: the loss is finite, but not the weights"):
+        trainer.fit(little.batches(config), ignore)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_prediction_that_is_not_finite_is_an_error_and_no_score() -> None:
+    little, config = little_fold(), little_config(epochs=1)
+    broken: list[str] = []
+
+    def deaf() -> Iterator[tuple[Step, Batch]]:
+        for step, batch in little.batches(config):
+            if step.part == "test" and not broken:
+                broken.append(step.utterance_ids[0])
+                assert batch.clean.waveforms_BS is not None
+                batch.clean.waveforms_BS[0] = torch.nan
+            yield step, batch
+
+    with pytest.raises(TrainingError, match=r"the predictions of 1 of \d+ utterances are not finite") as caught:
+        make_trainer(config, little).fit(deaf(), ignore)
+    assert broken[0] in str(caught.value)
 
 
 @pytest.mark.parametrize("fault", ["missing", "twice"])
