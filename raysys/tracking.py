@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 _REACH_S = 3.0
 """How long the server may take to answer before a run is kept offline."""
+_BEGIN_S = 20.0
+"""How long a server that answered may take to begin a run, before the run is kept offline."""
 _FINISH_S = 30.0
 """How long the end of a trial waits for the rest of an upload."""
 
@@ -46,8 +48,9 @@ class NoTracker:
 class WandbTracker:
     """One Weights & Biases run a trial, grouped by experiment.
 
-    Offline unless WANDB_API_KEY is set, its server answers, and WANDB_MODE does not say otherwise: `wandb sync` of the
-    folder is then all that is left to do. What W&B raises is logged once, and tracking ends there.
+    Offline unless WANDB_API_KEY is set, its server answers and begins a run in time, and WANDB_MODE does not say
+    otherwise: `wandb sync` of the folder is then all that is left to do. What W&B raises is logged once, and tracking
+    ends there.
 
     Args:
         folder: absolute local folder for the run's files.
@@ -56,6 +59,8 @@ class WandbTracker:
     """
 
     _open: ClassVar[WandbTracker | None] = None
+    _too_slow: ClassVar[bool] = False
+    """Its server took too long for a trial of this process before: no other waits for it."""
 
     def __init__(
         self,
@@ -69,7 +74,7 @@ class WandbTracker:
         job_type: str = "trial",
     ) -> None:
         self._run: Any = None
-        mode: Any = _mode()
+        mode: Any = "offline" if WandbTracker._too_slow else _mode()
 
         def begin() -> None:
             # A trial that was stopped or failed never ended its run, and its process goes on with the next trial.
@@ -78,9 +83,22 @@ class WandbTracker:
             Path(folder).mkdir(parents=True, exist_ok=True)
             # Tables wait here for their upload. By default in the user's home, which a container may not have.
             os.environ.setdefault("WANDB_DATA_DIR", f"{folder}/wandb")
+            try:
+                self._run = open_run(mode)
+            except wandb.Error as error:
+                if mode != "online":
+                    raise
+                log.warning("%s: this run is kept offline, for `wandb sync`.", error)
+                # W&B's process holds the run that it could not begin, and refuses a second one of its id.
+                wandb.teardown()
+                WandbTracker._too_slow = True
+                self._run = open_run("offline")
+            WandbTracker._open = self
+
+        def open_run(mode: Any) -> Any:
             # `init` tells its makers of itself by the settings of the process, before it looks at its own.
             wandb.setup(wandb.Settings(mode=mode))
-            self._run = wandb.init(
+            return wandb.init(
                 project=project,
                 group=group,
                 job_type=job_type,
@@ -92,9 +110,8 @@ class WandbTracker:
                 mode=mode,
                 # By default `init` would give back a run that is still open.
                 reinit="create_new",
-                settings=wandb.Settings(silent=True, init_timeout=20, x_disable_stats=True, console="off"),
+                settings=wandb.Settings(silent=True, init_timeout=_BEGIN_S, x_disable_stats=True, console="off"),
             )
-            WandbTracker._open = self
 
         self._guard(begin)
 

@@ -254,6 +254,26 @@ def test_an_unreachable_server_costs_no_metrics_and_no_key(tmp_path: Path) -> No
     assert not list(home.rglob("artifacts")), "what waits for its upload lies in the run's folder"
 
 
+def test_a_server_that_takes_connections_and_says_nothing_costs_no_metrics(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as mute:
+        server = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        environment = clean(dict(os.environ), home) | {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": server}
+        began = time.monotonic()
+        done = run_sweep(tmp_path / "runs", environment)
+        took = time.monotonic() - began
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stderr.count("this run is kept offline, for `wandb sync`") == 1, "one trial waits, not each of six"
+    assert "left out" not in done.stderr
+    assert took < 90
+    runs = read_back(tmp_path / "runs")
+    for name in ("t1", "t2"):
+        # Of the run that could not begin a file is left too; it sorts behind the one kept offline.
+        assert runs[name][0].metric("loss_total") == [1.5, 1.25, 1.0]
+        assert runs[name][0].summary["ua"] == 0.625
+
+
 # Against a run that is not wandb's.
 
 
