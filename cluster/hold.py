@@ -11,6 +11,7 @@ that was killed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from ray.autoscaler.sdk import request_resources
 PATIENCE_S = 1800.0
 """How long machines may take; a cloud that has no spot GPUs says nothing."""
 POLL_S = 2.0
+RENEWED_S = 5.0
+"""The last request counts, whoever makes it, and Ray Data makes its own."""
 TRY_AGAIN = 75
 """What raysys' jobs end with after SIGTERM."""
 
@@ -42,6 +45,7 @@ def join(deadline: float) -> None:
 def wait(gpus: int, nodes: int, deadline: float) -> None:
     """Until the cluster has as many GPUs and nodes."""
     while True:
+        ask(gpus)
         has_gpus = int(ray.cluster_resources().get("GPU", 0))
         has_nodes = sum(bool(node["Alive"]) for node in ray.nodes())
         if has_gpus >= gpus and has_nodes >= nodes:
@@ -54,8 +58,13 @@ def wait(gpus: int, nodes: int, deadline: float) -> None:
         time.sleep(POLL_S)
 
 
-def run(command: list[str]) -> int:
-    """Run a command, hand SIGTERM on to it, and return its exit code."""
+def ask(gpus: int) -> None:
+    """Of the autoscaler, in place of what was asked for before."""
+    request_resources(bundles=[{"GPU": 1}] * gpus)
+
+
+def run(command: list[str], gpus: int) -> int:
+    """Run a command, hold the GPUs, hand SIGTERM on to it, and return its exit code."""
     child: subprocess.Popen[bytes] | None = None
     received: list[int] = []
 
@@ -69,8 +78,14 @@ def run(command: list[str]) -> int:
     if received:
         # It came while the command was being started.
         child.send_signal(received[0])
-    code = child.wait()
-    return code if code >= 0 else 128 - code
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = child.wait(timeout=RENEWED_S)
+            return code if code >= 0 else 128 - code
+        # A head that does not answer for a while is no reason to end a run.
+        with contextlib.suppress(Exception):
+            if gpus:
+                ask(gpus)
 
 
 def terminated(number: int, frame: FrameType | None) -> None:
@@ -89,12 +104,11 @@ def main() -> int:
     # Ray takes SIGTERM for itself.
     signal.signal(signal.SIGTERM, terminated)
     try:
-        request_resources(bundles=[{"GPU": 1}] * wanted.gpus)
         wait(wanted.gpus, wanted.nodes, deadline)
-        return run(wanted.command) if wanted.command else 0
+        return run(wanted.command, wanted.gpus) if wanted.command else 0
     finally:
         if wanted.command:
-            request_resources(bundles=[])
+            ask(0)
 
 
 if __name__ == "__main__":

@@ -40,16 +40,20 @@ class Pulse:
         }
         self._last = 0.0
         task.folder.delete(PAUSED)
-        self()
+        self.beat()
 
     def __call__(self) -> bool:
         """Whether the run is to stop."""
         now = time.monotonic()
-        if now - self._last < EVERY_S and self._last:
+        if now - self._last < EVERY_S:
             return False
-        self._last = now
-        self._task.folder.write_json(self._name, self._me | {"at": time.time()})
+        self.beat()
         return self._stops and Folder.at(self._task.run).exists(STOP)
+
+    def beat(self) -> None:
+        """Show that this worker lives."""
+        self._last = time.monotonic()
+        self._task.folder.write_json(self._name, self._me | {"at": time.time()})
 
     def paused(self) -> None:
         """The state is kept."""

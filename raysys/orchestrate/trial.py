@@ -67,7 +67,8 @@ def _under_torch_trainer(task: FoldTask, gpus: float) -> None:
             name=f"fold-{task.fold + 1}-{task.trial_id}",
             storage_path=folder.path,
             storage_filesystem=None if folder.is_local else folder.filesystem,
-            failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES),
+            # Tune starts the trial anew, unless a user must mend something: Ray Train knows no such difference.
+            failure_config=ray.train.FailureConfig(max_failures=0),
             callbacks=[TuneReportCallback()],
         ),
     )

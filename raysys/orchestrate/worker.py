@@ -67,6 +67,9 @@ def train_fold(
         report: takes the metrics of every epoch, on every worker.
     """
     started = time.time()
+    # From the first to the last: loading weights or writing results may hang too. Where several train together none may
+    # leave an epoch alone.
+    pulse = Pulse(task, workers.rank, stops=workers.size == 1)
     torch.set_num_threads(task.config.cluster.cpus_per_worker)
     manifest, fold = read_plan(Folder.at(task.run), task.fold)
     labels = manifest.labels()
@@ -80,8 +83,7 @@ def train_fold(
         loss=task.config.loss,
         modalities=task.config.corpus.resolved_modalities,
     ).to(device)
-    # Where several train together none may leave an epoch alone.
-    pulse = Pulse(task, workers.rank, stops=workers.size == 1)
+    pulse.beat()
     trainer = Trainer(
         network=network,
         forward=parallel(network),
@@ -114,8 +116,9 @@ def train_fold(
     except Paused:
         pulse.paused()
         raise
-    pulse.end()
+    pulse.beat()
     if workers.rank != 0:
+        pulse.end()
         return
     fit_s = time.time() - fit_started
     if task.keeps_model:
@@ -139,6 +142,7 @@ def train_fold(
     checkpoint.delete_states(task.folder)
     if task.keeps_model:
         task.folder.delete(checkpoint.BEST)
+    pulse.end()
 
 
 def _collator(task: FoldTask, manifest: Manifest, fold: Fold) -> Collator:
