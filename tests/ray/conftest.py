@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @dataclass(frozen=True)
 class Head:
@@ -83,7 +85,13 @@ def head() -> Iterator[Head]:
     started = {k: v for k, v in environment.items() if k != "RAY_ADDRESS"}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, env=started, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            # A job that brings no working directory runs in the head's.
+            command,
+            env=started,
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     dashboard = f"http://127.0.0.1:{dashboard_port}"
     try:

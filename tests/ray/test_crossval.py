@@ -186,11 +186,19 @@ def test_frozen_encoders_are_heard_once_for_all_trials(
             np.testing.assert_allclose(kept[column], heard[column], atol=1e-3)
 
 
-def _submit(head: Head, *flags: str) -> subprocess.CompletedProcess[str]:
-    command = ["ray", "job", "submit", "--address", head.dashboard, "--working-dir", str(ROOT), "--"]
-    command += ["python", "jobs/crossval.py", *flags]
+def _submit(head: Head, *flags: str, working_dir: bool = True) -> subprocess.CompletedProcess[str]:
+    command = ["ray", "job", "submit", "--address", head.dashboard]
+    command += ["--working-dir", str(ROOT)] if working_dir else []
+    command += ["--", "python", "jobs/crossval.py", *flags]
     environment = {k: v for k, v in head.environment.items() if k != "RAY_ADDRESS"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+
+
+def test_a_job_without_a_working_directory_runs_the_code_where_the_head_was_started(head: Head) -> None:
+    """As in cluster/Dockerfile's image, whose WORKDIR holds jobs/."""
+    done = _submit(head, "--dry-run", working_dir=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "light + light" in done.stdout
 
 
 def test_a_submitted_job_leaves_its_results_where_they_were_asked_to_be(head: Head, tmp_path: Path) -> None:
