@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import pickle
 import sys
 import time
 from collections.abc import Sequence
@@ -75,8 +76,8 @@ def run_trials(
     with contextlib.redirect_stdout(io.StringIO()), handling(watch.stop):
         try:
             results = tuner.fit()
-        except (OSError, EOFError) as unkept:
-            # Tune's own records lie in the run's folder too. Where that is full, it has none to give.
+        except (OSError, EOFError, pickle.UnpicklingError) as unkept:
+            # Tune's own records lie in the run's folder too. Where that is full, it has none to give, or half of one.
             if not watch.errors:
                 raise StorageError(
                     f"{storage.location}: Tune cannot keep its records ({unkept}). Is there room, and may this user "
