@@ -32,7 +32,7 @@ from tests.ray.conftest import Head
 
 pytestmark = [pytest.mark.cluster, pytest.mark.fault]
 ROOT = Path(__file__).resolve().parents[2]
-EPOCHS = 60
+EPOCHS = 40
 STREAMED = ("--augment.variants", "0")
 """Tasks of Ray Data fetch and augment while a trial trains."""
 LIMIT_S = 300.0
