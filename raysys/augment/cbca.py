@@ -6,14 +6,17 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from raysys.augment.masked_lm import LabelledMaskedLM, check_tokenizer, mask_logits, max_tokens, own_randomness
 from raysys.augment.words import WORD, draw_word, encode, in_case_of, tokens_of_words, whole_words
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LIGHT_EPOCHS, LIGHT_LR = 10, 1e-3
 """For `light_masked_lm`, which learns the language and the labels together."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel
 
 from raysys.errors import EncoderError
 from raysys.model.dropout import speed_up_dropout
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _RECEPTIVE_FIELD = 400
 """Samples of one frame (25 ms); shorter waveforms are padded with zeros to it."""

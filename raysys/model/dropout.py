@@ -7,17 +7,12 @@ Here 16 bits of a 64-bit number decide on an element, so a probability is a mult
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 _LEVELS = 1 << 16
-_ATTENTION = "sdpa_with_fast_dropout"
 
 
 def dropout(tensor: Tensor, p: float, training: bool) -> Tensor:
@@ -62,28 +57,8 @@ def speed_up_dropout(module: nn.Module) -> None:
         for name, child in parent.named_children():
             if type(child) is nn.Dropout:
                 setattr(parent, name, Dropout(child.p).train(child.training))
-    if isinstance(module, PreTrainedModel) and module.config._attn_implementation == "sdpa":
-        module.set_attn_implementation(_ATTENTION)
+    if hasattr(module, "set_attn_implementation"):
+        # Only with a model of transformers, which has imported it: it takes seconds.
+        from raysys.model.attention import speed_up_attention
 
-
-def _attention_of_transformers(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    **others: Any,
-) -> tuple[Tensor, None]:
-    usual = scaling is None or math.isclose(scaling, query.shape[-1] ** -0.5)
-    special = others.get("position_bias") is not None or getattr(module, "is_causal", False)
-    if dropout == 0 or query.is_cuda or special or not usual or key.shape[1] != query.shape[1]:
-        return sdpa_attention_forward(  # type: ignore[no-any-return]
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
-        )
-    return attend(query, key, value, attention_mask, dropout).transpose(1, 2).contiguous(), None
-
-
-AttentionInterface.register(_ATTENTION, _attention_of_transformers)
-AttentionMaskInterface.register(_ATTENTION, sdpa_mask)
+        speed_up_attention(module)

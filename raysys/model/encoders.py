@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoFeatureExtractor,
-    AutoModel,
-    DistilBertConfig,
-    DistilBertModel,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    Wav2Vec2Config,
-    Wav2Vec2Model,
-)
+from transformers import AutoConfig, AutoFeatureExtractor, DistilBertConfig, PreTrainedConfig, Wav2Vec2Config
 
 from raysys.config import ModelConfig
 from raysys.data.text import load_tokenizer, train_wordpiece
@@ -26,6 +16,12 @@ from raysys.model.audio import WaveformEncoder, padding_moves
 from raysys.model.light import LightAudioEncoder
 from raysys.model.text import TokenEncoder
 from raysys.pretrained import first_line, load_part, load_pretrained
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# The models' classes take 5 s to import, and a driver or a trial of light audio needs none: they are imported where one
+# is built.
 
 # Their configurations are transformers' defaults: no Hub is needed to count or to draw them.
 _BASE_AUDIO = "facebook/wav2vec2-base"
@@ -59,6 +55,8 @@ def build_audio_encoder(config: ModelConfig) -> nn.Module:
     if config.audio == "light":
         return LightAudioEncoder(width=config.width, dropout=config.dropout, channel_dropout=config.dropout / 2)
     if config.audio == "tiny":
+        from transformers import Wav2Vec2Model
+
         model: PreTrainedModel = Wav2Vec2Model(_tiny_wav2vec2(config.dropout))
         return WaveformEncoder(model, normalise=True, freeze=config.freeze_audio, layer=config.layer)
     model = _load(config.audio, "--model.audio", config.weights == "random", _audio_config(config))
@@ -96,6 +94,8 @@ def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder:
         EncoderError: it cannot be loaded, or weights are missing.
     """
     if config.text in ("light", "tiny"):
+        from transformers import DistilBertModel
+
         width = config.width if config.text == "light" else 32
         model: PreTrainedModel = DistilBertModel(_small_distilbert(width, vocab_size, config.dropout))
     else:
@@ -204,6 +204,8 @@ def _read_config(name: str, flag: str) -> PreTrainedConfig:
 
 
 def _load(name: str, flag: str, drawn: bool, config: PreTrainedConfig) -> PreTrainedModel:
+    from transformers import AutoModel
+
     if drawn:
         return AutoModel.from_config(config, dtype=torch.float32)
     advice = "Give a complete checkpoint, or ask for random weights with --model.weights random."

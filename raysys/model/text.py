@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from raysys.model.dropout import speed_up_dropout
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class TokenEncoder(nn.Module):

@@ -12,8 +12,6 @@ import ray
 import torch
 from ray.exceptions import RayTaskError
 
-from raysys.augment import cbca
-from raysys.augment.masked_lm import light_masked_lm, load_masked_lm
 from raysys.config import ExperimentConfig
 from raysys.data.execution import cause_of
 from raysys.data.folds import Fold
@@ -144,6 +142,10 @@ def _make(task: TextTask, cache: str) -> None:
 
 def new_texts(task: TextTask, device: torch.device) -> list[tuple[str, ...]]:
     """Fit the masked language model on a fold's training transcripts and let it rewrite them."""
+    # Here alone: the driver does without transformers' models, which take seconds to import.
+    from raysys.augment import cbca
+    from raysys.augment.masked_lm import light_masked_lm, load_masked_lm
+
     if task.model == "light":
         tokenizer = train_wordpiece(list(task.texts))
         model = light_masked_lm(tokenizer, seed=task.seed)

@@ -1,0 +1,44 @@
+"""Attention with fast dropout for the models of transformers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from raysys.model.dropout import attend
+
+_ATTENTION = "sdpa_with_fast_dropout"
+
+
+def speed_up_attention(model: Any) -> None:
+    """Exchange the attention of a transformers model where it is SDPA."""
+    if model.config._attn_implementation == "sdpa":
+        model.set_attn_implementation(_ATTENTION)
+
+
+def _attention_of_transformers(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    usual = scaling is None or math.isclose(scaling, query.shape[-1] ** -0.5)
+    special = others.get("position_bias") is not None or getattr(module, "is_causal", False)
+    if dropout == 0 or query.is_cuda or special or not usual or key.shape[1] != query.shape[1]:
+        return sdpa_attention_forward(  # type: ignore[no-any-return]
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
+        )
+    return attend(query, key, value, attention_mask, dropout).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(_ATTENTION, _attention_of_transformers)
+AttentionMaskInterface.register(_ATTENTION, sdpa_mask)
