@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def flags(corpus: Path, runs: Path) -> list[str]:
-    made = ["--corpus.name", "iemocap", "--corpus.root", str(corpus), "--train.epochs", "60"]
+    made = ["--corpus.name", "iemocap", "--corpus.root", str(corpus), "--train.epochs", "30"]
     made += ["--model.audio", "tiny", "--model.text", "tiny", "--model.width", "32", "--model.heads", "4"]
     made += ["--model.feed-forward", "64", "--train.batch-size", "4", "--augment.variants", "0"]
     made += ["--augment.cbca", "none", "--track.no-wandb", "--run.root", str(runs)]
