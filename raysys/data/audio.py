@@ -10,7 +10,6 @@ import numpy as np
 import soundfile
 import torch
 import torchaudio.functional
-from scipy.signal import upfirdn
 from scipy.special import i0
 
 from raysys.config import SAMPLE_RATE_HZ
@@ -136,6 +135,9 @@ def _resample_by_odd_ratio(waveform_S: np.ndarray, up: int, down: int, length: i
     torchaudio keeps the filter once for each of `up` phases over `down` samples, zeros included: gigabytes for these.
     Here it is kept once, at up x down steps a period.
     """
+    # It brings half of SciPy: two seconds, in every process, for what only decoding may need.
+    from scipy.signal import upfirdn
+
     cutoff = _ROLLOFF * min(up, down) / (up * down)
     one_side = np.arange(int(_ZEROS / cutoff) + 1) * cutoff
     window = i0(_BETA * np.sqrt(1 - np.square(one_side / _ZEROS))) / i0(_BETA)

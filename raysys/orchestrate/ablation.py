@@ -21,7 +21,6 @@ from raysys.orchestrate.groundwork import Ground, Point, check, claimed, lay, ma
 from raysys.orchestrate.points import FULL, Variant, ablations, parse_variants, variant_points
 from raysys.orchestrate.sweep import Sweep, keep_summary, run_sweep, seconds_beyond_training
 from raysys.orchestrate.task import PREDICTIONS, FoldTask
-from raysys.report.page import write_report
 from raysys.report.results import pool_predictions, summarise
 from raysys.report.tables import SYNTHETIC, ablation_table, result_table
 
@@ -117,6 +116,9 @@ def _add_up(
     )
     run.write_table(PREDICTIONS, full[0])
     run.write_json(RESULTS, results)
+    # Its charts take seconds to import, which no start needs to wait for.
+    from raysys.report.page import write_report
+
     write_report(run)
     keep_summary(checked, rows, results["pooled"])
     return results

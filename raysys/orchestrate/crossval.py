@@ -16,7 +16,6 @@ from raysys.orchestrate.groundwork import Checked, Point, check, claimed, lay, m
 from raysys.orchestrate.progress import Progress
 from raysys.orchestrate.task import PREDICTIONS, FoldTask
 from raysys.orchestrate.trials import run_trials
-from raysys.report.page import write_report
 from raysys.report.results import pool_predictions, summarise
 from raysys.report.tables import SYNTHETIC, corpus_lines, result_table
 
@@ -109,6 +108,9 @@ def _add_up(checked: Checked, manifest: Manifest, tasks: Sequence[FoldTask], *, 
     print(result_table(results))
     if config.corpus.name == "demo":
         print(f"\n{SYNTHETIC}")
+    # Its charts take seconds to import, which no start needs to wait for.
+    from raysys.report.page import write_report
+
     write_report(run)
     print(f"\n{seconds:.0f} s; results in {run.location}, to look at: report.html", flush=True)
     return results

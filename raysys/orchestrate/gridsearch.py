@@ -25,7 +25,6 @@ from raysys.orchestrate.sweep import Sweep, keep_summary, run_sweep, seconds_bey
 from raysys.orchestrate.task import MODEL, PREDICTIONS, TEST_CURVE
 from raysys.orchestrate.trials import run_trials
 from raysys.report.card import model_card
-from raysys.report.page import write_report
 from raysys.report.results import pool_predictions, summarise
 from raysys.report.tables import SYNTHETIC, grid_table, result_table
 
@@ -162,6 +161,9 @@ def _add_up(
     run.write_table(PREDICTIONS, predictions)
     run.write_json(RESULTS, results)
     (run / MODEL).write_bytes("README.md", model_card(results).encode())
+    # Its charts take seconds to import, which no start needs to wait for.
+    from raysys.report.page import write_report
+
     write_report(run)
     keep_summary(checked, results["grid"]["points"], results["pooled"])
     return results
