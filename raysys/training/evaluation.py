@@ -60,11 +60,13 @@ def predict(
         TrainingError: naming the utterances that the network has no finite prediction for.
     """
     network.eval()
+    where = ""
     wanted: list[str] = []
     names: list[str] = []
     probabilities: list[np.ndarray] = []
     features: list[np.ndarray] = []
     for step, batch in steps:
+        where = "test part" if step.part == "test" else f"epoch {step.epoch}, {step.part} part"
         wanted += step.utterance_ids
         if batch.utterance_ids:
             # Around the forward alone: the iterator already makes the next part's first batch.
@@ -81,7 +83,7 @@ def predict(
     if sorted(names) != sorted(wanted):
         raise RuntimeError(f"{len(wanted)} utterances were to be scored, {len(names)} were")
     probabilities_NC = np.concatenate([array for share in shares for array in share[1]])
-    refuse_predictions(probabilities_NC, names)
+    refuse_predictions(probabilities_NC, names, where)
     return Predictions(
         utterance_ids=tuple(names),
         probabilities_NC=probabilities_NC,

@@ -41,12 +41,13 @@ def refuse_training(losses: Tensor, network: nn.Module, names: Sequence[tuple[st
         )
 
 
-def refuse_predictions(probabilities_NC: np.ndarray, names: Sequence[str]) -> None:
-    """Raises: TrainingError: naming the utterances of which the network says nothing finite."""
+def refuse_predictions(probabilities_NC: np.ndarray, names: Sequence[str], where: str) -> None:
+    """Raises: TrainingError: naming the utterances of which the network says nothing finite, and `where` it was."""
     unknown_N = ~np.isfinite(probabilities_NC).all(axis=1)
     if unknown_N.any():
         broken = [name for name, unknown in zip(names, unknown_N, strict=True) if unknown]
+        advice = _LOWER if unknown_N.all() else "Is there sound in them that no other has?"
         raise TrainingError(
-            f"the predictions of {len(broken)} of {len(names)} utterances are not finite: {', '.join(broken[:5])}. "
-            f"Is there sound in them that no other has? A lower --optim.lr usually mends it."
+            f"{where}: the predictions of {len(broken)} of {len(names)} utterances are not finite: "
+            f"{', '.join(broken[:5])}. {advice}"
         )

@@ -116,7 +116,7 @@ def test_paper_preset_at_tiny_width_runs_on_an_iemocap_folder_and_repeats_itself
 def test_a_loss_that_is_not_finite_stops_the_fold_and_names_the_step(joined: Head, tmp_path: Path) -> None:
     table = _write_table(tmp_path)
     flags = ["--corpus.name", "table", "--corpus.root", str(table), "--train.epochs", "2", *TINY]
-    flags += ["--optim.lr", "1e30", "--optim.encoder-lr", "1e30", "--optim.warmup", "0"]
+    flags += ["--optim.lr", "1e30", "--optim.encoder-lr", "1e30", "--optim.warmup", "0", "--train.batch-size", "4"]
     with pytest.raises(TrainingError, match=r"fold 1: epoch \d+, step \d+: the loss is not finite"):
         crossval(_flags(tmp_path, *flags))
 

@@ -33,8 +33,8 @@ from tests.ray.conftest import Head
 pytestmark = [pytest.mark.cluster, pytest.mark.fault]
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 40
-STREAMED = ("--augment.variants", "0")
-"""Tasks of Ray Data fetch and augment while a trial trains."""
+STREAMED = ("--augment.variants", "0", "--train.epochs", "4")
+"""Tasks of Ray Data fetch and augment while a trial trains, ahead of it."""
 LIMIT_S = 300.0
 
 
@@ -143,7 +143,6 @@ def test_a_killed_trial_process_is_replaced_and_the_trial_goes_on(runs: Runs) ->
 def test_a_killed_data_task_is_done_again(runs: Runs) -> None:
     runs.finish("streamed", *STREAMED)
     process = runs.start("task", *STREAMED)
-    amid(runs.root / "task", process)
     killed: set[int] = set()
     while len(killed) < 3:
         # Its title is this only while it is at a task.
@@ -250,7 +249,7 @@ def test_a_full_cache_and_a_flipped_bit_in_it_are_named(runs: Runs, little_disk:
     cache = little_disk / "cache"
     cache.mkdir()
     ballast = fill(little_disk)
-    flags = ["--run.cache", str(cache), "--train.epochs", "1", *STREAMED]
+    flags = ["--run.cache", str(cache), *STREAMED]
     said = ended(runs.start("cached", *flags), 2)
     assert "cannot be written" in said and "Is there room" in said and "Traceback" not in said
     ballast.unlink()
