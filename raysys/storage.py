@@ -134,7 +134,14 @@ class Folder:
         Raises:
             OSError, pyarrow.ArrowException: it is not whole, or its pages do not agree with their checksums.
         """
-        return pq.read_table(pa.BufferReader(self.read_bytes(name)), page_checksum_verification=True)
+        # In this thread alone: Arrow's own let go of these bytes, which are Python's, later, and where the interpreter is
+        # at its end by then the process aborts, its work done.
+        return pq.read_table(
+            pa.BufferReader(self.read_bytes(name)),
+            page_checksum_verification=True,
+            use_threads=False,
+            pre_buffer=False,
+        )
 
     def write_table(self, name: str, table: pa.Table) -> None:
         sink = pa.BufferOutputStream()
