@@ -134,8 +134,8 @@ class Folder:
         Raises:
             OSError, pyarrow.ArrowException: it is not whole, or its pages do not agree with their checksums.
         """
-        # In this thread alone: Arrow's own let go of these bytes, which are Python's, later, and where the interpreter is
-        # at its end by then the process aborts, its work done.
+        # In this thread alone: Arrow's own let go of these bytes, which are Python's, later, and where the interpreter
+        # is at its end by then the process aborts, its work done.
         return pq.read_table(
             pa.BufferReader(self.read_bytes(name)),
             page_checksum_verification=True,
