@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 
@@ -111,12 +109,3 @@ def test_paths_become_absolute_and_addresses_stay(tmp_path: Path, monkeypatch: p
     assert absolute("~/runs") == "/home/someone/runs"
     assert absolute("s3://bucket/runs") == "s3://bucket/runs"
     assert is_address("s3://bucket") and not is_address("/s3/bucket")
-
-
-def test_a_process_that_has_read_a_table_ends_well(tmp_path: Path) -> None:
-    """Read by Arrow's threads it aborted at its end two times in three."""
-    folder = Folder.at(str(tmp_path))
-    folder.write_table("t", pa.table({f"c{i}": [str(value) for value in range(200)] for i in range(20)}))
-    code = f"from raysys.storage import Folder\nfor _ in range(3): Folder.at({str(tmp_path)!r}).read_table('t')"
-    ends = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) for _ in range(6)]
-    assert [process.wait() for process in ends] == [0] * 6
