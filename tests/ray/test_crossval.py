@@ -149,6 +149,7 @@ def first_fold(joined: Head, tmp_path: Path) -> FirstFold:
     return train
 
 
+@pytest.mark.slow
 def test_torch_trainer_gives_what_the_trials_own_process_gives(first_fold: FirstFold) -> None:
     # Three cores to train and one for its data are all that the cluster has.
     whole = ["--cluster.cpus-per-worker", "3"]

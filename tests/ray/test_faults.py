@@ -30,7 +30,7 @@ from raysys.storage import Folder
 from raysys.training import checkpoint
 from tests.ray.conftest import Head
 
-pytestmark = [pytest.mark.cluster, pytest.mark.fault]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 40
 STREAMED = ("--augment.variants", "0", "--train.epochs", "4")
