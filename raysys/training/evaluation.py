@@ -66,7 +66,7 @@ def predict(
     probabilities: list[np.ndarray] = []
     features: list[np.ndarray] = []
     for step, batch in steps:
-        where = "test part" if step.part == "test" else f"epoch {step.epoch}, {step.part} part"
+        where = "test part" if step.part == "test" else f"epoch {step.epoch + 1}, {step.part} part"
         wanted += step.utterance_ids
         if batch.utterance_ids:
             # Around the forward alone: the iterator already makes the next part's first batch.

@@ -1,4 +1,7 @@
-"""What must be finite: losses, the weights that an update leaves, predictions. Nothing else becomes a score."""
+"""What must be finite: losses, the weights that an update leaves, predictions. Nothing else becomes a score.
+
+Messages count epochs and steps from 1, as the progress lines do.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +32,14 @@ def refuse_training(losses: Tensor, network: nn.Module, names: Sequence[tuple[st
         index = int(broken[0])
         parts = dict(zip(LossParts.NAMES, losses[index].tolist(), strict=True))
         raise TrainingError(
-            f"epoch {epoch}, step {index}: the loss is not finite, {parts}; utterances {', '.join(names[index])}. "
-            f"{_LOWER}"
+            f"epoch {epoch + 1}, step {index + 1}: the loss is not finite, {parts}; "
+            f"utterances {', '.join(names[index])}. {_LOWER}"
         )
     # One wait for the device, not one a tensor.
     finite = torch.stack([p.detach().isfinite().all() for p in network.parameters() if p.requires_grad])
     if not finite.all():
         raise TrainingError(
-            f"epoch {epoch}, step {len(losses) - 1}: the loss is finite, but not the weights after it; "
+            f"epoch {epoch + 1}, step {len(losses)}: the loss is finite, but not the weights after it; "
             f"utterances {', '.join(names[-1])}. {_LOWER}"
         )
 

@@ -441,7 +441,7 @@ def test_loss_that_is_not_finite_names_epoch_step_and_utterances() -> None:
             yield step, batch
 
     broken: list[str] = []
-    with pytest.raises(TrainingError, match=r"epoch 1, step 1: .*nan") as caught:
+    with pytest.raises(TrainingError, match=r"epoch 2, step 2: .*nan") as caught:
         make_trainer(config, little).fit(poisoned(), ignore)
     assert len(broken) == 4
     assert all(name in str(caught.value) for name in broken)
@@ -462,7 +462,7 @@ def test_stopped_amid_an_epoch_a_loss_that_is_not_finite_names_the_utterances_to
 
     trainer = make_trainer(config, little)
     trainer.stopping = lambda: bool(trainer.first_step)
-    with pytest.raises(TrainingError, match="epoch 0, step 0: the loss is not finite") as caught:
+    with pytest.raises(TrainingError, match="epoch 1, step 1: the loss is not finite") as caught:
         trainer.fit(batches(), ignore)
     assert poisoned and all(name in str(caught.value) for name in poisoned)
 
@@ -482,7 +482,7 @@ def test_weights_that_the_last_update_broke_are_not_kept(monkeypatch: pytest.Mon
             next(iter(trainer.network.parameters())).data[0] = torch.inf
 
     monkeypatch.setattr(trainer.optimizer, "step", last_one_breaks)
-    with pytest.raises(TrainingError, match="epoch 0, step 1: the loss is finite, but not the weights"):
+    with pytest.raises(TrainingError, match="epoch 1, step 2: the loss is finite, but not the weights"):
         trainer.fit(little.batches(config), ignore)
     assert not list(tmp_path.iterdir())
 
