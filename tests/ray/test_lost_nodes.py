@@ -81,47 +81,49 @@ def test_a_killed_rank_is_replaced_with_its_group(joined: Head, tmp_path: Path) 
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """Two nodes of two CPUs on this machine."""
+    """Three nodes of two CPUs on this machine: each has room for one trial."""
     for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RAY_worker_niceness", "0")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    made.add_node(num_cpus=2)
+    for _ in range(2):
+        made.add_node(num_cpus=2)
     made.wait_for_nodes()
     yield made
     made.shutdown()
 
 
-def test_the_trial_of_a_lost_node_and_one_that_hangs_on_another_go_on(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_trial_of_a_lost_node_goes_on_elsewhere_and_so_does_one_that_hangs_there(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     corpus = write_iemocap(tmp_path / "IEMOCAP", sessions=3)
     environment = os.environ | {"RAY_ADDRESS": cluster.address, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
     command = [*flags(corpus, tmp_path), "--cluster.hang-limit-s", "12"]
     ended(start([*command, "--run.name", "whole"], environment))
-    process = start([*command, "--run.name", "lost"], environment)
-    (lost,) = cluster.worker_nodes
-    run, hung = tmp_path / "lost", 0
+    process = start([*command, "--run.name", "hurt"], environment)
+    lost, other = cluster.worker_nodes
+    run = tmp_path / "hurt"
 
-    def beat() -> tuple[Path, int] | None:
-        """Folder and process of a trial that has trained some epochs on the node that will be lost."""
+    def trained(node: str) -> tuple[Path, int] | None:
+        """Folder and process of the trial that has trained some epochs on a node."""
         for path in run.glob("folds/*/beat-0.json"):
             history = path.parent / "history.jsonl"
             with contextlib.suppress(FileNotFoundError):  # it may end this moment
                 worker = json.loads(path.read_text())
-                trained = len(history.read_text().splitlines())
-                if worker["node"] == lost.node_id and worker["pid"] != hung and trained >= 3:
+                if worker["node"] == node and len(history.read_text().splitlines()) >= 3:
                     return path.parent, worker["pid"]
         return None
 
-    _, hung = until(beat, process)
-    os.kill(hung, signal.SIGSTOP)
-    # This one, started anew, or another: it has that node's room now.
-    there, _ = until(beat, process)
+    hung, pid = until(lambda: trained(other.node_id), process)
+    os.kill(pid, signal.SIGSTOP)
+    gone, _ = until(lambda: trained(lost.node_id), process)
     cluster.remove_node(lost, allow_graceful=False)
     began = time.monotonic()
     said = ended(process)
-    assert "no step for" in said
-    assert said.count("its process was lost; it goes on from its last checkpoint") >= 2
+    for folder in (hung, gone):
+        assert f"fold {folder.name}: its process was lost; it goes on from its last checkpoint" in said
+        assert (folder / "result.json").exists()
+    assert f"fold {hung.name}: no step for" in said
     assert time.monotonic() - began < 240
-    assert there.joinpath("result.json").exists()
     assert pq.read_table(run / "predictions.parquet").equals(pq.read_table(tmp_path / "whole" / "predictions.parquet"))
