@@ -20,7 +20,8 @@ from raysys.storage import Folder
 from raysys.training.evaluation import Workers
 
 MAX_FAILURES = 8
-"""How often a trial is started again after a fault of its machine; it goes on from its last checkpoint."""
+"""How often a trial is started again after faults of its machine, without an epoch between them. It goes on from its
+last checkpoint; one that gets on may lose any number of spot machines."""
 
 
 def run_trial(task: FoldTask, gpus_per_worker: float) -> None:

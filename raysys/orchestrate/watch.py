@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysys.orchestrate.pulse import BEATS, PAUSED, STOP, born
 from raysys.orchestrate.task import FoldTask
+from raysys.orchestrate.trial import MAX_FAILURES
 from raysys.storage import Folder
 from raysys.termination import Terminated, note
 
@@ -89,6 +90,9 @@ class Watch(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
+        if "epoch" in result:
+            # It gets on: only faults without an epoch between them are too many.
+            trial.max_failures = trial.num_failures + MAX_FAILURES
         if "error" in result:
             # What a user must mend is the same the next time. The process goes: nobody knows what it is left with.
             trial.max_failures = 0

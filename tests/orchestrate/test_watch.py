@@ -14,12 +14,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune.experiment import Trial
 
 from raysys.config import ClusterConfig, ExperimentConfig
 from raysys.data.views import Source
 from raysys.orchestrate import watch
 from raysys.orchestrate.pulse import PAUSED, STOP, born
 from raysys.orchestrate.task import FoldTask
+from raysys.orchestrate.trial import MAX_FAILURES
 from raysys.orchestrate.watch import Watch
 from raysys.termination import Terminated, came, handling, raise_terminated
 
@@ -35,8 +37,8 @@ def task(run: Path, fold: int, workers: int = 1) -> FoldTask:
     )
 
 
-def trial(number: int) -> Any:
-    return SimpleNamespace(config={"task": number}, max_failures=8)
+def trial(number: int, failures: int = 0) -> Any:
+    return SimpleNamespace(config={"task": number}, max_failures=MAX_FAILURES, num_failures=failures)
 
 
 class Clock:
@@ -113,8 +115,24 @@ def test_what_a_user_must_mend_is_not_tried_again(tmp_path: Path) -> None:
     good, bad = trial(0), trial(0)
     watched.on_trial_result(0, [], good, {"epoch": 0, "note": "last.safetensors is damaged"})
     watched.on_trial_result(0, [], bad, {"error": "the loss is not finite", "its_own": True})
-    assert (good.max_failures, bad.max_failures) == (8, 0)
+    assert (good.max_failures, bad.max_failures) == (MAX_FAILURES, 0)
     assert screen.getvalue() == "note      fold 1: last.safetensors is damaged\n"
+
+
+def test_a_trial_that_gets_on_may_lose_any_number_of_machines(tmp_path: Path) -> None:
+    watched = Watch([task(tmp_path, 0)], 60.0, io.StringIO())
+    # Tune's own kind of trial: it decides by these two counts whether to begin again.
+    lost = Trial("trial", config={"task": 0}, max_failures=MAX_FAILURES, stub=True)
+    for _ in range(5 * MAX_FAILURES):
+        lost.run_metadata.num_failures += 1
+        assert lost.should_recover()
+        watched.on_trial_result(0, [], lost, {"epoch": 0})
+    for _ in range(MAX_FAILURES):
+        lost.run_metadata.num_failures += 1
+        assert lost.should_recover()
+        watched.on_trial_result(0, [], lost, {})
+    lost.run_metadata.num_failures += 1
+    assert not lost.should_recover(), "it would fail for ever"
 
 
 def _step(watched: Watch) -> None:
