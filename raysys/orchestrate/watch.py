@@ -23,6 +23,9 @@ from raysys.storage import Folder
 from raysys.termination import Terminated, note
 
 _LOOK_S = 5.0
+_LOOKS = 60
+"""How often a worker is looked at, at most, before it counts as hanging: for hundreds of trials in an object store each
+look takes seconds, in which Tune stands still."""
 _IDLE_S = 60.0
 """So long may pass without a trial before it is said; one ends and the next starts within seconds."""
 _GRACE_S = 20.0
@@ -60,6 +63,7 @@ class Watch(tune.Callback):
         self.errors: dict[int, Failure] = {}
         self._tasks = tasks
         self._limit_s = limit_s
+        self._every_s = max(_LOOK_S, limit_s / _LOOKS)
         self._screen = screen
         self._stopping = False
         self._awaited: set[int] | None = None
@@ -103,12 +107,12 @@ class Watch(tune.Callback):
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self._stopping:
             self._pause()
-        if time.monotonic() - self._looked < _LOOK_S:
+        self._say_idleness()
+        if time.monotonic() - self._looked < self._every_s:
             return
         self._looked = time.monotonic()
         for number in self._running:
             self._look(number)
-        self._say_idleness()
 
     def _say_idleness(self) -> None:
         """Once each time: a cluster may be on its way to more nodes, or wait for what will never come."""

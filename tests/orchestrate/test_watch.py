@@ -73,6 +73,17 @@ def test_who_shows_nothing_for_longer_than_the_limit_is_ended_once(
     assert screen.getvalue() == "note      fold 1: no step for 66 s; its process is ended and started anew\n"
 
 
+def test_a_long_limit_costs_few_looks(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    monkeypatch.setattr(Watch, "_look", lambda _, number: looks.append(number))
+    watched = Watch([task(tmp_path, 0)], 1800.0, io.StringIO())
+    watched.on_trial_start(0, [], trial(0))
+    for second in range(1800):
+        clock.now = float(second)
+        watched.on_step_begin(0, [])
+    assert 50 <= len(looks) <= 60
+
+
 def test_a_trial_that_begins_again_has_its_whole_time(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
