@@ -1,7 +1,9 @@
 """The decoded corpus on disk: Arrow files with one record batch an utterance, read at random. Its augmented views, and
 features that stand in for waveforms, are kept in the same form.
 
-A reader touches only the utterances that it asks for: memory-mapped on a disk, ranged reads in an object store.
+A reader touches only the utterances that it asks for: memory-mapped on a disk, ranged reads in an object store. It
+takes their bytes from where the index says, and does not parse the Arrow file around them: that has no checksum, and a
+flipped bit in it can end a process that maps it.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ INDEX_SCHEMA = pa.schema(
     [
         ("utterance_id", pa.string()),
         ("part", pa.string()),
-        ("row", pa.int64()),
+        ("offset", pa.int64()),
         ("samples", pa.int64()),
         ("crc32", pa.int64()),
         ("part_bytes", pa.int64()),
@@ -35,12 +37,14 @@ INDEX_SCHEMA = pa.schema(
     ]
 )
 _SCHEMA = pa.schema([("waveform", pa.large_list(pa.float32()))])
+_LAYOUT = 2
+"""Part of every name: entries whose index says other things are others."""
 
 
 def cache_name(manifest: Manifest, *, trim_db: float | None = None) -> str:
     """Name of a corpus's decoded audio: a hash of the files' bytes, the parts cut from them, rate and decoder."""
     parts = [[u.utterance_id, u.digest, u.start_s, u.end_s] for u in manifest.utterances]
-    text = json.dumps([DECODER_VERSION, SAMPLE_RATE_HZ, trim_db, parts])
+    text = json.dumps([_LAYOUT, DECODER_VERSION, SAMPLE_RATE_HZ, trim_db, parts])
     return f"waveforms-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
@@ -57,8 +61,15 @@ def write_part(folder: Folder, name: str, waveforms: Sequence[np.ndarray]) -> li
             writer.write_batch(pa.record_batch([column], schema=_SCHEMA))
     data = sink.getvalue()
     folder.write_bytes(name, data)
+    written = pa.ipc.open_file(data)
     return [
-        {"part": name, "row": i, "samples": len(w), "crc32": _checksum(w), "part_bytes": data.size}
+        {
+            "part": name,
+            "offset": written.get_batch(i).column(0).values.buffers()[1].address - data.address if len(w) else 0,
+            "samples": len(w),
+            "crc32": _checksum(w),
+            "part_bytes": data.size,
+        }
         for i, w in enumerate(waveforms)
     ]
 
@@ -75,7 +86,7 @@ def is_whole(folder: Folder) -> bool:
     if not folder.exists(INDEX):
         return False
     try:
-        index = folder.read_table(INDEX).select(["part", "part_bytes"]).to_pylist()
+        index = folder.read_table(INDEX).select(["part", "part_bytes", "offset"]).to_pylist()
     except (pa.ArrowException, OSError, KeyError) as error:
         found: str | None = f"its {INDEX} is not readable ({_first_line(error)})"
     else:
@@ -118,13 +129,12 @@ class WaveformStore:
                 f"{location}/{INDEX}: this entry of the cache cannot be read ({_first_line(error)}); what is damaged "
                 f"loses its index. The same command makes it anew; does every node see --run.cache?"
             ) from error
-        columns = (index[name] for name in ("utterance_id", "part", "row", "crc32"))
-        self._place = {
-            name: (part, row, checksum) for name, part, row, checksum in zip(*columns, strict=True) if part is not None
-        }
+        columns = (index[name] for name in ("utterance_id", "part", "offset", "samples", "crc32"))
+        self._place = {name: place for name, *place in zip(*columns, strict=True) if place[0] is not None}
         self._checked: set[str] = set()
         self.samples: dict[str, int] = dict(zip(index["utterance_id"], index["samples"], strict=True))
-        self._readers: dict[str, pa.ipc.RecordBatchFileReader] = {}
+        self._mapped: dict[str, np.ndarray] = {}
+        self._opened: dict[str, pa.NativeFile] = {}
 
     @property
     def is_local(self) -> bool:
@@ -142,22 +152,29 @@ class WaveformStore:
         Raises:
             StorageError: what lies there is not what was written; the entry is made anew by the next run.
         """
-        part, row, checksum = self._place[utterance_id]
-        if part not in self._readers:
-            self._readers[part] = pa.ipc.open_file(self._open(part))
-        waveform_S = self._readers[part].get_batch(row).column(0).values.to_numpy(zero_copy_only=True)
+        part, offset, samples, checksum = self._place[utterance_id]
+        waveform_S = np.frombuffer(self._read(part, offset, 4 * samples), np.float32)
         if utterance_id not in self._checked:
             if _checksum(waveform_S) != checksum:
-                self._folder.delete(INDEX)
-                raise StorageError(
-                    f"{self._folder.location}/{part}: utterance {utterance_id} is not what was written there. "
-                    f"The same command makes this entry of the cache anew; is the disk in order?"
-                )
+                raise self._damaged(part, utterance_id)
             self._checked.add(utterance_id)
         return waveform_S
 
-    def _open(self, part: str) -> pa.NativeFile:
+    def _damaged(self, part: str, utterance_id: str) -> StorageError:
+        """Take the entry's index away, and with it its existence."""
+        self._folder.delete(INDEX)
+        return StorageError(
+            f"{self._folder.location}/{part}: utterance {utterance_id} is not what was written there. "
+            f"The same command makes this entry of the cache anew; is the disk in order?"
+        )
+
+    def _read(self, part: str, offset: int, n_bytes: int) -> Any:
+        """Bytes of a part, mapped on a disk; fewer where it ends before."""
         path = f"{self._folder.path}/{part}"
         if self._folder.is_local:
-            return pa.memory_map(path)
-        return self._folder.filesystem.open_input_file(path)
+            if part not in self._mapped:
+                self._mapped[part] = np.memmap(path, np.uint8, mode="r")
+            return self._mapped[part][offset : offset + n_bytes]
+        if part not in self._opened:
+            self._opened[part] = self._folder.filesystem.open_input_file(path)
+        return self._opened[part].read_at(n_bytes, offset)

@@ -83,6 +83,32 @@ def test_a_flipped_bit_of_a_waveform_is_noticed_and_the_entry_is_made_anew(tmp_p
         WaveformStore(str(tmp_path))
 
 
+def test_whatever_bit_of_a_part_is_flipped_an_utterance_is_right_or_refused(tmp_path: Path) -> None:
+    """Parsed as Arrow, some flips of what stands around the waveforms ended the process that mapped them."""
+    write_store(str(tmp_path))
+    part = tmp_path / "part-00000.arrow"
+    whole = part.read_bytes()
+    waveform_at = whole.index(WAVEFORMS["a"].tobytes())
+    around = [at for at in range(len(whole)) if not waveform_at <= at < waveform_at + 3_900]
+    for at in around:
+        _flip(part, at)
+        store = WaveformStore(str(tmp_path))
+        for name in ("a", "b"):
+            try:
+                np.testing.assert_array_equal(store.get(name), WAVEFORMS[name])
+            except StorageError:
+                assert not (tmp_path / INDEX).exists()
+                write_store(str(tmp_path))
+        part.write_bytes(whole)
+
+
+def test_a_file_of_the_cache_is_one_that_arrow_reads(tmp_path: Path) -> None:
+    write_store(str(tmp_path))
+    with pa.memory_map(str(tmp_path / "part-00000.arrow")) as file:
+        batches = pa.ipc.open_file(file).read_all()["waveform"].to_pylist()
+    np.testing.assert_array_equal(np.array(batches[0], np.float32), WAVEFORMS["a"])
+
+
 def test_what_is_read_cannot_be_written(tmp_path: Path) -> None:
     """It is the file itself: an augmentation in place would change it for every reader."""
     write_store(str(tmp_path))
