@@ -7,12 +7,14 @@ import errno
 import fcntl
 import json
 import os
+import signal
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from raysys.errors import StorageError
 from raysys.storage import Folder
@@ -22,6 +24,8 @@ LEASE = ".lease"
 _NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK}
 _RENEWED_S = 20.0
 _EXPIRES_S = 90.0
+_ASKED_S = 2.0
+_SETTLED_S = 3.0
 
 
 @contextlib.contextmanager
@@ -29,8 +33,8 @@ def locked(run: Folder) -> Iterator[None]:
     """Hold a run's folder.
 
     On a disk the operating system holds the lock and drops it with the process, however that ends. In an object store,
-    and on a network's disk that knows no locks, it is a file that is renewed while the run goes on; one of a run that
-    was killed counts for 90 s more.
+    and on a network's disk that knows no locks, it is a file that is renewed while the run goes on; that of a run that
+    was killed is waited for, 90 s.
 
     Raises:
         StorageError: another run holds it.
@@ -56,48 +60,85 @@ def _knows_locks(run: Folder) -> bool:
 
 @contextlib.contextmanager
 def _flocked(run: Folder) -> Iterator[None]:
-    with open(f"{run.path}/{LOCK}", "a+") as file:
+    with open(f"{run.path}/{LOCK}", "r+b", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            file.seek(0)
-            raise _refusal(run, file.read()) from error
-        file.truncate(0)
-        file.write(_me())
-        file.flush()
+            raise _refusal(run, file.read().decode()) from error
+        # The lock holds without it; on a full disk the first file that counts is named.
+        with contextlib.suppress(OSError):
+            file.truncate(0)
+            file.write(_me().encode())
         yield
 
 
 @contextlib.contextmanager
 def _leased(run: Folder) -> Iterator[None]:
-    if run.exists(LEASE):
-        held = run.read_json(LEASE)
-        if time.time() - held["renewed"] < _EXPIRES_S:
-            raise _refusal(run, held["by"])
+    _outwait(run)
     mine = uuid.uuid4().hex
-    done = threading.Event()
 
     def renew() -> None:
         run.write_json(LEASE, {"by": _me(), "id": mine, "renewed": time.time()})
 
-    def keep() -> None:
-        while not done.wait(_RENEWED_S):
-            # A store that does not answer for a while is no reason to end a run.
-            with contextlib.suppress(StorageError):
-                renew()
-
     renew()
-    thread = threading.Thread(target=keep, daemon=True)
+    # Of several that began at once the last one to write has it.
+    time.sleep(_SETTLED_S)
+    held = _holder(run)
+    if held is not None and held["id"] != mine:
+        raise _refusal(run, held["by"])
+    done = threading.Event()
+    thread = threading.Thread(target=_keep, args=(run, mine, renew, done), daemon=True)
     thread.start()
     try:
-        # Of two that began at once the later one wrote last.
-        if run.read_json(LEASE)["id"] != mine:
-            raise _refusal(run, run.read_json(LEASE)["by"])
         yield
     finally:
         done.set()
         thread.join()
-        run.delete(LEASE)
+        held = _holder(run)
+        if held is not None and held["id"] == mine:
+            run.delete(LEASE)
+
+
+def _keep(run: Folder, mine: str, renew: Callable[[], None], done: threading.Event) -> None:
+    while not done.wait(_RENEWED_S):
+        # A store that does not answer for a while is no reason to end a run; each kind has errors of its own.
+        with contextlib.suppress(Exception):
+            held = _holder(run)
+            if held is not None and held["id"] != mine:
+                print(f"note      {run.location}: this run stood still, and another holds its folder now", flush=True)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            renew()
+
+
+def _outwait(run: Folder) -> None:
+    """Wait until a lease that is there is given up, or was not renewed for long. No two machines' clocks are compared.
+
+    Raises:
+        StorageError: it is renewed.
+    """
+    first = _holder(run)
+    if first is None:
+        return
+    print(f"note      {run.location}: held by {first['by']}; waiting up to {_EXPIRES_S:.0f} s whether that run lives")
+    end = time.monotonic() + _EXPIRES_S
+    while time.monotonic() < end:
+        time.sleep(_ASKED_S)
+        held = _holder(run)
+        if held is None:
+            return
+        if held != first:
+            raise _refusal(run, held["by"])
+
+
+def _holder(run: Folder) -> dict[str, Any] | None:
+    try:
+        held: dict[str, Any] = run.read_json(LEASE)
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {"by": "a run that did not write its name", "id": ""}
+    return held
 
 
 def _me() -> str:

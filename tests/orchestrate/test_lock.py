@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -17,6 +19,14 @@ from raysys.errors import StorageError
 from raysys.orchestrate import lock
 from raysys.orchestrate.lock import LEASE, locked
 from raysys.storage import Folder
+from raysys.termination import Terminated, raise_terminated
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease's times, a hundredth of what they are."""
+    for name in ("_RENEWED_S", "_EXPIRES_S", "_ASKED_S", "_SETTLED_S"):
+        monkeypatch.setattr(lock, name, getattr(lock, name) / 100)
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -52,11 +62,14 @@ with locked(Folder.at({str(tmp_path)!r})):
         pass
 
 
-def test_a_lease_runs_out_and_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("clock_s", [0.0, -1e6, 1e6])
+def test_a_lease_runs_out_and_is_renewed(clock_s: float) -> None:
+    """Whatever the clock of the machine that was killed said."""
     run = Folder.at(f"memory://lock-{uuid.uuid4().hex}")
-    run.write_json(LEASE, {"by": "killed", "id": "x", "renewed": time.time() - 91})
-    monkeypatch.setattr(lock, "_RENEWED_S", 0.01)
+    run.write_json(LEASE, {"by": "killed", "id": "x", "renewed": time.time() + clock_s})
+    began = time.monotonic()
     with locked(run):
+        assert time.monotonic() - began > lock._EXPIRES_S
         first = run.read_json(LEASE)["renewed"]
         end = time.monotonic() + 10
         while run.read_json(LEASE)["renewed"] == first and time.monotonic() < end:
@@ -65,15 +78,75 @@ def test_a_lease_runs_out_and_is_renewed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not run.exists(LEASE)
 
 
-def test_a_disk_without_locks_is_held_by_a_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def lockless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    """On a disk that knows no locks."""
+
     def unknown(*_: object) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     monkeypatch.setattr(fcntl, "flock", unknown)
-    run = Folder.at(str(tmp_path))
-    with locked(run), pytest.raises(StorageError, match="a run is at work in this folder"), locked(run):
-        pass
+    return Folder.at(str(tmp_path))
+
+
+def test_of_many_that_begin_at_once_one_holds_the_folder_and_the_others_leave_it_alone(lockless: Folder) -> None:
+    run = lockless
+    at_once, refused, inside = threading.Barrier(8), [], []
+
+    def begin() -> None:
+        at_once.wait()
+        try:
+            with locked(run):
+                inside.append(run.read_json(LEASE)["id"])
+                time.sleep(3 * lock._EXPIRES_S)
+                assert run.read_json(LEASE)["id"] == inside[0]
+        except StorageError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=begin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(inside), len(refused)) == (1, 7)
     assert not run.exists(LEASE)
+
+
+def _stand_still_in(run: Folder) -> None:
+    with locked(run):
+        run.write_json(LEASE, {"by": "another", "id": "y", "renewed": time.time()})
+        time.sleep(5)
+
+
+def test_a_run_that_stood_still_and_lost_its_folder_ends_and_takes_nothing_from_the_next(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = Folder.at(f"memory://lock-{uuid.uuid4().hex}")
+    before = signal.signal(signal.SIGTERM, raise_terminated)
+    try:
+        with pytest.raises(Terminated):
+            _stand_still_in(run)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "another holds its folder now" in capsys.readouterr().out
+    assert run.read_json(LEASE)["id"] == "y"
+
+
+def test_a_disk_without_locks_is_held_by_a_lease(lockless: Folder) -> None:
+    with locked(lockless), pytest.raises(StorageError, match="a run is at work in this folder"), locked(lockless):
+        pass
+    assert not lockless.exists(LEASE)
+
+
+def test_a_disk_that_is_full_keeps_nobody_from_holding_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(lock, "_me", full)
+    with locked(Folder.at(str(tmp_path))):
+        pass
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
