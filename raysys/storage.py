@@ -6,6 +6,7 @@ atomic: a file is there whole or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import uuid
@@ -111,7 +112,9 @@ class Folder:
     def delete(self, name: str) -> None:
         """Remove a file; one that is not there is no error."""
         if self.exists(name):
-            self.filesystem.delete_file(f"{self.path}/{name}")
+            # Another process may be quicker.
+            with contextlib.suppress(FileNotFoundError):
+                self.filesystem.delete_file(f"{self.path}/{name}")
 
     def move(self, name: str, to: str) -> None:
         """Give a file another name in this folder, in place of one that has it; one that is not there is no error."""

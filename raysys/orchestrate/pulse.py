@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -9,13 +10,13 @@ from typing import Any
 
 import ray
 
+from raysys.errors import StorageError
 from raysys.orchestrate.task import FoldTask
 from raysys.storage import Folder
 
-STOP = "stop.json"
-"""In the run's folder: the run is to stop; its trials keep their state and end."""
-PAUSED = "paused.json"
-"""In a trial's folder: it has done so."""
+STOP = ".stop.json"
+"""In the run's folder: whether its trials are to keep their state and end. It is there from the start: a node that has
+looked for a file of NFS in vain may not see it for a minute after it is made, while what it has read it reads anew."""
 BEATS = "beat-"
 """In a trial's folder, a file for each of its workers that trains."""
 EVERY_S = 5.0
@@ -38,9 +39,7 @@ class Pulse:
             "pid": os.getpid(),
             "born": born(os.getpid()),
         }
-        self._last = 0.0
-        task.folder.delete(PAUSED)
-        self.beat()
+        self._write()
 
     def __call__(self) -> bool:
         """Whether the run is to stop."""
@@ -48,20 +47,32 @@ class Pulse:
         if now - self._last < EVERY_S:
             return False
         self.beat()
-        return self._stops and Folder.at(self._task.run).exists(STOP)
+        return self._stops and to_stop(Folder.at(self._task.run))
 
     def beat(self) -> None:
-        """Show that this worker lives."""
+        """Show that this worker lives. A store that does not answer now is asked again in five seconds."""
+        with contextlib.suppress(OSError, StorageError):
+            self._write()
+
+    def _write(self) -> None:
         self._last = time.monotonic()
         self._task.folder.write_json(self._name, self._me | {"at": time.time()})
-
-    def paused(self) -> None:
-        """The state is kept."""
-        self._task.folder.write_json(PAUSED, {"at": time.time()})
 
     def end(self) -> None:
         """Nobody need watch this worker any more."""
         self._task.folder.delete(self._name)
+
+
+def tell(run: Folder, *, stop: bool) -> None:
+    """Tell the workers of a run whether they are to stop."""
+    run.write_json(STOP, {"stop": stop})
+
+
+def to_stop(run: Folder) -> bool:
+    """Whether the workers of a run are to stop; while the store does not answer they are not."""
+    with contextlib.suppress(OSError):
+        return bool(run.read_json(STOP)["stop"])
+    return False
 
 
 def born(pid: int) -> str:

@@ -23,6 +23,8 @@ from raysys.storage import Folder, is_address
 from raysys.termination import handle, raise_terminated
 
 _OBJECT_STORE_BYTES = 2 * 1024**3
+_PROBE_S = 300.0
+"""How long a node may take to read and write a few bytes, the start of a process there included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,8 @@ def start(config: ExperimentConfig) -> Cluster:
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    # Else Ctrl-C ends Tune's loop as if all were done, and what is there would be taken for the whole.
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
     # It warns of what is meant: tokens are on.
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
@@ -228,7 +232,9 @@ def _probe_all(nodes: list[dict[str, str]], run: str, audio_path: str, token: st
         ).remote(run, audio_path, token)
         for node in nodes
     }
-    return dict(zip(asked, ray.get(list(asked.values())), strict=True))
+    _, silent = ray.wait(list(asked.values()), num_returns=len(asked), timeout=_PROBE_S)
+    late = f"the corpus or the run folder does not answer there ({_PROBE_S:.0f} s)"
+    return {name: late if answer in silent else ray.get(answer) for name, answer in asked.items()}
 
 
 def probe_node(run: str, audio_path: str, token: str) -> str | None:

@@ -14,13 +14,13 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
 from raysys.errors import StorageError
-from raysys.orchestrate.pulse import STOP
+from raysys.orchestrate.pulse import tell
 from raysys.orchestrate.session import Cluster
-from raysys.orchestrate.task import FoldTask
+from raysys.orchestrate.task import STOPPED, FoldTask
 from raysys.orchestrate.trial import MAX_FAILURES, run_trial
 from raysys.orchestrate.watch import Failure, Watch
 from raysys.storage import Folder
-from raysys.termination import handling
+from raysys.termination import Terminated, handling
 
 
 def run_trials(
@@ -37,7 +37,11 @@ def run_trials(
         callbacks: told of every epoch and end; `trial.config["task"]` is the task's number.
         scheduler: may stop trials early.
 
-    Returns: what went wrong, by trial id; empty where nothing did.
+    Returns: what went wrong, by trial id; empty where all are finished, or stopped by the scheduler.
+
+    Raises:
+        StorageError: there is no room for Tune's records.
+        Terminated: SIGTERM came; the trials have kept their state, or had no time to.
     """
     if not tasks:
         return {}
@@ -54,7 +58,7 @@ def run_trials(
         run_trial(tasks[params["task"]], gpus)
 
     run = Folder.at(tasks[0].run)
-    run.delete(STOP)
+    tell(run, stop=False)
     watch = Watch(tasks, settings.hang_limit_s, sys.stdout)
     storage = run / "tune"
     tuner = tune.Tuner(
@@ -78,12 +82,16 @@ def run_trials(
             results = tuner.fit()
         except (OSError, EOFError, pickle.UnpicklingError) as unkept:
             # Tune's own records lie in the run's folder too. Where that is full, it has none to give, or half of one.
+            if watch.stopping:
+                raise Terminated from unkept
             if not watch.errors:
                 raise StorageError(
                     f"{storage.location}: Tune cannot keep its records ({unkept}). Is there room, and may this user "
                     f"write there? The same command goes on from where each trial was."
                 ) from unkept
             return {tasks[number].trial_id: error for number, error in watch.errors.items()}
+        if watch.stopping:
+            raise Terminated
     failed: dict[str, Failure] = {}
     for result in results:
         assert result.config is not None
@@ -93,4 +101,8 @@ def run_trials(
             failed[task.trial_id] = reported
         elif result.error is not None:
             failed[task.trial_id] = Failure(message=str(result.error), its_own=False)
+    for task in tasks:
+        # Tune ends without an error for more than one reason; what has no result was not trained.
+        if task.trial_id not in failed and not task.finished() and not task.folder.exists(STOPPED):
+            failed[task.trial_id] = Failure(message="it did not come to its end", its_own=False)
     return failed

@@ -16,7 +16,8 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raysys.orchestrate.pulse import BEATS, PAUSED, STOP, born
+from raysys.errors import StorageError
+from raysys.orchestrate.pulse import BEATS, born, tell
 from raysys.orchestrate.task import FoldTask
 from raysys.orchestrate.trial import MAX_FAILURES
 from raysys.storage import Folder
@@ -57,6 +58,7 @@ class Watch(tune.Callback):
 
     Attributes:
         errors: what users must mend, by the trial's number.
+        stopping: SIGTERM came.
     """
 
     def __init__(self, tasks: Sequence[FoldTask], limit_s: float, screen: TextIO) -> None:
@@ -65,10 +67,11 @@ class Watch(tune.Callback):
         self._limit_s = limit_s
         self._every_s = max(_LOOK_S, limit_s / _LOOKS)
         self._screen = screen
-        self._stopping = False
+        self.stopping = False
         self._awaited: set[int] | None = None
         self._end = 0.0
-        self._looked = time.monotonic()
+        self._stepped = self._looked = time.monotonic()
+        self._lived_s = 0.0
         self._running: set[int] = set()
         self._idle_since: float | None = self._looked
         self._seen: dict[tuple[int, str], tuple[bytes, float]] = {}
@@ -105,14 +108,20 @@ class Watch(tune.Callback):
             self._say(self._tasks[trial.config["task"]], said)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if self._stopping:
+        if self.stopping:
             self._pause()
         self._say_idleness()
-        if time.monotonic() - self._looked < self._every_s:
+        now = time.monotonic()
+        # While this process stood still, trials may have waited for it.
+        self._lived_s += min(now - self._stepped, self._limit_s / 4)
+        self._stepped = now
+        if now - self._looked < self._every_s:
             return
-        self._looked = time.monotonic()
+        self._looked = now
         for number in self._running:
-            self._look(number)
+            # A store that does not answer for a while is no reason to end a run.
+            with contextlib.suppress(OSError, StorageError):
+                self._look(number)
 
     def _say_idleness(self) -> None:
         """Once each time: a cluster may be on its way to more nodes, or wait for what will never come."""
@@ -130,7 +139,7 @@ class Watch(tune.Callback):
     def stop(self, *_: object) -> None:
         """Handler of SIGTERM. What is to be done is done between two steps of Tune's loop, not amid Ray's code."""
         note()
-        self._stopping = True
+        self.stopping = True
 
     def _pause(self) -> None:
         """Ask all trials to keep their state; Tune goes on until those of one process have, or the grace is over.
@@ -139,15 +148,17 @@ class Watch(tune.Callback):
             Terminated: then.
         """
         if self._awaited is None:
-            Folder.at(self._tasks[0].run).write_json(STOP, {"at": time.time()})
+            # On a full disk nobody hears of it, and each goes on from its last whole epoch.
+            with contextlib.suppress(StorageError):
+                tell(Folder.at(self._tasks[0].run), stop=True)
             self._awaited = {n for n in self._running if self._tasks[n].config.cluster.workers_per_trial == 1}
             self._end = time.monotonic() + _GRACE_S
-        self._awaited = {n for n in self._awaited & self._running if not self._tasks[n].folder.exists(PAUSED)}
+        self._awaited &= self._running
         if not self._awaited or time.monotonic() > self._end:
             raise Terminated
 
     def _look(self, number: int) -> None:
-        folder, now = self._tasks[number].folder, time.monotonic()
+        folder, now = self._tasks[number].folder, self._lived_s
         for name in folder.names():
             if not name.startswith(BEATS):
                 continue

@@ -44,7 +44,7 @@ from raysys.storage import Folder
 from raysys.tracking import NoTracker, Tracker, WandbTracker, wandb_folder
 from raysys.training import checkpoint
 from raysys.training.evaluation import Predictions, Workers
-from raysys.training.loop import EpochRecord, FoldOutcome, Paused, Trainer
+from raysys.training.loop import EpochRecord, FoldOutcome, Trainer
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -111,11 +111,7 @@ def train_fold(
     batches = _batches(task, manifest, fold, collator, trainer, workers)
     fit_started = time.time()
     first_epoch = trainer.first_epoch
-    try:
-        outcome = trainer.fit(batches, on_epoch)
-    except Paused:
-        pulse.paused()
-        raise
+    outcome = trainer.fit(batches, on_epoch)
     pulse.beat()
     if workers.rank != 0:
         pulse.end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -18,11 +19,13 @@ from ray.tune.experiment import Trial
 
 from raysys.config import ClusterConfig, ExperimentConfig
 from raysys.data.views import Source
+from raysys.errors import StorageError
 from raysys.orchestrate import watch
-from raysys.orchestrate.pulse import PAUSED, STOP, born
+from raysys.orchestrate.pulse import born, tell, to_stop
 from raysys.orchestrate.task import FoldTask
 from raysys.orchestrate.trial import MAX_FAILURES
 from raysys.orchestrate.watch import Watch
+from raysys.storage import Folder
 from raysys.termination import Terminated, came, handling, raise_terminated
 
 
@@ -71,6 +74,43 @@ def test_who_shows_nothing_for_longer_than_the_limit_is_ended_once(
         watched.on_step_begin(0, [])
     assert ended == [{"pid": 11, "at": 0}]
     assert screen.getvalue() == "note      fold 1: no step for 66 s; its process is ended and started anew\n"
+
+
+def test_a_store_that_does_not_answer_ends_no_run(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[dict[str, Any]] = []
+    monkeypatch.setattr(watch, "_end", ended.append)
+    one = task(tmp_path, 0)
+    watched = Watch([one], 60.0, io.StringIO())
+    watched.on_trial_start(0, [], trial(0))
+    one.folder.write_json("beat-0.json", {"pid": 10})
+
+    def silent(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    for second in range(0, 121, 6):
+        clock.now = float(second)
+        with monkeypatch.context() as patched:
+            if second == 30:
+                patched.setattr(Folder, "read_bytes", silent)
+            watched.on_step_begin(0, [])
+    assert len(ended) == 1, "who hangs is found all the same"
+
+
+def test_who_waited_for_a_driver_that_stood_still_does_not_hang(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[dict[str, Any]] = []
+    monkeypatch.setattr(watch, "_end", ended.append)
+    one = task(tmp_path, 0)
+    watched = Watch([one], 60.0, io.StringIO())
+    watched.on_trial_start(0, [], trial(0))
+    one.folder.write_json("beat-0.json", {"pid": 10})
+    for second in (0, 6, 12, 4_000, 4_006, 4_012):
+        clock.now = float(second)
+        watched.on_step_begin(0, [])
+    assert ended == []
 
 
 def test_a_long_limit_costs_few_looks(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,11 +202,13 @@ def test_sigterm_asks_all_to_stop_and_waits_for_those_that_can(tmp_path: Path) -
     watched.on_trial_complete(0, [], trial(1))
 
     def keep() -> None:
-        while not (tmp_path / STOP).exists():
+        while not to_stop(Folder.at(str(tmp_path))):
             time.sleep(0.01)
         time.sleep(0.3)
-        tasks[0].folder.write_json(PAUSED, {})
+        # It has kept its state, and ends as one that a user must start again.
+        watched.on_trial_error(0, [], trial(0))
 
+    tell(Folder.at(str(tmp_path)), stop=False)
     thread = threading.Thread(target=keep)
     thread.start()
     began = time.monotonic()
@@ -191,6 +233,23 @@ def test_sigterm_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.Monk
     try:
         watched.stop()
         watched.on_step_begin(0, [])
+        with pytest.raises(Terminated):
+            _step(watched)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_on_a_full_disk_sigterm_ends_a_run_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise StorageError("cannot be written")
+
+    monkeypatch.setattr(watch, "_GRACE_S", 0.3)
+    monkeypatch.setattr(Folder, "write_json", full)
+    watched = Watch([task(tmp_path, 0)], 60.0, io.StringIO())
+    watched.on_trial_start(0, [], trial(0))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        watched.stop()
         with pytest.raises(Terminated):
             _step(watched)
     finally:
