@@ -116,7 +116,8 @@ def _run(rows: Sequence[dict[str, Any]], source: Source, data_cpus: int) -> Iter
         return
     tasks = list(_cut(rows, _TASK_S, lambda row: row["seconds"]))
     segments = list(_cut(tasks, _SEGMENT_S, lambda task: sum(row["seconds"] for row in task)))
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="stream") as ahead:
+    ahead = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stream")
+    try:
         coming = ahead.submit(_fetch_segment, segments[0], source, data_cpus)
         for number in range(len(segments)):
             segment = coming.result()
@@ -127,6 +128,9 @@ def _run(rows: Sequence[dict[str, Any]], source: Source, data_cpus: int) -> Iter
                 augmented = _waveforms(block["augmented"])
                 numbers, names = block["number"].to_pylist(), block["utterance_id"].to_pylist()
                 yield from zip(numbers, names, clean, augmented, strict=True)
+    finally:
+        # Of a trial that is stopped early nobody wants the next segment, and Tune waits 2 s for its process, no longer.
+        ahead.shutdown(wait=False, cancel_futures=True)
 
 
 def _cut(items: Sequence[T], size: float, weigh: Callable[[T], float]) -> Iterator[list[T]]:

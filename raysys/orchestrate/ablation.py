@@ -104,7 +104,7 @@ def _add_up(
         modalities=config.corpus.resolved_modalities,
         seed=seeds[0],
         parameters=rows[0]["parameters"],
-        notes=list(checked.notes),
+        notes=[*checked.notes, *sweep.notes()],
         seconds=round(seconds, 1),
         tsne={"without": trials["no CPC, no ECL"], "with": trials[FULL]},
         ablation={

@@ -14,10 +14,11 @@ from raysys.model.parts import parts_of
 from raysys.orchestrate import session
 from raysys.orchestrate.groundwork import Checked, Point, check, claimed, lay, make_tasks
 from raysys.orchestrate.progress import Progress
-from raysys.orchestrate.task import PREDICTIONS, FoldTask
+from raysys.orchestrate.task import PREDICTIONS, RESULT, FoldTask
 from raysys.orchestrate.trials import run_trials
 from raysys.report.results import pool_predictions, summarise
 from raysys.report.tables import SYNTHETIC, corpus_lines, result_table
+from raysys.training import checkpoint
 
 RESULTS = "results.json"
 
@@ -42,11 +43,7 @@ def crossval(config: ExperimentConfig) -> dict[str, Any]:
             checked = ground.checked
             tasks = make_tasks(ground, checked.points)
             print_header(checked, ground.manifest, f"{len(tasks)} folds", cluster)
-            open_tasks = [task for task in tasks if not task.finished()]
-            if len(open_tasks) < len(tasks):
-                kept = len(tasks) - len(open_tasks)
-                print(f"kept      {kept} folds that are finished already (another --run.name trains anew)")
-            run_folds(open_tasks, cluster)
+            run_folds(_open(tasks), cluster)
         return _add_up(checked, ground.manifest, tasks, seconds=time.monotonic() - started)
 
 
@@ -66,6 +63,20 @@ def print_header(checked: Checked, manifest: Manifest, trials: str, cluster: ses
     )
     for note in checked.notes:
         print(f"note      {note}")
+
+
+def _open(tasks: Sequence[FoldTask]) -> list[FoldTask]:
+    """The folds that are not finished; it is said which are kept, and which are not and why."""
+    open_tasks = [task for task in tasks if not task.finished()]
+    for task in tasks:
+        if task not in open_tasks:
+            # A process that was killed right after its result was written left them.
+            checkpoint.delete_states(task.folder)
+        elif task.folder.exists(RESULT):
+            print(f"note      fold {task.fold + 1}: its result is that of other code, and is made anew")
+    if kept := len(tasks) - len(open_tasks):
+        print(f"kept      {kept} folds that are finished already (another --run.name trains anew)")
+    return open_tasks
 
 
 def run_folds(open_tasks: Sequence[FoldTask], cluster: session.Cluster) -> None:

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
 
-from raysys.orchestrate.task import FoldTask
+from raysys.orchestrate.task import FoldTask, read_history
 
 _KEPT_OF = 3
 """At each rung, a trial goes on that is among the best third of those that came there before it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Rival:
+    """A trial as a bracket knows it; by our own name, which is the same when the sweep goes on."""
+
+    trial_id: str
+
+
 class HalvingByFold(FIFOScheduler):
     """One bracket a fold: after a quarter of the epochs, and then at thrice that, a trial that is behind is stopped.
 
-    Tune asks for each trial's every report and starts trials in their order.
+    Tune asks for each trial's every report and starts trials in their order. Of a sweep that goes on, the epochs that
+    its trials have behind them count too, at their rungs.
+
+    Args:
+        tasks: of the sweep.
+        open_tasks: those that Tune trains, by the number that its trials have.
     """
 
-    def __init__(self, tasks: Sequence[FoldTask]) -> None:
+    def __init__(self, tasks: Sequence[FoldTask], open_tasks: Sequence[FoldTask]) -> None:
         super().__init__()
-        epochs = tasks[0].config.train.epochs if tasks else 1
-        self._fold_of = {number: task.fold for number, task in enumerate(tasks)}
+        epochs = tasks[0].config.train.epochs
+        self._open = tuple(open_tasks)
         self._brackets = {
             fold: AsyncHyperBandScheduler(
                 time_attr="epoch",  # counts from 0
@@ -33,21 +46,15 @@ class HalvingByFold(FIFOScheduler):
                 reduction_factor=_KEPT_OF,
                 stop_last_trials=False,
             )
-            for fold in set(self._fold_of.values())
+            for fold in {task.fold for task in tasks}
         }
-
-    def _bracket(self, trial: Any) -> AsyncHyperBandScheduler:
-        return self._brackets[self._fold_of[trial.config["task"]]]
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        self._bracket(trial).on_trial_add(tune_controller, trial)
+        for task in tasks:
+            bracket, rival = self._brackets[task.fold], _Rival(task.trial_id)
+            bracket.on_trial_add(None, rival)
+            for record in read_history(task):
+                bracket.on_trial_result(None, rival, record)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        decision: str = self._bracket(trial).on_trial_result(tune_controller, trial, result)
+        task = self._open[trial.config["task"]]
+        decision: str = self._brackets[task.fold].on_trial_result(tune_controller, _Rival(task.trial_id), result)
         return decision
-
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        self._bracket(trial).on_trial_complete(tune_controller, trial, result)
-
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        self._bracket(trial).on_trial_remove(tune_controller, trial)

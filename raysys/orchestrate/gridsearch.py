@@ -14,6 +14,7 @@ from raysys import metrics
 from raysys.config import ExperimentConfig
 from raysys.data.folds import Fold
 from raysys.errors import ConfigError, TrainingError
+from raysys.inference import CONFIG as MODEL_CONFIG
 from raysys.model.parts import parts_of
 from raysys.orchestrate import session
 from raysys.orchestrate.crossval import RESULTS, print_header
@@ -22,7 +23,7 @@ from raysys.orchestrate.groundwork import Ground, Point, check, claimed, lay, ma
 from raysys.orchestrate.points import Axis, grid_points, parse_axes
 from raysys.orchestrate.selection import Tested, Validated, final_point, nested, optimistic
 from raysys.orchestrate.sweep import Sweep, keep_summary, run_sweep, seconds_beyond_training
-from raysys.orchestrate.task import MODEL, PREDICTIONS, TEST_CURVE
+from raysys.orchestrate.task import MODEL, PREDICTIONS, RESULT, TEST_CURVE
 from raysys.orchestrate.trials import run_trials
 from raysys.report.card import model_card
 from raysys.report.results import pool_predictions, summarise
@@ -111,6 +112,9 @@ def _final_model(ground: Ground, sweep: Sweep) -> dict[str, Any]:
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, test_curve=False))
     (task,) = make_tasks(ground, [Point(name=f"final: {point}", config=config)], [fold])
     task = dataclasses.replace(task, stop_after=epochs, keeps_model=True)
+    if not (ground.checked.run / MODEL).exists(MODEL_CONFIG):
+        # Written last: without it there is no whole model, whatever the result says.
+        task.folder.delete(RESULT)
     if not task.finished():
         print(f"final     {point}, {epochs} epochs on all {len(everything)} utterances", flush=True)
         for error in run_trials([task], ground.cluster, []).values():
@@ -142,7 +146,11 @@ def _add_up(
         modalities=modalities,
         seed=config.train.seed,
         parameters=counts[final["point"]],
-        notes=[*checked.notes, *(f"trial {trial} failed: {error}" for trial, error in sweep.failed.items())],
+        notes=[
+            *checked.notes,
+            *sweep.notes(),
+            *(f"trial {trial} failed: {error}" for trial, error in sweep.failed.items()),
+        ],
         seconds=round(seconds, 1),
         tsne={"with": chosen[0].place},
         grid={

@@ -45,19 +45,24 @@ class Sweep:
     def of(self, task: FoldTask) -> dict[str, Any] | None:
         return self.results.get(task.trial_id)
 
+    def notes(self) -> list[str]:
+        """What users should know of how trials went on."""
+        found = ((task, self.of(task)) for task in self.tasks)
+        return [f"{task.point}, fold {task.fold + 1}: {note}" for task, r in found if r for note in r["notes"]]
+
 
 def run_sweep(
     tasks: Sequence[FoldTask],
     cluster: Cluster,
     *,
     chosen_by_validation: bool,
-    scheduler: Callable[[Sequence[FoldTask]], TrialScheduler] | None = None,
+    scheduler: Callable[[Sequence[FoldTask], Sequence[FoldTask]], TrialScheduler] | None = None,
 ) -> Sweep:
     """Train all tasks that are not finished yet; the ledger, which is the trials' own files, says which are.
 
     Args:
         chosen_by_validation: a fold's weights are kept of its best trial so far; else of none.
-        scheduler: makes one that may stop trials early.
+        scheduler: makes one that may stop trials early, of all tasks and those that are open.
 
     Raises:
         TrainingError: every trial failed.
@@ -68,8 +73,8 @@ def run_sweep(
     open_tasks = ledger.open_tasks()
     if kept := len(tasks) - len(open_tasks):
         print(f"kept      {kept} of {len(tasks)} trials are finished already", flush=True)
-    progress = SweepProgress(open_tasks, ledger, sys.stdout)
-    stopping = None if scheduler is None else scheduler(open_tasks)
+    progress = SweepProgress(open_tasks, ledger, sys.stdout, stops_early=scheduler is not None)
+    stopping = None if scheduler is None else scheduler(tasks, open_tasks)
     failed = run_trials(open_tasks, cluster, [progress], scheduler=stopping)
     lost = [failure for failure in failed.values() if not failure.its_own]
     if lost:
@@ -109,6 +114,8 @@ class Ledger:
                 self.stopped[task.trial_id] = task.folder.read_json(STOPPED)["epochs"]
             return
         self.results[task.trial_id] = result
+        # A process that was killed right after its result was written left them.
+        checkpoint.delete_states(task.folder)
         if not self._chosen:
             task.folder.delete(checkpoint.BEST)
             return
@@ -131,7 +138,8 @@ class Ledger:
 class SweepProgress(tune.Callback):
     """A line a trial: which, its validation score, the time left as the trials so far suggest."""
 
-    def __init__(self, tasks: Sequence[FoldTask], ledger: Ledger, screen: TextIO) -> None:
+    def __init__(self, tasks: Sequence[FoldTask], ledger: Ledger, screen: TextIO, *, stops_early: bool) -> None:
+        self._stops_early = stops_early
         self._tasks = tasks
         self._ledger = ledger
         self._screen = screen
@@ -156,9 +164,12 @@ class SweepProgress(tune.Callback):
         found = self._ledger.results.get(task.trial_id)
         if found is not None:
             said = f"validation UA {100 * found['validation_ua']:5.1f} at epoch {found['epoch']}"
-        else:
+        elif self._stops_early and self._epochs[number] < task.config.train.epochs:
             self._ledger.stop(task, self._epochs[number])
             said = f"stopped after {self._epochs[number]} epochs"
+        else:
+            # Nothing of it may be removed: it is tried again.
+            said = "ended, and its result cannot be read"
         self._say(task, said)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -119,6 +119,13 @@ def read_plan(run: Folder, fold: int) -> tuple[Manifest, Fold]:
     return manifest, Fold(index=values["index"], name=values["name"], **parts)
 
 
+def read_history(task: FoldTask) -> list[dict[str, Any]]:
+    """A record an epoch of what a trial has trained, in any run of this command; empty before its first."""
+    if not task.folder.exists(HISTORY):
+        return []
+    return [json.loads(line) for line in task.folder.read_bytes(HISTORY).splitlines()]
+
+
 def features_table(utterance_ids: tuple[str, ...], features_NF: np.ndarray) -> pa.Table:
     """Rows of `features.parquet`: what the head read of each test utterance; by id."""
     columns = {"utterance_id": list(utterance_ids), "features": pa.array(list(features_NF), pa.list_(pa.float32()))}

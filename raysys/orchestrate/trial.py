@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import ray.train
@@ -17,6 +18,7 @@ from raysys.errors import TrainingError, UserError
 from raysys.orchestrate.task import FoldTask
 from raysys.orchestrate.worker import train_fold
 from raysys.storage import Folder
+from raysys.training import checkpoint
 from raysys.training.evaluation import Workers
 
 MAX_FAILURES = 8
@@ -27,9 +29,14 @@ last checkpoint; one that gets on may lose any number of spot machines."""
 def run_trial(task: FoldTask, gpus_per_worker: float) -> None:
     """The body of a trial. What a user must mend is reported as `error` too, and is not tried again.
 
+    One whose process was lost after its result was written, before Tune heard of it, has nothing left to do.
+
     Raises:
         UserError: for Tune to end the process: it does not go on with the next trial.
     """
+    if task.finished():
+        checkpoint.delete_states(task.folder)
+        return
     try:
         if task.config.cluster.workers_per_trial == 1 and not task.config.cluster.torch_trainer:
             _in_process(task, gpus_per_worker)
@@ -44,7 +51,12 @@ def _in_process(task: FoldTask, gpus: float) -> None:
     def report(metrics: dict[str, Any]) -> None:
         tune.report({"fold": task.fold, **metrics})
 
-    device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+    if gpus and not torch.cuda.is_available():
+        # Tried again, on another node if there is one: on a CPU it would take weeks, and nobody would know why.
+        raise RuntimeError(
+            f"{socket.gethostname()}: the trial has a GPU, and PyTorch finds none (see nvidia-smi there)"
+        )
+    device = torch.device("cuda" if gpus else "cpu")
     train_fold(task, workers=Workers(), device=device, parallel=_same, report=report)
 
 

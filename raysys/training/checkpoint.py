@@ -74,9 +74,10 @@ def load(folder: Folder, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] 
     Raises:
         Damaged: the file is cut short, or its content is not what was written.
     """
-    if not folder.exists(name):
+    try:
+        data = folder.read_bytes(name)
+    except FileNotFoundError:
         return None
-    data = folder.read_bytes(name)
     try:
         tensors = safetensors.torch.load(data)
         header_length = int.from_bytes(data[:8], "little")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from raysys.config import ExperimentConfig
 from raysys.data.batch import Batch
 from raysys.data.plan import Step, derive_seed, total_updates, updates_per_epoch
-from raysys.errors import UserError
+from raysys.errors import TrainingError, UserError
 from raysys.model.network import Network
 from raysys.storage import Folder
 from raysys.training import checkpoint
@@ -154,14 +154,32 @@ class Trainer:
             return False
         if self.workers.rank == 0:
             checkpoint.delete_unfinished(self.folder)
+        resumed = self._resume(self.folder)
+        if self.workers.size > 1:
+            self._agree()
+        return resumed
+
+    def _agree(self) -> None:
+        """Raises: RuntimeError: another worker sees another checkpoint; begun anew, all see the last one."""
+        mine = self.first_epoch
+        seen = torch.tensor([mine, -mine], device=self.device)
+        torch.distributed.all_reduce(seen, torch.distributed.ReduceOp.MAX)
+        latest, earliest = int(seen[0]), -int(seen[1])
+        if latest != earliest:
+            raise RuntimeError(
+                f"workers would go on from epochs {earliest + 1} to {latest + 1}, this one from {mine + 1}"
+            )
+
+    def _resume(self, folder: Folder) -> bool:
         for name in (checkpoint.LAST, checkpoint.BEFORE):
             try:
-                found = checkpoint.load(self.folder, name)
+                found = checkpoint.load(folder, name)
             except checkpoint.Damaged as error:
-                self.folder.delete(name)
-                self.notes.append(f"{self.folder.location}/{name} is damaged ({error}) and left out")
+                if self.workers.rank == 0:
+                    folder.delete(name)
+                self.notes.append(f"{folder.location}/{name} is damaged ({error}) and left out")
                 continue
-            if found is not None and self._restore(self.folder, *found):
+            if found is not None and self._restore(folder, *found):
                 return True
         return False
 
@@ -187,6 +205,7 @@ class Trainer:
         # These losses were finite, or they would not have been kept: nobody will ask whose they are.
         self._names = [()] * len(self._losses)
         self.test_curve = meta["test_curve"]
+        self.notes = [*meta["notes"], *self.notes]
         return True
 
     def fit(self, batches: Batches, on_epoch: Callable[[EpochRecord], None]) -> FoldOutcome:
@@ -199,7 +218,7 @@ class Trainer:
             on_epoch: called on every worker after each epoch's validation and checkpoint.
 
         Raises:
-            TrainingError: a loss, the weights or predictions that are not finite.
+            TrainingError: a loss, the weights or predictions that are not finite, or more than the GPU's memory holds.
             Paused: `stopping` asked for it.
         """
         try:
@@ -207,6 +226,11 @@ class Trainer:
         except _Stop:
             kept = self._keep_amid_epoch()
             raise Paused(f"stopped in epoch {len(self.history) + 1}, at step {kept}") from None
+        except torch.cuda.OutOfMemoryError as error:
+            raise TrainingError(
+                f"epoch {len(self.history) + 1}: {str(error).splitlines()[0]} A smaller --train.batch-size with more "
+                f"--train.accumulate, or a shorter --train.crop-s, needs less memory."
+            ) from error
 
     def _fit(self, batches: Batches, on_epoch: Callable[[EpochRecord], None]) -> FoldOutcome:
         test: Predictions | None = None
@@ -363,6 +387,7 @@ class Trainer:
         state |= {f"average/{name}": value.cpu() for name, value in self.averaged.average.items()}
         history = [dataclasses.asdict(record) for record in self.history]
         meta |= {"trial_id": self.trial_id, "history": history, "test_curve": self.test_curve[: len(history)]}
+        meta |= {"notes": self.notes}
         checkpoint.save_last(self.folder, state, meta)
 
 

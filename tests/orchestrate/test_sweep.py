@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from raysys.config import ExperimentConfig, LossConfig
+from raysys.config import ExperimentConfig, LossConfig, TrainConfig
 from raysys.data.views import Source
 from raysys.errors import ClusterError
 from raysys.orchestrate import sweep
+from raysys.orchestrate import trial as trial_module
 from raysys.orchestrate.early_stopping import HalvingByFold
 from raysys.orchestrate.sweep import Ledger, SweepProgress, seconds_beyond_training
-from raysys.orchestrate.task import RESULT, FoldTask
+from raysys.orchestrate.task import HISTORY, RESULT, FoldTask
+from raysys.orchestrate.trial import run_trial
 from raysys.orchestrate.watch import Failure
 from raysys.training.checkpoint import BEST, LAST
 
@@ -41,7 +44,8 @@ def make_tasks(run: Path, alphas: tuple[float, ...] = (1.0, 0.1, 0.01), folds: i
 def finish(task: FoldTask, ua: float, loss: float = 1.0) -> None:
     task.folder.write_bytes(BEST, b"weights")
     task.folder.write_json(
-        RESULT, {"trial_id": task.trial_id, "validation_ua": ua, "validation_loss": loss, "epoch": 1, "fold": 1}
+        RESULT,
+        {"trial_id": task.trial_id, "validation_ua": ua, "validation_loss": loss, "epoch": 1, "fold": 1, "notes": []},
     )
 
 
@@ -126,7 +130,7 @@ def test_a_stopped_trial_is_remembered_with_its_epochs_and_keeps_no_weights(tmp_
     tasks = make_tasks(tmp_path)
     ledger = Ledger(tasks, chosen_by_validation=True)
     screen = io.StringIO()
-    progress = SweepProgress(tasks, ledger, screen)
+    progress = SweepProgress(tasks, ledger, screen, stops_early=True)
     for name in (BEST, LAST):
         tasks[3].folder.write_bytes(name, b"weights")
     for epoch in (0, 1):
@@ -139,11 +143,49 @@ def test_a_stopped_trial_is_remembered_with_its_epochs_and_keeps_no_weights(tmp_
     assert tasks[3] not in again.open_tasks()
 
 
+@pytest.mark.parametrize(("stops_early", "epochs"), [(False, 2), (True, 3)])
+def test_a_trial_that_ends_without_a_result_was_not_stopped_and_loses_nothing(
+    tmp_path: Path, stops_early: bool, epochs: int
+) -> None:
+    tasks = make_tasks(tmp_path)
+    tasks = [dataclasses.replace(t, config=dataclasses.replace(t.config, train=TrainConfig(epochs=3))) for t in tasks]
+    ledger = Ledger(tasks, chosen_by_validation=True)
+    progress = SweepProgress(tasks, ledger, io.StringIO(), stops_early=stops_early)
+    tasks[3].folder.write_bytes(LAST, b"weights")
+    for epoch in range(epochs):
+        progress.on_trial_result(0, [], trial(3), {"epoch": epoch})
+    progress.on_trial_complete(0, [], trial(3))
+    assert ledger.stopped == {} and tasks[3] in ledger.open_tasks()
+    assert tasks[3].folder.exists(LAST)
+
+
+def test_states_that_a_finished_trial_was_killed_before_removing_go(tmp_path: Path) -> None:
+    tasks = make_tasks(tmp_path)
+    finish(tasks[0], 0.5)
+    tasks[0].folder.write_bytes(LAST, b"weights")
+    Ledger(tasks, chosen_by_validation=True)
+    assert not tasks[0].folder.exists(LAST) and tasks[0].folder.exists(BEST)
+
+
+def test_a_trial_whose_process_was_lost_after_its_result_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = make_tasks(tmp_path)
+    finish(tasks[0], 0.5)
+    trained: list[FoldTask] = []
+    monkeypatch.setattr(trial_module, "_in_process", lambda task, _: trained.append(task))
+    for task in tasks[:2]:
+        run_trial(task, 0.0)
+    assert trained == [tasks[1]]
+
+
 def test_a_failed_trial_is_tried_again_by_the_same_command(tmp_path: Path) -> None:
     tasks = make_tasks(tmp_path)
     ledger = Ledger(tasks, chosen_by_validation=True)
     screen = io.StringIO()
-    SweepProgress(tasks, ledger, screen).on_trial_error(0, [], trial(0, error="the loss is not finite"))
+    SweepProgress(tasks, ledger, screen, stops_early=False).on_trial_error(
+        0, [], trial(0, error="the loss is not finite")
+    )
     assert "failed: the loss is not finite" in screen.getvalue()
     assert ledger.stopped == {} and tasks[0] in ledger.open_tasks()
 
@@ -170,10 +212,8 @@ def test_the_cost_beyond_training_is_from_end_to_end_in_one_process() -> None:
 def test_halving_compares_trials_of_one_fold_only(tmp_path: Path) -> None:
     # Fold 2 is harder: all of its trials are behind all of fold 1's, and its best must go on.
     tasks = make_tasks(tmp_path, alphas=(1.0, 0.5, 0.1, 0.01), folds=2)
-    scheduler = HalvingByFold(tasks)
+    scheduler = HalvingByFold(tasks, tasks)
     scores = {0: 0.9, 2: 0.8, 4: 0.7, 6: 0.95, 1: 0.3, 3: 0.2, 5: 0.1, 7: 0.35}
-    for number in range(8):
-        scheduler.on_trial_add(None, trial(number))
     decided: dict[int, str] = {}
     for number in (0, 1, 2, 3, 4, 5, 6, 7):
         decided[number] = "CONTINUE"
@@ -183,3 +223,22 @@ def test_halving_compares_trials_of_one_fold_only(tmp_path: Path) -> None:
             if decided[number] == "STOP":
                 break
     assert decided == {number: "STOP" if number in (2, 3, 4, 5) else "CONTINUE" for number in range(8)}
+
+
+def test_halving_goes_on_with_what_trials_had_reached_before_the_sweep_was_stopped(tmp_path: Path) -> None:
+    tasks = make_tasks(tmp_path, alphas=(1.0, 0.5, 0.1), folds=1)
+
+    def course(ua: float, epochs: int) -> list[dict[str, float]]:
+        # It gets better by the epoch: who is compared with another's later epoch is behind.
+        return [{"epoch": epoch, "validation_ua": ua + epoch / 100} for epoch in range(epochs)]
+
+    rung = tasks[0].config.train.epochs // 4
+    for task, ua in zip(tasks[:2], (0.2, 0.1), strict=True):
+        task.folder.write_bytes(HISTORY, "\n".join(map(json.dumps, course(ua, rung + 20))).encode())
+    # The first two go on, the last begins: better than both at its first rung, not than they were later.
+    scheduler = HalvingByFold(tasks, [tasks[1], tasks[2]])
+    assert scheduler.on_trial_result(None, trial(0), course(0.1, rung + 21)[-1]) == "CONTINUE"
+    for found in course(0.25, rung + 1):
+        assert scheduler.on_trial_result(None, trial(1), found) == "CONTINUE"
+    again = HalvingByFold(tasks, [tasks[2]])
+    assert "STOP" in [again.on_trial_result(None, trial(0), found) for found in course(0.05, rung + 1)]
