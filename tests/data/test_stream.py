@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -106,3 +108,26 @@ def test_workers_share_a_step_between_them(source: Source, tasks: list[int]) -> 
         assert one.utterance_ids == first.utterance_ids + second.utterance_ids
     assert shares[0][1].utterance_ids == ()
     assert shares[0][1].clean == []
+
+
+def test_who_stops_early_does_not_wait_for_what_is_fetched_ahead(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune gives a stopped trial's process two seconds, then fails the next trial in it."""
+    fetched, go_on = threading.Event(), threading.Event()
+
+    def fetch(chunks: Sequence[list[dict[str, Any]]], source: Source, data_cpus: int) -> list[pa.Table]:
+        if fetched.is_set():
+            go_on.wait(30)
+        fetched.set()
+        return [streaming._fetch(pa.Table.from_pylist([{"steps": chunk}]), source) for chunk in chunks]
+
+    monkeypatch.setattr(streaming, "_fetch_segment", fetch)
+    monkeypatch.setattr(streaming, "_TASK_S", 1.5)
+    monkeypatch.setattr(streaming, "_SEGMENT_S", 1.5)
+    taken = stream(PLAN, dataclasses.replace(source, views=()), rank=0, workers=1, data_cpus=1)
+    next(taken)
+    began = time.monotonic()
+    taken.close()
+    assert time.monotonic() - began < 1
+    go_on.set()

@@ -287,6 +287,21 @@ def test_damaged_state_is_left_out_and_said(
     assert str(path) in note and "damaged" in note
     assert not path.exists()
     assert_same(trainer.fit(little.batches(RESUMABLE, trainer.first_epoch), ignore), uninterrupted)
+    # Who goes on later knows it too: it is in the results, however often the process is lost.
+    again = make_trainer(RESUMABLE, little, folder=folder)
+    assert again.resume()
+    assert again.notes == [note]
+
+
+def test_more_than_the_gpu_holds_is_the_trainings_own_failure_and_says_what_needs_less() -> None:
+    def batches() -> Iterator[tuple[Step, Batch]]:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation.")
+        yield
+
+    with pytest.raises(
+        TrainingError, match=r"epoch 1: CUDA out of memory\..* 2\.00 GiB\. A smaller --train\.batch-size"
+    ):
+        make_trainer(RESUMABLE, little_fold()).fit(batches(), ignore)
 
 
 def test_damaged_best_weights_are_not_used(uninterrupted: FoldOutcome, tmp_path: Path) -> None:
