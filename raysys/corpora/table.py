@@ -2,7 +2,7 @@
 
 Columns utterance_id, audio_path (absolute, or relative to the table's folder), speaker and emotion;
 optionally transcript, session, sex (F or M), fold, start_s and end_s (seconds in the file). Other
-columns are not read.
+columns are not read, which is said; one that looks like an optional column under another name is an error.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ REQUIRED = ("utterance_id", "audio_path", "speaker", "emotion")
 OPTIONAL_STRINGS = ("transcript", "session", "sex", "fold")
 OPTIONAL_SECONDS = ("start_s", "end_s")
 _COLUMNS = (*REQUIRED, *OPTIONAL_STRINGS, *OPTIONAL_SECONDS)
+ALIASES = {
+    **dict.fromkeys(("start", "starttime", "startseconds", "begin", "begintime", "offset", "onset"), "start_s"),
+    **dict.fromkeys(("end", "endtime", "endseconds"), "end_s"),
+    **dict.fromkeys(("text", "sentence", "utterance", "utterancetext", "transcription"), "transcript"),
+}
+"""What other corpora call these columns, in lower case and without blanks and signs."""
 _QUOTING = "Put cells that hold a comma, a quote or a line break in double quotes, and write a quote in them twice."
 
 
@@ -189,12 +195,27 @@ def _check_columns(where: str, header: Sequence[str]) -> None:
     twice = sorted({name for name in _COLUMNS if header.count(name) > 1})
     if twice:
         raise CorpusError(f"{where}: column {_list(twice)} is there twice. Remove one of the two.")
-    # A misspelt optional column would silently drop all transcripts or sessions.
-    absent = [name for name in (*OPTIONAL_STRINGS, *OPTIONAL_SECONDS) if name not in header]
-    for name in header:
-        close = difflib.get_close_matches(name.lower(), absent, n=1, cutoff=0.85)
-        if close and name not in _COLUMNS:
-            raise CorpusError(f"{where}: column {name!r} is not known; {close[0]!r} is. Rename or remove the column.")
+    unread = [name for name in header if name not in _COLUMNS]
+    for name in unread:
+        meant = _meant(name, header)
+        if meant is not None:
+            unit = " (seconds from the file's beginning)" if meant in OPTIONAL_SECONDS else ""
+            raise CorpusError(
+                f"{where}: column {name!r} is not known; {meant!r}{unit} is. Rename or remove the column."
+            )
+    if unread:
+        print(f"corpus    {where}: not read are the columns {_list(unread)}", flush=True)
+
+
+def _meant(name: str, header: Sequence[str]) -> str | None:
+    """The optional column that a table has under another name: without it, whole files would get each turn's label."""
+    absent = [column for column in (*OPTIONAL_STRINGS, *OPTIONAL_SECONDS) if column not in header]
+    plain = "".join(c for c in name.casefold() if c.isalnum())
+    if plain == "duration" and "start_s" in header and "end_s" in absent:
+        return "end_s"
+    if plain in ALIASES:
+        return ALIASES[plain] if ALIASES[plain] in absent else None
+    return next(iter(difflib.get_close_matches(name.lower(), absent, n=1, cutoff=0.85)), None)
 
 
 def _list(names: Sequence[str]) -> str:

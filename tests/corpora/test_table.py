@@ -117,6 +117,16 @@ def test_an_unknown_sex_names_what_is_expected(tmp_path: Path) -> None:
         ("utterance_id;audio_path;speaker;emotion", "Cells are separated by commas"),
         (f"{HEADER},speaker", "column 'speaker' is there twice. Remove one"),
         (f"{HEADER},Transcripts", "column 'Transcripts' is not known; 'transcript' is. Rename"),
+        (f"{HEADER},start,end_s", "column 'start' is not known; 'start_s' (seconds from the file's beginning) is. Ren"),
+        (f"{HEADER},start_s,End", "column 'End' is not known; 'end_s' (seconds from the file's beginning) is. Rename"),
+        (f"{HEADER},start_s,duration", "column 'duration' is not known; 'end_s' (seconds from the file's beginning)"),
+        (f"{HEADER},begin", "'start_s' (seconds"),
+        (f"{HEADER},Start Time", "'start_s' (seconds"),
+        (f"{HEADER},offset", "'start_s' (seconds"),
+        (f"{HEADER},endTime", "'end_s' (seconds"),
+        (f"{HEADER},text", "column 'text' is not known; 'transcript' is. Rename"),
+        (f"{HEADER},sentence", "'transcript' is"),
+        (f"{HEADER},utterance_text", "'transcript' is"),
     ],
 )
 def test_a_bad_header_names_file_column_and_remedy(tmp_path: Path, header: str, found: str) -> None:
@@ -124,6 +134,15 @@ def test_a_bad_header_names_file_column_and_remedy(tmp_path: Path, header: str, 
     with pytest.raises(CorpusError) as error:
         read_table(path)
     assert f"{path}, line 1: " in str(error.value) and found in str(error.value)
+
+
+def test_columns_that_are_not_read_are_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header = f"{HEADER},start_s,start,duration,end_s"
+    path = write_csv(tmp_path, f"{header}\na,a.wav,S1,joy,0.5,8000,x,1\nb,b.wav,S1,joy,,,,\n")
+    assert [(u.start_s, u.end_s) for u in read_table(path)] == [(0.5, 1.0), (None, None)]
+    assert capsys.readouterr().out == f"corpus    {path}, line 1: not read are the columns 'start', 'duration'\n"
+    read_table(write_csv(tmp_path, f"{HEADER}\na,a.wav,S1,joy\n"))
+    assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
