@@ -22,6 +22,9 @@ DECODER_VERSION = 2
 LARGEST_VALUE = 2.0**31
 """Floats may hold integers as they are, 32-bit ones at most; of what is larger, a power would leave float32."""
 
+HEADERLESS = "is taken for samples without a header, by the ending of its name; write it as WAV or FLAC"
+"""libsndfile reads anything, text too, as sound where it is called .gsm, .vox, .au or .snd."""
+
 NOT_DECODED = (OSError, RuntimeError, ValueError, TypeError, MemoryError)
 """What soundfile raises for files: TypeError by their name (.raw), MemoryError by the length that they claim."""
 
@@ -30,23 +33,43 @@ class AudioError(Exception):
     """An utterance that does not decode; the message is the reason, the caller adds whose it is."""
 
 
+class UnreadableError(AudioError):
+    """A file that cannot be read here and now, for a reason that is not in the file: another attempt may read it."""
+
+
 def decode(utterance: Utterance) -> np.ndarray:
     """Read an utterance's part of its file, average the channels, resample to 16 kHz.
 
     Returns: float32 waveform of ceil(duration_s x 16000) samples, nominally in [-1, 1].
 
     Raises:
+        UnreadableError: the file cannot be opened or read, or there is not enough memory for it.
         AudioError: the file does not decode, is shorter than its header says, empty, not finite or far from [-1, 1].
     """
     try:
-        with soundfile.SoundFile(utterance.audio_path) as file:
+        samples_SK, rate_hz = _read(utterance)
+        return resample(samples_SK.mean(axis=1, dtype=np.float32), rate_hz)
+    except (OSError, MemoryError) as error:
+        raise UnreadableError(f"cannot be read ({str(error) or type(error).__name__})") from error
+
+
+def _read(utterance: Utterance) -> tuple[np.ndarray, int]:
+    """An utterance's samples (samples x channels), and their rate."""
+    path = utterance.audio_path
+    with open(path, "rb"):
+        pass  # libsndfile has one and the same error for all that the system says.
+    try:
+        with soundfile.SoundFile(path) as file:
+            if file.format == "RAW":
+                raise AudioError(HEADERLESS)
             rate_hz = file.samplerate
             start, end = part_of(utterance, file.frames, rate_hz)
             file.seek(start)
             samples_SK = file.read(max(end - start, 0), dtype="float32", always_2d=True)
-    except NOT_DECODED as error:
+    except (RuntimeError, ValueError, TypeError) as error:
+        _read_through(path)
         raise AudioError(f"does not decode ({error})") from error
-    if missing := missing_bytes(utterance.audio_path):
+    if missing := missing_bytes(path):
         raise AudioError(f"is cut short: the last {missing} bytes that its header promises are not there")
     if len(samples_SK) < end - start:
         raise AudioError(f"is cut short: {len(samples_SK)} of {end - start} samples are there")
@@ -54,7 +77,18 @@ def decode(utterance: Utterance) -> np.ndarray:
         raise AudioError("holds no samples")
     if found := fault(samples_SK):
         raise AudioError(found)
-    return resample(samples_SK.mean(axis=1, dtype=np.float32), rate_hz)
+    return samples_SK, rate_hz
+
+
+def _read_through(path: str) -> None:
+    """Read all bytes of a file that does not decode: is it the disk that gives none?
+
+    Raises:
+        OSError: it is.
+    """
+    with open(path, "rb") as file:
+        while file.read(1 << 20):
+            pass
 
 
 def part_of(utterance: Utterance, frames: int, rate_hz: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from typing import Literal
 
 import soundfile
 
-from raysys.data.audio import NOT_DECODED, fault, missing_bytes, part_of
+from raysys.data.audio import HEADERLESS, NOT_DECODED, fault, missing_bytes, part_of
 from raysys.data.manifest import Manifest, Skipped, Utterance
 from raysys.errors import ManifestError
 
@@ -98,6 +98,8 @@ def _read_file(path: str) -> _File:
     if not os.path.isfile(path):
         raise _Unusable("is not a file")
     info = soundfile.info(path)
+    if info.format == "RAW":
+        raise _Unusable(HEADERLESS)
     if info.frames <= 0:
         raise _Unusable("holds no samples")
     if info.frames >= _UNKNOWN_FRAMES:

@@ -7,6 +7,7 @@ one does not exist.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -16,14 +17,17 @@ import pyarrow as pa
 import ray.data
 from ray.data import ExecutionResources
 
-from raysys.data.audio import AudioError, decode, trim
+from raysys.data.audio import AudioError, UnreadableError, decode, trim
 from raysys.data.execution import blocks
 from raysys.data.manifest import Manifest, Utterance
 from raysys.data.views import Source, augmented, views_name
 from raysys.data.waveforms import INDEX, INDEX_SCHEMA, WaveformStore, cache_name, is_whole, write_part
+from raysys.errors import StorageError
 from raysys.storage import Folder
 
 _UTTERANCES_PER_TASK = 128
+_SECONDS_PER_TASK = 1800.0
+"""Or fewer utterances: a task holds all of its waveforms, 64 kB a second, until its part is written."""
 
 Member = dict[str, Any]
 Make = Callable[[Member], np.ndarray]
@@ -40,10 +44,19 @@ def decode_corpus(manifest: Manifest, cache: str, *, trim_db: float | None, cpus
 
     Returns:
         The decoded corpus's location, and the reasons of those that do not decode, by utterance id.
+
+    Raises:
+        StorageError: a node cannot read a file; nothing is kept of that, and the next run tries again.
     """
     folder = Folder.at(cache) / cache_name(manifest, trim_db=trim_db)
     members = [
-        {"id": u.utterance_id, "path": u.audio_path, "start_s": u.start_s, "end_s": u.end_s}
+        {
+            "id": u.utterance_id,
+            "seconds": u.duration_s,
+            "path": u.audio_path,
+            "start_s": u.start_s,
+            "end_s": u.end_s,
+        }
         for u in manifest.utterances
     ]
     _fill(folder, members, partial(_decode, trim_db=trim_db), cpus)
@@ -63,7 +76,7 @@ def make_views(manifest: Manifest, source: Source, cache: str, *, cpus: int) -> 
 
     Returns: the location of each variant's views, by variant.
     """
-    members = [{"id": u.utterance_id} for u in manifest.utterances]
+    members = [{"id": u.utterance_id, "seconds": u.duration_s} for u in manifest.utterances]
     decoded = source.store.rsplit("/", 1)[-1]
     locations: list[str] = []
     for variant in range(source.variants):
@@ -77,11 +90,7 @@ def _fill(folder: Folder, members: Sequence[Member], make: Make, cpus: int) -> N
     """Make an entry of the cache where there is no whole one."""
     if is_whole(folder):
         return
-    starts = range(0, len(members), _UTTERANCES_PER_TASK)
-    rows = [
-        {"number": number, "members": members[start : start + _UTTERANCES_PER_TASK]}
-        for number, start in enumerate(starts)
-    ]
+    rows = [{"number": number, "members": part} for number, part in enumerate(cut_into_parts(members))]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         _make_part,
         batch_size=1,
@@ -92,6 +101,19 @@ def _fill(folder: Folder, members: Sequence[Member], make: Make, cpus: int) -> N
     dataset.context.execution_options.resource_limits = ExecutionResources(cpu=cpus)
     index = pa.concat_tables(blocks(dataset))
     folder.write_table(INDEX, index.sort_by("utterance_id"))
+
+
+def cut_into_parts(members: Sequence[Member]) -> list[list[Member]]:
+    """What one task makes each: members in their order, up to 128 of them or 30 minutes of speech."""
+    parts: list[list[Member]] = []
+    seconds = 0.0
+    for member in members:
+        seconds += member["seconds"] or 0.0
+        if not parts or len(parts[-1]) == _UTTERANCES_PER_TASK or seconds > _SECONDS_PER_TASK:
+            parts.append([])
+            seconds = member["seconds"] or 0.0
+        parts[-1].append(member)
+    return parts
 
 
 def trial_environment() -> dict[str, str]:
@@ -119,16 +141,22 @@ def _make_part(batch: pa.Table, location: str, make: Make) -> pa.Table:
 
 
 def _decode(member: Member, trim_db: float | None) -> np.ndarray:
-    waveform_S = decode(
-        Utterance(
-            utterance_id=member["id"],
-            audio_path=member["path"],
-            speaker="",
-            emotion="",
-            start_s=member["start_s"],
-            end_s=member["end_s"],
-        )
+    utterance = Utterance(
+        utterance_id=member["id"],
+        audio_path=member["path"],
+        speaker="",
+        emotion="",
+        start_s=member["start_s"],
+        end_s=member["end_s"],
     )
+    try:
+        waveform_S = decode(utterance)
+    except UnreadableError as error:
+        # As the file's own fault it would stand in the index, and every later run would believe it.
+        raise StorageError(
+            f"{member['path']} ({member['id']}): {error} on node {socket.gethostname()}, though the driver read it. "
+            f"Does that node see the corpus at this path, has it memory and open files left? The same command goes on."
+        ) from error
     return waveform_S if trim_db is None else trim(waveform_S, trim_db)
 
 

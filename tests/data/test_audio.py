@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import resource
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 import soundfile
 
 from raysys.data import audio
-from raysys.data.audio import AudioError, decode, missing_bytes, resample, trim
+from raysys.data.audio import AudioError, UnreadableError, decode, missing_bytes, resample, trim
 from raysys.data.manifest import Utterance
 
 AS_PUBLISHED = (
@@ -159,6 +162,9 @@ def broken(folder: Path, kind: str) -> Path:
             soundfile.write(path, samples_S, 16_000, subtype="FLOAT")
         case "huge":
             soundfile.write(path, 1e30 * tone(16_000), 16_000, subtype="FLOAT")
+        case "headerless":
+            path = folder / "a.vox"
+            path.write_text("This is not audio, whatever its name says." * 9)
         case "raw":
             return path.rename(folder / "a.raw")
         case "WAV cut short":
@@ -175,7 +181,7 @@ def broken(folder: Path, kind: str) -> Path:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("not there", "does not decode"),
+        ("not there", "cannot be read"),
         ("empty", "does not decode"),
         ("text", "does not decode"),
         ("no samples", "holds no samples"),
@@ -183,6 +189,7 @@ def broken(folder: Path, kind: str) -> Path:
         ("infinity", "not finite"),
         ("huge", r"holds values as large as 5e\+29, expected about -1 to 1"),
         ("raw", "does not decode"),
+        ("headerless", "is taken for samples without a header, by the ending of its name; write it as WAV or FLAC"),
         ("WAV cut short", "is cut short: the last 10000 bytes"),
         ("WAV cut in its header", "does not decode"),
         ("FLAC cut short", "does not decode"),
@@ -191,6 +198,40 @@ def broken(folder: Path, kind: str) -> Path:
 def test_a_broken_file_is_an_error_with_a_reason(tmp_path: Path, kind: str, reason: str) -> None:
     with pytest.raises(AudioError, match=reason):
         decode(utterance(broken(tmp_path, kind)))
+
+
+def test_what_the_system_refuses_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libsndfile says 'System error.' for too many open files and for a failing disk, as for what does not decode."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(1_000), 16_000)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(UnreadableError, match=r"cannot be read \(.*Too many open files"):
+            decode(utterance(path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    monkeypatch.setattr(soundfile.SoundFile, "read", raising(MemoryError()))
+    with pytest.raises(UnreadableError, match=r"cannot be read \(MemoryError\)"):
+        decode(utterance(path))
+    # The disk gives the first bytes, and not the rest.
+    monkeypatch.setattr(soundfile.SoundFile, "read", raising(soundfile.LibsndfileError(2)))
+    monkeypatch.setattr(audio, "_read_through", raising(OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(UnreadableError, match=r"cannot be read \(.*Input/output error"):
+        decode(utterance(path))
+
+
+def test_what_does_not_decode_is_the_files_fault(tmp_path: Path) -> None:
+    with pytest.raises(AudioError) as error:
+        decode(utterance(broken(tmp_path, "text")))
+    assert not isinstance(error.value, UnreadableError)
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def refused(*_: object, **__: object) -> None:
+        raise error
+
+    return refused
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,9 @@ def bad_file(folder: Path, kind: str) -> Path:
             write_wav(path, n_samples=32_001)
         case "raw":
             path = write_wav(path).rename(folder / "a.raw")
+        case "headerless":
+            path = folder / "a.gsm"
+            path.write_text("This is not audio, whatever its name says." * 9)
         case "huge":
             soundfile.write(path, np.full(800, 1e30), 16_000, subtype="FLOAT")
         case "unknown length":
@@ -88,6 +91,7 @@ REASONS = {
     "fast": "sample rate of 400000 Hz, expected 1000 to 384000",
     "long": "lasts 2.0 s, --corpus.max-duration-s is 2",
     "raw": "is not readable",
+    "headerless": "is taken for samples without a header",
     "huge": "holds values as large as 1e+30, expected about -1 to 1",
     "unknown length": "does not say how long it is",
     "cut": "is cut short: 99 bytes that its header promises are not there",
