@@ -43,7 +43,7 @@ def read_iemocap(root: Path) -> list[Utterance]:
 
     Raises:
         CorpusError: no such folder or no session in it, a session that is no folder, a damaged or unknown label, a
-            label without audio.
+            label without audio, a dialog's audio without labels, transcripts that are none or contradict each other.
         OSError: a folder or a file of text that cannot be read.
     """
     root = root.expanduser().absolute()
@@ -66,6 +66,7 @@ def _read_session(session: Path) -> Iterator[Utterance]:
             f"{evaluations}: no label file <dialog>.txt. {_EXPECTED} Restore this session, or remove its folder."
         )
     audio = _audio_files(session / "sentences" / "wav")
+    _refuse_audio_without_labels(session, {dialog for dialog, _ in audio} - {p.stem for p in label_files})
     for label_file in label_files:
         transcripts = _read_transcripts(session / "dialog" / "transcriptions" / label_file.name)
         for line, match, emotion in _read_labels(label_file):
@@ -92,6 +93,15 @@ def _read_session(session: Path) -> Iterator[Utterance]:
                 session=session.name,
                 sex=match["sex"],
             )
+
+
+def _refuse_audio_without_labels(session: Path, dialogs: set[str]) -> None:
+    for dialog in sorted(dialogs):
+        raise CorpusError(
+            f"{session / 'sentences' / 'wav' / dialog}: audio of a dialog without its label file "
+            f"{session / 'dialog' / 'EmoEvaluation' / f'{dialog}.txt'} (in small letters). Restore the file "
+            "from the published corpus, or remove the dialog's audio."
+        )
 
 
 def _read_labels(label_file: Path) -> Iterator[tuple[int, re.Match[str], str]]:
@@ -133,17 +143,37 @@ def _read_transcripts(path: Path) -> dict[str, str]:
     if not (path.exists() or path.is_symlink()):
         return {}
     transcripts: dict[str, str] = {}
-    for line in _read_lines(path):
-        match = _TRANSCRIPT_LINE.fullmatch(line)
-        if match and not re.search(r"_[FM]XX\d+$", match[1]) and match[2].strip():
-            transcripts[match[1]] = match[2].strip()
+    lines = _read_lines(path)
+    matches = [(number, match) for number, line in enumerate(lines, 1) if (match := _TRANSCRIPT_LINE.fullmatch(line))]
+    if not matches and any(line.strip() for line in lines):
+        raise CorpusError(
+            f"{path}: holds no line '<utterance> [start-end]: words'. Is it UTF-8 or ISO-8859-1, as published? "
+            "Restore the file from the published corpus."
+        )
+    _note_lost_words(path, lines)
+    for number, match in matches:
+        utterance_id, words = match[1], match[2].strip()
+        if re.search(r"_[FM]XX\d+$", utterance_id) or not words:
+            continue
+        first = transcripts.setdefault(utterance_id, words)
+        if first != words:
+            raise CorpusError(
+                f"{path}, line {number}: {utterance_id} is {words!r} here and {first!r} above. Keep one of the two, or "
+                "restore the file from the published corpus."
+            )
     return transcripts
+
+
+def _note_lost_words(path: Path, lines: list[str]) -> None:
+    for number, line in enumerate(lines, 1):
+        if not _TRANSCRIPT_LINE.fullmatch(line) and _UTTERANCE_ID.match(line):
+            print(f"corpus    {path}, line {number}: not read is {line!r}, expected '<utterance> [start-end]: words'")
 
 
 def _audio_files(folder: Path) -> dict[tuple[str, str], Path]:
     """Audio files by dialog and utterance id; where there are both, .wav wins."""
     files = sorted(p for p in folder.glob("*/*") if p.suffix in (".flac", ".wav"))
-    return {(p.parent.name, p.stem): p for p in files if not p.name.startswith("._")}
+    return {(p.parent.name, p.stem): p for p in files if not p.name.startswith("._") and p.parent.name[0] != "."}
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -153,4 +183,4 @@ def _read_lines(path: Path) -> list[str]:
     except UnicodeDecodeError:
         text = data.decode("iso-8859-1")
     # Not splitlines: it would also cut at 0x85, a letter's byte in some of the ISO-8859-1 files.
-    return [line.rstrip("\r") for line in text.split("\n")]
+    return re.split(r"\r\n|\r|\n", text)

@@ -62,6 +62,60 @@ def test_utf_8_transcripts_keep_their_letters(tmp_path: Path) -> None:
     assert by_id["Ses01F_impro01_F000"].transcript == "Naïve: “no”."
 
 
+def words_file(corpus: Path, dialog: str = "Ses01F_impro01") -> Path:
+    return corpus / "Session1" / "dialog" / "transcriptions" / f"{dialog}.txt"
+
+
+def test_lines_may_end_as_on_an_old_mac(tmp_path: Path) -> None:
+    """Else the first utterance would be given the words of the whole dialog."""
+    corpus = write_iemocap(tmp_path)
+    before = read_iemocap(corpus)
+    for path in (words_file(corpus), label_file(corpus)):
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r"))
+    assert read_iemocap(corpus) == before
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+def test_transcripts_in_another_encoding_are_not_dropped(tmp_path: Path, encoding: str) -> None:
+    corpus = write_iemocap(tmp_path)
+    path = words_file(corpus)
+    path.write_bytes(path.read_bytes().decode("iso-8859-1").encode(encoding))
+    with pytest.raises(CorpusError, match=r"holds no line '<utterance> \[start-end\]: words'.*UTF-8.*Restore") as error:
+        read_iemocap(corpus)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_transcripts_without_a_colon_are_not_dropped(tmp_path: Path) -> None:
+    corpus = write_iemocap(tmp_path)
+    path = words_file(corpus)
+    path.write_bytes(path.read_bytes().replace(b"]:", b"]"))
+    with pytest.raises(CorpusError, match=r"Ses01F_impro01\.txt: holds no line '<utterance> \[start-end\]: words'"):
+        read_iemocap(corpus)
+
+
+def test_one_line_without_a_colon_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = write_iemocap(tmp_path)
+    read_iemocap(corpus)
+    assert not capsys.readouterr().out
+    path = words_file(corpus)
+    path.write_bytes(path.read_bytes().replace(b"]:", b"]", 1))
+    read_iemocap(corpus)
+    said = capsys.readouterr().out
+    assert said.startswith(f"corpus    {path}, line 1: not read is 'Ses01F_impro01_F001 [") and said.count("\n") == 1
+
+
+def test_two_transcripts_of_one_utterance_name_both(tmp_path: Path) -> None:
+    corpus = write_iemocap(tmp_path)
+    path = words_file(corpus)
+    path.write_text(
+        "Ses01F_impro01_F001 [006.2901-008.2357]: Yes.\nSes01F_impro01_MXX0 [1-2]: a\nSes01F_impro01_MXX0 [2-3]: b\n"
+        "Ses01F_impro01_F001 [006.2901-008.2357]: Yes. \nSes01F_impro01_F001 [006.2901-008.2357]: No.\n"
+    )
+    with pytest.raises(CorpusError, match=r"line 5: Ses01F_impro01_F001 is 'No\.' here and 'Yes\.' above") as error:
+        read_iemocap(corpus)
+    assert str(path) in str(error.value) and "Keep one" in str(error.value)
+
+
 def test_an_utterance_without_a_transcript_is_kept(by_id: dict[str, Utterance]) -> None:
     assert [u.utterance_id for u in by_id.values() if u.transcript is None] == [UNTRANSCRIBED]
 
@@ -118,6 +172,32 @@ def test_an_empty_label_file_is_not_an_empty_dialog(tmp_path: Path) -> None:
     label_file(corpus).write_text("")
     with pytest.raises(CorpusError, match=r"Ses01F_impro01\.txt: holds no label line.*Restore"):
         read_iemocap(corpus)
+
+
+@pytest.mark.parametrize("name", ["Ses01F_impro01.TXT", "Ses01F_impro01.txt.bak", None])
+def test_a_dialogs_audio_without_labels_names_both(tmp_path: Path, name: str | None) -> None:
+    corpus = write_iemocap(tmp_path)
+    path = label_file(corpus)
+    if name is None:
+        path.unlink()
+    else:
+        path.rename(path.with_name(name))
+    with pytest.raises(CorpusError, match=r"audio of a dialog without its label file.*Restore the file") as error:
+        read_iemocap(corpus)
+    audio = corpus / "Session1" / "sentences" / "wav" / "Ses01F_impro01"
+    assert str(error.value).startswith(f"{audio}: ") and str(path) in str(error.value)
+
+
+def test_folders_of_the_systems_own_and_empty_ones_are_no_dialogs(tmp_path: Path) -> None:
+    corpus = write_iemocap(tmp_path)
+    before = read_iemocap(corpus)
+    wav = corpus / "Session1" / "sentences" / "wav"
+    (wav / "Ses01F_impro99").mkdir()
+    (wav / "._Ses01F_impro98").mkdir()
+    (wav / ".cache").mkdir()
+    for folder in (wav / "._Ses01F_impro98", wav / ".cache"):
+        (folder / "Ses01F_impro98_F000.wav").touch()
+    assert read_iemocap(corpus) == before
 
 
 def test_a_label_without_audio_names_both_files(tmp_path: Path) -> None:
