@@ -51,27 +51,32 @@ def read_ravdess(root: Path, *, include_songs: bool) -> list[Utterance]:
         include_songs: also read the song files (vocal channel 02).
 
     Raises:
-        CorpusError: no such folder or no actor in it, an actor that is no folder, an audio file whose name does not
-            parse, or songs that are asked for and not there.
+        CorpusError: no such folder or no actor in it, an actor that is no folder, has another name or no audio, an
+            audio file whose name does not parse, or songs that are asked for and not there.
         OSError: a folder that cannot be read.
     """
     root = root.expanduser().absolute()
     if not root.is_dir():
         raise CorpusError(f"{root}: no such folder. {_EXPECTED} Set --corpus.root.")
     actors = sorted(p for p in root.iterdir() if re.fullmatch(r"Actor_\d\d", p.name))
+    _refuse_other_names(root)
     refuse_other_than_folders(actors)
     if not actors:
         raise CorpusError(f"{root}: no Actor folder in it. {_EXPECTED} Set --corpus.root to their folder.")
     channels = (_SPEECH, _SONG) if include_songs else (_SPEECH,)
     utterances: list[Utterance] = []
     songs = 0
-    for path in sorted(p for actor in actors for p in actor.iterdir()):
-        if path.suffix.lower() not in (".wav", ".flac") or path.name.startswith("._"):
-            continue
-        modality, channel, emotion, _, statement, _, actor_number = _parse(path)
-        if modality == _AUDIO_ONLY and channel in channels:
-            utterances.append(_utterance(path, emotion, statement, actor_number))
-            songs += channel == _SONG
+    for actor in actors:
+        read = len(utterances)
+        for path in sorted(actor.iterdir()):
+            if path.suffix.lower() not in (".wav", ".flac") or path.name.startswith("._"):
+                continue
+            modality, channel, emotion, _, statement, _, actor_number = _parse(path)
+            if modality == _AUDIO_ONLY and channel in channels:
+                utterances.append(_utterance(path, emotion, statement, actor_number))
+                songs += channel == _SONG
+        if len(utterances) == read:
+            raise _nothing_to_read(actor)
     if include_songs and not songs:
         raise CorpusError(
             f"{root}: --corpus.include-songs asks for song files (vocal channel 02), and there is "
@@ -79,6 +84,24 @@ def read_ravdess(root: Path, *, include_songs: bool) -> list[Utterance]:
             "out."
         )
     return utterances
+
+
+def _refuse_other_names(root: Path) -> None:
+    for path in sorted(root.iterdir()):
+        if re.fullmatch(r"(?i)actor[ _-]?[0-9]+", path.name) and not re.fullmatch(r"Actor_[0-9]{2}", path.name):
+            raise CorpusError(
+                f"{path}: an actor's folder is called Actor_01 ... Actor_24, so this one would be left out. Rename it, "
+                "or move it elsewhere."
+            )
+
+
+def _nothing_to_read(actor: Path) -> CorpusError:
+    found = sorted(p.name for p in actor.iterdir())
+    listed = f"other files or folders, such as {found[0]!r}" if found else "nothing"
+    return CorpusError(
+        f"{actor}: no audio-only speech file, expected {_NAME}.wav (or .flac, beginning with 03-01) right in this "
+        f"folder, found {listed}. Move or convert the files, or remove the folder if the actor is to be left out."
+    )
 
 
 def _parse(path: Path) -> tuple[int, ...]:

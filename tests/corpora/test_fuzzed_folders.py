@@ -39,13 +39,14 @@ def read_iemocap(root: Path, on_error: Any = "fail") -> Outcome:
     return read(CorpusConfig(name="iemocap", root=str(root), on_error=on_error), root)
 
 
-LINE_OF_WORDS = st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\n"), max_size=40)
+LINE_OF_WORDS = st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=40)
 TEXT_DAMAGE = st.one_of(
     st.tuples(st.just("cut"), PLACE),
     st.tuples(st.just("flipped"), PLACE, st.integers(0, 7)),
-    st.tuples(st.just("line ends"), st.sampled_from(["\r\n", "\n\n", " \r\n"])),
+    st.tuples(st.just("line ends"), st.sampled_from(["\r\n", "\n\n", " \r\n", "\r"])),
     st.tuples(st.just("mark"), st.just("\ufeff")),
-    st.sampled_from([("folder",), ("dangling",), ("loop",), ("empty",), ("twice",)]),
+    st.tuples(st.just("encoding"), st.sampled_from(["utf-16", "utf-16-le", "utf-32"])),
+    st.sampled_from([("folder",), ("dangling",), ("loop",), ("empty",), ("twice",), ("missing",)]),
 )
 
 
@@ -55,6 +56,8 @@ def spoil_text(path: Path, kind: str, *how: Any) -> None:
             path.write_bytes(path.read_bytes().replace(b"\n", how[0].encode()))
         case "mark":
             path.write_bytes(how[0].encode() + path.read_bytes())
+        case "encoding":
+            path.write_bytes(path.read_text("iso-8859-1").encode(how[0]))
         case "twice":
             path.write_bytes(path.read_bytes() + b"\n" + path.read_bytes())
         case _:
@@ -103,6 +106,7 @@ def test_iemocap_with_one_thing_wrong(iemocap: Path, whole: Manifest, what: tupl
             assert part not in ("words", "audio") or on_error == "fail", outcome.said
             return
         assert part != "session", "a session was left out"
+        assert part not in ("labels", "transcripts") or damage[0] != "encoding", "a file's text was dropped"
         expected = {u.utterance_id for u in whole.utterances}
         if part == "labels" and damage[0] == "cut":
             left = labels.read_text("iso-8859-1")
@@ -146,7 +150,9 @@ FILE_NAMES = st.text(alphabet=st.characters(codec="utf-8", exclude_characters="/
         st.tuples(st.just("name"), FILE_NAMES),
         st.tuples(st.just("name flipped"), st.tuples(PLACE, st.integers(0, 6))),
         st.tuples(st.just("two formats"), st.none()),
-        st.tuples(st.just("actor"), st.sampled_from(["dangling", "loop", "file"])),
+        st.tuples(
+            st.just("actor"), st.sampled_from(["dangling", "loop", "file", "empty", "nested", "converted", "renamed"])
+        ),
     ),
     on_error=st.sampled_from(["fail", "skip"]),
 )
@@ -179,9 +185,20 @@ def test_ravdess_with_one_thing_wrong(spoken: Path, what: tuple[str, Any], on_er
                 stems = (stems - {path.stem}) | {name}
             case "two formats":
                 shutil.copy(path, path.with_suffix(".flac"))
+            case "actor" if damage == "nested":
+                (actor / actor.name).mkdir()
+                for file in actor.glob("*.wav"):
+                    file.rename(actor / actor.name / file.name)
+            case "actor" if damage == "converted":
+                for file in actor.glob("*.wav"):
+                    file.rename(file.with_suffix(".mp3"))
+            case "actor" if damage == "renamed":
+                actor.rename(root / "actor_4")
             case "actor":
                 shutil.rmtree(actor)
-                if damage == "file":
+                if damage == "empty":
+                    actor.mkdir()
+                elif damage == "file":
                     actor.touch()
                 else:
                     actor.symlink_to(actor if damage == "loop" else root / "nowhere")
@@ -190,7 +207,12 @@ def test_ravdess_with_one_thing_wrong(spoken: Path, what: tuple[str, Any], on_er
         )
         outcome = read(config, root)
         if outcome.manifest is None:
-            named = str(actor) in outcome.said or path.stem in outcome.said or "-04'" in outcome.said
+            named = (
+                str(actor) in outcome.said
+                or str(root / "actor_4") in outcome.said
+                or path.stem in outcome.said
+                or "-04'" in outcome.said
+            )
             assert named or "column 'emotion'" in outcome.said, outcome.said
             assert part != "audio" or on_error == "fail", outcome.said
             return

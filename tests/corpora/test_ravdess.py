@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -106,6 +107,42 @@ def test_a_wrong_root_says_what_was_expected(tmp_path: Path, root: str, found: s
     with pytest.raises(CorpusError, match=rf"{found}.*Actor_01 \.\.\. Actor_24.*--corpus\.root") as error:
         read_ravdess(tmp_path / root, include_songs=False)
     assert str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ((), "found nothing"),
+        (("Actor_02/03-01-01-01-01-01-02.wav",), "found other files or folders, such as 'Actor_02'"),
+        (
+            ("03-01-01-01-01-01-02.mp3", "03-01-01-01-01-02-02.mp3"),
+            "found other files or folders, such as '03-01-01-01-01-01-02.mp3'",
+        ),
+        (("03-02-01-01-01-01-02.wav",), "found other files or folders, such as '03-02-01-01-01-01-02.wav'"),
+        (("._03-01-01-01-01-01-02.wav",), "found other files or folders, such as '._03-01-01-01-01-01-02.wav'"),
+    ],
+)
+def test_an_actor_without_speech_is_not_left_out(tmp_path: Path, files: tuple[str, ...], found: str) -> None:
+    touch(tmp_path, "Actor_01", "03-01-01-01-01-01-01.wav")
+    touch(tmp_path, "Actor_02")
+    for name in files:
+        path = tmp_path / "Actor_02" / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    with pytest.raises(
+        CorpusError, match=rf"Actor_02: no audio-only speech file, expected MM-.*{re.escape(found)}\. Move"
+    ) as error:
+        read_ravdess(tmp_path, include_songs=False)
+    assert str(tmp_path / "Actor_02") in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["actor_02", "Actor_2", "Actor 02", "ACTOR-02", "Actor02", "Actor_002"])
+def test_an_actor_under_another_name_is_not_left_out(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, "Actor_01", "03-01-01-01-01-01-01.wav")
+    touch(tmp_path, name, "03-01-01-01-01-01-02.wav")
+    (tmp_path / "Actor_01.zip").touch()
+    with pytest.raises(CorpusError, match=rf"{name}: an actor's folder is called Actor_01 \.\.\. Actor_24.*Rename"):
+        read_ravdess(tmp_path, include_songs=False)
 
 
 def test_an_actor_behind_a_broken_link_is_not_left_out(tmp_path: Path) -> None:
