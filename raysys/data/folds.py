@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -203,7 +204,13 @@ def _more_groups(kind: str) -> str:
             return "--corpus.folds groups or --corpus.folds speaker cut by speaker."
 
 
-def _natural(name: str) -> tuple[list[str | int], str]:
+def _natural(name: str) -> tuple[list[str | tuple[int, str]], str]:
     """Sort key that puts 'speaker 2' before 'speaker 10'."""
     parts = re.split(r"(\d+)", name)
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+    return [_number(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def _number(digits: str) -> tuple[int, str]:
+    """Ordered as numbers are; Python makes none of more than 4300 digits."""
+    plain = "".join(str(unicodedata.decimal(digit)) for digit in digits).lstrip("0")
+    return len(plain), plain

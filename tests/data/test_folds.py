@@ -153,6 +153,12 @@ def test_fewer_than_three_groups_say_how_many_and_how_to_get_more(
     assert f"table: --corpus.folds {found}" in str(error.value) and remedy in str(error.value)
 
 
+def test_names_of_any_number_of_digits_are_ordered() -> None:
+    names = ["S0", "S1", "S007", "S\u0668", "S10", f"S{'0' * 5000}11", "S12a", f"S1{'0' * 5000}"]
+    folds = make_folds(manifest_of({name: {} for name in reversed(names)}), table("speaker"))
+    assert [fold.name for fold in folds] == names
+
+
 def test_two_speakers_are_too_few() -> None:
     with pytest.raises(ManifestError, match=r"speaker gives 2 group\(s\), S1, S2.*Add speakers"):
         make_folds(manifest_of({"S1": {}, "S2": {}}), table())
