@@ -98,6 +98,13 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str | None]) ->
 
 
 def normalise_transcript(text: str) -> str:
-    """Lower case, letters and digits only, single spaces: two transcripts are the same if these are."""
-    decomposed = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join("".join(c if c.isalnum() else " " for c in decomposed).split())
+    """Lower case, letters with their marks and digits only, single spaces: two transcripts are the same if these are.
+
+    Marks are vowels in Hindi and tones in Thai. What holds no word is its symbols: an emoji is not another one.
+    """
+    composed = unicodedata.normalize("NFKC", text).casefold()
+    kept = " "
+    for c in composed:
+        is_mark = unicodedata.category(c).startswith("M") and kept[-1] != " "
+        kept += c if c.isalnum() or is_mark else " "
+    return " ".join(kept.split()) or "".join(c for c in composed if unicodedata.category(c).startswith("S"))

@@ -57,3 +57,20 @@ def test_no_text_at_all_still_makes_a_tokenizer() -> None:
 def test_transcripts_are_compared_by_their_words() -> None:
     assert normalise_transcript("  It's 11   O’CLOCK…") == normalise_transcript("it's 11 o'clock")
     assert normalise_transcript("...") == ""
+
+
+def test_words_that_differ_in_their_marks_alone_are_different_words() -> None:
+    """Without them Hindi loses its vowels, and two lines would count as one."""
+    assert normalise_transcript("\u0915\u0940") != normalise_transcript("\u0915\u0947"), "ki and ke"
+    assert normalise_transcript("\u0e01\u0e48\u0e32") != normalise_transcript("\u0e01\u0e49\u0e32"), "two tones"
+    assert normalise_transcript("\u0928\u092e\u0938\u094d\u0924\u0947!") == "\u0928\u092e\u0938\u094d\u0924\u0947"
+    assert normalise_transcript("na\u00efve") == normalise_transcript("NAI\u0308VE")
+    assert normalise_transcript("\u0130stanbul") == "i\u0307stanbul", "one word"
+
+
+def test_symbols_count_where_there_are_no_words() -> None:
+    """Else all transcripts of emojis would be one."""
+    assert normalise_transcript("\U0001f600") != normalise_transcript("\U0001f622")
+    assert normalise_transcript("\u2764\ufe0f!") == normalise_transcript(" \u2764") != ""
+    assert normalise_transcript("Yes \u2764\ufe0f") == normalise_transcript("yes")
+    assert normalise_transcript("?!") == ""
