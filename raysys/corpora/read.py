@@ -13,7 +13,7 @@ from raysys.corpora.iemocap import read_iemocap
 from raysys.corpora.ravdess import read_ravdess
 from raysys.corpora.table import read_table
 from raysys.data.inspection import inspect_audio
-from raysys.data.manifest import Manifest, Utterance, build_manifest
+from raysys.data.manifest import Manifest, Utterance, build_manifest, composed
 from raysys.errors import CorpusError
 
 
@@ -41,6 +41,7 @@ def read_corpus(config: CorpusConfig, *, cache: Path) -> Manifest:
             f"{error.filename or root}: cannot be read ({error.strerror or error}). Mend or replace it: the file, the "
             "link to it, or its permissions."
         ) from error
+    utterances = [dataclasses.replace(u, emotion=composed(u.emotion)) for u in utterances]
     renamed = _renamed(config.emotion_map, {u.emotion for u in utterances}, str(root))
     mapped = [
         dataclasses.replace(u, emotion=emotion) for u in utterances if (emotion := renamed.get(u.emotion, u.emotion))
@@ -82,7 +83,7 @@ def _renamed(emotion_map: Sequence[str], present: set[str], source: str) -> dict
     """New name by old name; '' drops. Applied once: a=b b=c does not bring a to c."""
     renamed: dict[str, str] = {}
     for pair in emotion_map:
-        old, _, new = (part.strip() for part in pair.partition("="))
+        old, _, new = (composed(part.strip()) for part in pair.partition("="))
         if old not in present:
             raise CorpusError(
                 f"{source}: --corpus.emotion-map {pair}: no utterance has the emotion {old!r}; the "
@@ -100,7 +101,7 @@ def _classes(
     config: CorpusConfig, published: tuple[str, ...] | None, renamed: dict[str, str]
 ) -> tuple[str, ...] | None:
     if config.classes:
-        return tuple(dict.fromkeys(config.classes))
+        return tuple(dict.fromkeys(map(composed, config.classes)))
     if published is None:
         return None
     return tuple(dict.fromkeys(new for name in published if (new := renamed.get(name, name))))

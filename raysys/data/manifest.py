@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,6 +118,8 @@ def build_manifest(
 ) -> Manifest:
     """Sort, check and freeze a reader's utterances.
 
+    Names of speakers, emotions, sessions and folds are `composed`.
+
     Args:
         corpus: the reader's name.
         source: the folder or file they came from, for error messages.
@@ -124,17 +127,20 @@ def build_manifest(
         classes: allowed emotions, in the order of their indices; None: those present, in alphabetical order.
 
     Raises:
-        ManifestError: none at all, a duplicate id, an emotion that is not allowed, or fewer than two classes.
+        ManifestError: none at all, a duplicate id, a control character in a name, an emotion that is not allowed, or
+            fewer than two classes.
     """
     if not utterances:
         raise ManifestError(f"{source}: no utterance was found. Is this the corpus's top folder (--corpus.root)?")
+    utterances = [_with_composed_names(u) for u in utterances]
+    _refuse_control_characters(source, utterances)
     twice = [name for name, n in Counter(u.utterance_id for u in utterances).items() if n > 1]
     if twice:
         raise ManifestError(
             f"{source}: {len(twice)} utterance ids occur more than once, {_some(twice)}. Make every id unique."
         )
     present = sorted({u.emotion for u in utterances})
-    known = tuple(classes) if classes is not None else tuple(present)
+    known = tuple(map(composed, classes)) if classes is not None else tuple(present)
     unknown = [name for name in present if name not in known]
     if unknown:
         raise ManifestError(
@@ -145,6 +151,38 @@ def build_manifest(
         raise ManifestError(f"{source}: only the class {present[0]!r} occurs; at least two are needed.")
     ordered = tuple(sorted(utterances, key=lambda u: u.utterance_id))
     return Manifest(corpus=corpus, classes=known, utterances=ordered)
+
+
+def composed(name: str) -> str:
+    """The one of Unicode's ways to write the same letters that names are kept in (NFC).
+
+    Else one speaker, whose 'Zoë' two programs wrote in two ways, would be trained on and tested.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+_NAMES = ("speaker", "emotion", "session", "fold")
+
+
+def _with_composed_names(utterance: Utterance) -> Utterance:
+    changed = {
+        column: composed(name)
+        for column in _NAMES
+        if (name := getattr(utterance, column)) is not None and composed(name) != name
+    }
+    return dataclasses.replace(utterance, **changed) if changed else utterance
+
+
+def _refuse_control_characters(source: str, utterances: Sequence[Utterance]) -> None:
+    """On a screen they move the cursor and hide text, in a report's table they break lines."""
+    for utterance in utterances:
+        for column in ("utterance_id", *_NAMES):
+            name = getattr(utterance, column) or ""
+            if any(unicodedata.category(c) == "Cc" for c in name):
+                raise ManifestError(
+                    f"{source}: {column} {name!r} of utterance {utterance.utterance_id!r} holds a control character "
+                    "(a line break, tab or escape). Remove it from the name."
+                )
 
 
 def _some(names: Sequence[str], shown: int = 5) -> str:

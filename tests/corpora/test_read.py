@@ -59,6 +59,16 @@ def test_emotions_of_a_table_are_merged_dropped_and_ordered(table: Path, tmp_pat
     assert manifest.classes == ("joy", "fear") and len(manifest.utterances) == 4
 
 
+def test_emotions_are_mapped_and_ordered_whichever_way_their_letters_are_written(table: Path, tmp_path: Path) -> None:
+    nfc, nfd = "g\u00eane", "ge\u0302ne"
+    table.write_text(table.read_text().replace("joy", nfd).replace("happiness", nfc))
+    assert nfd in table.read_text() and nfc in table.read_text()
+    config = CorpusConfig(name="table", root=str(table), emotion_map=(f"{nfc}=g\u00ea",), classes=("fear", "ge\u0302"))
+    manifest = read_corpus(config, cache=tmp_path)
+    assert manifest.classes == ("fear", "g\u00ea")
+    assert {u.emotion for u in manifest.utterances} == set(manifest.classes)
+
+
 def test_names_swap_at_once(table: Path, tmp_path: Path) -> None:
     config = CorpusConfig(name="table", root=str(table), emotion_map=("joy=fear", "fear=joy"))
     emotions = [u.emotion for u in read_corpus(config, cache=tmp_path).utterances]

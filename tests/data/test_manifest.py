@@ -58,6 +58,36 @@ def test_the_fingerprint_follows_content_and_not_place(manifest: Manifest) -> No
         assert changed(**values) != manifest.fingerprint()
 
 
+NFC, NFD = "Zo\u00eb", "Zoe\u0308"
+
+
+def test_a_name_that_two_programs_wrote_in_two_ways_is_one_name() -> None:
+    """As two speakers she would be trained on and tested; the words stay as they were written."""
+    first, second = (
+        dataclasses.replace(utterance(spelt, spelt, spelt), session=spelt, fold=spelt, transcript=spelt)
+        for spelt in (NFC, NFD)
+    )
+    manifest = build_manifest("table", "x.csv", [first, second, utterance("c", "joy")], (NFD, "joy"))
+    assert manifest.speakers == ("S1", NFC) and manifest.classes == (NFC, "joy")
+    assert {(u.session, u.fold) for u in manifest.utterances} == {(NFC, NFC), (None, None)}
+    assert {u.transcript for u in manifest.utterances} == {NFC, NFD, None}
+    assert manifest.labels() == {NFC: 0, NFD: 0, "c": 1}
+
+
+@pytest.mark.parametrize("column", ["utterance_id", "speaker", "emotion", "session", "fold"])
+@pytest.mark.parametrize("character", ["\x1b", "\n", "\t", "\0", "\x7f", "\x9b"])
+def test_a_control_character_in_a_name_is_refused_by_name(column: str, character: str) -> None:
+    odd = dataclasses.replace(utterance("b", "fear"), **{column: f"S{character}1"})
+    with pytest.raises(ManifestError, match=rf"^x\.csv: {column} 'S.*1' of utterance .* control character") as error:
+        build_manifest("table", "x.csv", [utterance("a"), odd])
+    assert character not in str(error.value) and "Remove it" in str(error.value)
+
+
+def test_words_may_stand_on_several_lines() -> None:
+    spoken = dataclasses.replace(utterance("a"), transcript="Well,\n\tno.")
+    assert build_manifest("table", "x.csv", [spoken, utterance("b", "fear")]).utterances[0] == spoken
+
+
 @pytest.mark.parametrize(
     ("utterances", "found", "remedy"),
     [
