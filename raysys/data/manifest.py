@@ -9,6 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -165,7 +166,7 @@ _NAMES = ("speaker", "emotion", "session", "fold")
 
 
 def _with_composed_names(utterance: Utterance) -> Utterance:
-    changed = {
+    changed: dict[str, Any] = {
         column: composed(name)
         for column in _NAMES
         if (name := getattr(utterance, column)) is not None and composed(name) != name
