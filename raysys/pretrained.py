@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
+from transformers import AutoConfig
 
 from raysys.errors import EncoderError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 _ADAPTER = "adapter_config.json"
 
@@ -31,11 +32,53 @@ def load_part(auto: Any, name: str) -> Any:
         name: on the Hub, or a folder.
 
     Raises:
-        OSError, ValueError: there is none, or it asks for code of its own, or names a file outside the folder.
+        OSError, ValueError: there is none, or it is damaged, asks for code of its own, or names a file outside the
+            folder.
     """
-    _refuse_ways_out(name)
-    # Left out, transformers would ask at the terminal.
-    return auto.from_pretrained(name, trust_remote_code=False)
+    try:
+        _refuse_ways_out(name)
+        # Left out, transformers would ask at the terminal.
+        return auto.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError):
+        raise
+    # Of a file with values of another kind than it expects, transformers raises what the first use of one raises.
+    except Exception as error:
+        raise ValueError(first_line(error)) from error
+
+
+def load_config(name: str) -> PreTrainedConfig:
+    """A model's configuration, without a choice of attention: that is ours.
+
+    Raises:
+        OSError, ValueError: as `load_part`; or its attention is code on the Hub.
+    """
+    config: PreTrainedConfig = load_part(AutoConfig, name)
+    if "/" in str(wanted := config._attn_implementation):
+        raise ValueError(f"config.json asks for attention by code from the Hub, {wanted}; remove attn_implementation")
+    # Where the package `kernels` is installed, even a plain name such as flash_attention_2 may fetch code.
+    config._attn_implementation = None
+    return config
+
+
+def draw_model(auto: Any, config: PreTrainedConfig, flag: str, name: str) -> PreTrainedModel:
+    """A model with random weights, float32.
+
+    Args:
+        auto: transformers' Auto class of the task.
+        config: as `load_config` gives it.
+        flag, name: how errors name it.
+
+    Raises:
+        EncoderError: there is no such model, or its configuration cannot be used.
+    """
+    try:
+        # Left out, transformers would ask at the terminal, here too: a folder's configuration may name code.
+        return auto.from_config(config, dtype=torch.float32, trust_remote_code=False)  # type: ignore[no-any-return]
+    except Exception as error:
+        raise EncoderError(
+            f"{flag} {name}: no model can be made of its config.json ({first_line(error)}). Give a folder written by "
+            f"save_pretrained, of a model that transformers has a class for."
+        ) from error
 
 
 def load_pretrained(auto: Any, name: str, flag: str, advice: str, *, unused: Sequence[str] = ()) -> PreTrainedModel:
@@ -51,9 +94,9 @@ def load_pretrained(auto: Any, name: str, flag: str, advice: str, *, unused: Seq
         EncoderError: it cannot be loaded, or weights are missing.
     """
     try:
-        _refuse_ways_out(name)
         model, report = auto.from_pretrained(
             name,
+            config=load_config(name),
             trust_remote_code=False,
             dtype=torch.float32,
             weights_only=True,
@@ -61,7 +104,8 @@ def load_pretrained(auto: Any, name: str, flag: str, advice: str, *, unused: Seq
             # Reported below, by name, instead of a RuntimeError that names none.
             ignore_mismatched_sizes=True,
         )
-    except (OSError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
+    # Damaged files end in errors of many types.
+    except Exception as error:
         raise EncoderError(f"{flag} {name}: cannot be loaded ({first_line(error)}). {advice}") from error
     # A weight that is shared with another is not among the missing ones: it was tied while loading.
     missing = sorted(k for k in report["missing_keys"] if not any(part in k for part in unused))
@@ -108,5 +152,11 @@ def _followed(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def first_line(error: Exception) -> str:
-    """The error's message, cut after its first line; its type where it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The error's message, cut after its first line; after its type where the message alone says little."""
+    message = str(error).strip().splitlines()[:1]
+    kind = (
+        []
+        if message and isinstance(error, OSError | ValueError | SafetensorError | pickle.UnpicklingError)
+        else [type(error).__name__]
+    )
+    return ": ".join(kind + message)

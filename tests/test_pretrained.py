@@ -10,7 +10,7 @@ import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoTokeni
 from raysys.config import ModelConfig
 from raysys.data.text import load_tokenizer
 from raysys.errors import EncoderError
+from raysys.model.audio import WaveformEncoder
 from raysys.model.encoders import audio_config, build_audio_encoder, build_text_encoder, check_encoders
 from tests.model.encoder_folders import write_encoders
 
@@ -111,6 +112,84 @@ def test_code_in_a_folder_is_neither_run_nor_asked_about(
     assert (tmp_path / "harm").exists()
 
 
+@pytest.mark.parametrize("weights", ["random", "pretrained"])
+def test_code_for_a_model_without_a_class_is_neither_run_nor_asked_about(
+    folders: tuple[Path, Path],
+    tmp_path: Path,
+    weights: Literal["random", "pretrained"],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """transformers knows the configuration, so that reading it asks for nothing; the model would be the folder's."""
+    asked: list[object] = []
+    monkeypatch.setattr("builtins.input", lambda *words: asked.append(words) or "y")
+    _, text = folders
+    harm = tmp_path / "harm"
+    (text / "theirs.py").write_text(
+        f"import os\nos.mkdir({str(harm)!r})\nfrom transformers import PreTrainedModel\n"
+        f"class Theirs(PreTrainedModel): pass\n"
+    )
+    values = {"model_type": "encoder-decoder", "vocab_size": 40, "auto_map": {"AutoModel": "theirs.Theirs"}}
+    (text / "config.json").write_text(json.dumps(values))
+    with pytest.raises(EncoderError, match=rf"^--model\.text {text}: "):
+        build_text_encoder(ModelConfig(text=str(text), weights=weights), vocab_size=40)
+    assert not asked
+    assert not harm.exists()
+    # The same folder does harm where it is trusted.
+    with contextlib.suppress(Exception):
+        AutoModel.from_config(AutoConfig.from_pretrained(text), trust_remote_code=True)
+    assert harm.exists()
+
+
+DAMAGED: dict[str, object] = {
+    "null": None,
+    "a number": 3,
+    "conv_dim": {"conv_dim": 5},
+    "hidden_size": {"hidden_size": "x"},
+    "hidden_act": {"hidden_act": "unknown"},
+    "dtype": {"dtype": "unknown"},
+    "model_type": {"model_type": ["wav2vec2"]},
+    "groups": {"num_conv_pos_embedding_groups": 0},
+    "attention": {"attn_implementation": "theirs/kernel"},
+}
+
+
+@pytest.mark.parametrize("weights", ["random", "pretrained"])
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_configuration_is_named(
+    folders: tuple[Path, Path], damage: str, weights: Literal["random", "pretrained"]
+) -> None:
+    audio, _ = folders
+    change = DAMAGED[damage]
+    path = audio / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change if isinstance(change, dict) else change))
+    with pytest.raises(EncoderError, match=rf"^--model\.audio {audio}: .*config\.json|cannot be loaded"):
+        build_audio_encoder(ModelConfig(audio=str(audio), weights=weights))
+
+
+def test_a_configuration_nested_without_end_is_named(folders: tuple[Path, Path]) -> None:
+    audio, text = folders
+    (audio / "config.json").write_text("[" * 100_000)
+    (text / "tokenizer_config.json").write_text("[" * 100_000)
+    with pytest.raises(EncoderError, match=rf"^--model\.audio {audio}: .*RecursionError"):
+        check_encoders(ModelConfig(audio=str(audio), weights="pretrained"))
+    with pytest.raises(EncoderError, match=rf"^--model\.text {text}: .*RecursionError"):
+        load_tokenizer(str(text))
+
+
+@pytest.mark.parametrize("weights", ["random", "pretrained"])
+def test_a_folder_does_not_choose_the_attention(
+    folders: tuple[Path, Path], weights: Literal["random", "pretrained"]
+) -> None:
+    """Of what is not installed, transformers would look for code on the Hub."""
+    audio, _ = folders
+    config = ModelConfig(audio=str(audio), weights=weights)
+    usual = build_audio_encoder(config)
+    rewrite(audio / "config.json", attn_implementation="flash_attention_2")
+    found = build_audio_encoder(config)
+    assert isinstance(found, WaveformEncoder) and isinstance(usual, WaveformEncoder)
+    assert found.model.config._attn_implementation == usual.model.config._attn_implementation
+
+
 def _shards(folder: Path, elsewhere: str) -> None:
     names = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
@@ -189,7 +268,7 @@ def test_no_line_of_the_code_unpickles_or_trusts(path: Path) -> None:
         )
         assert called != "torch.load" or given.get("weights_only") == "True", place
         assert called not in ("np.load", "numpy.load") or given.get("allow_pickle", "False") == "False", place
-        if function == "from_pretrained":
+        if function in ("from_pretrained", "from_config"):
             assert given.get("trust_remote_code") == "False", place
             assert path.name == "pretrained.py", f"{place}: by raysys.pretrained, which looks at the folder first"
 
@@ -199,6 +278,7 @@ def test_what_looks_for_unpickling_finds_it(tmp_path: Path) -> None:
         "pickle.load(f)",
         "torch.load(f)",
         "AutoModel.from_pretrained(f)",
+        "AutoModel.from_config(c)",
         "eval(f)",
         "np.load(f, allow_pickle=True)",
     ):

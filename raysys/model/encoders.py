@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
-from transformers import AutoConfig, AutoFeatureExtractor, DistilBertConfig, PreTrainedConfig, Wav2Vec2Config
+from transformers import AutoFeatureExtractor, DistilBertConfig, PreTrainedConfig, Wav2Vec2Config
 
 from raysys.config import ModelConfig
 from raysys.data.text import load_tokenizer, train_wordpiece
@@ -15,7 +14,7 @@ from raysys.errors import EncoderError
 from raysys.model.audio import WaveformEncoder, padding_moves
 from raysys.model.light import LightAudioEncoder
 from raysys.model.text import TokenEncoder
-from raysys.pretrained import first_line, load_part, load_pretrained
+from raysys.pretrained import draw_model, first_line, load_config, load_part, load_pretrained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -159,7 +158,10 @@ def vocab_size_for_count(config: ModelConfig) -> int:
         return 1000
     if config.text in _BASE_TEXT and not Path(config.text).is_dir():
         return _BERT_VOCAB
-    return int(_read_config(config.text, "--model.text").vocab_size)
+    read = _read_config(config.text, "--model.text")
+    if not hasattr(read, "vocab_size"):
+        raise EncoderError(f"--model.text {config.text}: a {read.model_type} has no vocabulary; give a text encoder.")
+    return int(read.vocab_size)
 
 
 def check_encoders(config: ModelConfig, *, masked_lm: str = "light") -> None:
@@ -193,8 +195,7 @@ def _normalises(config: ModelConfig) -> bool:
 
 def _read_config(name: str, flag: str) -> PreTrainedConfig:
     try:
-        config: PreTrainedConfig = load_part(AutoConfig, name)
-        return config
+        return load_config(name)
     except (OSError, ValueError) as error:
         raise EncoderError(
             f"{flag} {name}: its config.json cannot be read ({first_line(error)}). Give 'light', a name on the Hub "
@@ -207,6 +208,6 @@ def _load(name: str, flag: str, drawn: bool, config: PreTrainedConfig) -> PreTra
     from transformers import AutoModel
 
     if drawn:
-        return AutoModel.from_config(config, dtype=torch.float32)
+        return draw_model(AutoModel, config, flag, name)
     advice = "Give a complete checkpoint, or ask for random weights with --model.weights random."
     return load_pretrained(AutoModel, name, flag, advice, unused=_UNUSED_WEIGHTS)
