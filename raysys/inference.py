@@ -9,6 +9,7 @@ The folder holds safetensors, JSON and the tokenizer; nothing in it is unpickled
 from __future__ import annotations
 
 import dataclasses
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, Wav2Vec2FeatureExtractor
 
 from raysys.config import SAMPLE_RATE_HZ, LossConfig, ModelConfig
-from raysys.data.audio import AudioError, decode, trim
+from raysys.data.audio import AudioError, decode, fault, trim
 from raysys.data.batch import View, pad_waveforms
 from raysys.data.manifest import Utterance
 from raysys.data.plan import evaluation_steps
@@ -68,7 +69,7 @@ class EmotionModel:
             transcripts: None, or None among them: not known. Audio alone does not read them.
 
         Raises:
-            ValueError: what the model needs is missing, or the numbers differ.
+            ValueError: what the model needs is missing, or the numbers differ, or a waveform holds what no audio does.
         """
         if self.modalities != "text" and waveforms is None:
             raise ValueError(f"this model was trained on {self.modalities}: it needs waveforms.")
@@ -79,9 +80,7 @@ class EmotionModel:
         if len(texts) != n:
             raise ValueError(f"{n} waveforms, but {len(texts)} transcripts; expected one each (None: not known).")
         for i, waveform in enumerate(waveforms or ()):
-            if np.ndim(waveform) != 1 or not len(waveform):
-                shape = np.shape(waveform)
-                raise ValueError(f"waveform {i} is of shape {shape}; expected (samples,), one channel, not empty.")
+            _check_waveform(waveform, f"waveform {i}")
         if waveforms is not None and self.trim_db is not None:
             waveforms = [trim(waveform_S, self.trim_db) for waveform_S in waveforms]
         names = [str(i) for i in range(n)]
@@ -108,6 +107,17 @@ class EmotionModel:
             token_valid_BM=tokens[1],
             has_text_B=tokens[2],
         )
+
+
+def _check_waveform(waveform: np.ndarray, which: str) -> None:
+    """Raises: ValueError: it is not one channel of floats, or they are not finite, or far from [-1, 1]."""
+    if np.ndim(waveform) != 1 or not len(waveform):
+        raise ValueError(f"{which} is of shape {np.shape(waveform)}; expected (samples,), one channel, not empty.")
+    kind = np.asarray(waveform).dtype
+    if not np.issubdtype(kind, np.floating):
+        raise ValueError(f"{which} is of {kind}; expected floats in [-1, 1] (16-bit integers divided by 32768, say).")
+    if found := fault(np.asarray(waveform)):
+        raise ValueError(f"{which} {found}; its probabilities would mean nothing. Mend or leave out its audio.")
 
 
 def read_waveform(path: str) -> np.ndarray:
@@ -146,22 +156,29 @@ def save_model(
         "model": dataclasses.asdict(model),
         "padded": audio.padded if isinstance(audio, WaveformEncoder) else True,
     }
-    with tempfile.TemporaryDirectory() as local:
-        safetensors.torch.save_file(weights, f"{local}/{WEIGHTS}")
-        if isinstance(audio, WaveformEncoder):
-            audio.model.config.save_pretrained(f"{local}/{_AUDIO}")
-            Wav2Vec2FeatureExtractor(do_normalize=audio.normalise).save_pretrained(f"{local}/{_AUDIO}")
-        if text is not None:
-            assert tokenizer is not None
-            text.model.config.save_pretrained(f"{local}/{_TEXT}")
-            tokenizer.save_pretrained(f"{local}/{_TOKENIZER}")
-        folder.delete(CONFIG)
-        for part in (_AUDIO, _TEXT, _TOKENIZER):
-            # An older model's files would be read with the new ones.
-            folder.filesystem.delete_dir_contents(f"{folder.path}/{part}", missing_dir_ok=True)
-        folder.filesystem.create_dir(folder.path, recursive=True)
-        pafs.copy_files(local, folder.path, pafs.LocalFileSystem(), folder.filesystem)
+    folder.delete(CONFIG)
+    for part in (_AUDIO, _TEXT, _TOKENIZER):
+        # An older model's files would be read with the new ones.
+        folder.filesystem.delete_dir_contents(f"{folder.path}/{part}", missing_dir_ok=True)
+    folder.write_bytes(WEIGHTS, safetensors.torch.save(weights))
+    if isinstance(audio, WaveformEncoder):
+        _write_part(folder / _AUDIO, audio.model.config, Wav2Vec2FeatureExtractor(do_normalize=audio.normalise))
+    if text is not None:
+        assert tokenizer is not None
+        _write_part(folder / _TEXT, text.model.config)
+        _write_part(folder / _TOKENIZER, tokenizer)
     folder.write_json(CONFIG, values)
+
+
+def _write_part(folder: Folder, *parts: Any) -> None:
+    """What `save_pretrained` of each writes, as whole files."""
+    with tempfile.TemporaryDirectory() as local:
+        for part in parts:
+            part.save_pretrained(local)
+        for path in sorted(path for path in Path(local).rglob("*") if path.is_file()):
+            # A tokenizer may have a folder of templates.
+            *within, name = path.relative_to(local).parts
+            (folder / "/".join(within) if within else folder).write_bytes(name, path.read_bytes())
 
 
 def load_model(location: str, device: str = "cpu") -> EmotionModel:
@@ -180,7 +197,13 @@ def load_model(location: str, device: str = "cpu") -> EmotionModel:
             f"{location}: holds no {CONFIG}, so no whole model. Give the folder 'model' of a finished grid search."
         )
     try:
+        if folder.is_local:
+            _refuse_links(Path(folder.path), location)
         values = folder.read_json(CONFIG)
+        if not isinstance(values, dict):
+            raise ModelFolderError(
+                f"{location}/{CONFIG}: holds {str(values)[:40]}, expected an object. Copy the whole folder again."
+            )
         if values.get("format") != _FORMAT:
             raise ModelFolderError(
                 f"{location}/{CONFIG}: format {values.get('format')}, this version of raysys reads {_FORMAT}. "
@@ -194,6 +217,20 @@ def load_model(location: str, device: str = "cpu") -> EmotionModel:
     # A configuration that was written by hand lacks keys, or has weights of other sizes.
     except (OSError, ValueError, SafetensorError, EncoderError, KeyError, TypeError, RuntimeError) as error:
         raise ModelFolderError(f"{location}: a part cannot be read ({error}). Copy the whole folder again.") from error
+
+
+def _refuse_links(folder: Path, location: str) -> None:
+    """`save_model` writes none, and one may lead out of the folder. The folder itself may be one.
+
+    Raises:
+        ModelFolderError: naming it.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            raise ModelFolderError(
+                f"{location}: {path.relative_to(folder)} is a link, to {os.readlink(path)}; expected files alone. "
+                f"Copy what it leads to in its place (cp -rL), if you know it."
+            )
 
 
 def _load(folder: Path, values: dict[str, Any], device: torch.device) -> EmotionModel:

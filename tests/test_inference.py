@@ -367,6 +367,28 @@ def test_a_waveform_that_is_empty_or_not_mono_is_refused(saved: Saved, shape: tu
         model.probabilities([*waveforms([800]), np.zeros(shape, dtype=np.float32)])
 
 
+@pytest.mark.parametrize("trim_db", [None, 30.0])
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        (np.full(800, np.nan, np.float32), "holds values that are not finite"),
+        (np.r_[np.zeros(800), np.inf], "holds values that are not finite"),
+        (np.full(800, 1e30, np.float32), "holds values as large as 1e\\+30"),
+        (np.full(800, 8000, np.int16), "is of int16; expected floats in"),
+        (np.zeros(800, complex), "is of complex128; expected floats in"),
+        (np.array(["a", "b"]), "is of <U1; expected floats in"),
+    ],
+    ids=["nan", "inf", "huge", "int16", "complex", "letters"],
+)
+def test_a_waveform_that_no_audio_holds_is_refused(
+    saved: Saved, samples: np.ndarray, said: str, trim_db: float | None
+) -> None:
+    """NaN would be said of it without a word, and of integers what is heard in noise."""
+    model = dataclasses.replace(load_model(str(saved.root / "audio_alone")), trim_db=trim_db)
+    with pytest.raises(ValueError, match=f"^waveform 1 {said}"):
+        model.probabilities([*waveforms([800]), samples])
+
+
 # The folder
 
 
@@ -400,6 +422,70 @@ def test_a_crash_while_saving_over_a_model_leaves_none(tmp_path: Path, monkeypat
     made = make(seed=2)
     save(made, location)
     assert np.array_equal(ask(load_model(location), waveforms(LENGTHS)), ask(made[0], waveforms(LENGTHS)))
+
+
+def test_every_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each goes through the one way that flushes and renames, and the file by which a model is known is the last."""
+    written: list[str] = []
+    write_bytes = Folder.write_bytes
+
+    def note(folder: Folder, name: str, data: bytes) -> None:
+        written.append(f"{folder.location}/{name}")
+        write_bytes(folder, name, data)
+
+    monkeypatch.setattr(Folder, "write_bytes", note)
+    location = save(make(config_of(audio="tiny", text="tiny")), tmp_path / "model")
+    assert {str(Path(path).relative_to(location)) for path in written} == files(location)
+    assert written[-1] == f"{location}/config.json"
+
+
+def test_a_tokenizers_folder_of_templates_comes_along(tmp_path: Path) -> None:
+    made, config = make()
+    assert made.tokenizer is not None
+    made.tokenizer.chat_template = {"default": "{{ 1 }}", "other": "{{ 2 }}"}
+    location = save((made, config), tmp_path / "model")
+    assert len({Path(file).parent for file in files(location) if file.startswith("tokenizer/")}) == 2
+    tokenizer = load_model(location).tokenizer
+    assert tokenizer is not None
+    assert tokenizer.chat_template == made.tokenizer.chat_template
+
+
+@pytest.mark.parametrize("part", ["model.safetensors", "config.json", "text/config.json", "tokenizer"])
+def test_a_link_in_a_folder_is_not_followed(saved: Saved, tmp_path: Path, part: str) -> None:
+    location = shutil.copytree(saved.root / "light", tmp_path / "model")
+    shutil.move(location / part, tmp_path / "outside")
+    (location / part).symlink_to(tmp_path / "outside")
+    with pytest.raises(ModelFolderError, match=f"^{location}: {part} is a link, to {tmp_path}/outside"):
+        load_model(str(location))
+
+
+def test_the_folder_itself_may_be_a_link(saved: Saved, tmp_path: Path) -> None:
+    (tmp_path / "latest").symlink_to(saved.root / "light")
+    heard = waveforms(LENGTHS)
+    assert np.array_equal(ask(load_model(str(tmp_path / "latest")), heard), saved.before["light"])
+
+
+def test_code_in_a_folder_is_neither_run_nor_asked_about(
+    saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("builtins.input", lambda *words: asked.append(words) or "y")
+    location = shutil.copytree(saved.root / "light", tmp_path / "model")
+    (location / "text" / "theirs.py").write_text(f"import os\nos.mkdir({str(tmp_path / 'harm')!r})\n")
+    values = {"model_type": "encoder-decoder", "auto_map": {"AutoModel": "theirs.Theirs"}}
+    (location / "text" / "config.json").write_text(json.dumps(values))
+    with pytest.raises(ModelFolderError, match=f"^{location}: a part cannot be read"):
+        load_model(str(location))
+    assert not asked
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "3", '"a"'])
+def test_a_configuration_that_is_no_object_is_named(saved: Saved, tmp_path: Path, content: str) -> None:
+    location = shutil.copytree(saved.root / "light", tmp_path / "model")
+    (location / "config.json").write_text(content)
+    with pytest.raises(ModelFolderError, match=rf"^{location}/config\.json: holds .*, expected an object"):
+        load_model(str(location))
 
 
 @pytest.mark.parametrize("scheme", ["", "memory://"])
