@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -32,6 +32,42 @@ def absolute(location: str) -> str:
     return location if is_address(location) else str(Path(location).expanduser().resolve())
 
 
+def check_location(location: str) -> None:
+    """Look at an address before it is written, printed or opened; any path is good.
+
+    A password is whatever stands between a colon and the last @: a secret key may hold slashes, where a URL's user and
+    password end. A query would stand in the middle of the address of all that lies below.
+
+    Raises:
+        StorageError: it names nothing, or holds a password, a query or a fragment; the message repeats none of them.
+    """
+    if not is_address(location):
+        return
+    scheme, rest = location.split("://", 1)
+    open_part = f"{scheme}://{_PASSWORD.sub(r':...@', rest)}"
+    shown = _QUERY.split(open_part)[0]
+    if _PASSWORD.search(rest):
+        raise StorageError(
+            f"{shown}: a password in an address would be written to config.yaml and "
+            f"to the results. Give it by the environment (AWS_SECRET_ACCESS_KEY, ...) or by the machine's role."
+        )
+    if not rest.strip("/"):
+        raise StorageError(f"{location}: names no place; expected one such as s3://bucket/runs.")
+    if shown != open_part:
+        raise StorageError(
+            f"{shown}: what follows the path here, from a '?' or '#' on, would come before the names of the files. "
+            f"Give it by the environment of every node instead: AWS_REGION, AWS_ENDPOINT_URL, "
+            f"AZURE_STORAGE_SAS_TOKEN, ..."
+        )
+
+
+_PASSWORD, _QUERY = re.compile(":.*@", re.DOTALL), re.compile("[?#]")
+_NOT_OPENED = (
+    "{location}: cannot be opened ({error}). Expected an address such as s3://bucket/runs that this machine reaches, "
+    "with its region and keys in the environment (AWS_REGION, AWS_ACCESS_KEY_ID, ...)."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Folder:
     """A folder of a file system; a small, picklable handle. `Folder.at(location) / "name"` goes down."""
@@ -45,20 +81,19 @@ class Folder:
         """Open a path or an address.
 
         Raises:
-            StorageError: no file system is installed for the address's scheme, or the address holds a password.
+            StorageError: the address cannot be opened, no file system is installed for its scheme, or
+                `check_location` refuses it.
         """
         location = absolute(location)
         if not is_address(location):
             return cls(pafs.LocalFileSystem(), location, location)
-        if password := urlsplit(location).password:
-            raise StorageError(
-                f"{location.replace(password, '...')}: a password in an address would be written to config.yaml and "
-                f"to the results. Give it by the environment (AWS_SECRET_ACCESS_KEY, ...) or by the machine's role."
-            )
+        check_location(location)
         try:
             filesystem, path = pafs.FileSystem.from_uri(location)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            filesystem, path = _from_fsspec(location)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            filesystem, path = _from_fsspec(location, error)
+        except OSError as error:
+            raise StorageError(_NOT_OPENED.format(location=location, error=error)) from error
         return cls(filesystem, path.rstrip("/"), location.rstrip("/"))
 
     def __truediv__(self, name: str) -> Folder:
@@ -152,7 +187,7 @@ class Folder:
         self.write_bytes(name, sink.getvalue())
 
 
-def _from_fsspec(location: str) -> tuple[pafs.FileSystem, str]:
+def _from_fsspec(location: str, arrow_said: Exception) -> tuple[pafs.FileSystem, str]:
     try:
         import fsspec
 
@@ -160,7 +195,10 @@ def _from_fsspec(location: str) -> tuple[pafs.FileSystem, str]:
     except (ImportError, ValueError) as error:
         scheme = location.split("://", 1)[0]
         raise StorageError(
-            f"{location}: no file system is installed for {scheme}:// ({error}). Install its fsspec package "
-            f"on every node (s3fs, gcsfs, adlfs, ...), or use a folder on shared disk."
+            f"{location}: no file system is installed for {scheme}:// ({arrow_said}; {error}). Install its fsspec "
+            f"package on every node (s3fs, gcsfs, adlfs, ...), or use a folder on shared disk."
         ) from error
+    # Every store has errors of its own.
+    except Exception as error:
+        raise StorageError(_NOT_OPENED.format(location=location, error=error)) from error
     return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import uuid
 from pathlib import Path
 
@@ -100,6 +101,45 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
     with pytest.raises(StorageError, match=r"^s3://AKIA:\.\.\.@bucket/runs: a password in an address") as error:
         Folder.at("s3://AKIA:hidden-hidden@bucket/runs")
     assert "hidden" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["hidden/hid+den=", "hid@den/x", "hid?den", "hid#den", "hid:den", "hid den"])
+def test_a_password_of_any_letters_is_refused_and_not_repeated(key: str) -> None:
+    """Where a slash, '?' or '#' stands in it, it is no password of a URL any more."""
+    with pytest.raises(StorageError, match=r"^s3://AKIA:\.\.\.@bucket/runs: a password in an address") as error:
+        Folder.at(f"s3://AKIA:{key}@bucket/runs")
+    assert "hid" not in str(error.value) and "den" not in str(error.value)
+
+
+@pytest.mark.parametrize("scheme", ["s3", "memory", "abfs"])
+@pytest.mark.parametrize("rest", ["?region=hidden", "?sig=hidden&x=/y", "#hidden"])
+def test_a_query_in_an_address_is_refused_and_not_repeated(scheme: str, rest: str) -> None:
+    """It would stand before the name of every file: what a trial writes would lie elsewhere than the driver looks."""
+    with pytest.raises(StorageError, match=rf"^{scheme}://bucket/runs: what follows .*AWS_REGION") as error:
+        Folder.at(f"{scheme}://bucket/runs{rest}")
+    assert "hidden" not in str(error.value)
+
+
+@pytest.mark.parametrize("address", ["s3://[bucket", "s3://[bucket/runs", "gs://[bucket"])
+def test_an_address_that_is_none_is_named(address: str) -> None:
+    with pytest.raises(StorageError, match=f"^{re.escape(address)}: "):
+        Folder.at(address)
+
+
+@pytest.mark.parametrize("address", ["s3://", "memory://", "s3:///"])
+def test_an_address_of_nothing_is_refused(address: str) -> None:
+    """Without its last slashes it would be a path on this disk."""
+    with pytest.raises(StorageError, match=f"^{address}: names no place"):
+        Folder.at(address)
+
+
+def test_a_store_that_refuses_to_open_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: str) -> None:
+        raise RuntimeError("no credentials")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", refuse)
+    with pytest.raises(StorageError, match=r"^memory://bucket: cannot be opened \(no credentials\)"):
+        Folder.at("memory://bucket")
 
 
 def test_paths_become_absolute_and_addresses_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from raysys.orchestrate.features import make_audio_features, make_text_features
 from raysys.orchestrate.lock import locked
 from raysys.orchestrate.task import FoldTask, code_version, write_plan
 from raysys.orchestrate.texts import make_texts
-from raysys.storage import Folder, absolute, is_address
+from raysys.storage import Folder, absolute, check_location, is_address
 
 CONFIG = "config.yaml"
 CLAIM = "run.json"
@@ -248,6 +248,13 @@ def source_of(config: ExperimentConfig, manifest: Manifest, store: str, cluster:
 
 
 def with_absolute_paths(config: ExperimentConfig) -> ExperimentConfig:
+    """The configuration as every process understands it, and as config.yaml keeps it.
+
+    Raises:
+        StorageError: a location holds what must not be kept.
+    """
+    for location in (config.run.root, config.run.cache, config.corpus.root):
+        check_location(location or "")
     root = absolute(config.run.root)
     cache = absolute(config.run.cache) if config.run.cache else f"{root}/.cache"
     corpus_root = None if config.corpus.root is None else absolute(config.corpus.root)
