@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import socket
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import wandb
 
@@ -74,9 +75,9 @@ class WandbTracker:
         job_type: str = "trial",
     ) -> None:
         self._run: Any = None
-        mode: Any = "offline" if WandbTracker._too_slow else _mode()
 
         def begin() -> None:
+            mode = _mode()
             # A trial that was stopped or failed never ended its run, and its process goes on with the next trial.
             if WandbTracker._open is not None:
                 WandbTracker._open._close()
@@ -88,7 +89,7 @@ class WandbTracker:
             except wandb.Error as error:
                 if mode != "online":
                     raise
-                log.warning("%s: this run is kept offline, for `wandb sync`.", error)
+                log.warning("%s: this run is kept offline, for `wandb sync`.", _without_login(error))
                 # W&B's process holds the run that it could not begin, and refuses a second one of its id.
                 wandb.teardown()
                 WandbTracker._too_slow = True
@@ -158,7 +159,7 @@ class WandbTracker:
         try:
             action()
         except Exception as error:
-            log.warning("Weights & Biases is left out from here on: %s", error)
+            log.warning("Weights & Biases is left out from here on: %s", _without_login(error))
             self._run = None
 
 
@@ -167,18 +168,41 @@ def wandb_folder(run: Folder) -> str:
     return run.path if run.is_local else str(Path(tempfile.gettempdir()) / "raysys-wandb")
 
 
-def _mode() -> str:
+def _mode() -> Any:
+    """online, offline, or what WANDB_MODE says.
+
+    Raises:
+        ValueError: WANDB_BASE_URL is no address, so that W&B takes not even a run that is kept offline.
+    """
+    server = _server()
+    if WandbTracker._too_slow:
+        return "offline"
     if wanted := os.environ.get("WANDB_MODE"):
         return wanted
     if not os.environ.get("WANDB_API_KEY"):
         return "offline"
-    server = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
-    with contextlib.suppress(OSError):
+    # Names that are none are ValueErrors.
+    with contextlib.suppress(OSError, ValueError):
         port = server.port or (443 if server.scheme == "https" else 80)
         socket.create_connection((server.hostname or "", port), timeout=_REACH_S).close()
         return "online"
-    log.warning("%s does not answer: this run is kept offline, for `wandb sync`.", server.geturl())
+    log.warning("%s does not answer: this run is kept offline, for `wandb sync`.", _without_login(server.geturl()))
     return "offline"
+
+
+def _server() -> SplitResult:
+    address = os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
+    try:
+        wandb.Settings(base_url=address)
+        return urlsplit(address)
+    # W&B's error and its cause would repeat the address, and a password in it.
+    except ValueError:
+        raise ValueError("WANDB_BASE_URL is no address of a server; expected one such as http://host:8080.") from None
+
+
+def _without_login(said: object) -> str:
+    """A message without the user and password of the addresses in it."""
+    return re.sub(r"//[^/\s]*@", "//", str(said))
 
 
 def _confusion_plot(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Any:

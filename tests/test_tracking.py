@@ -370,6 +370,46 @@ def test_a_server_that_is_down_is_waited_for_a_few_seconds_at_most(
     assert KEY not in caplog.text
 
 
+ADDRESSES = ["http://localhost:80x", "http://[::1", "nonsense", "http://me:planted@localhost:80x", "http://a..b:1"]
+
+
+@pytest.mark.parametrize("key", [KEY, ""])
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_a_server_whose_address_is_none_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, address: str, key: str
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", address)
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    monkeypatch.setattr(wandb, "init", lambda **_: FakeRun())
+    monkeypatch.setattr(wandb, "setup", lambda settings: None)
+    monkeypatch.setattr(WandbTracker, "_open", None)
+    tracker = make(tmp_path)
+    tracker.epoch({"loss": 1.0}, 0)
+    tracker.finish({"ua": 0.5, "confusion": CONFUSION}, CLASSES)
+    if "a..b" not in address:
+        assert "WANDB_BASE_URL is no address of a server; expected" in caplog.text
+    assert "planted" not in caplog.text
+
+
+def test_a_login_in_the_servers_address_is_not_logged(
+    asked: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise wandb.Error(f"no answer of {address}")
+
+    port = closed_port()
+    address = f"http://me:planted@127.0.0.1:{port}"
+    monkeypatch.setenv("WANDB_BASE_URL", address)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    make(tmp_path)
+    assert asked[0].mode == "offline"
+    assert f"http://127.0.0.1:{port} does not answer" in caplog.text
+    monkeypatch.setattr(wandb, "init", refuse)
+    make(tmp_path)
+    assert f"left out from here on: no answer of http://127.0.0.1:{port}" in caplog.text
+    assert "planted" not in caplog.text and "me:" not in caplog.text
+
+
 @pytest.mark.parametrize("error", [wandb.Error("no such project"), OSError("no space"), RuntimeError("?")])
 def test_a_run_that_cannot_begin_stops_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception
