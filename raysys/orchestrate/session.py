@@ -144,16 +144,47 @@ def _on_the_loopback() -> Iterator[None]:
 
 
 def _keep_token_to_oneself() -> None:
-    """Make the file of Ray's token before Ray does, which would let everyone read it."""
+    """Make the file of Ray's token before Ray does, which would let everyone read it.
+
+    It is there whole or not at all: another run may begin at the same moment, and this one may end at any.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
     if "RAY_AUTH_TOKEN" in os.environ or os.environ.get("RAY_AUTH_MODE", "token") != "token":
         return
     token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
-    token.parent.mkdir(parents=True, exist_ok=True)
+    mine = token.with_name(f".{token.name}.{uuid.uuid4().hex}")
     try:
-        with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-    except FileExistsError:
-        token.chmod(0o600)
+        if _has_token(token):
+            return
+        token.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_hex(32))
+                file.flush()
+                os.fsync(file.fileno())
+            with contextlib.suppress(OSError):
+                token.hardlink_to(mine)
+            # Not so where an empty one is in the way, with which Ray would not start, or where there are no links.
+            if not _has_token(token):
+                mine.replace(token)
+        finally:
+            mine.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{token}: the file of Ray's token cannot be made ({error}). Set RAY_AUTH_TOKEN_PATH to a file in a folder "
+            f"of your own that can be written, or HOME to such a folder."
+        ) from error
+
+
+def _has_token(file: Path) -> bool:
+    """True where one is there: of a run before, or of one that began a moment ago. Then it is nobody else's to read."""
+    if not file.exists() or not file.read_text().strip():
+        return False
+    if file.stat().st_mode & 0o077:
+        file.chmod(0o600)
+    return True
 
 
 def _measure(config: ExperimentConfig, *, idle_cpus: int | None) -> Cluster:

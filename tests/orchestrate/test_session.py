@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from pathlib import Path
 
 import pytest
 
 from raysys.config import ClusterConfig, CorpusConfig, ExperimentConfig, RunConfig
 from raysys.errors import ConfigError, StorageError
-from raysys.orchestrate.session import probe_node, refuse_relative_paths, trials_at_once
+from raysys.orchestrate.session import _keep_token_to_oneself, probe_node, refuse_relative_paths, trials_at_once
 from raysys.storage import Folder
 
 IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -119,3 +121,85 @@ def test_a_cluster_too_small_for_one_trial_is_an_error_that_says_what_a_trial_ne
     # As many CPUs as a worker needs, but not on the node that has the GPU.
     with pytest.raises(ConfigError, match=r"3 CPUs.*1 GPUs of one node.*2 CPUs and 1 GPUs, 64 CPUs and 0 GPUs"):
         trials_at_once(ClusterConfig(cpus_per_worker=2), [(64, 0), (2, 1)], 1.0)
+
+
+# Ray's token
+
+
+@pytest.fixture
+def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path / ".ray" / "auth_token"
+
+
+def is_a_token(path: Path) -> bool:
+    return (
+        len(path.read_text()) == 64 and path.stat().st_mode & 0o777 == 0o600 and os.listdir(path.parent) == [path.name]
+    )
+
+
+def test_a_token_is_made_once_and_for_oneself(token: Path) -> None:
+    _keep_token_to_oneself()
+    assert is_a_token(token)
+    first = token.read_text()
+    token.chmod(0o644)
+    _keep_token_to_oneself()
+    assert is_a_token(token) and token.read_text() == first
+
+
+def test_runs_that_begin_at_once_have_one_token_and_none_sees_half_of_it(
+    token: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, seen = iter(["a" * 64, "b" * 64]), []
+
+    def slow(_: int) -> str:
+        """While one run is at it, the other begins and ends."""
+        value = next(drawn)
+        if value[0] == "a":
+            _keep_token_to_oneself()
+            seen.append(token.read_text())
+        return value
+
+    monkeypatch.setattr(secrets, "token_hex", slow)
+    _keep_token_to_oneself()
+    assert seen == ["b" * 64]
+    assert is_a_token(token) and token.read_text() == "b" * 64
+
+
+def test_a_run_that_ends_while_it_makes_its_token_leaves_none(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(_: int) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(secrets, "token_hex", end)
+        with pytest.raises(KeyboardInterrupt):
+            _keep_token_to_oneself()
+    assert not token.exists()
+    _keep_token_to_oneself()
+    assert is_a_token(token)
+
+
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_an_empty_token_is_replaced(token: Path, content: str) -> None:
+    """Ray would not start with it."""
+    token.parent.mkdir()
+    token.write_text(content)
+    _keep_token_to_oneself()
+    assert is_a_token(token)
+
+
+def test_a_token_is_made_where_a_file_system_has_no_links(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    _keep_token_to_oneself()
+    assert is_a_token(token)
+
+
+def test_a_home_that_cannot_be_written_is_named(token: Path) -> None:
+    token.parent.write_text("in the way")
+    with pytest.raises(StorageError, match=rf"^{token}: the file of Ray's token cannot be made .*RAY_AUTH_TOKEN_PATH"):
+        _keep_token_to_oneself()
