@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,8 @@ def ablation_csv(ablation: dict[str, Any]) -> str:
         for seed, wa, ua in zip(ablation["seeds"], variant["wa"], variant["ua"], strict=True):
             rows.append([variant["name"], " ".join(variant["flags"]), variant["parameters"], seed, wa, ua, *apart])
     differences = [f"{score}_difference{end}" for score in ("wa", "ua") for end in ("", "_low", "_high")]
-    return _csv(["variant", "flags", "parameters", "seed", "wa", "ua", *differences], rows)
+    # Flags are the user's own words, for a command line.
+    return _csv(["variant", "flags", "parameters", "seed", "wa", "ua", *differences], rows, as_typed=("flags",))
 
 
 def paper_tables(results: dict[str, Any]) -> list[PaperTable]:
@@ -137,9 +138,26 @@ def _variant(variant: dict[str, Any]) -> tuple[str, ...]:
     return (variant["name"], f"{variant['parameters']:,}", *scores, apart)
 
 
-def _csv(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def _csv(headings: Sequence[str], rows: Sequence[Sequence[object]], as_typed: Collection[str] = ()) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(headings)
-    writer.writerows(rows)
+    writer.writerow([_inert(heading) for heading in headings])
+    for row in rows:
+        named = zip(headings, row, strict=True)
+        writer.writerow([cell if heading in as_typed else _inert(cell) for heading, cell in named])
     return buffer.getvalue()
+
+
+def _inert(cell: object) -> object:
+    """A cell that no spreadsheet takes for a formula: names come from a corpus. Numbers are numbers with their sign."""
+    if not isinstance(cell, str):
+        return cell
+    # Which is a line's end to many readers, and is not quoted by this writer.
+    shown = cell.replace("\r", " ")
+    if not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return shown
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{shown}"
+    return shown

