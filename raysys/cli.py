@@ -126,15 +126,19 @@ def _preset(name: str) -> tuple[ExperimentConfig, list[str]]:
     if path.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--preset {name}: expected {', '.join(PRESETS)}, or a YAML file.")
     try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"--preset {name}: cannot be read ({error}).") from error
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    # A ValueError: it is not UTF-8. A RecursionError: it is nested too deep.
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"--preset {name}: cannot be read ({error}); expected YAML in UTF-8.") from error
     if not isinstance(values, dict):
         raise ConfigError(f"--preset {name}: expected sections such as 'train:' with values below them.")
     base = str(values.pop("preset", "paper"))
     if base not in PRESETS:
         raise ConfigError(f"--preset {name}: preset: {base!r} is none of {', '.join(PRESETS)}.")
-    return PRESETS[base](), list(flags_of(values))
+    try:
+        return PRESETS[base](), list(flags_of(values))
+    except RecursionError:
+        raise ConfigError(f"--preset {name}: an alias (*) stands within what it means. Write the values out.") from None
 
 
 def flags_of(values: dict[str, Any], prefix: str = "") -> Iterator[str]:

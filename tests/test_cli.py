@@ -259,6 +259,23 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, text: str, fou
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("corpus:\n  root: /café\n".encode("latin-1"), r"cannot be read \('utf-8' codec .*; expected YAML in UTF-8"),
+        (b"train: &a\n  x: *a\n", "an alias .* stands within what it means"),
+        (b"[" * 100_000, "cannot be read"),
+        (b"a: \x00\n", "cannot be read"),
+    ],
+    ids=["latin-1", "alias in itself", "nested", "nul"],
+)
+def test_a_file_that_cannot_be_read_to_its_end_is_named(tmp_path: Path, content: bytes, found: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"^--preset {path}: {found}"):
+        parse("--preset", str(path))
+
+
 @pytest.mark.parametrize("name", ["papers", "nothing.yaml", ""])
 def test_an_unknown_preset_is_named(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"--preset {name}: "):
