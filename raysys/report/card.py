@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from raysys.report.tables import SYNTHETIC
@@ -17,17 +18,18 @@ def model_card(results: dict[str, Any]) -> str:
     final = grid["final"]
     row = next(point for point in grid["points"] if point["name"] == final["point"])
     low, high = (100 * value for value in pooled["ua_ci95"])
-    axes = ", ".join(f"{flag} of {', '.join(values)}" for flag, values in grid["axes"].items())
+    axes = ", ".join(_plain(f"{flag} of {', '.join(values)}") for flag, values in grid["axes"].items())
+    classes = ", ".join(_plain(name) for name in results["classes"])
     synthetic = f"\n{SYNTHETIC}\n" if corpus["name"] == "demo" else ""
     return f"""# Speech emotion model
 
-Tells {", ".join(results["classes"])} apart from {_inputs(results["modalities"])}.
+Tells {classes} apart from {_inputs(results["modalities"])}.
 {results["parameters"]:,} parameters were trained, with seed {results["seed"]}, on all {corpus["utterances"]} utterances
 by {corpus["speakers"]} speakers of the corpus `{corpus["name"]}` (fingerprint `{corpus["fingerprint"]}`).
 {synthetic}
 ## How it was chosen
 
-{final["point"]}, {final["epochs"]} epochs: of {len(grid["points"])} points ({axes})
+{_plain(final["point"])}, {final["epochs"]} epochs: of {len(grid["points"])} points ({axes})
 the one with the best mean UA over the folds' validation speakers ({100 * row["validation_ua"]:.1f}), and the median
 of its best epochs there. No test score was read.
 
@@ -46,13 +48,18 @@ waveforms = [read_waveform("a.wav")]   # any rate; brought to 16 kHz, mono
 {_call(results["modalities"])}
 ```
 
-Columns are in the order {", ".join(results["classes"])}.
+Columns are in the order {classes}.
 
 ## Limits
 
 It knows the speakers, the language, the recording and the way of acting of its corpus, and nothing else. What a
 person expresses is not what they feel; nobody should be judged by it.
 """
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is, in one line."""
+    return re.sub(r"([\\`*_{}\[\]<>()#|~&!])", r"\\\1", " ".join(text.split()))
 
 
 def _inputs(modalities: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -104,9 +105,10 @@ def curves(
     """
     figure = Figure(figsize=(WIDTH, 2.9))
     axes = figure.subplots()
+    handles: list[Artist] = []
     for index, (name, (epochs, values)) in enumerate(lines.items()):
         color = SERIES[index % len(SERIES)]
-        axes.plot(epochs, values, color=color, linestyle=_LINES[index % len(_LINES)], linewidth=1.6, label=_short(name))
+        handles += axes.plot(epochs, values, color=color, linestyle=_LINES[index % len(_LINES)], linewidth=1.6)
         if chosen is not None and name in chosen and chosen[name] in epochs:
             value = values[list(epochs).index(chosen[name])]
             axes.plot([chosen[name]], [value], marker="o", markersize=6, color=color, linestyle="none")
@@ -115,7 +117,9 @@ def curves(
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.grid(axis="y")
     if len(lines) > 1:
-        figure.legend(loc="outside upper center", ncols=min(len(lines), 5), title="fold", columnspacing=1.2)
+        names, columns = [_short(name) for name in lines], min(len(lines), 5)
+        # By handles and names: as a label of a line, a name that begins with _ would be left out.
+        figure.legend(handles, names, loc="outside upper center", ncols=columns, title="fold", columnspacing=1.2)
     return figure
 
 
@@ -125,9 +129,10 @@ def embedding(points_N2: NDArray[np.float32], emotions: Sequence[str], classes: 
     figure = Figure(figsize=(WIDTH, 4.1))
     axes = figure.subplots()
     labels = np.asarray(emotions)
+    handles: list[Artist] = []
     for index, name in enumerate(classes):
         chosen = points_N2[labels == name]
-        axes.scatter(
+        cloud = axes.scatter(
             chosen[:, 0],
             chosen[:, 1],
             s=16,
@@ -135,14 +140,14 @@ def embedding(points_N2: NDArray[np.float32], emotions: Sequence[str], classes: 
             color=SERIES[index % len(SERIES)],
             alpha=0.75,
             linewidths=0,
-            label=_short(name),
         )
+        handles.append(cloud)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color=LINE)
     axes.margins(0.04)
-    figure.legend(
-        loc="outside upper center", ncols=min(len(classes), 4), markerscale=1.6, handletextpad=0.2, columnspacing=1.2
-    )
+    names, columns = [_short(name) for name in classes], min(len(classes), 4)
+    apart = {"markerscale": 1.6, "handletextpad": 0.2, "columnspacing": 1.2}
+    figure.legend(handles, names, loc="outside upper center", ncols=columns, **apart)
     return figure
 
 

@@ -161,6 +161,14 @@ def test_every_class_has_a_marker_and_a_colour_of_its_own() -> None:
     assert len(shapes) == len(colors) == 8
 
 
+@pytest.mark.parametrize("names", [["_a", "b"], ["_a", "_b"]])
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend(names: list[str]) -> None:
+    lines = figures.curves({name: ([1, 2], [0.1, 0.2]) for name in names}, "UA, %")
+    points = figures.embedding(np.zeros((2, 2), dtype=np.float32), names, names)
+    for figure in (lines, points):
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == names
+
+
 def test_bars_have_the_length_of_their_scores_and_error_bars_only_of_several_seeds() -> None:
     axes = variant_bars().axes[0]
     assert [round(bar.get_width(), 6) for bar in axes.patches] == [75.0, 60.0, 80.0, 50.0]

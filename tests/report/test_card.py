@@ -1,0 +1,50 @@
+"""A model's card shows names as they are."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from raysys.report.card import model_card
+
+PLAIN = ["anger", "happy or excited"]
+
+
+def card(classes: list[str], point: str = "alpha=1") -> str:
+    results: dict[str, Any] = {
+        "classes": classes,
+        "modalities": "both",
+        "parameters": 1000,
+        "seed": 0,
+        "corpus": {"name": "table", "utterances": 12, "speakers": 3, "fingerprint": "abc"},
+        "pooled": {"n": 12, "wa": 0.5, "ua": 0.5, "ua_ci95": [0.4, 0.6]},
+        "grid": {
+            "axes": {"loss.alpha": ["1", "0.1"]},
+            "points": [{"name": point, "validation_ua": 0.5}],
+            "final": {"point": point, "epochs": 3},
+        },
+    }
+    return model_card(results)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["<script>alert(1)</script>", "[click](http://x)", "![](http://x)", "*loud*", "no_speech_", "a`b`", "a\\", "a&lt;"],
+)
+def test_a_class_is_neither_markup_nor_a_link(name: str) -> None:
+    said = card([name, "joy"])
+    assert re.sub(r"\\(.)", r"\1", said).count(f"{name}, joy") == 2
+    for line in said.splitlines():
+        if ", joy" in line:
+            shown = re.sub(r"\\[^a-z\s]", "", line)
+            assert not re.search(r"[<>\[\]*_`&!\\]", shown), shown
+
+
+def test_a_line_break_in_a_name_begins_no_heading() -> None:
+    assert "\n# free" not in card(["a\n# free", "joy"])
+
+
+def test_an_ordinary_name_is_as_it_is() -> None:
+    assert f"Tells {', '.join(PLAIN)} apart" in card(PLAIN)
