@@ -1,7 +1,7 @@
-"""Known flaws of all that is installed with raysys, asked of pip-audit. Ends with 1 where there is one.
+"""Known flaws of all that is installed with raysys, here and on a cluster's nodes, asked of pip-audit.
 
-Some machines reach a registry of packages and not the database of flaws beside it. That is said, and is no failure:
-tests/test_dependencies.py holds what matters most of it, and needs no network.
+Ends with 1 where there is one. Some machines reach a registry of packages and not the database of flaws beside it. That
+is said, and is no failure: tests/test_dependencies.py holds what matters most of it, and needs no network.
 """
 
 from __future__ import annotations
@@ -12,28 +12,37 @@ import sys
 import tempfile
 from pathlib import Path
 
+CLUSTER = Path(__file__).resolve().parents[1] / "cluster" / "requirements.txt"
+
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         pins = Path(folder) / "requirements.txt"
         pinned = ["uv", "export", "--quiet", "--no-hashes", "--no-emit-project", "--output-file", str(pins)]
         subprocess.run(pinned, check=True, stdout=subprocess.DEVNULL)
-        asked = ["uvx", "pip-audit", "--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
-        answer = subprocess.run([*asked, "--requirement", str(pins)], capture_output=True, text=True)
+        flaws = audit("here", pins) + audit("cluster/requirements.txt", CLUSTER)
+    return 1 if flaws else 0
+
+
+def audit(where: str, pins: Path) -> int:
+    """Print the flaws of pinned packages; their number, 0 where nobody could be asked."""
+    asked = ["uvx", "pip-audit", "--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
+    answer = subprocess.run([*asked, "--requirement", str(pins)], capture_output=True, text=True)
     try:
         packages = json.loads(answer.stdout)["dependencies"]
     except (ValueError, KeyError):
-        print(f"audit: pip-audit could not ask: {answer.stderr.strip().splitlines()[-1:]}")
+        print(f"audit: {where}: pip-audit could not ask: {answer.stderr.strip().splitlines()[-1:]}")
         return 0
     asked_about = [package for package in packages if "vulns" in package]
     flaws = [(package, flaw) for package in asked_about for flaw in package["vulns"]]
     for package, flaw in flaws:
         mended = ", ".join(flaw["fix_versions"]) or "no version yet"
-        print(f"audit: {package['name']} {package['version']}: {flaw['id']}, mended in {mended}")
+        print(f"audit: {where}: {package['name']} {package['version']}: {flaw['id']}, mended in {mended}")
     print(
-        f"audit: {len(flaws)} known flaws in {len(asked_about)} of {len(packages)} packages; the others are not in it"
+        f"audit: {where}: {len(flaws)} known flaws in {len(asked_about)} of {len(packages)} packages; "
+        f"the others are not in it"
     )
-    return 1 if flaws else 0
+    return len(flaws)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""No version installed, or allowed by pyproject.toml, is known to run code or leave its folder when it reads."""
+"""No version installed, allowed, or on a cluster's nodes is known to run code or leave its folder when it reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
 
 MENDED = {
     "aiohttp": ("3.12.14", "CVE-2025-53643, requests smuggled past Ray's dashboard"),
@@ -34,6 +37,28 @@ def installed() -> dict[str, Version]:
     return {d.metadata["Name"].lower(): Version(d.version) for d in importlib.metadata.distributions()}
 
 
+def on_the_nodes() -> dict[str, list[Version]]:
+    """What the image of a cluster's nodes holds: a package has several pins where they depend on Python's version."""
+    found: dict[str, list[Version]] = {}
+    for line in (ROOT / "cluster" / "requirements.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            pin = Requirement(line)
+            (version,) = (part.version for part in pin.specifier if part.operator == "==")
+            found.setdefault(canonicalize_name(pin.name), []).append(Version(version))
+    return found
+
+
+@pytest.mark.parametrize("package", MENDED)
+def test_what_the_nodes_of_a_cluster_run_is_mended(package: str) -> None:
+    version, flaw = MENDED[package]
+    for found in on_the_nodes().get(package, []):
+        assert found >= Version(version), f"{package} {found}: {flaw}"
+
+
+def test_the_nodes_pins_are_looked_at() -> None:
+    assert {"ray", "torch", "transformers", "pyarrow", "scikit-learn"} <= on_the_nodes().keys()
+
+
 @pytest.mark.parametrize("package", MENDED)
 def test_what_is_installed_is_mended(package: str) -> None:
     version, flaw = MENDED[package]
@@ -43,7 +68,7 @@ def test_what_is_installed_is_mended(package: str) -> None:
 
 
 def test_the_oldest_version_that_may_be_installed_is_mended() -> None:
-    project = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = [Requirement(line) for line in project["dependencies"]]
     known = [requirement for requirement in asked if requirement.name in MENDED]
     assert {"ray", "torch", "transformers", "pyarrow", "scikit-learn"} <= {r.name for r in known}
