@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -182,6 +183,40 @@ def test_a_driver_without_a_head_is_ended(tmp_path: Path, jobs: list[Job]) -> No
     jobs.append(job := Job(tmp_path, HEAD_DIES="1"))
     assert job.end() == 75
     assert "the head's step ended before the driver" in job.output
+    assert nothing_left(job)
+
+
+@pytest.mark.parametrize("foreign", ["a link", "another user's"])
+def test_rays_folder_of_somebody_else_is_neither_used_nor_touched(
+    tmp_path: Path, jobs: list[Job], foreign: str
+) -> None:
+    """Its name can be guessed: who made it first would own Ray's sockets."""
+    folder, theirs = Path(f"/tmp/raysys-{90_000_000 + os.getpid()}"), tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "file").touch()
+    if foreign == "a link":
+        folder.symlink_to(theirs)
+    elif os.geteuid() == 0:
+        theirs.rename(folder)
+        os.chown(folder, 65_534, 65_534)
+    else:
+        pytest.skip("only root gives a folder away")
+    try:
+        jobs.append(job := Job(tmp_path, CODE="0"))
+        assert job.end() != 0
+        assert f"{folder} on " in job.output and "is another user's" in job.output
+        assert not job.nodes()
+        assert (folder / "file").exists()
+    finally:
+        folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
+
+
+def test_rays_folder_is_for_its_user_alone(tmp_path: Path, jobs: list[Job]) -> None:
+    jobs.append(job := Job(tmp_path))
+    job.signal_when_running(signal.SIGTERM)
+    mode = Path(f"/tmp/raysys-{job.id}").stat().st_mode & 0o777
+    job.end()
+    assert mode == 0o700
     assert nothing_left(job)
 
 
