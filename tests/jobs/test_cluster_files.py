@@ -257,6 +257,23 @@ def test_the_image_runs_as_a_user_and_starts_where_the_jobs_are() -> None:
     assert "*" in ignored
 
 
+def test_the_images_user_reads_what_is_copied_whatever_the_checkouts_permissions() -> None:
+    found = instructions()
+    (readable,) = [i for i, (name, argument) in enumerate(found) if name == "RUN" and argument.startswith("chmod")]
+    (place,) = [argument for name, argument in found if name == "WORKDIR"]
+    assert found[readable][1] == f"chmod --recursive a+rX {place}"
+    assert readable > max(i for i, (name, _) in enumerate(found) if name == "COPY")
+    assert readable < max(i for i, (name, _) in enumerate(found) if name == "USER")
+
+
+def test_whoever_reads_how_to_use_aws_learns_of_the_open_port() -> None:
+    """Ray's default, which its own code still has."""
+    default = Path(ray.__file__).parent / "autoscaler" / "_private" / "aws" / "config.py"
+    assert '"IpRanges": [{"CidrIp": "0.0.0.0/0"}]' in default.read_text()
+    for name in ("README.md", "ray-up/aws.yaml"):
+        assert "SecurityGroupIds" in (CLUSTER / name).read_text()
+
+
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_no_secret_and_no_registry_is_written_down(path: Path) -> None:
     assert list(secrets(path.read_text())) == []
