@@ -13,6 +13,14 @@ os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts clusters comes first, one test after another in one process; the other files run beside it, whole."""
+    for item in items:
+        cluster = item.get_closest_marker("cluster") is not None
+        item.add_marker(pytest.mark.xdist_group("cluster" if cluster else item.path.stem))
+    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The real speech beside the repository; its licence keeps it out, so elsewhere tests skip."""

@@ -367,7 +367,7 @@ def run(copy: Path, test: str) -> tuple[int, str]:
         output = io.StringIO()
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             code = pytest.main(
-                ["-q", "-x", "--no-header", "--disable-warnings", "-p", "no:cacheprovider", f"tests/{test}"]
+                ["-q", "-x", "-n", "0", "--no-header", "--disable-warnings", "-p", "no:cacheprovider", f"tests/{test}"]
             )
         with os.fdopen(writing, "w") as pipe:
             pipe.write(output.getvalue()[-2_000:])
