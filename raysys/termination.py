@@ -1,4 +1,4 @@
-"""SIGTERM, which a spot machine, a batch system or Kubernetes sends some seconds before the end."""
+"""SIGTERM, which a spot machine, a batch system or Kubernetes sends some seconds before the end; and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -40,18 +40,26 @@ def raise_terminated(*_: object) -> None:
 
 def handle(handler: Handler) -> None:
     """Set what SIGTERM does from now on; in a thread that gets no signals nothing."""
+    _came.clear()
+    _set(signal.SIGTERM, handler)
+
+
+def _set(which: int, handler: Handler) -> None:
     if threading.current_thread() is threading.main_thread():
-        _came.clear()
-        signal.signal(signal.SIGTERM, handler)
+        signal.signal(which, handler)
 
 
 @contextlib.contextmanager
 def handling(handler: Handler) -> Iterator[None]:
-    """Set what SIGTERM does for a while."""
-    before = signal.getsignal(signal.SIGTERM)
-    handle(handler)
+    """Set what SIGTERM and Ctrl-C do for a while; each comes to the handler once."""
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = {which: signal.getsignal(which) for which in signals}
+    _came.clear()
+    for which in signals:
+        _set(which, handler)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGTERM) is handler and callable(before):
-            handle(before)
+        for which, earlier in before.items():
+            if signal.getsignal(which) is handler and callable(earlier):
+                _set(which, earlier)

@@ -87,7 +87,7 @@ def start(config: ExperimentConfig) -> Cluster:
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    # Else Ctrl-C ends Tune's loop as if all were done, and what is there would be taken for the whole.
+    # Ctrl-C is ours: Tune would end its loop as if all were done, and what is there would be taken for the whole.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
     # It warns of what is meant: tokens are on.

@@ -20,7 +20,7 @@ from raysys.orchestrate.task import STOPPED, FoldTask
 from raysys.orchestrate.trial import MAX_FAILURES, run_trial
 from raysys.orchestrate.watch import Failure, Watch
 from raysys.storage import Folder
-from raysys.termination import Terminated, handling
+from raysys.termination import handling
 
 
 def run_trials(
@@ -41,7 +41,7 @@ def run_trials(
 
     Raises:
         StorageError: there is no room for Tune's records.
-        Terminated: SIGTERM came; the trials have kept their state, or had no time to.
+        KeyboardInterrupt: SIGTERM or Ctrl-C came; the trials have kept their state, or had no time to.
     """
     if not tasks:
         return {}
@@ -83,7 +83,7 @@ def run_trials(
         except (OSError, EOFError, pickle.UnpicklingError) as unkept:
             # Tune's own records lie in the run's folder too. Where that is full, it has none to give, or half of one.
             if watch.stopping:
-                raise Terminated from unkept
+                raise watch.stopping from unkept
             if not watch.errors:
                 raise StorageError(
                     f"{storage.location}: Tune cannot keep its records ({unkept}). Is there room, and may this user "
@@ -91,7 +91,7 @@ def run_trials(
                 ) from unkept
             return {tasks[number].trial_id: error for number, error in watch.errors.items()}
         if watch.stopping:
-            raise Terminated
+            raise watch.stopping
     failed: dict[str, Failure] = {}
     for result in results:
         assert result.config is not None

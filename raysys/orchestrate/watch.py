@@ -58,7 +58,7 @@ class Watch(tune.Callback):
 
     Attributes:
         errors: what users must mend, by the trial's number.
-        stopping: SIGTERM came.
+        stopping: what is to be raised, once SIGTERM or Ctrl-C came.
     """
 
     def __init__(self, tasks: Sequence[FoldTask], limit_s: float, screen: TextIO) -> None:
@@ -67,7 +67,7 @@ class Watch(tune.Callback):
         self._limit_s = limit_s
         self._every_s = max(_LOOK_S, limit_s / _LOOKS)
         self._screen = screen
-        self.stopping = False
+        self.stopping: type[KeyboardInterrupt] | None = None
         self._awaited: set[int] | None = None
         self._end = 0.0
         self._stepped = self._looked = time.monotonic()
@@ -136,18 +136,30 @@ class Watch(tune.Callback):
             flush=True,
         )
 
-    def stop(self, *_: object) -> None:
-        """Handler of SIGTERM. What is to be done is done between two steps of Tune's loop, not amid Ray's code."""
-        note()
-        self.stopping = True
+    def stop(self, which: int, *_: object) -> None:
+        """Handler of SIGTERM and Ctrl-C. What is to be done is done between two steps of Tune's loop: raised amid
+        Ray's code, an exception may be lost. A second Ctrl-C does not wait.
+        """
+        if which == signal.SIGTERM:
+            note()
+            self.stopping = Terminated
+        else:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self.stopping = self.stopping or KeyboardInterrupt
 
     def _pause(self) -> None:
         """Ask all trials to keep their state; Tune goes on until those of one process have, or the grace is over.
 
         Raises:
-            Terminated: then.
+            KeyboardInterrupt: then; for SIGTERM as `Terminated`.
         """
+        assert self.stopping is not None
         if self._awaited is None:
+            print(
+                f"note      trials are asked to keep their state, {_GRACE_S:.0f} s at most",
+                file=self._screen,
+                flush=True,
+            )
             # On a full disk nobody hears of it, and each goes on from its last whole epoch.
             with contextlib.suppress(StorageError):
                 tell(Folder.at(self._tasks[0].run), stop=True)
@@ -155,7 +167,7 @@ class Watch(tune.Callback):
             self._end = time.monotonic() + _GRACE_S
         self._awaited &= self._running
         if not self._awaited or time.monotonic() > self._end:
-            raise Terminated
+            raise self.stopping
 
     def _look(self, number: int) -> None:
         folder, now = self._tasks[number].folder, self._lived_s

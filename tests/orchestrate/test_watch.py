@@ -231,7 +231,7 @@ def test_sigterm_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.Monk
     watched.on_trial_start(0, [], trial(0))
     before = signal.getsignal(signal.SIGTERM)
     try:
-        watched.stop()
+        watched.stop(signal.SIGTERM)
         watched.on_step_begin(0, [])
         with pytest.raises(Terminated):
             _step(watched)
@@ -249,11 +249,28 @@ def test_on_a_full_disk_sigterm_ends_a_run_all_the_same(tmp_path: Path, monkeypa
     watched.on_trial_start(0, [], trial(0))
     before = signal.getsignal(signal.SIGTERM)
     try:
-        watched.stop()
+        watched.stop(signal.SIGTERM)
         with pytest.raises(Terminated):
             _step(watched)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_ctrl_c_asks_once_and_does_not_ask_twice(tmp_path: Path) -> None:
+    watched = Watch([task(tmp_path, 0)], 60.0, io.StringIO())
+    watched.on_trial_start(0, [], trial(0))
+    with handling(watched.stop):
+        # Amid whatever code it comes, it raises nothing there.
+        signal.raise_signal(signal.SIGINT)
+        watched.on_step_begin(0, [])
+        assert to_stop(Folder.at(str(tmp_path)))
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        watched.on_trial_error(0, [], trial(0))
+        with pytest.raises(KeyboardInterrupt) as raised:
+            watched.on_step_begin(0, [])
+    assert not isinstance(raised.value, Terminated) and not came(), "it would end with SIGTERM's code"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_second_signal_does_not_disturb_the_way_out() -> None:

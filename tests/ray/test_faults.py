@@ -201,7 +201,7 @@ def _settled(run: Path) -> bool:
     return epochs(run) == done
 
 
-def test_sigterm_keeps_the_state_amid_an_epoch_and_ctrl_c_the_last_whole_one(runs: Runs) -> None:
+def test_sigterm_and_ctrl_c_keep_the_state_amid_an_epoch_and_have_codes_of_their_own(runs: Runs) -> None:
     run = runs.root / "spot"
     process = runs.start("spot")
     amid(run, process)
@@ -211,13 +211,14 @@ def test_sigterm_keeps_the_state_amid_an_epoch_and_ctrl_c_the_last_whole_one(run
     assert time.monotonic() - began < 25
     kept = [checkpoint.load(Folder.at(str(run)) / f"folds/{fold}", checkpoint.LAST) for fold in (1, 2)]
     assert any(state is not None and "step/losses" in state[0] for state in kept)
-    # Ctrl-C, once it trains again: what is there by then is not taken for the whole.
+    # Ctrl-C, once it trains again, does the same; what is there by then is not taken for the whole.
     process = runs.start("spot")
     before = epochs(run)
     until(lambda: before < epochs(run) < EPOCHS, process)
     process.send_signal(signal.SIGINT)
     said = ended(process, 130)
-    assert "stopped; the same command goes on" in said and "Traceback" not in said
+    assert "asked to keep their state" in said and "stopped; the same command goes on" in said
+    assert "Traceback" not in said
     assert not (run / "results.json").exists()
     runs.finish("spot")
     assert runs.predictions("spot").equals(runs.predictions("whole"))
