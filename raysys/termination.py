@@ -52,10 +52,12 @@ def _set(which: int, handler: Handler) -> None:
 @contextlib.contextmanager
 def handling(handler: Handler) -> Iterator[None]:
     """Set what SIGTERM and Ctrl-C do for a while; each comes to the handler once."""
-    signals = (signal.SIGTERM, signal.SIGINT)
-    before = {which: signal.getsignal(which) for which in signals}
+    before = {which: signal.getsignal(which) for which in (signal.SIGTERM, signal.SIGINT)}
+    # A shell starts what a script puts in the background with Ctrl-C ignored; it is for others.
+    if before[signal.SIGINT] is signal.SIG_IGN:
+        del before[signal.SIGINT]
     _came.clear()
-    for which in signals:
+    for which in before:
         _set(which, handler)
     try:
         yield

@@ -259,6 +259,8 @@ def test_on_a_full_disk_sigterm_ends_a_run_all_the_same(tmp_path: Path, monkeypa
 def test_ctrl_c_asks_once_and_does_not_ask_twice(tmp_path: Path) -> None:
     watched = Watch([task(tmp_path, 0)], 60.0, io.StringIO())
     watched.on_trial_start(0, [], trial(0))
+    # pytest itself may have been started in a script's background.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with handling(watched.stop):
         # Amid whatever code it comes, it raises nothing there.
         signal.raise_signal(signal.SIGINT)
@@ -270,7 +272,18 @@ def test_ctrl_c_asks_once_and_does_not_ask_twice(tmp_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt) as raised:
             watched.on_step_begin(0, [])
     assert not isinstance(raised.value, Terminated) and not came(), "it would end with SIGTERM's code"
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+
+
+def test_where_ctrl_c_is_ignored_it_stays_so() -> None:
+    """As in a script's background, whose terminal is another program's."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with handling(raise_terminated):
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_second_signal_does_not_disturb_the_way_out() -> None:

@@ -78,6 +78,8 @@ class Runs:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # As from a terminal: a script's background, where these tests may run, ignores Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def finish(self, name: str, *more: str, root: Path | None = None, job: str = "crossval") -> str:
