@@ -3,8 +3,10 @@
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 # Ray reads its token once a process, so it is set before anything imports Ray.
 os.environ["RAY_AUTH_MODE"] = "token"
@@ -12,13 +14,25 @@ os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 # `uv run pytest`: or Ray would start every worker through `uv run` too.
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 
+CLUSTERS = "tests/ray/"
+
+
+class _ClustersApart(LoadScopeScheduling):
+    """Of two processes one runs what starts clusters, one test after another; the other runs the other files, whole."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return CLUSTERS if file.startswith(CLUSTERS) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _ClustersApart(config, log)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts clusters comes first, one test after another in one process; the other files run beside it, whole."""
-    for item in items:
-        cluster = item.get_closest_marker("cluster") is not None
-        item.add_marker(pytest.mark.xdist_group("cluster" if cluster else item.path.stem))
-    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+    """What takes longest comes first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(CLUSTERS))
 
 
 @pytest.fixture(scope="session")
