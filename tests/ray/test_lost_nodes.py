@@ -99,7 +99,7 @@ def test_the_trial_of_a_lost_node_goes_on_elsewhere_and_so_does_one_that_hangs_t
 ) -> None:
     corpus = write_iemocap(tmp_path / "IEMOCAP", sessions=3)
     environment = os.environ | {"RAY_ADDRESS": cluster.address, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-    command = [*flags(corpus, tmp_path), "--cluster.hang-limit-s", "12"]
+    command = [*flags(corpus, tmp_path), "--cluster.hang-limit-s", "12", "--train.epochs", "60"]
     ended(start([*command, "--run.name", "whole"], environment))
     process = start([*command, "--run.name", "hurt"], environment)
     lost, other = cluster.worker_nodes
@@ -115,10 +115,20 @@ def test_the_trial_of_a_lost_node_goes_on_elsewhere_and_so_does_one_that_hangs_t
                     return path.parent, worker["pid"]
         return None
 
-    hung, pid = until(lambda: trained(other.node_id), process)
-    os.kill(pid, signal.SIGSTOP)
-    gone, _ = until(lambda: trained(lost.node_id), process)
-    cluster.remove_node(lost, allow_graceful=False)
+    hurt: dict[str, Path] = {}
+
+    def hurt_both() -> bool:
+        """Whichever trains first: nodes take their time to start, and a trial is over in seconds."""
+        if "hung" not in hurt and (found := trained(other.node_id)):
+            hurt["hung"] = found[0]
+            os.kill(found[1], signal.SIGSTOP)
+        if "gone" not in hurt and (found := trained(lost.node_id)):
+            hurt["gone"] = found[0]
+            cluster.remove_node(lost, allow_graceful=False)
+        return len(hurt) == 2
+
+    until(hurt_both, process)
+    hung, gone = hurt["hung"], hurt["gone"]
     began = time.monotonic()
     said = ended(process)
     for folder in (hung, gone):
