@@ -26,6 +26,9 @@ _BEGIN_S = 20.0
 """How long a server that answered may take to begin a run, before the run is kept offline."""
 _FINISH_S = 30.0
 """How long the end of a trial waits for the rest of an upload."""
+_CALL_S = 90.0
+"""How long anything that W&B is asked may take, all of the above included: where its own process does not start, it has
+been seen to wait for itself for ever."""
 
 
 class Tracker(Protocol):
@@ -62,6 +65,8 @@ class WandbTracker:
     _open: ClassVar[WandbTracker | None] = None
     _too_slow: ClassVar[bool] = False
     """Its server took too long for a trial of this process before: no other waits for it."""
+    _stuck: ClassVar[bool] = False
+    """A call of this process never came back, with W&B's own locks in its hands: nothing more is asked."""
 
     def __init__(
         self,
@@ -156,10 +161,25 @@ class WandbTracker:
             log.warning("Weights & Biases takes more than %.0f s to end a run; going on without waiting.", _FINISH_S)
 
     def _guard(self, action: Callable[[], Any]) -> None:
-        try:
-            action()
-        except Exception as error:
-            log.warning("Weights & Biases is left out from here on: %s", _without_login(error))
+        """Do it in a thread of its own, which is left where it is if W&B does not come back."""
+        if WandbTracker._stuck:
+            return
+        errors: list[Exception] = []
+
+        def act() -> None:
+            try:
+                action()
+            except Exception as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=act, daemon=True)
+        thread.start()
+        thread.join(_CALL_S)
+        if thread.is_alive():
+            WandbTracker._stuck = True
+            errors.append(TimeoutError(f"no answer for {_CALL_S:g} s"))
+        if errors:
+            log.warning("Weights & Biases is left out from here on: %s", _without_login(errors[0]))
             self._run = None
 
 

@@ -275,6 +275,23 @@ def test_a_server_that_takes_connections_and_says_nothing_costs_no_metrics(tmp_p
         assert runs[name][0].summary["ua"] == 0.625
 
 
+def test_a_process_of_wandbs_own_that_cannot_start_holds_nobody_up(tmp_path: Path) -> None:
+    """As on a disk where nothing may be executed: wandb then waits for a lock that it holds itself."""
+    home = tmp_path / "home"
+    home.mkdir()
+    without = f"""
+import wandb.sdk.lib.service.service_process as service
+from raysys import tracking
+service.get_core_path = lambda: {str(tmp_path / "nowhere")!r}
+tracking._CALL_S = 4.0
+"""
+    began = time.monotonic()
+    done = run_sweep(tmp_path / "runs", clean(dict(os.environ), home), without)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr[-3000:]
+    assert "Weights & Biases is left out from here on" in done.stderr
+    assert time.monotonic() - began < 60
+
+
 # Against a run that is not wandb's.
 
 
@@ -489,6 +506,29 @@ def test_an_upload_that_hangs_holds_neither_this_trial_up_nor_the_next(
     assert asked[1].reinit == "create_new", "or wandb gives back the run that hangs"
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "going on without waiting" in caplog.text
+
+
+def test_a_call_that_never_comes_back_is_the_last(
+    asked: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tracking, "_CALL_S", 0.2)
+    monkeypatch.setattr(WandbTracker, "_stuck", False)
+    released = threading.Event()
+    tracker = make(tmp_path)
+    monkeypatch.setattr(asked[0].run, "log", lambda *_, **__: released.wait(60))
+    try:
+        started = time.monotonic()
+        for epoch in range(50):
+            tracker.epoch({"loss": 1.0}, epoch)
+        tracker.finish({"ua": 0.5}, CLASSES)
+        make(tmp_path, "t1").finish({"ua": 0.5}, CLASSES)
+        assert time.monotonic() - started < 8
+    finally:
+        released.set()
+    assert len(asked) == 1, "the next would wait for the same locks"
+    assert [record.getMessage() for record in caplog.records] == [
+        "Weights & Biases is left out from here on: no answer for 0.2 s"
+    ]
 
 
 def test_a_resumed_trial_goes_on_at_its_epoch(asked: list[SimpleNamespace], tmp_path: Path) -> None:
