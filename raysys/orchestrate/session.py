@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysys.allocator import ENVIRONMENT
@@ -109,7 +110,7 @@ def start(config: ExperimentConfig) -> Cluster:
     # workers wait for each other.
     trials = max(1, cores // trial_cores) + (1 if workers == 1 else 0)
     _keep_token_to_oneself()
-    with _on_the_loopback():
+    with _on_the_loopback(), _in_groups_of_their_own():
         ray.init(
             address="local",
             # Tasks that augment are short: they share the cores with the trials.
@@ -122,6 +123,21 @@ def start(config: ExperimentConfig) -> Cluster:
     # Ray takes SIGTERM for itself, with exit code 15.
     handle(raise_terminated)
     return _measure(config, idle_cpus=cores)
+
+
+@contextlib.contextmanager
+def _in_groups_of_their_own() -> Iterator[None]:
+    """Start Ray's processes where no signal reaches them that is meant for the job.
+
+    `timeout`, for one, sends SIGTERM to a whole process group. Without the cluster's head no trial could keep its state,
+    and the driver would wait a minute for it. They end with the driver however it ends: Ray has the kernel see to it.
+    """
+    popen = services.ConsolePopen
+    services.ConsolePopen = functools.partial(popen, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = popen
 
 
 @contextlib.contextmanager

@@ -71,10 +71,17 @@ class Runs:
         where = ["--run.root", str(root or self.root), "--run.cache", str(self.root / "cache"), "--run.name", name]
         return [sys.executable, str(ROOT / "jobs" / f"{job}.py"), *self.flags, *where, *more]
 
-    def start(self, name: str, *more: str, root: Path | None = None, job: str = "crossval") -> subprocess.Popen[str]:
+    def start(
+        self, name: str, *more: str, root: Path | None = None, job: str = "crossval", alone: bool = False
+    ) -> subprocess.Popen[str]:
+        """`alone`: with a cluster of its own, in a process group of its own."""
+        environment = self.head.environment | {"PYTHONUNBUFFERED": "1"}
+        if alone:
+            del environment["RAY_ADDRESS"]
         return subprocess.Popen(
             self.command(name, *more, root=root, job=job),
-            env=self.head.environment | {"PYTHONUNBUFFERED": "1"},
+            env=environment,
+            process_group=0 if alone else None,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -205,9 +212,10 @@ def _settled(run: Path) -> bool:
 
 def test_sigterm_and_ctrl_c_keep_the_state_amid_an_epoch_and_have_codes_of_their_own(runs: Runs) -> None:
     run = runs.root / "spot"
-    process = runs.start("spot")
+    process = runs.start("spot", alone=True)
     amid(run, process)
-    process.terminate()
+    # As `timeout` does, and batch systems: to all that the job has started, too.
+    os.killpg(process.pid, signal.SIGTERM)
     began = time.monotonic()
     assert "the same command goes on from where each trial was" in ended(process, TERMINATED)
     assert time.monotonic() - began < 25
