@@ -22,6 +22,13 @@ _RECEPTIVE_FIELD = 400
 _SAME_FEATURES = 1e-3
 """Features that differ by less, relative to the largest, are the same but for rounding."""
 
+_GPU_STEP = 8_000
+"""On a GPU a batch is padded to a multiple of so many samples (0.5 s): some 30 shapes in place of one a batch.
+
+cuDNN works out how to compute a shape when it meets it first. On an H100 a step of 16 utterances took 0.12 s, and on a
+shape that was new 0.4 s more.
+"""
+
 
 class MaskedGroupNorm(nn.GroupNorm):
     """Group norm over time that sees valid frames only.
@@ -134,6 +141,8 @@ class WaveformEncoder(nn.Module):
         """
         if self.frozen:
             self.model.eval()
+        if self.padded and waveforms_BS.is_cuda:
+            waveforms_BS = F.pad(waveforms_BS, (0, -waveforms_BS.shape[1] % _GPU_STEP))
         if self.padded or len(waveforms_BS) == 1:
             return self._hear(waveforms_BS, lengths_B)
         alone = [
