@@ -28,7 +28,8 @@ from raysys.data.text import train_wordpiece
 from raysys.model.network import Network
 from raysys.presets import paper
 from raysys.training.evaluation import Predictions, Workers, predict
-from raysys.training.loop import EpochRecord, Trainer
+from raysys.training.loop import Trainer
+from raysys.training.state import EpochRecord
 
 _SAME = 1e-4
 """Evaluation in other batches may change a probability by so much, in float32."""

@@ -129,7 +129,7 @@ def start(config: ExperimentConfig) -> Cluster:
 def _in_groups_of_their_own() -> Iterator[None]:
     """Start Ray's processes where no signal reaches them that is meant for the job.
 
-    `timeout`, for one, sends SIGTERM to a whole process group. Without the cluster's head no trial could keep its state,
+    `timeout`, for one, sends SIGTERM to a process group. Without the cluster's head no trial could keep its state,
     and the driver would wait a minute for it. They end with the driver however it ends: Ray has the kernel see to it.
     """
     popen = services.ConsolePopen

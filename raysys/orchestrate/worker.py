@@ -44,7 +44,8 @@ from raysys.storage import Folder
 from raysys.tracking import NoTracker, Tracker, WandbTracker, wandb_folder
 from raysys.training import checkpoint
 from raysys.training.evaluation import Predictions, Workers
-from raysys.training.loop import EpochRecord, FoldOutcome, Trainer
+from raysys.training.loop import FoldOutcome, Trainer
+from raysys.training.state import EpochRecord
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -98,19 +99,19 @@ def train_fold(
         validated=bool(fold.validation),
         stopping=pulse,
     )
-    trainer.resume()
+    trainer.state.resume()
     tracker = _tracker(task) if workers.rank == 0 else NoTracker()
 
     def on_epoch(record: EpochRecord) -> None:
         if workers.rank == 0:
-            _write_history(task.folder, trainer.history)
+            _write_history(task.folder, trainer.state.history)
             tracker.epoch(_metrics(record), record.epoch)
-        note = {"note": "; ".join(trainer.notes)} if trainer.notes and record.epoch == first_epoch else {}
+        note = {"note": "; ".join(trainer.state.notes)} if trainer.state.notes and record.epoch == first_epoch else {}
         report(_metrics(record) | note)
 
     batches = _batches(task, manifest, fold, collator, trainer, workers)
     fit_started = time.time()
-    first_epoch = trainer.first_epoch
+    first_epoch = trainer.state.first_epoch
     outcome = trainer.fit(batches, on_epoch)
     pulse.beat()
     if workers.rank != 0:
@@ -134,7 +135,7 @@ def train_fold(
     clock: dict[str, Any] = {"node": node, "process": f"{node[:8]} {os.getpid()}"}
     clock |= {"started": started, "first_step": trainer.first_step_at, "fit_s": fit_s}
     checkpoint.finish(task.folder, outcome.epoch)
-    task.folder.write_json(RESULT, result | clock | {"notes": trainer.notes, "ended": time.time()})
+    task.folder.write_json(RESULT, result | clock | {"notes": trainer.state.notes, "ended": time.time()})
     checkpoint.delete_states(task.folder)
     if task.keeps_model:
         task.folder.delete(checkpoint.BEST)
@@ -192,8 +193,8 @@ def _batches(
         durations_s,
         trainer.labels,
         config.train,
-        trainer.first_epoch,
-        first_step=trainer.first_step,
+        trainer.state.first_epoch,
+        first_step=trainer.state.first_step,
         class_weights=trainer.class_weights,
         stop_after=task.stop_after,
     )

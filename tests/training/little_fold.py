@@ -164,4 +164,4 @@ def make_trainer(
 def descend_plainly(trainer: Trainer, *, rate: float) -> None:
     """Steps as long as the gradient: Adam's are of one length and magnify rounding."""
     parameters = [p for p in trainer.network.parameters() if p.requires_grad]
-    trainer.optimizer = torch.optim.SGD([{"params": parameters, "peak_lr": rate}], lr=rate)
+    trainer.state.optimizer = torch.optim.SGD([{"params": parameters, "peak_lr": rate}], lr=rate)

@@ -21,7 +21,8 @@ from raysys.data.plan import Step, fold_plan
 from raysys.errors import TrainingError
 from raysys.storage import Folder
 from raysys.training import checkpoint, evaluation
-from raysys.training.loop import EpochRecord, FoldOutcome, Paused, Trainer
+from raysys.training.loop import FoldOutcome, Paused, Trainer
+from raysys.training.state import EpochRecord
 from tests.training.little_fold import (
     LittleFold,
     descend_plainly,
@@ -191,7 +192,7 @@ def test_a_training_without_validation_resumes_to_the_bit(tmp_path: Path) -> Non
     expected = whole.fit(final_batches(little, 0, stop_after=3), ignore)
     make_trainer(FINAL, little, folder=folder, validated=False).fit(final_batches(little, 0, stop_after=1), ignore)
     resumed = make_trainer(FINAL, little, folder=folder, validated=False)
-    assert resumed.resume()
+    assert resumed.state.resume()
     assert_same(resumed.fit(final_batches(little, 1, stop_after=3), ignore), expected)
     for name, weights in checkpoint.trainable_state(whole.network).items():
         assert torch.equal(weights, checkpoint.trainable_state(resumed.network)[name]), name
@@ -203,7 +204,7 @@ def stop_after_epoch(trainer: Trainer, little: LittleFold, epoch: int) -> None:
             raise Stopped
 
     with pytest.raises(Stopped):
-        trainer.fit(little.batches(RESUMABLE, trainer.first_epoch), on_epoch)
+        trainer.fit(little.batches(RESUMABLE, trainer.state.first_epoch), on_epoch)
 
 
 @pytest.mark.parametrize("stops", [[0], [1], [2], [0, 1, 2]])
@@ -212,12 +213,12 @@ def test_resumed_equals_uninterrupted(stops: list[int], uninterrupted: FoldOutco
     little = little_fold()
     for epoch in stops:
         trainer = make_trainer(RESUMABLE, little, folder=Folder.at(str(tmp_path)))
-        trainer.resume()
+        trainer.state.resume()
         stop_after_epoch(trainer, little, epoch)
     trainer = make_trainer(RESUMABLE, little, folder=Folder.at(str(tmp_path)))
-    assert trainer.resume()
-    assert trainer.first_epoch == stops[-1] + 1
-    outcome = trainer.fit(little.batches(RESUMABLE, trainer.first_epoch), ignore)
+    assert trainer.state.resume()
+    assert trainer.state.first_epoch == stops[-1] + 1
+    outcome = trainer.fit(little.batches(RESUMABLE, trainer.state.first_epoch), ignore)
     assert_same(outcome, uninterrupted)
 
 
@@ -233,8 +234,8 @@ def test_resumed_amid_an_epoch_equals_uninterrupted(uninterrupted: FoldOutcome, 
     with pytest.raises(Stopped):
         make_trainer(RESUMABLE, little, folder=folder).fit(cut_short(), ignore)
     trainer = make_trainer(RESUMABLE, little, folder=folder)
-    assert trainer.resume()
-    assert trainer.first_epoch == 1
+    assert trainer.state.resume()
+    assert trainer.state.first_epoch == 1
     assert_same(trainer.fit(little.batches(RESUMABLE, 1), ignore), uninterrupted)
 
 
@@ -257,10 +258,10 @@ def test_stopped_between_the_two_files_goes_on_from_the_epoch_before(
             make_trainer(RESUMABLE, little, folder=folder).fit(little.batches(RESUMABLE), ignore)
         assert {checkpoint.best_name(0), checkpoint.best_name(1)} <= set(folder.names())
     trainer = make_trainer(RESUMABLE, little, folder=folder)
-    assert trainer.resume()
-    assert trainer.first_epoch == 1
+    assert trainer.state.resume()
+    assert trainer.state.first_epoch == 1
     # Of epoch 1 the score was made up; of this one it is the same.
-    trainer.history[0] = dataclasses.replace(trainer.history[0], **_scores(uninterrupted.history[0]))
+    trainer.state.history[0] = dataclasses.replace(trainer.state.history[0], **_scores(uninterrupted.history[0]))
     assert_same(trainer.fit(little.batches(RESUMABLE, 1), ignore), uninterrupted)
 
 
@@ -281,16 +282,16 @@ def test_damaged_state_is_left_out_and_said(
     data[-5] ^= 4
     path.write_bytes(data if how == "flipped" else data[: len(data) // 2])
     trainer = make_trainer(RESUMABLE, little, folder=folder)
-    assert trainer.resume() == (whole_epochs > 1)
-    assert trainer.first_epoch == whole_epochs - 1
-    (note,) = trainer.notes
+    assert trainer.state.resume() == (whole_epochs > 1)
+    assert trainer.state.first_epoch == whole_epochs - 1
+    (note,) = trainer.state.notes
     assert str(path) in note and "damaged" in note
     assert not path.exists()
-    assert_same(trainer.fit(little.batches(RESUMABLE, trainer.first_epoch), ignore), uninterrupted)
+    assert_same(trainer.fit(little.batches(RESUMABLE, trainer.state.first_epoch), ignore), uninterrupted)
     # Who goes on later knows it too: it is in the results, however often the process is lost.
     again = make_trainer(RESUMABLE, little, folder=folder)
-    assert again.resume()
-    assert again.notes == [note]
+    assert again.state.resume()
+    assert again.state.notes == [note]
 
 
 def test_more_than_the_gpu_holds_is_the_trainings_own_failure_and_says_what_needs_less() -> None:
@@ -311,8 +312,8 @@ def test_damaged_best_weights_are_not_used(uninterrupted: FoldOutcome, tmp_path:
     path = tmp_path / checkpoint.best_name(0)
     path.write_bytes(path.read_bytes()[:-1])
     trainer = make_trainer(RESUMABLE, little, folder=folder)
-    assert not trainer.resume()
-    assert trainer.notes == [f"{tmp_path}: the best weights of epoch 1 are not whole"]
+    assert not trainer.state.resume()
+    assert trainer.state.notes == [f"{tmp_path}: the best weights of epoch 1 are not whole"]
     assert_same(trainer.fit(little.batches(RESUMABLE), ignore), uninterrupted)
 
 
@@ -326,14 +327,14 @@ def test_what_a_writer_left_that_was_killed_is_removed(tmp_path: Path) -> None:
         checkpoint.save(folder, checkpoint.LAST, {}, {})
     os.waitpid(child, 0)
     assert len(folder.names()) == len(whole) + 2, "nothing was left"
-    assert make_trainer(RESUMABLE, little, folder=folder).resume()
+    assert make_trainer(RESUMABLE, little, folder=folder).state.resume()
     assert folder.names() == [".beat-1.json.0a1b2c3d", *whole]
 
 
 def test_no_weights_are_left_but_the_best(tmp_path: Path) -> None:
     little, folder = little_fold(), Folder.at(str(tmp_path))
     trainer, outcome = run(RESUMABLE, little, folder)
-    wanted = {checkpoint.best_name(trainer.best_epoch), checkpoint.LAST, checkpoint.BEFORE}
+    wanted = {checkpoint.best_name(trainer.state.best_epoch), checkpoint.LAST, checkpoint.BEFORE}
     assert wanted <= set(folder.names())
     checkpoint.finish(folder, outcome.epoch)
     checkpoint.delete_states(folder)
@@ -347,16 +348,18 @@ def test_paused_anywhere_equals_uninterrupted(asked: list[int], uninterrupted: F
     little, folder = little_fold(), Folder.at(str(tmp_path))
     for times in asked:
         trainer = make_trainer(RESUMABLE, little, folder=folder)
-        trainer.resume()
-        before = trainer.first_epoch, trainer.first_step
+        trainer.state.resume()
+        before = trainer.state.first_epoch, trainer.state.first_step
         questions = itertools.count(1)
         trainer.stopping = lambda counted=questions, limit=times: next(counted) > limit
         with pytest.raises(Paused, match=r"stopped in epoch \d, at step \d"):
-            trainer.fit(little.batches(RESUMABLE, trainer.first_epoch, first_step=trainer.first_step), ignore)
+            trainer.fit(
+                little.batches(RESUMABLE, trainer.state.first_epoch, first_step=trainer.state.first_step), ignore
+            )
     trainer = make_trainer(RESUMABLE, little, folder=folder)
-    trainer.resume()
-    assert (trainer.first_epoch, trainer.first_step) >= before
-    batches = little.batches(RESUMABLE, trainer.first_epoch, first_step=trainer.first_step)
+    trainer.state.resume()
+    assert (trainer.state.first_epoch, trainer.state.first_step) >= before
+    batches = little.batches(RESUMABLE, trainer.state.first_epoch, first_step=trainer.state.first_step)
     assert_same(trainer.fit(batches, ignore), uninterrupted)
 
 
@@ -365,12 +368,12 @@ def test_checkpoint_of_another_trial_is_not_used(tmp_path: Path) -> None:
     stop_after_epoch(make_trainer(RESUMABLE, little, folder=folder), little, 0)
     other = make_trainer(RESUMABLE, little, folder=folder, trial_id="another")
     before = checkpoint.trainable_state(other.network)
-    assert not other.resume()
-    assert other.first_epoch == 0 and other.best_state is None
+    assert not other.state.resume()
+    assert other.state.first_epoch == 0 and other.state.best_state is None
     after = checkpoint.trainable_state(other.network)
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert not make_trainer(RESUMABLE, little, folder=folder / "empty").resume()
-    assert not make_trainer(RESUMABLE, little).resume()
+    assert not make_trainer(RESUMABLE, little, folder=folder / "empty").state.resume()
+    assert not make_trainer(RESUMABLE, little).state.resume()
 
 
 def record(epoch: int, ua: float, loss: float) -> EpochRecord:
@@ -398,8 +401,8 @@ def record(epoch: int, ua: float, loss: float) -> EpochRecord:
 )
 def test_best_epoch(scores: list[tuple[float, float]], best: int) -> None:
     trainer = make_trainer(RESUMABLE, little_fold())
-    trainer.history = [record(epoch, *score) for epoch, score in enumerate(scores)]
-    assert trainer.best_epoch == best
+    trainer.state.history = [record(epoch, *score) for epoch, score in enumerate(scores)]
+    assert trainer.state.best_epoch == best
 
 
 def test_test_part_is_scored_with_the_weights_of_the_best_epoch(
@@ -476,7 +479,7 @@ def test_stopped_amid_an_epoch_a_loss_that_is_not_finite_names_the_utterances_to
             yield step, batch
 
     trainer = make_trainer(config, little)
-    trainer.stopping = lambda: bool(trainer.first_step)
+    trainer.stopping = lambda: bool(trainer.state.first_step)
     with pytest.raises(TrainingError, match="epoch 1, step 1: the loss is not finite") as caught:
         trainer.fit(batches(), ignore)
     assert poisoned and all(name in str(caught.value) for name in poisoned)
@@ -486,7 +489,7 @@ def test_weights_that_the_last_update_broke_are_not_kept(monkeypatch: pytest.Mon
     """No loss sees them: it was computed before."""
     little, config = little_fold(n_train=8), little_config(epochs=1)
     trainer = make_trainer(config, little, folder=Folder.at(str(tmp_path)))
-    update = trainer.optimizer.step
+    update = trainer.state.optimizer.step
     updates = 0
 
     def last_one_breaks() -> None:
@@ -496,7 +499,7 @@ def test_weights_that_the_last_update_broke_are_not_kept(monkeypatch: pytest.Mon
         if updates == 2:
             next(iter(trainer.network.parameters())).data[0] = torch.inf
 
-    monkeypatch.setattr(trainer.optimizer, "step", last_one_breaks)
+    monkeypatch.setattr(trainer.state.optimizer, "step", last_one_breaks)
     with pytest.raises(TrainingError, match="epoch 1, step 2: the loss is finite, but not the weights"):
         trainer.fit(little.batches(config), ignore)
     assert not list(tmp_path.iterdir())
@@ -585,4 +588,4 @@ def test_validation_and_test_use_the_average_and_training_goes_on_with_the_weigh
     assert not np.array_equal(first.test.probabilities_NC, second.test.probabilities_NC)
     if second.epoch == 1:
         state = checkpoint.trainable_state(trainer.network)
-        assert all(torch.equal(state[name], value) for name, value in trainer.averaged.average.items())
+        assert all(torch.equal(state[name], value) for name, value in trainer.state.averaged.average.items())

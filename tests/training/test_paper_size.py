@@ -17,7 +17,8 @@ from raysys.data.text import train_wordpiece
 from raysys.model.network import Network
 from raysys.presets import paper
 from raysys.training.evaluation import Workers
-from raysys.training.loop import EpochRecord, Trainer
+from raysys.training.loop import Trainer
+from raysys.training.state import EpochRecord
 
 TEXTS = ("why do you always do that", None, "it is a lovely day today", "leave me alone")
 
@@ -80,7 +81,7 @@ def train(model: ModelConfig, collator: Collator, names: list[str], waveforms: d
         trained = {name: p.grad for name, p in network.named_parameters() if p.requires_grad}
         gradients.append({name: None if g is None else float(g.abs().max()) for name, g in trained.items()})
 
-    trainer.optimizer.register_step_pre_hook(look)
+    trainer.state.optimizer.register_step_pre_hook(look)
     fold = Fold(index=0, name="fold", train=tuple(names), validation=tuple(names[:2]), test=tuple(names[2:4]))
     durations = {name: len(waveform) / 16_000 for name, waveform in waveforms.items()}
 

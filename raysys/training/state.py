@@ -1,0 +1,207 @@
+"""What a fold's training is made of at any moment: what is kept of it on disk, and what it goes on from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+from raysys.model.network import Network
+from raysys.storage import Folder
+from raysys.training import checkpoint
+from raysys.training.evaluation import Workers
+from raysys.training.optim import WeightAverage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRecord:
+    """What is known after an epoch. Losses are means over the training steps; no validation part, no such scores.
+
+    Attributes:
+        seconds: of training and validation; the state is kept afterwards.
+        waited_s: those of them in which the loop stood still, waiting for a batch.
+    """
+
+    epoch: int
+    losses: dict[str, float]
+    step_losses: tuple[float, ...]
+    validation_wa: float | None
+    validation_ua: float | None
+    validation_loss: float | None
+    seconds: float
+    waited_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class FoldState:
+    """Weights, optimizer and what is known of the epochs.
+
+    Args:
+        network, optimizer, averaged: what is trained, and how.
+        device: the network's.
+        workers: this process among those that train together.
+        folder: where rank 0 keeps `last` and `best`; None keeps nothing.
+        trial_id: written into checkpoints; one of another trial is not resumed from.
+        validated: whether there is a validation part, which chooses the epoch; without one it is the last.
+
+    Attributes:
+        history: of the epochs that are done.
+        losses, names: loss parts and utterances of each step of the epoch that is not.
+        best_state: weights of the best epoch, on the CPU.
+        test_curve: confusion matrix of the test part after each epoch, where the plan asks for it.
+        notes: what a user should know of how the training went on.
+    """
+
+    network: Network
+    optimizer: torch.optim.Optimizer
+    averaged: WeightAverage
+    device: torch.device
+    workers: Workers
+    folder: Folder | None
+    trial_id: str
+    validated: bool
+    history: list[EpochRecord] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
+    names: list[tuple[str, ...]] = field(default_factory=list)
+    best_state: dict[str, Tensor] | None = None
+    test_curve: list[list[list[int]]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def first_epoch(self) -> int:
+        """The epoch that is next, or that is not done yet."""
+        return len(self.history)
+
+    @property
+    def first_step(self) -> int:
+        """Steps of it that are done already."""
+        return len(self.losses)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of best validation UA; the lower validation loss, then the earlier epoch, breaks a tie."""
+        return self._best_of(self.history)
+
+    def _best_of(self, history: Sequence[EpochRecord]) -> int:
+        if not self.validated:
+            return len(history) - 1
+
+        def goodness(record: EpochRecord) -> tuple[float, float, int]:
+            assert record.validation_ua is not None and record.validation_loss is not None
+            return record.validation_ua, -record.validation_loss, -record.epoch
+
+        return max(history, key=goodness).epoch
+
+    def end_epoch(self, record: EpochRecord) -> None:
+        """Take in an epoch that is done, and keep the state, and the weights where they are the best yet."""
+        self.losses, self.names = [], []
+        self.history.append(record)
+        if improved := self.best_epoch == record.epoch:
+            with self.averaged.in_place():
+                self.best_state = checkpoint.trainable_state(self.network)
+        self._keep(record.epoch, improved)
+
+    def load_best(self) -> None:
+        """Let the network compute with the best epoch's weights."""
+        assert self.best_state is not None, "no epoch was trained"
+        checkpoint.load_trainable_state(self.network, self.best_state)
+
+    def keep_amid_epoch(self, losses: Tensor) -> None:
+        """Write the state between two updates of an epoch, with its losses so far (steps x parts)."""
+        self._keep_last({"step/losses": losses}, {"epoch": len(self.history) - 1})
+
+    def _keep(self, epoch: int, improved: bool) -> None:
+        """Write `best`, where it is a new one, and `last`."""
+        if self.folder is None or self.workers.rank != 0:
+            return
+        assert self.best_state is not None
+        meta = {"trial_id": self.trial_id, "epoch": epoch}
+        if improved:
+            checkpoint.save(self.folder, checkpoint.best_name(epoch), self.best_state, meta)
+        self._keep_last({}, {"epoch": epoch})
+        # Those that the last two states speak of.
+        bests = {self._best_of(self.history[:n]) for n in (epoch, epoch + 1) if n}
+        checkpoint.keep_best(self.folder, bests)
+
+    def _keep_last(self, more: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        if self.folder is None or self.workers.rank != 0:
+            return
+        state = checkpoint.trainable_state(self.network) | more
+        state |= checkpoint.optimizer_tensors(self.network, self.optimizer)
+        state |= {f"average/{name}": value.cpu() for name, value in self.averaged.average.items()}
+        history = [dataclasses.asdict(record) for record in self.history]
+        meta |= {"trial_id": self.trial_id, "history": history, "test_curve": self.test_curve[: len(history)]}
+        meta |= {"notes": self.notes}
+        checkpoint.save_last(self.folder, state, meta)
+
+    def resume(self) -> bool:
+        """Go on from this trial's last checkpoint that is whole, if there is one. Call before the plan is made.
+
+        A damaged one is removed and noted; the one before it is taken.
+        """
+        if self.folder is None:
+            return False
+        if self.workers.rank == 0:
+            checkpoint.delete_unfinished(self.folder)
+        resumed = self._resume(self.folder)
+        if self.workers.size > 1:
+            self._agree()
+        return resumed
+
+    def _agree(self) -> None:
+        """Raises: RuntimeError: another worker sees another checkpoint; begun anew, all see the last one."""
+        mine = self.first_epoch
+        seen = torch.tensor([mine, -mine], device=self.device)
+        torch.distributed.all_reduce(seen, torch.distributed.ReduceOp.MAX)
+        latest, earliest = int(seen[0]), -int(seen[1])
+        if latest != earliest:
+            raise RuntimeError(
+                f"workers would go on from epochs {earliest + 1} to {latest + 1}, this one from {mine + 1}"
+            )
+
+    def _resume(self, folder: Folder) -> bool:
+        for name in (checkpoint.LAST, checkpoint.BEFORE):
+            try:
+                found = checkpoint.load(folder, name)
+            except checkpoint.Damaged as error:
+                if self.workers.rank == 0:
+                    folder.delete(name)
+                self.notes.append(f"{folder.location}/{name} is damaged ({error}) and left out")
+                continue
+            if found is not None and self._restore(folder, *found):
+                return True
+        return False
+
+    def _restore(self, folder: Folder, tensors: dict[str, Tensor], meta: dict[str, Any]) -> bool:
+        """Take a state over; not that of another trial, nor one whose best weights are gone."""
+        if meta["trial_id"] != self.trial_id:
+            return False
+        history = [_record(values) for values in meta["history"]]
+        best = checkpoint.load_best(folder, self.trial_id, self._best_of(history)) if history else None
+        if history and best is None:
+            self.notes.append(
+                f"{folder.location}: the best weights of epoch {self._best_of(history) + 1} are not whole"
+            )
+            return False
+        self.history = history
+        self.best_state = best
+        weights = {n: t for n, t in tensors.items() if not n.startswith(("optimizer/", "average/", "step/"))}
+        checkpoint.load_trainable_state(self.network, weights)
+        checkpoint.load_optimizer_tensors(self.network, self.optimizer, tensors)
+        for name, value in self.averaged.average.items():
+            value.copy_(tensors[f"average/{name}"])
+        self.losses = list(tensors.get("step/losses", torch.empty(0)).to(self.device))
+        # These losses were finite, or they would not have been kept: nobody will ask whose they are.
+        self.names = [()] * len(self.losses)
+        self.test_curve = meta["test_curve"]
+        self.notes = [*meta["notes"], *self.notes]
+        return True
+
+
+def _record(values: dict[str, Any]) -> EpochRecord:
+    return EpochRecord(**(values | {"step_losses": tuple(values["step_losses"])}))
