@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 40
 STREAMED = ("--augment.variants", "0", "--train.epochs", "4")
 """Tasks of Ray Data fetch and augment while a trial trains, ahead of it."""
-LIMIT_S = 300.0
+LIMIT_S = 600.0
 
 
 @pytest.fixture(scope="module")
