@@ -286,7 +286,8 @@ class ClusterConfig:
     max_concurrent_trials: int | None = None
     """Trials at once. None: as many as the cluster's CPUs and GPUs carry."""
     hang_limit_s: float = 1800.0
-    """A training worker that takes no step for so long hangs: its process is ended, and goes on from its checkpoint."""
+    """A training worker that takes no step for so long hangs: its process is ended, and goes on from its checkpoint.
+    W&B, where it does not answer, is waited for up to 90 s."""
 
     def __post_init__(self) -> None:
         for name in ("workers_per_trial", "cpus_per_worker", "data_cpus_per_worker"):

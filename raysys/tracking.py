@@ -96,8 +96,8 @@ class WandbTracker:
                     raise
                 log.warning("%s: this run is kept offline, for `wandb sync`.", _without_login(error))
                 # W&B's process holds the run that it could not begin, and refuses a second one of its id.
-                wandb.teardown()
                 WandbTracker._too_slow = True
+                wandb.teardown()
                 self._run = open_run("offline")
             WandbTracker._open = self
 
@@ -154,7 +154,7 @@ class WandbTracker:
         WandbTracker._open = None
         if self._run is None:
             return
-        thread = threading.Thread(target=self._guard, args=(self._run.finish,), daemon=True)
+        thread = threading.Thread(target=self._try, args=(self._run.finish,), daemon=True)
         thread.start()
         thread.join(_FINISH_S)
         if thread.is_alive():
@@ -164,23 +164,27 @@ class WandbTracker:
         """Do it in a thread of its own, which is left where it is if W&B does not come back."""
         if WandbTracker._stuck:
             return
-        errors: list[Exception] = []
-
-        def act() -> None:
-            try:
-                action()
-            except Exception as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=act, daemon=True)
-        thread.start()
+        thread = threading.Thread(target=self._try, args=(action,), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # so many threads, and no more
+            self._leave_out(error)
+            return
         thread.join(_CALL_S)
         if thread.is_alive():
             WandbTracker._stuck = True
-            errors.append(TimeoutError(f"no answer for {_CALL_S:g} s"))
-        if errors:
-            log.warning("Weights & Biases is left out from here on: %s", _without_login(errors[0]))
-            self._run = None
+            self._leave_out(TimeoutError(f"no answer for {_CALL_S:g} s"))
+
+    def _try(self, action: Callable[[], Any]) -> None:
+        try:
+            action()
+        # W&B ends the program where its own process ended badly: in this thread nobody would hear of it.
+        except BaseException as error:
+            self._leave_out(error)
+
+    def _leave_out(self, error: BaseException) -> None:
+        log.warning("Weights & Biases is left out from here on: %s", _without_login(error))
+        self._run = None
 
 
 def wandb_folder(run: Folder) -> str:

@@ -288,7 +288,7 @@ tracking._CALL_S = 4.0
     began = time.monotonic()
     done = run_sweep(tmp_path / "runs", clean(dict(os.environ), home), without)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr[-3000:]
-    assert "Weights & Biases is left out from here on" in done.stderr
+    assert "Weights & Biases is left out from here on: no answer for 4 s" in done.stderr, "does it raise now? Then go"
     assert time.monotonic() - began < 60
 
 
@@ -451,6 +451,16 @@ def test_a_folder_that_cannot_be_made_stops_nothing(
     assert "left out from here on" in caplog.text
 
 
+def test_a_program_that_wandb_would_end_goes_on(
+    asked: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = make(tmp_path)
+    monkeypatch.setattr(asked[0].run, "log", lambda *_, **__: sys.exit(3))
+    tracker.epoch({"loss": 1.0}, 0)
+    tracker.epoch({"loss": 1.0}, 1)
+    assert [record.getMessage() for record in caplog.records] == ["Weights & Biases is left out from here on: 3"]
+
+
 @pytest.mark.parametrize("step", ["log", "summary", "finish"])
 def test_a_run_that_breaks_stops_nothing_and_is_named_once(
     asked: list[SimpleNamespace],
@@ -488,12 +498,15 @@ def test_an_upload_that_hangs_holds_neither_this_trial_up_nor_the_next(
     released = threading.Event()
     tracker = make(tmp_path)
     monkeypatch.setattr(asked[0].run, "finish", lambda: released.wait(60))
+    monkeypatch.setattr(tracking, "_CALL_S", 2.0)
     try:
         started = time.monotonic()
         if end == "table":
             tracker.table("points", POINTS, {"ua": 0.5})
         else:
             tracker.finish({"ua": 0.5}, CLASSES)
+        # Longer than any other call may take: an upload is slow, not stuck.
+        time.sleep(2.2)
         following = make(tmp_path, "t1")
         following.epoch({"loss": 1.0}, 0)
         following.finish({}, CLASSES)
@@ -511,10 +524,10 @@ def test_an_upload_that_hangs_holds_neither_this_trial_up_nor_the_next(
 def test_a_call_that_never_comes_back_is_the_last(
     asked: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tracking, "_CALL_S", 0.2)
     monkeypatch.setattr(WandbTracker, "_stuck", False)
     released = threading.Event()
     tracker = make(tmp_path)
+    monkeypatch.setattr(tracking, "_CALL_S", 0.2)
     monkeypatch.setattr(asked[0].run, "log", lambda *_, **__: released.wait(60))
     try:
         started = time.monotonic()

@@ -101,6 +101,7 @@ def train_fold(
     )
     trainer.state.resume()
     tracker = _tracker(task) if workers.rank == 0 else NoTracker()
+    pulse.beat()
 
     def on_epoch(record: EpochRecord) -> None:
         if workers.rank == 0:

@@ -22,7 +22,15 @@ from transformers import (
     WavLMModel,
 )
 
-from raysys.model.audio import MaskedGroupNorm, WaveformEncoder, normalise_waveforms, padding_moves, span_mask
+from raysys.model import audio
+from raysys.model.audio import (
+    MaskedGroupNorm,
+    WaveformEncoder,
+    normalise_waveforms,
+    padding_moves,
+    shape_step,
+    span_mask,
+)
 
 torch.set_num_threads(1)
 
@@ -74,6 +82,22 @@ def test_frames_do_not_depend_on_the_batch(family: str, n_samples: int) -> None:
     assert int(both_2J[0].sum()) == alone_1J.shape[1]
     found_JD = both_2JD[0, both_2J[0]]
     torch.testing.assert_close(found_JD, alone_1JD[0], atol=1e-4, rtol=0.0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shapes_of_a_gpu_change_no_frame(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shape_step(torch.device("cpu")) == 1 and shape_step(torch.device("cuda", 0)) == 8_000
+    encoder = WaveformEncoder(tiny(family), normalise=True, freeze="none").eval()
+    rows_BS, lengths_B = beside(speech(3_000), speech(9_500, 1))
+    with torch.no_grad():
+        expected = encoder(rows_BS, lengths_B)
+        monkeypatch.setattr(audio, "shape_step", lambda _: 8_000)
+        found = encoder(rows_BS, lengths_B)
+    assert found.latents_BJL.shape[1] == (16_000 - 400) // 320 + 1
+    assert torch.equal(found.valid_BJ.sum(1), expected.valid_BJ.sum(1))
+    torch.testing.assert_close(
+        found.frames_BJD[found.valid_BJ], expected.frames_BJD[expected.valid_BJ], atol=1e-4, rtol=0.0
+    )
 
 
 def test_the_cure_is_needed() -> None:

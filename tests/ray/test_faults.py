@@ -214,11 +214,12 @@ def test_sigterm_and_ctrl_c_keep_the_state_amid_an_epoch_and_have_codes_of_their
     run = runs.root / "spot"
     process = runs.start("spot", alone=True)
     amid(run, process)
-    # As `timeout` does, and batch systems: to all that the job has started, too.
+    # As `timeout` does.
     os.killpg(process.pid, signal.SIGTERM)
     began = time.monotonic()
     assert "the same command goes on from where each trial was" in ended(process, TERMINATED)
-    assert time.monotonic() - began < 25
+    # 20 s for the trials, and its cluster's end; without the cluster's head it would be more than a minute.
+    assert time.monotonic() - began < 45
     kept = [checkpoint.load(Folder.at(str(run)) / f"folds/{fold}", checkpoint.LAST) for fold in (1, 2)]
     assert any(state is not None and "step/losses" in state[0] for state in kept)
     # Ctrl-C, once it trains again, does the same; what is there by then is not taken for the whole.
