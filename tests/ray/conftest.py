@@ -100,7 +100,7 @@ def head() -> Iterator[Head]:
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(20)
+            process.wait(5)
         # What the head started outlives it otherwise, for some seconds.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -32,6 +32,8 @@ pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["--model.audio", "tiny", "--model.text", "tiny", "--model.width", "32", "--model.heads", "4"]
 TINY += ["--model.feed-forward", "64"]
+ONE_PROCESS = ["--cluster.max-concurrent-trials", "1"]
+"""All folds in one trial's process, for each imports for seconds."""
 
 
 def _write_table(folder: Path, *, broken: int = 0) -> Path:
@@ -70,6 +72,7 @@ def test_a_table_of_three_speakers_without_transcripts_trains_and_reports(
     soundfile.write(tmp_path / "ana3.wav", samples_S, rate_hz, subtype="PCM_24")
     flags = ["--corpus.name", "table", "--corpus.root", str(table), "--train.epochs", "6", *TINY]
     flags += ["--model.audio", "light", "--train.batch-size", "4", "--corpus.trim-db", "40", "--run.name", "own"]
+    flags += ONE_PROCESS
     with pytest.raises(ManifestError, match=r"ana0\.wav.*not finite(?s:.*)on-error skip"):
         crossval(_flags(tmp_path, *flags))
     config = _flags(tmp_path, *flags, "--corpus.on-error", "skip")
@@ -101,7 +104,7 @@ def test_a_table_of_three_speakers_without_transcripts_trains_and_reports(
 def test_paper_preset_at_tiny_width_runs_on_an_iemocap_folder_and_repeats_itself(joined: Head, tmp_path: Path) -> None:
     root = write_iemocap(tmp_path / "IEMOCAP", sessions=3)
     flags = ["--preset", "paper", "--corpus.name", "iemocap", "--corpus.root", str(root), *TINY]
-    flags += ["--train.max-steps", "2"]
+    flags += ["--train.max-steps", "2", *ONE_PROCESS]
     runs = []
     for name in ("first", "second"):
         crossval(_flags(tmp_path, *flags, "--run.name", name))
@@ -163,7 +166,7 @@ def test_frozen_encoders_are_heard_once_for_all_trials(
     corpus = write_iemocap(tmp_path / "IEMOCAP", sessions=3)
     audio, text = write_encoders(tmp_path)
     flags = ["--corpus.name", "iemocap", "--corpus.root", str(corpus), "--train.epochs", "2", *TINY]
-    flags += ["--model.audio", str(audio), "--model.text", str(text), "--model.freeze-audio", "all"]
+    flags += ["--model.audio", str(audio), "--model.text", str(text), "--model.freeze-audio", "all", *ONE_PROCESS]
     flags += ["--model.freeze-text", "all", "--augment.variants", "2", "--augment.cbca-model", "light"]
     crossval(_flags(tmp_path, *flags, "--run.name", "kept"))
     kept = pq.read_table(tmp_path / "runs" / "kept" / "predictions.parquet")

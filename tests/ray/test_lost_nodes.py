@@ -49,7 +49,7 @@ def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[s
 
 def test_a_killed_rank_is_replaced_with_its_group(joined: Head, tmp_path: Path) -> None:
     corpus = write_iemocap(tmp_path / "IEMOCAP", sessions=3)
-    command = [*flags(corpus, tmp_path)[2:], "--cluster.workers-per-trial", "2", "--train.epochs", "20"]
+    command = [*flags(corpus, tmp_path)[2:], "--cluster.workers-per-trial", "2", "--train.epochs", "10"]
     command += ["--augment.variants", "2"]
     killed: list[int] = []
 
