@@ -1,4 +1,8 @@
-"""Faults that are really caused, amid a real run: it ends with the very predictions of an undisturbed one."""
+"""Faults caused for real during a run: it ends with the very predictions of an undisturbed one.
+
+The tests that run at each change hurt one run in turn, and each goes on from where the one before left it; each works
+alone too. What takes minutes more is in nightly tests.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +34,11 @@ from raysys.storage import Folder
 from raysys.training import checkpoint
 from tests.ray.conftest import Head
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = pytest.mark.cluster
+slow, nightly = pytest.mark.slow, pytest.mark.nightly
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 40
+FOLDS = (1, 2, 3)
 STREAMED = ("--augment.variants", "0", "--train.epochs", "4")
 """Tasks of Ray Data fetch and augment while a trial trains, ahead of it."""
 LIMIT_S = 600.0
@@ -135,20 +141,96 @@ def until(true: Callable[[], Any], process: subprocess.Popen[str] | None = None)
     raise AssertionError("nothing happened")
 
 
-def amid(run: Path, process: subprocess.Popen[str], fold: int = 1) -> dict[str, Any]:
-    """Wait until a fold trains. Returns: its worker."""
-    until(lambda: 3 <= epochs(run, fold) < EPOCHS, process)
-    worker: dict[str, Any] = json.loads((run / "folds" / str(fold) / "beat-0.json").read_text())
-    return worker
+def training(run: Path, process: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
+    """Wait until a fold has trained for some epochs in this process. Returns: the fold, and its worker."""
+    before = {fold: epochs(run, fold) for fold in FOLDS}
+
+    def fold_at_work() -> int | None:
+        return next((n for n in FOLDS if max(2, before[n]) < epochs(run, n) < EPOCHS), None)
+
+    fold = until(fold_at_work, process)
+    return fold, until(lambda: beat(run, fold))
 
 
-def test_a_killed_trial_process_is_replaced_and_the_trial_goes_on(runs: Runs) -> None:
-    process = runs.start("trial")
-    os.kill(amid(runs.root / "trial", process)["pid"], signal.SIGKILL)
-    assert "fold 1: its process was lost; it goes on from its last checkpoint" in ended(process)
-    assert runs.predictions("trial").equals(runs.predictions("whole"))
+def beat(run: Path, fold: int) -> dict[str, Any]:
+    """The worker of a fold, as its sign of life names it; empty where it shows none."""
+    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+        found: dict[str, Any] = json.loads((run / "folds" / str(fold) / "beat-0.json").read_text())
+        return found
+    return {}
 
 
+@slow
+def test_a_run_hurt_by_sigkill_sigterm_and_ctrl_c_in_turn_predicts_what_an_undisturbed_one_does(runs: Runs) -> None:
+    run = runs.root / "hurt"
+    process = runs.start("hurt")
+    fold, worker = training(run, process)
+    # SIGKILL of a trial's process: another one takes over.
+    os.kill(worker["pid"], signal.SIGKILL)
+    done = epochs(run, fold)
+    until(lambda: beat(run, fold).get("pid") != worker["pid"] and done < epochs(run, fold) < EPOCHS, process)
+    # While it runs nobody else may, nor leave anything of its own there.
+    config = (run / "config.yaml").read_bytes()
+    with pytest.raises(StorageError, match="a run is at work in this folder"):
+        crossval(parse(runs.command("hurt", "--cluster.max-concurrent-trials", "1")[2:]).config)
+    assert (run / "config.yaml").read_bytes() == config
+    # SIGKILL of the driver; and what it leaves is damaged too.
+    process.kill()
+    assert f"fold {fold}: its process was lost; it goes on from its last checkpoint" in process.communicate()[0]
+    damaged, before = damage_checkpoint(run)
+    done = epochs(run, damaged)
+    # SIGTERM to the process group, as `timeout` sends it, of a run with a cluster of its own.
+    process = runs.start("hurt", alone=True)
+    until(lambda: done < epochs(run, damaged) < EPOCHS, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    said = ended(process, TERMINATED)
+    assert "the same command goes on from where each trial was" in said
+    last = run / "folds" / str(damaged) / checkpoint.LAST
+    assert f"fold {damaged}: {last} is damaged" in said
+    assert f"fold {damaged}  epoch {before + 1:3d}/{EPOCHS}" in said
+    assert f"fold {damaged}  epoch {before:3d}/{EPOCHS}" not in said, "it did not go on from the checkpoint before"
+    # Had the cluster's head died with the group, nothing of an unfinished epoch would be there.
+    kept = [checkpoint.load(Folder.at(str(run)) / f"folds/{n}", checkpoint.LAST) for n in FOLDS]
+    assert any(state is not None and "step/losses" in state[0] for state in kept)
+    # Ctrl-C, once it trains again, does the same; partial results are not reported as complete.
+    process = runs.start("hurt")
+    training(run, process)
+    process.send_signal(signal.SIGINT)
+    said = ended(process, 130)
+    assert "asked to keep their state" in said and "stopped; the same command goes on" in said
+    assert "Traceback" not in said
+    assert not (run / "results.json").exists()
+    runs.finish("hurt")
+    assert runs.predictions("hurt").equals(runs.predictions("whole"))
+    assert any(str(last) in note for note in runs.results("hurt")["notes"])
+
+
+def damage_checkpoint(run: Path) -> tuple[int, int]:
+    """Cut off the last checkpoint of a fold that has two. Returns: the fold, and the epochs in the one before."""
+    until(lambda: _settled(run))
+    for fold in FOLDS:
+        folder = Folder.at(str(run / "folds" / str(fold)))
+        state = checkpoint.load(folder, checkpoint.BEFORE)
+        if state is None:
+            continue
+        last = run / "folds" / str(fold) / checkpoint.LAST
+        # Killed between the two files there is none; what is there then instead is as damaged.
+        whole = last if last.exists() else last.with_name(checkpoint.BEFORE)
+        last.write_bytes(whole.read_bytes()[:-100])
+        before = len(state[1]["history"])
+        assert 2 <= before < EPOCHS
+        return fold, before
+    raise AssertionError("no fold has two checkpoints")
+
+
+def _settled(run: Path) -> bool:
+    """Whether nobody trains there any more."""
+    done = [epochs(run, fold) for fold in FOLDS]
+    time.sleep(2)
+    return [epochs(run, fold) for fold in FOLDS] == done
+
+
+@nightly
 def test_a_killed_data_task_is_done_again(runs: Runs) -> None:
     runs.finish("streamed", *STREAMED)
     process = runs.start("task", *STREAMED)
@@ -175,71 +257,13 @@ def _process(title: str) -> int | None:
     return None
 
 
-def test_a_killed_driver_goes_on_with_the_same_command_even_from_a_damaged_checkpoint(runs: Runs) -> None:
-    run = runs.root / "driver"
-    process = runs.start("driver")
-    amid(run, process)
-    # While it runs nobody else may, nor leave anything of its own there.
-    config = (run / "config.yaml").read_bytes()
-    with pytest.raises(StorageError, match="a run is at work in this folder"):
-        crossval(parse(runs.command("driver", "--cluster.max-concurrent-trials", "1")[2:]).config)
-    assert (run / "config.yaml").read_bytes() == config
-    process.kill()
-    process.wait()
-    until(lambda: _settled(run))
-    last = run / "folds" / "1" / checkpoint.LAST
-    # Killed between the two files there is none; what is there then instead is as damaged.
-    whole = last if last.exists() else last.with_name(checkpoint.BEFORE)
-    last.write_bytes(whole.read_bytes()[:-100])
-    state = checkpoint.load(Folder.at(str(last.parent)), checkpoint.BEFORE)
-    assert state is not None
-    before = len(state[1]["history"])
-    assert 2 <= before < EPOCHS
-    said = runs.finish("driver")
-    assert f"fold 1: {last} is damaged" in said
-    assert f"fold 1  epoch {before + 1:3d}/{EPOCHS}" in said
-    assert f"fold 1  epoch {before:3d}/{EPOCHS}" not in said, "it did not go on from the checkpoint before"
-    assert runs.predictions("driver").equals(runs.predictions("whole"))
-    assert any(str(last) in note for note in runs.results("driver")["notes"])
-
-
-def _settled(run: Path) -> bool:
-    """Whether nobody trains there any more."""
-    done = epochs(run)
-    time.sleep(2)
-    return epochs(run) == done
-
-
-def test_sigterm_and_ctrl_c_keep_the_state_amid_an_epoch_and_have_codes_of_their_own(runs: Runs) -> None:
-    run = runs.root / "spot"
-    process = runs.start("spot", alone=True)
-    amid(run, process)
-    # As `timeout` does.
-    os.killpg(process.pid, signal.SIGTERM)
-    began = time.monotonic()
-    assert "the same command goes on from where each trial was" in ended(process, TERMINATED)
-    # 20 s for the trials, and its cluster's end; without the cluster's head it would be more than a minute.
-    assert time.monotonic() - began < 45
-    kept = [checkpoint.load(Folder.at(str(run)) / f"folds/{fold}", checkpoint.LAST) for fold in (1, 2)]
-    assert any(state is not None and "step/losses" in state[0] for state in kept)
-    # Ctrl-C, once it trains again, does the same; what is there by then is not taken for the whole.
-    process = runs.start("spot")
-    before = epochs(run)
-    until(lambda: before < epochs(run) < EPOCHS, process)
-    process.send_signal(signal.SIGINT)
-    said = ended(process, 130)
-    assert "asked to keep their state" in said and "stopped; the same command goes on" in said
-    assert "Traceback" not in said
-    assert not (run / "results.json").exists()
-    runs.finish("spot")
-    assert runs.predictions("spot").equals(runs.predictions("whole"))
-
-
+@nightly
 def test_a_worker_that_hangs_is_ended_and_goes_on(runs: Runs) -> None:
     process = runs.start("hang", "--cluster.hang-limit-s", "12")
-    os.kill(amid(runs.root / "hang", process)["pid"], signal.SIGSTOP)
+    fold, worker = training(runs.root / "hang", process)
+    os.kill(worker["pid"], signal.SIGSTOP)
     said = ended(process)
-    assert "fold 1: no step for" in said
+    assert f"fold {fold}: no step for" in said
     assert runs.predictions("hang").equals(runs.predictions("whole"))
 
 
@@ -265,6 +289,7 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
+@nightly
 def test_a_full_cache_and_a_flipped_bit_in_it_are_named(runs: Runs, little_disk: Path) -> None:
     cache = little_disk / "cache"
     cache.mkdir()
@@ -284,18 +309,20 @@ def test_a_full_cache_and_a_flipped_bit_in_it_are_named(runs: Runs, little_disk:
     assert not (part.parent / INDEX).exists(), "the next run would read it again"
 
 
+@nightly
 def test_a_full_disk_ends_the_run_with_a_message_and_costs_no_checkpoint(runs: Runs, little_disk: Path) -> None:
     run = little_disk / "full"
     process = runs.start("full", root=little_disk)
-    amid(run, process)
+    hurt, _ = training(run, process)
     ballast = fill(little_disk)
     said = ended(process, 2)
     assert "cannot be written" in said and "Is there room" in said
     assert "Traceback" not in said
     ballast.unlink()
-    folders = {fold: Folder.at(str(run)) / f"folds/{fold}" for fold in (1, 2, 3)}
+    folders = {fold: Folder.at(str(run)) / f"folds/{fold}" for fold in FOLDS}
     kept = {n: checkpoint.load(f, checkpoint.LAST) or checkpoint.load(f, checkpoint.BEFORE) for n, f in folders.items()}
-    assert kept[1] is not None and kept[1][1]["epoch"] >= 2
+    found = kept[hurt]
+    assert found is not None and found[1]["epoch"] >= 2
     again = runs.finish("full", root=little_disk)
     for fold, state in kept.items():
         began_anew = f"fold {fold}  epoch   1/{EPOCHS}" in again
@@ -303,6 +330,7 @@ def test_a_full_disk_ends_the_run_with_a_message_and_costs_no_checkpoint(runs: R
     assert runs.predictions("full", little_disk).equals(runs.predictions("whole"))
 
 
+@nightly
 def test_a_point_whose_loss_is_not_finite_fails_alone_and_its_process_goes(runs: Runs) -> None:
     flags = ["--grid", "optim.lr=0.001,1e30", "--optim.warmup", "0", "--train.epochs", "2"]
     said = runs.finish("grid", *flags, job="gridsearch")

@@ -25,7 +25,7 @@ from tests.corpora.iemocap_folder import write_iemocap
 from tests.ray.conftest import Head
 from tests.ray.test_faults import ended, until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.nightly]
 ROOT = Path(__file__).resolve().parents[2]
 
 
