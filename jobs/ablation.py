@@ -1,34 +1,6 @@
 """Train the full model and its variants over the same folds and seeds, and compare each with the full model."""
 
-from dataclasses import dataclass
-from typing import Annotated
-
-import tyro
-
-from raysys.cli import CommandLine, main
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ablation(CommandLine):
-    variant: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A variant of your own beside the paper's, name=flag,flag, such as 'mean=--model.pooling mean'; repeatable."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Every variant is trained with each of these (--train.seed is not read)."""
-
-
-def run(command: Ablation) -> None:
-    from raysys.orchestrate.points import ablations, parse_variants
-
-    if command.dry_run:
-        from raysys.orchestrate.dry_run import dry_run
-
-        variants = [*ablations(command.config), *parse_variants(command.variant)]
-        dry_run(command.config, f"{len(variants)} variants x {len(command.seeds)} seed(s) x ")
-    else:
-        from raysys.orchestrate.ablation import ablation
-
-        ablation(command.config, command.variant, command.seeds)
-
+from raysys.commands.ablation import main
 
 if __name__ == "__main__":
-    main(__doc__, run, Ablation, preset="demo-short")
+    main()

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ class CommandLine:
     """Print the model's parts and what would run, and stop: no network, corpus or cluster is needed."""
 
 
+CORPUS_ROOT = "RAYSYS_CORPUS_ROOT"
+"""Environment variable with the default of --corpus.root."""
 TERMINATED = 75
 """Exit code after SIGTERM: try again (sysexits.h, EX_TEMPFAIL)."""
 
@@ -59,7 +62,7 @@ def parse(
     parsed: Command = tyro.cli(
         kind,
         args=[*from_file, *arguments],
-        default=kind(config=default, preset=preset),
+        default=kind(config=_with_corpus_root(default), preset=preset),
         description=description,
         config=(tyro.conf.AvoidSubcommands,),
     )
@@ -107,6 +110,11 @@ def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(inner, f"{name}.")
         else:
             yield name, inner
+
+
+def _with_corpus_root(config: ExperimentConfig) -> ExperimentConfig:
+    root = config.corpus.root or os.environ.get(CORPUS_ROOT) or None
+    return dataclasses.replace(config, corpus=dataclasses.replace(config.corpus, root=root))
 
 
 def _preset_name(arguments: Sequence[str], name: str) -> str:

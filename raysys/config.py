@@ -28,7 +28,8 @@ class CorpusConfig:
     name: Literal["demo", "iemocap", "ravdess", "table"] = "demo"
     """Which reader: the synthetic demo corpus, IEMOCAP, RAVDESS speech, or a CSV or Parquet table of your own."""
     root: str | None = None
-    """Folder of the corpus as published, or the table's file. The demo needs none: it is made in the cache."""
+    """Folder of the corpus as published, or the table's file. None: $RAYSYS_CORPUS_ROOT. The demo needs none: it is
+    made in the cache."""
     folds: Literal["auto", "paper", "session", "speaker", "groups", "emobox", "column"] = "auto"
     """How test folds are cut: leave one session or one speaker out, --corpus.n-folds groups of speakers balanced by
     sex where it is known, EmoBox's six published groups (RAVDESS), or the table's own column 'fold'.
@@ -318,8 +319,9 @@ class TrackConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    root: str = "runs"
-    """Folder of all runs: a path, on a cluster one that every node sees, or an address such as s3://bucket/runs."""
+    root: str | None = None
+    """Folder of all runs: a path, on a cluster one that every node sees, or an address such as s3://bucket/runs.
+    None: $RAYSYS_RUN_ROOT; without it `runs`, or in a job submitted to a cluster of one node ~/raysys/runs there."""
     name: str | None = None
     """Name of this run, its folder below the root. None: made of the corpus and the configuration."""
     cache: str | None = None

@@ -18,6 +18,7 @@ from raysys.model.parts import parts_of
 from raysys.orchestrate import session
 from raysys.orchestrate.crossval import RESULTS, print_header
 from raysys.orchestrate.groundwork import Ground, Point, check, claimed, lay, make_tasks
+from raysys.orchestrate.places import results_line
 from raysys.orchestrate.points import FULL, Variant, ablations, parse_variants, variant_points
 from raysys.orchestrate.sweep import Sweep, keep_summary, run_sweep, seconds_beyond_training
 from raysys.orchestrate.task import PREDICTIONS, FoldTask
@@ -62,7 +63,7 @@ def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int])
     print(f"\n{ablation_table(results)}\n\nfull model, seed {seeds[0]}\n{result_table(results)}")
     if config.corpus.name == "demo":
         print(f"\n{SYNTHETIC}")
-    print(f"\n{results['seconds']:.0f} s; results in {checked.run.location}, to look at: report.html", flush=True)
+    print(f"\n{results['seconds']:.0f} s; {results_line(checked.run)}", flush=True)
     return results
 
 

@@ -13,6 +13,7 @@ from raysys.errors import TrainingError
 from raysys.model.parts import parts_of
 from raysys.orchestrate import session
 from raysys.orchestrate.groundwork import Checked, Point, check, claimed, lay, make_tasks
+from raysys.orchestrate.places import results_line
 from raysys.orchestrate.progress import Progress
 from raysys.orchestrate.task import PREDICTIONS, RESULT, FoldTask
 from raysys.orchestrate.trials import run_trials
@@ -123,7 +124,7 @@ def _add_up(checked: Checked, manifest: Manifest, tasks: Sequence[FoldTask], *, 
     from raysys.report.page import write_report
 
     write_report(run)
-    print(f"\n{seconds:.0f} s; results in {run.location}, to look at: report.html", flush=True)
+    print(f"\n{seconds:.0f} s; {results_line(run)}", flush=True)
     return results
 
 

@@ -20,6 +20,7 @@ from raysys.orchestrate import session
 from raysys.orchestrate.crossval import RESULTS, print_header
 from raysys.orchestrate.early_stopping import HalvingByFold
 from raysys.orchestrate.groundwork import Ground, Point, check, claimed, lay, make_tasks
+from raysys.orchestrate.places import results_line
 from raysys.orchestrate.points import Axis, grid_points, parse_axes
 from raysys.orchestrate.selection import Tested, Validated, final_point, nested, optimistic
 from raysys.orchestrate.sweep import Sweep, keep_summary, run_sweep, seconds_beyond_training
@@ -28,6 +29,7 @@ from raysys.orchestrate.trials import run_trials
 from raysys.report.card import model_card
 from raysys.report.results import pool_predictions, summarise
 from raysys.report.tables import SYNTHETIC, grid_table, result_table
+from raysys.storage import Folder
 
 
 def gridsearch(config: ExperimentConfig, grid: Sequence[str], *, early_stopping: bool) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def gridsearch(config: ExperimentConfig, grid: Sequence[str], *, early_stopping:
             _refuse_empty(sweep, n_folds)
             final = _final_model(ground, sweep)
         results = _add_up(ground, sweep, axes, final, seconds=time.monotonic() - began)
-    _print(results, checked.run.location, demo=config.corpus.name == "demo")
+    _print(results, checked.run, demo=config.corpus.name == "demo")
     return results
 
 
@@ -220,8 +222,8 @@ def _optimistic(sweep: Sweep, n_folds: int) -> dict[str, Any]:
     }
 
 
-def _print(results: dict[str, Any], place: str, *, demo: bool) -> None:
+def _print(results: dict[str, Any], run: Folder, *, demo: bool) -> None:
     print(f"\n{grid_table(results)}\n\n{result_table(results)}")
     if demo:
         print(f"\n{SYNTHETIC}")
-    print(f"\n{results['seconds']:.0f} s; results in {place}, to look at: report.html; the model: {MODEL}/", flush=True)
+    print(f"\n{results['seconds']:.0f} s; the model: {MODEL}/; {results_line(run)}", flush=True)

@@ -26,9 +26,10 @@ from raysys.model.encoders import check_encoders, check_padding
 from raysys.orchestrate import session
 from raysys.orchestrate.features import make_audio_features, make_text_features
 from raysys.orchestrate.lock import locked
+from raysys.orchestrate.places import with_places
 from raysys.orchestrate.task import FoldTask, code_version, write_plan
 from raysys.orchestrate.texts import make_texts
-from raysys.storage import Folder, absolute, check_location, is_address
+from raysys.storage import Folder, is_address
 
 CONFIG = "config.yaml"
 CLAIM = "run.json"
@@ -97,12 +98,11 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Check
     Raises:
         UserError: anything that the user must mend.
     """
-    session.refuse_relative_paths(config)
-    config = with_absolute_paths(config)
-    points = tuple(dataclasses.replace(p, config=with_absolute_paths(p.config)) for p in points)
+    config = with_places(config)
+    points = tuple(dataclasses.replace(p, config=_at_the_places_of(config, p.config)) for p in points)
     every = json.dumps([[p.name, p.config.learning_hash()] for p in points])
     learning_hash = hashlib.sha256(every.encode()).hexdigest()[:16]
-    run = Folder.at(config.run.root) / (config.run.name or f"{kind}-{config.corpus.name}-{learning_hash[:8]}")
+    run = Folder.at(str(config.run.root)) / (config.run.name or f"{kind}-{config.corpus.name}-{learning_hash[:8]}")
     notes: list[str] = []
     for model, masked_lm in dict.fromkeys((p.config.model, _masked_lm(p.config)) for p in points):
         check_encoders(model, masked_lm=masked_lm)
@@ -247,22 +247,9 @@ def source_of(config: ExperimentConfig, manifest: Manifest, store: str, cluster:
     )
 
 
-def with_absolute_paths(config: ExperimentConfig) -> ExperimentConfig:
-    """The configuration as every process understands it, and as config.yaml keeps it.
-
-    Raises:
-        StorageError: a location holds what must not be kept.
-    """
-    for location in (config.run.root, config.run.cache, config.corpus.root):
-        check_location(location or "")
-    root = absolute(config.run.root)
-    cache = absolute(config.run.cache) if config.run.cache else f"{root}/.cache"
-    corpus_root = None if config.corpus.root is None else absolute(config.corpus.root)
-    return dataclasses.replace(
-        config,
-        run=dataclasses.replace(config.run, root=root, cache=cache),
-        corpus=dataclasses.replace(config.corpus, root=corpus_root),
-    )
+def _at_the_places_of(config: ExperimentConfig, point: ExperimentConfig) -> ExperimentConfig:
+    corpus = dataclasses.replace(point.corpus, root=config.corpus.root)
+    return dataclasses.replace(point, run=config.run, corpus=corpus)
 
 
 def local_cache(config: ExperimentConfig) -> Path:

@@ -12,7 +12,8 @@ from raysys.data.precompute import decode_corpus
 from raysys.data.statistics import CorpusStatistics, corpus_statistics, statistics_lines
 from raysys.data.waveforms import WaveformStore
 from raysys.orchestrate import session
-from raysys.orchestrate.groundwork import local_cache, source_of, with_absolute_paths, without_undecodable
+from raysys.orchestrate.groundwork import local_cache, source_of, without_undecodable
+from raysys.orchestrate.places import with_places
 from raysys.report.tables import SYNTHETIC
 from raysys.storage import Folder
 
@@ -28,8 +29,7 @@ def prepare(config: ExperimentConfig) -> CorpusStatistics:
         UserError: anything that the user must mend, before the cluster starts where it can be known then.
     """
     started = time.monotonic()
-    session.refuse_relative_paths(config)
-    config = with_absolute_paths(config)
+    config = with_places(config)
     manifest = read_corpus(config.corpus, cache=local_cache(config))
     make_folds(manifest, config.corpus)
     cache = str(config.run.cache)

@@ -20,7 +20,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raysys.allocator import ENVIRONMENT
 from raysys.config import ClusterConfig, ExperimentConfig
 from raysys.errors import ConfigError, StorageError
-from raysys.storage import Folder, is_address
+from raysys.orchestrate.places import in_submitted_job
+from raysys.storage import Folder
 from raysys.termination import handle, raise_terminated
 
 _OBJECT_STORE_BYTES = 2 * 1024**3
@@ -43,29 +44,6 @@ class Cluster:
     nodes: int
     trials_at_once: int
     gpus_per_worker: float
-
-
-def in_submitted_job() -> bool:
-    """True where this process is the entry point of `ray job submit`."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-
-
-def refuse_relative_paths(config: ExperimentConfig) -> None:
-    """In a submitted job the working directory is a copy that dies with the job.
-
-    Raises:
-        StorageError: a location is relative there.
-    """
-    if not in_submitted_job():
-        return
-    locations = {"--run.root": config.run.root, "--run.cache": config.run.cache, "--corpus.root": config.corpus.root}
-    for flag, location in locations.items():
-        if location is not None and not is_address(location) and not os.path.isabs(location):
-            raise StorageError(
-                f"{flag} {location}: a relative path inside a submitted job is lost with the job's copy of the "
-                f"working directory. Give an absolute path on storage that every node sees, or an address such "
-                f"as s3://bucket/runs."
-            )
 
 
 @contextlib.contextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import fnmatch
+import importlib
 import json
 import re
-import runpy
 import shlex
 import tomllib
 from collections.abc import Iterator
@@ -63,17 +63,36 @@ COMMANDS = [(name, *found) for name, path in zip(NAMES, FILES, strict=True) for 
 
 
 @pytest.mark.parametrize(("name", "job", "arguments"), COMMANDS)
-def test_raysys_understands_every_command(name: str, job: str, arguments: list[str]) -> None:
+def test_raysys_understands_every_command(
+    name: str, job: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The cluster's own environment sets it, see below.
+    monkeypatch.setenv("RAYSYS_CORPUS_ROOT", "/shared/IEMOCAP")
+    command = importlib.import_module(f"raysys.commands.{job.removesuffix('.py')}")
     kinds = [
         value
-        for value in runpy.run_path(str(ROOT / "jobs" / job)).values()
+        for value in vars(command).values()
         if isinstance(value, type) and issubclass(value, CommandLine) and value is not CommandLine
     ]
     config = parse(arguments, kind=kinds[0] if kinds else CommandLine).config
     if arguments:
         # A submitted job refuses relative ones.
-        for location in (config.run.root, config.corpus.root or "/", config.run.cache or "/"):
+        for location in (config.run.root or "/", config.corpus.root or "/", config.run.cache or "/"):
             assert re.match(r"/|\w+://", location), f"{name}: {location}"
+
+
+def test_every_way_to_a_cluster_says_where_runs_and_corpora_are() -> None:
+    """Then the bare command needs no flag: the head's environment has both, on the volume that all nodes mount."""
+    for name in ("ray-job.crossval.yaml", "ray-cluster.autoscaler.yaml"):
+        manifest = load(f"kuberay/{name}")["spec"]
+        cluster = manifest.get("rayClusterSpec", manifest)
+        (head,) = cluster["headGroupSpec"]["template"]["spec"]["containers"]
+        values = {variable["name"]: variable.get("value", "") for variable in head["env"]}
+        (mount,) = (mount["mountPath"] for mount in head["volumeMounts"] if mount["name"] == "data")
+        for variable in ("RAYSYS_RUN_ROOT", "RAYSYS_CORPUS_ROOT"):
+            assert values[variable].startswith(f"{mount}/"), name
+    options = load("ray-up/aws.yaml")["docker"]["run_options"]
+    assert {"--env=RAYSYS_RUN_ROOT=/shared/runs", "--env=RAYSYS_CORPUS_ROOT=/shared/IEMOCAP"} <= set(options)
 
 
 def test_every_way_to_a_cluster_trains_the_paper_on_iemocap() -> None:

@@ -35,7 +35,7 @@ done
 """
 SCONTROL = """
 if [[ $1 == show ]]; then printf '%s\\n' $SLURM_JOB_NODELIST; exit; fi
-echo "scontrol $*; left: $(ls -A "$RAYSYS_RUNS")" >>"$LOG"
+echo "scontrol $*; left: $(ls -A "$RAYSYS_RUN_ROOT")" >>"$LOG"
 """
 RAY = """
 trap 'trap "" TERM; echo "ray $2 ended" >>"$LOG"; exit 0' TERM
@@ -47,7 +47,7 @@ while :; do sleep 0.05; done
 # Both hold.py and the job: one exec fewer. Waits for SIGTERM where no code is given.
 PYTHON = """
 trap 'echo "driver SIGTERM" >>"$LOG"; exit 75' TERM
-echo "driver $RAY_ADDRESS ${*:2}" >>"$LOG"
+echo "driver $RAY_ADDRESS ${*:2} $RAYSYS_CORPUS_ROOT $RAYSYS_RUN_ROOT" >>"$LOG"
 until [[ $(grep -c '^ray .* token' "$LOG") -eq $(wc -w <<<"$SLURM_JOB_NODELIST") ]]; do sleep 0.05; done
 [[ -n ${CODE:-} ]] && exit "$CODE"
 while :; do sleep 0.05; done
@@ -61,7 +61,8 @@ class Job:
         binaries = place / "venv" / "bin"
         binaries.mkdir(parents=True)
         for name, body in {"srun": SRUN, "scontrol": SCONTROL, "ray": RAY, "python": PYTHON}.items():
-            (binaries / name).write_text(f"#!/usr/bin/env bash\n{body}")
+            # In braces: read to its end before it runs. Bash may lose its place where a signal comes while it parses.
+            (binaries / name).write_text(f"#!/usr/bin/env bash\n{{\n{body}\nexit\n}}\n")
             (binaries / name).chmod(0o755)
         self.log, self.runs = place / "log", place / "runs"
         self.log.touch()
@@ -69,8 +70,8 @@ class Job:
         self.id = str(90_000_000 + os.getpid())
         environment = {
             "LOG": str(self.log),
-            "RAYSYS_CORPUS": str(place / "corpus"),
-            "RAYSYS_RUNS": str(self.runs),
+            "RAYSYS_CORPUS_ROOT": str(place / "corpus"),
+            "RAYSYS_RUN_ROOT": str(self.runs),
             "RAYSYS_VENV": str(place / "venv"),
             "RAYSYS_HEAD_IP": "127.0.0.1",
             "RAY_AUTH_TOKEN": "somebody-elses",
@@ -139,7 +140,7 @@ def test_a_job_starts_head_and_workers_and_takes_them_down(tmp_path: Path, jobs:
     assert f"--address={address}" in others
     (driver,) = job.lines("driver")
     assert driver.startswith(f"driver {address} --nodes 3 -- python jobs/crossval.py --preset paper ")
-    assert driver.endswith(f"--corpus.root {tmp_path}/corpus --run.root {tmp_path}/runs --train.seed 1")
+    assert driver.endswith(f"--corpus.name iemocap --train.seed 1 {tmp_path}/corpus {tmp_path}/runs")
     ended = [line.split()[1] for line in job.lines("ray -") if line.endswith("ended")]
     assert sorted(ended) == [f"--address={address}", f"--address={address}", "--head"]
     assert nothing_left(job)
@@ -224,4 +225,4 @@ def test_it_says_what_is_not_set(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAYSYS_")}
     ended = subprocess.run(["bash", SCRIPT], env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode != 0
-    assert "RAYSYS_CORPUS: the absolute path of IEMOCAP" in ended.stderr
+    assert "RAYSYS_CORPUS_ROOT: the absolute path of IEMOCAP" in ended.stderr

@@ -8,43 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from raysys.config import ClusterConfig, CorpusConfig, ExperimentConfig, RunConfig
+from raysys.config import ClusterConfig
 from raysys.errors import ConfigError, StorageError
-from raysys.orchestrate.session import _keep_token_to_oneself, probe_node, refuse_relative_paths, trials_at_once
+from raysys.orchestrate.session import _keep_token_to_oneself, probe_node, trials_at_once
 from raysys.storage import Folder
-
-IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-
-
-def config(root: str = "/runs", cache: str | None = None, corpus: str | None = None) -> ExperimentConfig:
-    return ExperimentConfig(run=RunConfig(root=root, cache=cache), corpus=CorpusConfig(root=corpus))
-
-
-@pytest.mark.parametrize(
-    ("relative", "flag"),
-    [
-        (config(root="runs"), "--run.root runs"),
-        (config(cache="../cache"), "--run.cache ../cache"),
-        (config(corpus="~/corpus"), "--corpus.root ~/corpus"),
-    ],
-)
-def test_a_relative_path_is_refused_in_a_submitted_job_and_nowhere_else(
-    monkeypatch: pytest.MonkeyPatch, relative: ExperimentConfig, flag: str
-) -> None:
-    monkeypatch.delenv(IN_A_JOB, raising=False)
-    refuse_relative_paths(relative)
-    monkeypatch.setenv(IN_A_JOB, "{}")
-    with pytest.raises(StorageError) as error:
-        refuse_relative_paths(relative)
-    assert str(error.value).startswith(flag)
-
-
-def test_absolute_paths_and_addresses_are_welcome_in_a_submitted_job(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv(IN_A_JOB, "{}")
-    refuse_relative_paths(config())
-    refuse_relative_paths(config("s3://bucket/runs", "gs://bucket/cache", "/data/iemocap"))
 
 
 @pytest.fixture

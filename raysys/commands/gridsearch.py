@@ -1,0 +1,35 @@
+"""Search a grid (the paper's alpha and beta unless told otherwise) over all folds, and train the final model."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from raysys import cli
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridSearch(cli.CommandLine):
+    grid: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """An axis with its values, such as loss.alpha=1,0.1; repeat it for more axes. None: the paper's 4 x 4 grid,
+    loss.alpha and loss.beta of 1, 0.1, 0.01, 0.001."""
+    early_stopping: bool = False
+    """Stop points that are behind on a fold's validation part (ASHA, one bracket a fold): they are never chosen."""
+
+
+def run(command: GridSearch) -> None:
+    from raysys.orchestrate.points import PAPER_GRID, grid_points, parse_axes
+
+    grid = command.grid or PAPER_GRID
+    if command.dry_run:
+        from raysys.orchestrate.dry_run import dry_run
+
+        dry_run(command.config, f"{len(grid_points(command.config, parse_axes(grid)))} points x ")
+    else:
+        from raysys.orchestrate.gridsearch import gridsearch
+
+        gridsearch(command.config, grid, early_stopping=command.early_stopping)
+
+
+def main() -> None:
+    cli.main(__doc__, run, GridSearch, preset="demo-short")
