@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -156,15 +157,29 @@ def run_sweep(folder: Path, environment: dict[str, str], first: str = "") -> sub
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
+@dataclass(frozen=True)
+class Unreachable:
+    """A sweep with a key, whose server does not answer and whose home cannot be written, as in many a container."""
+
+    place: Path
+    server: str
+    done: subprocess.CompletedProcess[str]
+
+
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Kept]]:
+def unreachable(tmp_path_factory: pytest.TempPathFactory) -> Unreachable:
     place = tmp_path_factory.mktemp("sweep")
-    # As in many a container, nothing can be written into the home.
     (place / "home").write_text("")
-    done = run_sweep(place / "runs" / "x", clean(dict(os.environ), place / "home") | {"TMPDIR": str(place)})
+    server = f"http://127.0.0.1:{closed_port()}"
+    environment = clean(dict(os.environ), place / "home") | {"TMPDIR": str(place)}
+    done = run_sweep(place / "runs" / "x", environment | {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": server})
     assert (done.returncode, done.stdout) == (0, ""), done.stderr[-3000:]
-    assert "Weights & Biases" not in done.stderr
-    return read_back(place / "runs" / "x")
+    return Unreachable(place, server, done)
+
+
+@pytest.fixture(scope="module")
+def sweep(unreachable: Unreachable) -> dict[str, list[Kept]]:
+    return read_back(unreachable.place / "runs" / "x")
 
 
 def test_each_trial_has_a_run_of_its_own(sweep: dict[str, list[Kept]]) -> None:
@@ -234,27 +249,21 @@ def test_a_trial_that_begins_again_in_its_process_goes_on_under_its_id(sweep: di
     assert sweep["again"][-1].summary["ua"] == 0.5
 
 
-def test_an_unreachable_server_costs_no_metrics_and_no_key(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    server = f"http://127.0.0.1:{closed_port()}"
-    environment = clean(dict(os.environ), home) | {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": server}
-    done = run_sweep(tmp_path / "runs", environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout == ""
-    said = f"{server} does not answer: this run is kept offline, for `wandb sync`."
-    assert done.stderr.splitlines().count(said) == 6, "one for each run that began"
-    assert "left out" not in done.stderr
-    runs = read_back(tmp_path / "runs")
-    assert runs["t1"][0].metric("loss_total") == [1.5, 1.25, 1.0]
-    assert runs["t2"][0].summary["ua"] == 0.625
-    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+def test_an_unreachable_server_costs_no_metrics_and_no_key(
+    unreachable: Unreachable, sweep: dict[str, list[Kept]]
+) -> None:
+    said = f"{unreachable.server} does not answer: this run is kept offline, for `wandb sync`."
+    assert unreachable.done.stderr.splitlines().count(said) == 6, "one for each run that began"
+    assert "Weights & Biases" not in unreachable.done.stderr, "nothing is left out"
+    assert sweep["t1"][0].metric("loss_total") == [1.5, 1.25, 1.0]
+    written = [path for path in unreachable.place.rglob("*") if path.is_file()]
     assert written
     for path in written:
         assert KEY.encode() not in path.read_bytes(), path
-    assert not list(home.rglob("artifacts")), "what waits for its upload lies in the run's folder"
+    assert not list(unreachable.place.glob("*/artifacts")), "what waits for its upload is stored in the run's folder"
 
 
+@pytest.mark.nightly
 def test_a_server_that_takes_connections_and_says_nothing_costs_no_metrics(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -275,6 +284,7 @@ def test_a_server_that_takes_connections_and_says_nothing_costs_no_metrics(tmp_p
         assert runs[name][0].summary["ua"] == 0.625
 
 
+@pytest.mark.nightly
 def test_a_process_of_wandbs_own_that_cannot_start_holds_nobody_up(tmp_path: Path) -> None:
     """As on a disk where nothing may be executed: wandb then waits for a lock that it holds itself."""
     home = tmp_path / "home"
@@ -493,24 +503,20 @@ def test_an_upload_that_hangs_holds_neither_this_trial_up_nor_the_next(
     caplog: pytest.LogCaptureFixture,
     end: str,
 ) -> None:
+    """An upload is slow, not stuck: the next trial is still tracked, as it is not after a call that never returned."""
     monkeypatch.setattr(tracking, "_FINISH_S", 0.2)
     monkeypatch.setattr(wandb, "Table", lambda **_: None)
     released = threading.Event()
     tracker = make(tmp_path)
     monkeypatch.setattr(asked[0].run, "finish", lambda: released.wait(60))
-    monkeypatch.setattr(tracking, "_CALL_S", 2.0)
     try:
-        started = time.monotonic()
         if end == "table":
             tracker.table("points", POINTS, {"ua": 0.5})
         else:
             tracker.finish({"ua": 0.5}, CLASSES)
-        # Longer than any other call may take: an upload is slow, not stuck.
-        time.sleep(2.2)
         following = make(tmp_path, "t1")
         following.epoch({"loss": 1.0}, 0)
         following.finish({}, CLASSES)
-        assert time.monotonic() - started < 10
     finally:
         released.set()
     assert asked[0].run.summary == {"ua": 0.5}

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
 from raysys.losses.contrastive import info_nce_pairs, n_pair
 from raysys.losses.gather import gather_rows, gather_values
+from tests.workers import run_workers
 
 _FEATURES = 5
 
@@ -81,7 +81,7 @@ def nothing_anywhere() -> tuple[Tensor, Tensor]:
     ids=["two workers", "three workers"],
 )
 def test_gradients_equal_those_of_one_worker(cases: list[tuple[int, ...]], tmp_path: Path) -> None:
-    mp.spawn(worker, args=(cases, str(tmp_path)), nprocs=len(cases[0]), join=True)
+    run_workers(worker, len(cases[0]), cases, str(tmp_path))
     for counts in cases:
         expected = (torch.zeros(()), torch.zeros(0, 3))
         if sum(counts):

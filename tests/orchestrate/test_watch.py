@@ -222,7 +222,7 @@ def test_sigterm_asks_all_to_stop_and_waits_for_those_that_can(tmp_path: Path) -
     finally:
         signal.signal(signal.SIGTERM, before)
         thread.join()
-    assert 0.3 < time.monotonic() - began < 4
+    assert time.monotonic() - began > 0.3
 
 
 def test_sigterm_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,6 @@ FIGURES = {
     "gridsearch": {"confusion", "reliability", "tsne-with", "grid"} | CURVES,
     "ablation": {"confusion", "reliability", "tsne-with", "tsne-without", "ablation", "ablation-difference"} | CURVES,
 }
-each_kind = pytest.mark.parametrize("kind", list(FIGURES))
 
 
 class Plain(HTMLParser):
@@ -106,54 +105,32 @@ def change(run: Folder, **values: object) -> None:
     run.write_json("results.json", run.read_json("results.json") | values)
 
 
-@each_kind
-def test_every_figure_is_on_the_page_and_beside_it(reported: Callable[..., Folder], kind: str) -> None:
+@pytest.mark.parametrize("kind", list(FIGURES))
+def test_a_page_of_each_kind_is_whole_and_shows_markup_as_text(reported: Callable[..., Folder], kind: str) -> None:
     run = reported(kind)
     page = page_of(run)
     assert set(re.findall(r'<figure id="([^"]+)">', page)) == FIGURES[kind]
     assert set((run / "figures").names()) == {f"{name}.png" for name in FIGURES[kind]}
     assert all((run / "figures").read_bytes(name).startswith(b"\x89PNG") for name in (run / "figures").names())
-
-
-@each_kind
-def test_tables_lie_beside_the_page(reported: Callable[..., Folder], kind: str) -> None:
-    run = reported(kind)
     own = {"gridsearch": {"grid.csv"}, "ablation": {"ablation.csv"}}.get(kind, set())
-    assert {name for name in run.names() if name.endswith((".csv", ".tex", ".md"))} == {
-        "results.csv",
-        "table.md",
-        "table.tex",
-        *own,
-    }
-
-
-@each_kind
-def test_the_page_is_whole_its_ids_are_unique_and_its_contents_lead_somewhere(
-    reported: Callable[..., Folder], kind: str
-) -> None:
-    found = parsed(page_of(reported(kind)))
+    tables = {name for name in run.names() if name.endswith((".csv", ".tex", ".md"))}
+    assert tables == {"results.csv", "table.md", "table.tex", *own}
+    found = parsed(page)
     assert len(found.ids) == len(set(found.ids))
     assert found.links and {link.removeprefix("#") for link in found.links} <= set(found.ids)
+    # Of a transcript, of a variant's name, of a note.
+    assert MARKUP in words(page) and MARKUP not in page
+    assert not {"script", "hears"} & set(found.tags)
+    assert "the audio encoder <hears> one utterance at a time" in words(page)
 
 
-@each_kind
-def test_equal_runs_give_equal_bytes(reported: Callable[..., Folder], tmp_path: Path, kind: str) -> None:
-    first, second = reported(kind), write_run(tmp_path, kind)
+def test_equal_runs_give_equal_bytes(reported: Callable[..., Folder], tmp_path: Path) -> None:
+    first, second = reported("ablation"), write_run(tmp_path, "ablation")
     write_report(second)
     for folder, names in (("", ["report.html", "results.csv", "table.md", "table.tex"]), ("figures", None)):
         one, other = (run / folder if folder else run for run in (first, second))
         for name in names or one.names():
             assert one.read_bytes(name) == other.read_bytes(name), name
-
-
-@each_kind
-def test_markup_in_a_transcript_a_note_or_a_name_is_shown_and_never_run(
-    reported: Callable[..., Folder], kind: str
-) -> None:
-    page = page_of(reported(kind))
-    assert MARKUP in words(page) and MARKUP not in page
-    assert not {"script", "hears"} & set(parsed(page).tags)
-    assert "the audio encoder <hears> one utterance at a time" in words(page)
 
 
 def test_nothing_on_the_page_lies_elsewhere(reported: Callable[..., Folder]) -> None:
@@ -193,7 +170,7 @@ def test_reference_numbers_are_of_the_same_corpus_and_say_how_they_were_measured
     assert "synthetic" not in said and "its licence says who may have them" in said
 
 
-@pytest.mark.parametrize(("corpus", "there"), [("demo", True), ("iemocap", True), ("ravdess", False), ("table", False)])
+@pytest.mark.parametrize(("corpus", "there"), [("demo", True), ("iemocap", True), ("ravdess", False)])
 def test_only_dialogs_are_scored_by_their_kind(reported: Callable[..., Folder], corpus: str, there: bool) -> None:
     assert ("script-disjoint" in page_of(reported("crossval", corpus))) == there
 
@@ -232,11 +209,6 @@ def test_one_seed_has_no_deviation(tmp_path: Path) -> None:
     assert "bars are one seed" in words(report(run))
 
 
-def test_a_run_without_features_says_so(tmp_path: Path) -> None:
-    page = report(write_run(tmp_path, with_features=False))
-    assert "kept no final features" in page and '<figure id="tsne' not in page
-
-
 def test_a_run_of_an_earlier_version_has_a_report(tmp_path: Path) -> None:
     """It knows neither its kind nor its trials nor t-SNE; its trials are the folds."""
     run = write_run(tmp_path)
@@ -249,21 +221,17 @@ def test_a_run_of_an_earlier_version_has_a_report(tmp_path: Path) -> None:
     assert "Cross-validation: demo" in page and '<figure id="validation">' in page
 
 
-def test_validation_is_not_drawn_where_there_is_none(tmp_path: Path) -> None:
-    run = write_run(tmp_path)
+def test_what_a_run_lacks_is_not_drawn_and_is_reported(tmp_path: Path) -> None:
+    """Final features, validation, and an utterance that was skipped."""
+    run = write_run(tmp_path, with_features=False)
+    epoch = {"epoch": 0, "losses": {"total": 1.0, "ce": 1.0, "scl": 0.0}, "validation_ua": None}
     for fold in (1, 2, 3):
-        (run / f"folds/{fold}").write_bytes(
-            "history.jsonl",
-            json.dumps({"epoch": 0, "losses": {"total": 1.0, "ce": 1.0, "scl": 0.0}, "validation_ua": None}).encode(),
-        )
-    assert set(re.findall(r'<figure id="([^"]+)">', report(run))) & CURVES == {"loss-total", "loss-ce"}
-
-
-def test_skipped_utterances_are_listed_with_their_reason(tmp_path: Path) -> None:
-    run = write_run(tmp_path)
+        (run / f"folds/{fold}").write_bytes("history.jsonl", json.dumps(epoch).encode())
     change(run, skipped=[{"utterance_id": "z<1>", "audio_path": "/z.wav", "reason": "is cut short"}])
-    said = words(report(run))
-    assert "1 skipped utterance" in said and "z<1> is cut short" in said
+    page = report(run)
+    assert "kept no final features" in page
+    assert set(re.findall(r'<figure id="([^"]+)">', page)) == {"confusion", "reliability", "loss-total", "loss-ce"}
+    assert "1 skipped utterance" in words(page) and "z<1> is cut short" in words(page)
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path: Path) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 from pathlib import Path
 from typing import Literal
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -31,6 +29,7 @@ from tests.training.little_fold import (
     make_network,
     make_trainer,
 )
+from tests.workers import run_workers
 
 torch.set_num_threads(1)
 
@@ -288,10 +287,9 @@ def worker(rank: int, workers: int, folder: str) -> None:
 def results(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> list[tuple[dict[str, dict[str, Tensor]], FoldOutcome]]:
-    """What each worker found. They are forked from a server that has imported transformers once."""
+    """What each worker found."""
     folder, workers = tmp_path_factory.mktemp("workers"), request.param
-    multiprocessing.set_forkserver_preload(["raysys.training.loop", "transformers.models"])
-    mp.start_processes(worker, args=(workers, str(folder)), nprocs=workers, start_method="forkserver")
+    run_workers(worker, workers, workers, str(folder))
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(workers)]
 
 

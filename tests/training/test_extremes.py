@@ -37,6 +37,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["light", "tiny"])
 def test_ten_milliseconds_and_ten_minutes_get_a_prediction(table: Path, tmp_path: Path, encoder: str) -> None:
     """Read with the default longest duration, decoded, planned, collated and predicted as a run does it."""

@@ -6,6 +6,7 @@ import dataclasses
 import os
 
 import numpy as np
+import pytest
 import torch
 
 from raysys.config import ModelConfig
@@ -23,6 +24,7 @@ from raysys.training.state import EpochRecord
 TEXTS = ("why do you always do that", None, "it is a lovely day today", "leave me alone")
 
 
+@pytest.mark.slow
 def test_two_steps_at_full_size_give_finite_losses_and_a_gradient_to_every_parameter() -> None:
     torch.set_num_threads(os.cpu_count() or 1)
     try:
