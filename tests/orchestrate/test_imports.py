@@ -1,4 +1,4 @@
-"""What the driver and a trial of light encoders import: each heavy library more delays the first step in every process."""
+"""What the driver and a trial of light encoders import: every heavy library more delays the first step."""
 
 from __future__ import annotations
 
