@@ -17,6 +17,7 @@ from raysys.orchestrate.places import results_line
 from raysys.orchestrate.progress import Progress
 from raysys.orchestrate.task import PREDICTIONS, RESULT, FoldTask
 from raysys.orchestrate.trials import run_trials
+from raysys.report.provenance import provenance
 from raysys.report.results import pool_predictions, summarise
 from raysys.report.tables import SYNTHETIC, corpus_lines, result_table
 from raysys.training import checkpoint
@@ -110,6 +111,7 @@ def _add_up(checked: Checked, manifest: Manifest, tasks: Sequence[FoldTask], *, 
         modalities=modalities,
         seed=config.train.seed,
         parameters=sum(parts_of(config.model, len(manifest.classes), modalities, config.loss).values()),
+        made=provenance(run, RESULTS),
         notes=[*checked.notes, *(f"fold {result['fold']}: {note}" for result in found for note in result["notes"])],
         seconds=round(seconds, 1),
         tsne={"with" if contrasted else "without": tasks[0].place},

@@ -58,7 +58,7 @@ def _results(run: Path) -> dict[str, dict[str, Any]]:
 
 def _lasting(results: dict[str, Any]) -> dict[str, Any]:
     """A sweep's results without the times that it took."""
-    kept = {name: value for name, value in results.items() if name != "seconds"}
+    kept = {name: value for name, value in results.items() if name not in ("seconds", "made")}
     return kept | {"grid": {k: v for k, v in results["grid"].items() if k != "seconds_beyond_training"}}
 
 
