@@ -334,17 +334,29 @@ def test_the_hash_is_the_same_after_reading_back(tmp_path: Path) -> None:
     assert read_back(config, tmp_path).learning_hash() == config.learning_hash()
 
 
-def test_what_a_user_must_mend_ends_a_job_with_one_message_and_code_2(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (CorpusError("/data: not there."), 2, "error: /data: not there.\n"),
+        (KeyboardInterrupt(), 130, "the same command goes on"),
+    ],
+)
+def test_a_job_that_cannot_go_on_ends_with_one_message_and_its_code(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    said: str,
 ) -> None:
     def run(command: CommandLine) -> None:
-        raise CorpusError("/data: not there.")
+        raise error
 
     monkeypatch.setattr("sys.argv", ["job"])
     with pytest.raises(SystemExit) as stopped:
         cli.main(None, run)
-    assert stopped.value.code == 2
-    assert capsys.readouterr().err == "error: /data: not there.\n"
+    assert stopped.value.code == code
+    shown = capsys.readouterr().err
+    assert said in shown and shown.count("\n") == 1
 
 
 def test_sigterm_is_a_message_and_a_code_of_its_own(
@@ -362,17 +374,4 @@ def test_sigterm_is_a_message_and_a_code_of_its_own(
     finally:
         signal.signal(signal.SIGTERM, before)
     assert stopped.value.code == 75
-    assert "the same command goes on" in capsys.readouterr().err
-
-
-def test_an_interrupted_job_says_how_it_goes_on(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def run(command: CommandLine) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("sys.argv", ["job"])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(None, run)
-    assert stopped.value.code == 130
     assert "the same command goes on" in capsys.readouterr().err
