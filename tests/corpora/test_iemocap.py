@@ -30,9 +30,7 @@ def label_file(corpus: Path, dialog: str = "Ses01F_impro01") -> Path:
     return corpus / "Session1" / "dialog" / "EmoEvaluation" / f"{dialog}.txt"
 
 
-def test_four_classes_are_read_with_excited_as_happy_and_the_others_left_out(
-    by_id: dict[str, Utterance],
-) -> None:
+def test_four_classes_are_read_with_excited_as_happy_and_the_others_left_out(by_id: dict[str, Utterance]) -> None:
     # 2 sessions x 2 speakers x 2 utterances of each class; without the merge, hap would have 4.
     assert Counter(u.emotion for u in by_id.values()) == dict.fromkeys(CLASSES, 8)
 
@@ -49,9 +47,7 @@ def test_the_speaker_is_the_letter_of_the_last_field(by_id: dict[str, Utterance]
     assert Counter(u.speaker for u in by_id.values()) == dict.fromkeys(("Ses01_F", "Ses01_M", "Ses02_F", "Ses02_M"), 8)
 
 
-def test_transcripts_are_read_as_latin_1_where_they_are_not_utf_8(
-    by_id: dict[str, Utterance],
-) -> None:
+def test_transcripts_are_read_as_latin_1_where_they_are_not_utf_8(by_id: dict[str, Utterance]) -> None:
     transcript = by_id["Ses01F_script01_1b_F000"].transcript
     assert transcript is not None and transcript.endswith("café.")
 
@@ -194,10 +190,7 @@ def test_a_label_without_audio_names_both_files(tmp_path: Path) -> None:
     ("spoil", "found"),
     [
         (lambda root: (root / "Session1").rename(root / "Session3"), r"\.txt, line 3: .* does not belong to Session3"),
-        (
-            lambda root: shutil.rmtree(label_file(root).parent),
-            r"Session1/dialog/EmoEvaluation: no label file.*Restore",
-        ),
+        (lambda root: shutil.rmtree(label_file(root).parent), r"Session1/dialog/EmoEvaluation: no label file.*Restore"),
         (lambda root: (root / "Session3").symlink_to("nowhere"), "Session3: expected a folder, found a link"),
         (shutil.rmtree, r"IEMOCAP: no such folder.*Session1.*--corpus\.root"),
         (

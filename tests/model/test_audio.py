@@ -31,6 +31,7 @@ from raysys.model.audio import (
     shape_step,
     span_mask,
 )
+from tests.model.encoder_folders import SIZES
 
 torch.set_num_threads(1)
 
@@ -43,16 +44,7 @@ FAMILIES = {
 
 def tiny(family: str, **overrides: object) -> PreTrainedModel:
     config, model = FAMILIES[family]
-    sizes: dict[str, object] = {
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "conv_dim": (8,) * 7,
-        "num_conv_pos_embeddings": 8,
-        "num_conv_pos_embedding_groups": 2,
-        "feat_extract_norm": "group",
-    }
+    sizes: dict[str, object] = SIZES | {"feat_extract_norm": "group"}
     torch.manual_seed(0)
     built: PreTrainedModel = model(config(**(sizes | overrides)))
     group_norm = built.feature_extractor.conv_layers[0].layer_norm
@@ -194,6 +186,14 @@ def test_masked_group_norm_is_group_norm_where_nothing_is_padded() -> None:
     torch.testing.assert_close(masked(x_BCT), plain(x_BCT), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_frozen_convolutions_have_no_gradient(family: str) -> None:
+    encoder = WaveformEncoder(tiny(family), normalise=True, freeze="cnn").train()
+    encoder(speech(8_000)[None], torch.tensor([8_000])).frames_BJD.square().sum().backward()
+    graded = {n for n, p in encoder.named_parameters() if p.grad is not None}
+    assert graded and not [name for name in graded if "feature_extractor" in name]
+
+
 def test_wholly_frozen_encoder_has_no_gradient_and_no_dropout() -> None:
     encoder = WaveformEncoder(tiny("wav2vec2"), normalise=True, freeze="all")
     assert not [n for n, p in encoder.named_parameters() if p.requires_grad]
@@ -252,9 +252,10 @@ def test_spans_come_from_torchs_generator() -> None:
 def data2vec(**overrides: object) -> PreTrainedModel:
     """An encoder that is not among those whose padding is known."""
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    convolutions = {"conv_dim": (8,) * 7, "num_conv_pos_embedding_groups": 2, "conv_pos_kernel_size": 5}
-    built: PreTrainedModel = Data2VecAudioModel(Data2VecAudioConfig(**(sizes | convolutions | overrides)))
+    sizes = {name: value for name, value in SIZES.items() if name != "num_conv_pos_embeddings"}
+    built: PreTrainedModel = Data2VecAudioModel(
+        Data2VecAudioConfig(**(sizes | {"conv_pos_kernel_size": 5} | overrides))
+    )
     return built.eval()
 
 

@@ -27,26 +27,12 @@ from raysys.config import LossConfig, ModelConfig
 from raysys.data.text import tokenize, train_wordpiece
 from raysys.errors import EncoderError
 from raysys.model.audio import WaveformEncoder
-from raysys.model.encoders import (
-    build_audio_encoder,
-    build_text_encoder,
-    check_encoders,
-    make_tokenizer,
-)
+from raysys.model.encoders import build_audio_encoder, build_text_encoder, check_encoders, make_tokenizer
 from raysys.model.parts import parts_of
-from tests.model.encoder_folders import write_encoders
+from tests.model.encoder_folders import SIZES, write_encoders
 
 torch.set_num_threads(1)
 
-SIZES = {
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "conv_dim": (8,) * 7,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-}
 TEXTS = ["kids are talking by the door", "dogs are sitting by the door"] * 2
 
 
@@ -151,7 +137,7 @@ def test_missing_text_weight_is_named(text_folder: Path, tmp_path: Path) -> None
 
 def test_weight_of_another_shape_is_refused(audio_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(audio_folder, tmp_path, dirs_exist_ok=True)
-    Wav2Vec2Config(**(SIZES | {"num_hidden_layers": 2, "intermediate_size": 48})).save_pretrained(tmp_path)
+    Wav2Vec2Config(**(SIZES | {"intermediate_size": 48})).save_pretrained(tmp_path)
     with pytest.raises(EncoderError, match=r"--model\.audio .*intermediate_dense"):
         build_audio_encoder(audio(tmp_path))
 

@@ -56,13 +56,7 @@ def config(tmp_path: Path) -> ExperimentConfig:
         corpus=CorpusConfig(name="table", root="/x"),
         augment=AugmentConfig(variants=2),
         model=ModelConfig(
-            audio=str(audio),
-            text=str(text),
-            freeze_audio="all",
-            freeze_text="all",
-            width=32,
-            heads=4,
-            feed_forward=64,
+            audio=str(audio), text=str(text), freeze_audio="all", freeze_text="all", width=32, heads=4, feed_forward=64
         ),
         train=TrainConfig(crop_s=1.5),
         run=RunConfig(cache=str(tmp_path / "cache")),

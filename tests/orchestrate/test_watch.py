@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import io
 import os
@@ -18,7 +19,6 @@ import pytest
 from ray.tune.experiment import Trial
 
 from raysys.config import ClusterConfig, ExperimentConfig
-from raysys.data.views import Source
 from raysys.errors import StorageError
 from raysys.orchestrate import watch
 from raysys.orchestrate.pulse import born, tell, to_stop
@@ -27,17 +27,12 @@ from raysys.orchestrate.trial import MAX_FAILURES
 from raysys.orchestrate.watch import Watch
 from raysys.storage import Folder
 from raysys.termination import Terminated, came, handling, raise_terminated
+from tests.orchestrate.test_task import task_in
 
 
 def task(run: Path, fold: int, workers: int = 1) -> FoldTask:
-    return FoldTask(
-        config=ExperimentConfig(cluster=ClusterConfig(workers_per_trial=workers)),
-        run=str(run),
-        source=Source(store="", augment=None, crop_s=1.0, seed=0),
-        fold=fold,
-        fingerprint="",
-        code="",
-    )
+    config = ExperimentConfig(cluster=ClusterConfig(workers_per_trial=workers))
+    return dataclasses.replace(task_in(run), config=config, fold=fold)
 
 
 def trial(number: int, failures: int = 0) -> Any:

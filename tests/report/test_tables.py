@@ -22,13 +22,7 @@ def results() -> dict[str, Any]:
         ],
         "mean": {"wa": 0.60615, "ua": 0.84995},
         "std": {"wa": 0.15012, "ua": 0.2122},
-        "pooled": {
-            "n": 2264,
-            "wa": 0.6111,
-            "ua": 0.8222,
-            "wa_ci95": [0.5511, 0.6622],
-            "ua_ci95": [0.7733, 0.8744],
-        },
+        "pooled": {"n": 2264, "wa": 0.6111, "ua": 0.8222, "wa_ci95": [0.5511, 0.6622], "ua_ci95": [0.7733, 0.8744]},
         "confusion": [[30, 8, 2], [1, 98, 1], [0, 0, 0]],
     }
 
@@ -73,12 +67,7 @@ def test_the_confusion_matrix_shows_counts_and_recalls(results: dict[str, Any]) 
 def test_corpus_lines_count_by_class() -> None:
     utterances = tuple(
         Utterance(
-            utterance_id=name,
-            audio_path="x.wav",
-            speaker=f"S{i}",
-            emotion=emotion,
-            transcript=text,
-            duration_s=1800.0,
+            utterance_id=name, audio_path="x.wav", speaker=f"S{i}", emotion=emotion, transcript=text, duration_s=1800.0
         )
         for i, (name, emotion, text) in enumerate([("a", "joy", "Hi."), ("b", "fear", None), ("c", "joy", "")])
     )
