@@ -75,12 +75,7 @@ def test_the_confusion_matrix_shows_counts_and_recalls(results: dict[str, Any]) 
 def test_corpus_lines_count_by_class() -> None:
     utterances = tuple(
         Utterance(
-            utterance_id=name,
-            audio_path="x.wav",
-            speaker=f"S{i}",
-            emotion=emotion,
-            transcript=text,
-            duration_s=1800.0,
+            utterance_id=name, audio_path="x.wav", speaker=f"S{i}", emotion=emotion, transcript=text, duration_s=1800.0
         )
         for i, (name, emotion, text) in enumerate([("a", "joy", "Hi."), ("b", "fear", None), ("c", "joy", "")])
     )
