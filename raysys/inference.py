@@ -14,14 +14,13 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow.fs as pafs
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, Wav2Vec2FeatureExtractor
 
 from raysys.config import SAMPLE_RATE_HZ, LossConfig, ModelConfig
 from raysys.data.audio import AudioError, decode, fault, trim
@@ -34,6 +33,9 @@ from raysys.model.audio import WaveformEncoder
 from raysys.model.network import Network
 from raysys.pretrained import load_part
 from raysys.storage import Folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -162,10 +164,12 @@ def save_model(
         folder.filesystem.delete_dir_contents(f"{folder.path}/{part}", missing_dir_ok=True)
     folder.write_bytes(WEIGHTS, safetensors.torch.save(weights))
     if isinstance(audio, WaveformEncoder):
+        from transformers import Wav2Vec2FeatureExtractor
+
         _write_part(folder / _AUDIO, audio.model.config, Wav2Vec2FeatureExtractor(do_normalize=audio.normalise))
     if text is not None:
         assert tokenizer is not None
-        _write_part(folder / _TEXT, text.model.config)
+        _write_part(folder / _TEXT, text.config)
         _write_part(folder / _TOKENIZER, tokenizer)
     folder.write_json(CONFIG, values)
 
@@ -239,7 +243,11 @@ def _load(folder: Path, values: dict[str, Any], device: torch.device) -> Emotion
     # Fixed names: a path in the file is never followed.
     audio = "light" if config.audio == "light" else str(folder / _AUDIO)
     config = dataclasses.replace(config, audio=audio, text=str(folder / _TEXT), weights="random")
-    tokenizer = None if modalities == "audio" else load_part(AutoTokenizer, str(folder / _TOKENIZER))
+    tokenizer = None
+    if modalities != "audio":
+        from transformers import AutoTokenizer
+
+        tokenizer = load_part(AutoTokenizer, str(folder / _TOKENIZER))
     network = Network(
         config,
         n_classes=len(values["classes"]),

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig
 
 from raysys.errors import EncoderError
 
@@ -52,6 +51,8 @@ def load_config(name: str) -> PreTrainedConfig:
     Raises:
         OSError, ValueError: as `load_part`; or its attention is code on the Hub.
     """
+    from transformers import AutoConfig
+
     config: PreTrainedConfig = load_part(AutoConfig, name)
     if "/" in str(wanted := config._attn_implementation):
         raise ValueError(f"config.json asks for attention by code from the Hub, {wanted}; remove attn_implementation")

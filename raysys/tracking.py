@@ -1,4 +1,7 @@
-"""Keeping a trial's course: Weights & Biases, or nothing. The one file that imports wandb."""
+"""Keeping a trial's course: Weights & Biases, or nothing. The one file that imports wandb.
+
+It does so where a run begins: the import takes half a second of every process, and not every one keeps a run.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 from urllib.parse import SplitResult, urlsplit
-
-import wandb
 
 from raysys.storage import Folder
 
@@ -82,6 +83,8 @@ class WandbTracker:
         self._run: Any = None
 
         def begin() -> None:
+            import wandb
+
             mode = _mode()
             # A trial that was stopped or failed never ended its run, and its process goes on with the next trial.
             if WandbTracker._open is not None:
@@ -102,6 +105,8 @@ class WandbTracker:
             WandbTracker._open = self
 
         def open_run(mode: Any) -> Any:
+            import wandb
+
             # `init` tells its makers of itself by the settings of the process, before it looks at its own.
             wandb.setup(wandb.Settings(mode=mode))
             return wandb.init(
@@ -141,6 +146,8 @@ class WandbTracker:
         """Keep a table of equal rows beside a summary, and end the run."""
 
         def end() -> None:
+            import wandb
+
             columns = list(rows[0])
             self._run.summary.update(dict(summary))
             self._run.log({name: wandb.Table(columns=columns, data=[[row[c] for c in columns] for row in rows])})
@@ -215,6 +222,8 @@ def _mode() -> Any:
 
 
 def _server() -> SplitResult:
+    import wandb
+
     address = os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
     try:
         wandb.Settings(base_url=address)
@@ -231,6 +240,8 @@ def _without_login(said: object) -> str:
 
 def _confusion_plot(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> Any:
     """W&B's own confusion matrix chart, from counts."""
+    import wandb
+
     rows = [
         [true, predicted, n]
         for true, counts in zip(classes, confusion, strict=True)

@@ -40,6 +40,7 @@ from raysys.model.audio import WaveformEncoder
 from raysys.model.encoders import make_tokenizer
 from raysys.model.network import Network
 from raysys.storage import Folder
+from tests.model.encoder_folders import SIZES, TEXT_SIZES
 
 torch.set_num_threads(1)
 
@@ -48,15 +49,6 @@ CLASSES = ("anger", "joy", "fear")
 CORPUS = ["kids are talking by the door", "dogs are sitting by the door"] * 2
 LENGTHS = (16_000, 160, 3_000, 8_000)
 TEXTS = ("kids are talking", None, "by the door", "dogs and kids are sitting by the door")
-SIZES = {
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "conv_dim": (8,) * 7,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-}
 AUXILIARY = ("project.", "predict_audio.", "predict_text.", "predict_ahead.")
 
 Modalities = Literal["both", "audio", "text"]
@@ -72,11 +64,7 @@ def config_of(**values: Any) -> ModelConfig:
 
 
 def make(
-    config: ModelConfig | None = None,
-    modalities: Modalities = "both",
-    *,
-    seed: int = 0,
-    loss: LossConfig | None = None,
+    config: ModelConfig | None = None, modalities: Modalities = "both", *, seed: int = 0, loss: LossConfig | None = None
 ) -> tuple[EmotionModel, ModelConfig]:
     """A model in which no parameter is what it is drawn or loaded as, as after a training."""
     config = config_of() if config is None else config
@@ -142,8 +130,7 @@ def write_encoders(root: Path) -> dict[str, str]:
         model.save_pretrained(root / name)
         Wav2Vec2FeatureExtractor(do_normalize=name != "hubert").save_pretrained(root / name)
     tokenizer = train_wordpiece(["a vocabulary that no other tokenizer here has", *CORPUS] * 2)
-    sizes = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
-    DistilBertModel(DistilBertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(root / "distilbert")
+    DistilBertModel(DistilBertConfig(vocab_size=len(tokenizer), **TEXT_SIZES)).save_pretrained(root / "distilbert")
     tokenizer.save_pretrained(root / "distilbert")
     return {path.name: str(path) for path in root.iterdir()}
 
@@ -223,15 +210,11 @@ def test_a_fresh_process_says_the_same_to_the_bit(saved: Saved, name: str) -> No
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_folder_holds_nothing_that_is_unpickled(saved: Saved, name: str) -> None:
+def test_a_folder_holds_nothing_that_is_unpickled_and_what_a_model_is(saved: Saved, name: str) -> None:
     for file in files(saved.root / name):
         assert Path(file).suffix in (".json", ".safetensors"), file
         if file.endswith(".json"):
             json.loads((saved.root / name / file).read_text())
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_classes_and_modalities_come_back(saved: Saved, name: str) -> None:
     model = load_model(str(saved.root / name))
     assert model.classes == CLASSES
     assert model.modalities == MODELS[name][0]
@@ -599,13 +582,6 @@ def test_a_file_that_does_not_decode_is_named(tmp_path: Path, content: bytes | N
         path.write_bytes(content)
     with pytest.raises(AudioError, match=rf"^{path}: "):
         read_waveform(str(path))
-
-
-def test_what_is_read_can_be_asked_about(saved: Saved, tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "a.wav", waveforms([22_050])[0], 22_050)
-    model = load_model(str(saved.root / "light"))
-    found = model.probabilities([read_waveform(str(tmp_path / "a.wav"))], ["kids are talking"])
-    np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-6)
 
 
 def test_silence_is_cut_off_as_in_training(tmp_path: Path) -> None:

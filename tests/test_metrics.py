@@ -30,12 +30,7 @@ PREDICTIONS = [0, 0, 0, 1, 1, 2]
 
 
 def test_scores_by_hand() -> None:
-    assert confusion(LABELS, PREDICTIONS, 4).tolist() == [
-        [3, 1, 0, 0],
-        [0, 1, 1, 0],
-        [0, 0, 0, 0],
-        [0, 0, 0, 0],
-    ]
+    assert confusion(LABELS, PREDICTIONS, 4).tolist() == [[3, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert weighted_accuracy(LABELS, PREDICTIONS) == pytest.approx(4 / 6)
     assert unweighted_accuracy(LABELS, PREDICTIONS) == pytest.approx((3 / 4 + 1 / 2) / 2)
     # F1: 6/7 of class 0, 2/4 of class 1, 0 of class 2; class 3 is nowhere and does not count.

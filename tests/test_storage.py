@@ -97,13 +97,9 @@ def test_an_address_that_nothing_opens_names_its_scheme_and_what_to_install() ->
         Folder.at("nosuch://bucket/runs")
 
 
-def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
-    with pytest.raises(StorageError, match=r"^s3://AKIA:\.\.\.@bucket/runs: a password in an address") as error:
-        Folder.at("s3://AKIA:hidden-hidden@bucket/runs")
-    assert "hidden" not in str(error.value)
-
-
-@pytest.mark.parametrize("key", ["hidden/hid+den=", "hid@den/x", "hid?den", "hid#den", "hid:den", "hid den"])
+@pytest.mark.parametrize(
+    "key", ["hidden-hidden", "hidden/hid+den=", "hid@den/x", "hid?den", "hid#den", "hid:den", "hid den"]
+)
 def test_a_password_of_any_letters_is_refused_and_not_repeated(key: str) -> None:
     """Where a slash, '?' or '#' stands in it, it is no password of a URL any more."""
     with pytest.raises(StorageError, match=r"^s3://AKIA:\.\.\.@bucket/runs: a password in an address") as error:
@@ -120,16 +116,16 @@ def test_a_query_in_an_address_is_refused_and_not_repeated(scheme: str, rest: st
     assert "hidden" not in str(error.value)
 
 
-@pytest.mark.parametrize("address", ["s3://[bucket", "s3://[bucket/runs", "gs://[bucket"])
-def test_an_address_that_is_none_is_named(address: str) -> None:
-    with pytest.raises(StorageError, match=f"^{re.escape(address)}: "):
-        Folder.at(address)
-
-
-@pytest.mark.parametrize("address", ["s3://", "memory://", "s3:///"])
-def test_an_address_of_nothing_is_refused(address: str) -> None:
-    """Without its last slashes it would be a path on this disk."""
-    with pytest.raises(StorageError, match=f"^{address}: names no place"):
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        *((address, "") for address in ("s3://[bucket", "s3://[bucket/runs", "gs://[bucket")),
+        # Without its last slashes it would be a path on this disk.
+        *((address, "names no place") for address in ("s3://", "memory://", "s3:///")),
+    ],
+)
+def test_an_address_that_is_none_is_named(address: str, said: str) -> None:
+    with pytest.raises(StorageError, match=f"^{re.escape(address)}: {said}"):
         Folder.at(address)
 
 

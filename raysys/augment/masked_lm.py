@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import (
-    AutoModelForMaskedLM,
-    DistilBertConfig,
-    DistilBertForMaskedLM,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
 
 from raysys.errors import EncoderError
 from raysys.pretrained import load_pretrained
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _FLAG = "--augment.cbca-model"
 _LABEL_STD = 0.02
@@ -58,6 +55,8 @@ def light_masked_lm(
     tokenizer: PreTrainedTokenizerBase, *, width: int = 96, n_layers: int = 2, seed: int = 0
 ) -> PreTrainedModel:
     """A small DistilBERT for the tokenizer's vocabulary, its weights drawn from `seed` alone; 4 divides `width`."""
+    from transformers import DistilBertConfig, DistilBertForMaskedLM
+
     config = DistilBertConfig(
         vocab_size=len(tokenizer),
         max_position_embeddings=_LONGEST,
@@ -79,6 +78,8 @@ def load_masked_lm(name: str) -> PreTrainedModel:
     Raises:
         EncoderError: it cannot be loaded, or weights are missing (its head's, say, in an encoder's checkpoint).
     """
+    from transformers import AutoModelForMaskedLM
+
     advice = (
         "Give a complete masked language model, head included: a name on the Hub that this machine can reach, or a "
         "folder written by save_pretrained with its tokenizer beside it."

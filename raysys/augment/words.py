@@ -6,8 +6,11 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 
 _LETTER = r"[^\W\d_][\u0300-\u036f]*"
 WORD = re.compile(rf"(?<!\w)(?:{_LETTER})+(?:['\u2019](?:{_LETTER})+)*(?!\w)")

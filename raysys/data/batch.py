@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from raysys.data.audio import inaudible
 from raysys.data.manifest import Utterance
 from raysys.data.plan import derive_seed
 from raysys.data.text import normalise_transcript, tokenize
 from raysys.data.waveforms import WaveformStore
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

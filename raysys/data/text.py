@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import tokenizers
 import torch
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from raysys.errors import EncoderError
 from raysys.pretrained import first_line, load_part
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _LONGEST = 512
@@ -48,6 +51,8 @@ def train_wordpiece(texts: Sequence[str], vocab_size: int = 4000) -> PreTrainedT
 
 def wrap_tokenizer(serialised: str) -> PreTrainedTokenizerFast:
     """A tokenizer from its JSON, with the interface of a pretrained one."""
+    from transformers import PreTrainedTokenizerFast
+
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizers.Tokenizer.from_str(serialised),
         pad_token="[PAD]",
@@ -65,6 +70,8 @@ def load_tokenizer(name: str, *, flag: str = "--model.text") -> PreTrainedTokeni
     Raises:
         EncoderError: there is none.
     """
+    from transformers import AutoTokenizer
+
     try:
         tokenizer: PreTrainedTokenizerBase = load_part(AutoTokenizer, name)
         return tokenizer

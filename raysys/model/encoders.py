@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import nn
-from transformers import AutoFeatureExtractor, DistilBertConfig, PreTrainedConfig, Wav2Vec2Config
 
 from raysys.config import ModelConfig
 from raysys.data.text import load_tokenizer, train_wordpiece
 from raysys.errors import EncoderError
 from raysys.model.audio import WaveformEncoder, padding_moves
 from raysys.model.light import LightAudioEncoder
+from raysys.model.small_text import SmallTextEncoder
 from raysys.model.text import TokenEncoder
 from raysys.pretrained import draw_model, first_line, load_config, load_part, load_pretrained
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Wav2Vec2Config
 
 # The models' classes take 5 s to import, and a driver or a trial of light audio needs none: they are imported where one
 # is built.
@@ -86,23 +86,22 @@ def check_padding(config: ModelConfig) -> str | None:
     return f"{config.audio}: padding changes this encoder's features, so it hears one utterance at a time, unpadded"
 
 
-def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder:
+def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder | SmallTextEncoder:
     """The text encoder, weights loaded or drawn; `vocab_size` is the tokenizer's.
 
     Raises:
         EncoderError: it cannot be loaded, or weights are missing.
     """
     if config.text in ("light", "tiny"):
-        from transformers import DistilBertModel
-
         width = config.width if config.text == "light" else 32
-        model: PreTrainedModel = DistilBertModel(_small_distilbert(width, vocab_size, config.dropout))
-    else:
-        model = _load(config.text, "--model.text", config.weights == "random", _text_config(config, vocab_size))
+        return SmallTextEncoder(vocab_size=vocab_size, width=width, dropout=config.dropout, freeze=config.freeze_text)
+    model = _load(config.text, "--model.text", config.weights == "random", _text_config(config, vocab_size))
     return TokenEncoder(model, freeze=config.freeze_text)
 
 
 def _tiny_wav2vec2(dropout: float) -> Wav2Vec2Config:
+    from transformers import Wav2Vec2Config
+
     return Wav2Vec2Config(
         hidden_size=32,
         num_hidden_layers=2,
@@ -120,18 +119,6 @@ def _tiny_wav2vec2(dropout: float) -> Wav2Vec2Config:
     )
 
 
-def _small_distilbert(width: int, vocab_size: int, dropout: float) -> DistilBertConfig:
-    return DistilBertConfig(
-        vocab_size=vocab_size,
-        dim=width,
-        n_layers=2,
-        n_heads=4,
-        hidden_dim=4 * width,
-        dropout=dropout,
-        attention_dropout=dropout,
-    )
-
-
 def audio_config(config: ModelConfig) -> PreTrainedConfig | None:
     """The audio encoder's configuration, read on the driver so that a wrong name fails there; None for 'light'."""
     if config.audio == "light":
@@ -141,12 +128,16 @@ def audio_config(config: ModelConfig) -> PreTrainedConfig | None:
 
 def _audio_config(config: ModelConfig) -> PreTrainedConfig:
     if config.audio == _BASE_AUDIO and not Path(config.audio).is_dir():
+        from transformers import Wav2Vec2Config
+
         return Wav2Vec2Config()
     return _read_config(config.audio, "--model.audio")
 
 
 def _text_config(config: ModelConfig, vocab_size: int) -> PreTrainedConfig:
     if config.text in _BASE_TEXT and not Path(config.text).is_dir():
+        from transformers import DistilBertConfig
+
         drawn = config.weights == "random"
         return DistilBertConfig(vocab_size=vocab_size if drawn else _BERT_VOCAB)
     return _read_config(config.text, "--model.text")
@@ -184,6 +175,8 @@ def check_encoders(config: ModelConfig, *, masked_lm: str = "light") -> None:
 def _normalises(config: ModelConfig) -> bool:
     if config.weights == "random" and config.audio == _BASE_AUDIO:
         return True
+    from transformers import AutoFeatureExtractor
+
     try:
         return bool(load_part(AutoFeatureExtractor, config.audio).do_normalize)
     except (OSError, ValueError) as error:

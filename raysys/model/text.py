@@ -24,6 +24,7 @@ class TokenEncoder(nn.Module):
         super().__init__()
         speed_up_dropout(model)
         self.model = model
+        self.config = model.config
         self.width: int = model.config.hidden_size
         self.frozen = freeze == "all"
         if self.frozen:

@@ -22,6 +22,7 @@ from raysys.orchestrate.places import results_line
 from raysys.orchestrate.points import FULL, Variant, ablations, parse_variants, variant_points
 from raysys.orchestrate.sweep import Sweep, keep_summary, run_sweep, seconds_beyond_training
 from raysys.orchestrate.task import PREDICTIONS, FoldTask
+from raysys.report.provenance import provenance
 from raysys.report.results import pool_predictions, summarise
 from raysys.report.tables import SYNTHETIC, ablation_table, result_table
 
@@ -105,6 +106,7 @@ def _add_up(
         modalities=config.corpus.resolved_modalities,
         seed=seeds[0],
         parameters=rows[0]["parameters"],
+        made=provenance(checked.run, RESULTS),
         notes=[*checked.notes, *sweep.notes()],
         seconds=round(seconds, 1),
         tsne={"without": trials["no CPC, no ECL"], "with": trials[FULL]},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from raysys.config import ExperimentConfig
@@ -17,6 +18,7 @@ from raysys.orchestrate.places import results_line
 from raysys.orchestrate.progress import Progress
 from raysys.orchestrate.task import PREDICTIONS, RESULT, FoldTask
 from raysys.orchestrate.trials import run_trials
+from raysys.report.provenance import provenance
 from raysys.report.results import pool_predictions, summarise
 from raysys.report.tables import SYNTHETIC, corpus_lines, result_table
 from raysys.training import checkpoint
@@ -44,7 +46,7 @@ def crossval(config: ExperimentConfig) -> dict[str, Any]:
             checked = ground.checked
             tasks = make_tasks(ground, checked.points)
             print_header(checked, ground.manifest, f"{len(tasks)} folds", cluster)
-            run_folds(_open(tasks), cluster)
+            run_folds(_open(tasks), cluster, {fold.index: fold.name for fold in ground.folds})
         return _add_up(checked, ground.manifest, tasks, seconds=time.monotonic() - started)
 
 
@@ -80,15 +82,20 @@ def _open(tasks: Sequence[FoldTask]) -> list[FoldTask]:
     return open_tasks
 
 
-def run_folds(open_tasks: Sequence[FoldTask], cluster: session.Cluster) -> None:
+def run_folds(
+    open_tasks: Sequence[FoldTask], cluster: session.Cluster, names: Mapping[int, str] = MappingProxyType({})
+) -> None:
     """Train folds, a line an epoch.
+
+    Args:
+        names: of the folds by their index, for these lines; without one a fold is named by its number.
 
     Raises:
         TrainingError: naming the folds that failed.
     """
     if not open_tasks:
         return
-    progress = Progress(len(open_tasks), open_tasks[0].config.train.epochs, sys.stdout)
+    progress = Progress(len(open_tasks), open_tasks[0].config.train.epochs, sys.stdout, names)
     failed = run_trials(open_tasks, cluster, [progress])
     if failed:
         named = {task.trial_id: task.fold + 1 for task in open_tasks}
@@ -110,6 +117,7 @@ def _add_up(checked: Checked, manifest: Manifest, tasks: Sequence[FoldTask], *, 
         modalities=modalities,
         seed=config.train.seed,
         parameters=sum(parts_of(config.model, len(manifest.classes), modalities, config.loss).values()),
+        made=provenance(run, RESULTS),
         notes=[*checked.notes, *(f"fold {result['fold']}: {note}" for result in found for note in result["notes"])],
         seconds=round(seconds, 1),
         tsne={"with" if contrasted else "without": tasks[0].place},

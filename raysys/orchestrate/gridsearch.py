@@ -27,6 +27,7 @@ from raysys.orchestrate.sweep import Sweep, keep_summary, run_sweep, seconds_bey
 from raysys.orchestrate.task import MODEL, PREDICTIONS, RESULT, TEST_CURVE
 from raysys.orchestrate.trials import run_trials
 from raysys.report.card import model_card
+from raysys.report.provenance import provenance
 from raysys.report.results import pool_predictions, summarise
 from raysys.report.tables import SYNTHETIC, grid_table, result_table
 from raysys.storage import Folder
@@ -148,6 +149,7 @@ def _add_up(
         modalities=modalities,
         seed=config.train.seed,
         parameters=counts[final["point"]],
+        made=provenance(checked.run, RESULTS),
         notes=[
             *checked.notes,
             *sweep.notes(),

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 from ray import tune
 
 
 class Progress(tune.Callback):
-    """Prints fold, epoch, loss, validation score, and the time left as the epochs so far suggest."""
+    """Prints fold, epoch, loss, validation score, and the time left as the epochs so far suggest.
 
-    def __init__(self, n_trials: int, epochs: int, screen: TextIO) -> None:
+    Args:
+        names: of the folds, by their index.
+    """
+
+    def __init__(self, n_trials: int, epochs: int, screen: TextIO, names: Mapping[int, str]) -> None:
         self._screen = screen
+        self._names = dict(names)
+        self._width = max((len(name) for name in names.values()), default=0)
         self._epochs_left = n_trials * epochs
         self._epochs = epochs
         self._started = time.monotonic()
@@ -38,8 +45,9 @@ class Progress(tune.Callback):
             self._epochs_left -= 1
             seconds = (now - self._first) / self._done * max(self._epochs_left, 0)
             left = f"  about {clock(seconds)} left"
+        name = self._names.get(result["fold"], str(result["fold"] + 1))
         print(
-            f"[{clock(now - self._started)}] fold {result['fold'] + 1}  epoch {result['epoch'] + 1:3d}/{self._epochs}"
+            f"[{clock(now - self._started)}] fold {name:<{self._width}}  epoch {result['epoch'] + 1:3d}/{self._epochs}"
             f"  loss {result['loss_total']:6.3f}  validation UA {100 * result['validation_ua']:5.1f}{left}",
             file=self._screen,
             flush=True,

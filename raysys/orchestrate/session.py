@@ -25,6 +25,8 @@ from raysys.storage import Folder
 from raysys.termination import handle, raise_terminated
 
 _OBJECT_STORE_BYTES = 2 * 1024**3
+_NO_IDLE_PROCESSES = {"RAY_prestart_worker_first_driver": "0", "RAY_enable_worker_prestart": "0"}
+"""Ray would start a process for every CPU at once, of which most stay idle: their imports delay those that train."""
 _PROBE_S = 300.0
 """How long a node may take to read and write a few bytes, the start of a process there included."""
 
@@ -79,7 +81,7 @@ def start(config: ExperimentConfig) -> Cluster:
         ray.init(address=address or "auto", log_to_driver=False, logging_level="warning")
         handle(raise_terminated)
         return _measure(config, idle_cpus=None)
-    for name, value in ENVIRONMENT.items():
+    for name, value in {**ENVIRONMENT, **_NO_IDLE_PROCESSES}.items():
         os.environ.setdefault(name, value)
     cores = os.cpu_count() or 1
     workers = config.cluster.workers_per_trial

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from raysys.report import figures
 from raysys.report.embedding import FEWEST, embed
 from raysys.report.reading import Run
+from raysys.report.reference import REFERENCES
 from raysys.report.scores import reliability_bins
 
 LOSSES = {
@@ -22,8 +23,8 @@ LOSSES = {
     "cpc": "predictive coding (CPC)",
 }
 _TSNE = {
-    "without": ("Without the contrastive terms", "As figure 5 of the paper, whose model had cross-entropy alone."),
-    "with": ("With the contrastive terms", "As figure 6 of the paper."),
+    "without": ("Without the contrastive terms", "As figure 5 of the paper, whose model had cross-entropy alone. "),
+    "with": ("With the contrastive terms", "As figure 6 of the paper. "),
 }
 
 
@@ -107,7 +108,8 @@ def ablation(run: Run) -> list[Chart]:
         Chart(
             name="ablation",
             title="Scores of the variants",
-            caption=f"As figure 7 of the paper. Pooled over all test utterances; bars are {said}.",
+            caption=_as_in_the_paper(run, "As figure 7 of the paper. ")
+            + f"Pooled over all test utterances; bars are {said}.",
             figure=figures.variant_bars(
                 [v["name"] for v in variants],
                 {score.upper(): [v[f"{score}_mean"] for v in variants] for score in ("ua", "wa")},
@@ -131,7 +133,7 @@ def ablation(run: Run) -> list[Chart]:
 def learning_curves(run: Run) -> list[Chart]:
     """The validation score by epoch, and each part of the loss that was switched on."""
     charts = []
-    kept = {str(fold["fold"]): fold["epoch"] for fold in run.results["folds"]}
+    kept = {fold["name"]: fold["epoch"] for fold in run.results["folds"]}
     validation = _lines(run, lambda epoch: epoch["validation_ua"], times=100)
     if validation:
         charts.append(
@@ -164,7 +166,8 @@ def features(run: Run) -> list[Chart]:
         Chart(
             name=f"tsne-{name}",
             title=title,
-            caption=f"{caption} t-SNE of what the head reads, of the {len(found.emotions)} test utterances of fold 1 "
+            caption=_as_in_the_paper(run, caption)
+            + f"t-SNE of what the head reads, of one fold: the {len(found.emotions)} test utterances of fold 1 "
             f"({fold['name']}). Near points are alike; far distances and sizes mean nothing.",
             figure=figures.embedding(embed(found.values_NF), found.emotions, run.results["classes"]),
         )
@@ -185,11 +188,17 @@ def reliability(run: Run) -> Chart:
     )
 
 
+def _as_in_the_paper(run: Run, said: str) -> str:
+    """Its figures are of two corpora; beside others they mean nothing."""
+    return said if run.manifest.corpus in REFERENCES else ""
+
+
 def _lines(run: Run, value: Any, *, times: float = 1.0) -> dict[str, tuple[list[int], list[float]]]:
     """Epochs (from 1) and values by fold; epochs without the value are left out, and folds without any."""
     lines = {}
+    names = {fold["fold"]: fold["name"] for fold in run.results["folds"]}
     for fold, history in run.histories.items():
         found = [(epoch["epoch"] + 1, times * v) for epoch in history if (v := value(epoch)) is not None]
         if found:
-            lines[str(fold)] = ([epoch for epoch, _ in found], [v for _, v in found])
+            lines[names.get(fold, str(fold))] = ([epoch for epoch, _ in found], [v for _, v in found])
     return lines

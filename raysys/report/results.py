@@ -58,6 +58,7 @@ def summarise(
     def interval(metric: Any) -> list[float]:
         return [round(float(v), 6) for v in metrics.bootstrap_interval(labels, predicted, speakers, fold_of, metric)]
 
+    counts = np.bincount(labels)
     ordered = sorted(folds, key=lambda f: f["fold"])
     names = ("fold", "name", "n_train", "n_validation", "n", "epoch", "wa", "ua", "trial", "point")
     return {
@@ -79,6 +80,9 @@ def summarise(
             "ua": float(metrics.unweighted_accuracy(labels, predicted)),
             "wa_ci95": interval("wa"),
             "ua_ci95": interval("ua"),
+            # Always answering the most frequent class; any class at random.
+            "chance_wa": float(counts.max() / len(labels)),
+            "chance_ua": float(1 / np.count_nonzero(counts)),
             "macro_f1": float(metrics.macro_f1(labels, predicted)),
             "calibration_error": float(metrics.calibration_error(probabilities, labels)),
             "absent_classes": list(metrics.absent_classes(labels, manifest.classes)),

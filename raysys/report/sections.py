@@ -35,7 +35,12 @@ Charts = Mapping[str, Chart]
 def scores(run: Run, charts: Charts) -> Section:
     """The pooled scores with their intervals, and what they mean."""
     pooled = run.results["pooled"]
-    tiles = _tile("WA", pooled["wa"], pooled["wa_ci95"]) + _tile("UA", pooled["ua"], pooled["ua_ci95"])
+    tiles = join(
+        [
+            _tile(name.upper(), pooled[name], pooled[f"{name}_ci95"], pooled.get(f"chance_{name}"))
+            for name in ("wa", "ua")
+        ]
+    )
     small = facts(
         {
             "Macro-F1": percent(pooled["macro_f1"]),
@@ -45,7 +50,12 @@ def scores(run: Run, charts: Charts) -> Section:
             "UA over folds": _spread(run.results, "ua"),
         }
     )
-    said = [f"{words.scored(run)} {words.protocol(run)}", words.MEASURES]
+    cut = run.config["train"]["max_steps"]
+    said = [
+        f"Training was cut short after {cut} optimizer steps (--train.max-steps): these are not the scores of a "
+        f"trained model."
+    ] * (cut is not None)
+    said += [f"{words.scored(run)} {words.protocol(run)}", words.MEASURES]
     if pooled["absent_classes"]:
         said.append(
             f"No test utterance is of these classes, which UA leaves out: {', '.join(pooled['absent_classes'])}."
@@ -54,14 +64,16 @@ def scores(run: Run, charts: Charts) -> Section:
     return Section(anchor="scores", title="Scores", body=body)
 
 
-def _tile(name: str, value: float, ends: tuple[float, float]) -> str:
-    """A score in large, and where its interval lies between 0 and 100."""
+def _tile(name: str, value: float, ends: tuple[float, float], chance: float | None) -> Html:
+    """A score in large, and where its interval and chance are between 0 and 100; runs of before have no chance."""
     low, high = ends
-    return (
+    mark = "" if chance is None else f'<u style="left:{100 * chance:.2f}%"></u>'
+    said = "" if chance is None else f"<p>chance <span>{percent(chance)}</span></p>"
+    return Html(
         f'<div class="tile"><h3>{name}</h3><p class="score">{percent(value)}</p>'
-        f"<p>95&nbsp;% interval <span>{interval(ends)}</span></p>"
+        f"<p>95&nbsp;% interval <span>{interval(ends)}</span></p>{said}"
         f'<div class="strip" aria-hidden="true"><i style="left:{100 * low:.2f}%;width:{100 * (high - low):.2f}%"></i>'
-        f'<b style="left:{100 * value:.2f}%"></b></div>'
+        f'{mark}<b style="left:{100 * value:.2f}%"></b></div>'
         f'<p class="ends" aria-hidden="true"><span>0</span><span>100</span></p></div>'
     )
 
@@ -87,6 +99,7 @@ def what_was_run(run: Run, charts: Charts) -> Section:
             "Seed": results["seed"],
             "Time": f"{clock(results['seconds'])} from start to end",
             "Corpus fingerprint": corpus["fingerprint"],
+            **_made(results.get("made", {})),
             "Versions": ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
         }
     )
@@ -97,6 +110,11 @@ def what_was_run(run: Run, charts: Charts) -> Section:
     varied = {"gridsearch": " but for the grid's axes", "ablation": " of the full model"}.get(run.kind, "")
     settings = folded(f"Configuration{varied}", Html(f'<div class="settings">{"".join(groups)}</div>'))
     return Section(anchor="run", title="What was run", body=join([about, settings]))
+
+
+def _made(made: Mapping[str, Any]) -> dict[str, object]:
+    titles = {"date": "Date (UTC)", "command": "Command", "commit": "Commit", "hardware": "Hardware"}
+    return {title: made[name] for name, title in titles.items() if made.get(name)}
 
 
 def _plain(value: object) -> object:

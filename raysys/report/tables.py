@@ -46,7 +46,7 @@ def result_table(results: dict[str, Any]) -> str:
         low, high = (100 * v for v in pooled[f"{name}_ci95"])
         lines.append(
             f"  {name.upper()} {100 * pooled[name]:5.1f}   95 % interval {low:.1f} to {high:.1f}, "
-            f"resampling speakers ({meaning})"
+            f"resampling speakers ({meaning}); chance {100 * pooled[f'chance_{name}']:.1f}"
         )
     lines += ["", _confusion(results)]
     return "\n".join(lines)

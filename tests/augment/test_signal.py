@@ -126,8 +126,7 @@ def test_number_of_threads_changes_nothing() -> None:
         found.append(
             [
                 spec_augment(
-                    add_white_noise(perturb_speed(waveform_S, seeded(4)), seeded(), snr_db_range=(5.0, 20.0)),
-                    seeded(),
+                    add_white_noise(perturb_speed(waveform_S, seeded(4)), seeded(), snr_db_range=(5.0, 20.0)), seeded()
                 )
                 for waveform_S in waveforms
             ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -177,19 +176,6 @@ def test_runs_take_turns() -> None:
 def test_a_row_is_the_median_and_range_of_the_rounds_ratios() -> None:
     row = row_of("x", ratios([4.0, 9.0, 2.0], [2.0, 3.0, 2.0]), "x")
     assert (row.value, row.low, row.high) == (2.0, 1.0, 3.0)
-
-
-def test_rows_are_kept_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from raysys.bench import run
-
-    monkeypatch.setattr(run.torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(run, "training_rows", lambda *_, **__: [row_of("step_vs_plain", [2.0, 3.0, 4.0], "x")])
-    monkeypatch.setattr(run, "evaluation_row", lambda *_, **__: row_of("eval_vs_plain", [3.0], "x"))
-    run.bench_training(tmp_path / "deep" / "bench.json", repeats=1)
-    written = json.loads((tmp_path / "deep" / "bench.json").read_text())
-    assert written["machine"]["torch"] == torch.__version__
-    row = {"name": "step_vs_plain", "value": 3.0, "unit": "x", "low": 2.0, "high": 4.0, "note": ""}
-    assert written["rows"][0] == row
 
 
 def test_growth_is_told_by_its_ends_and_its_steps() -> None:

@@ -91,11 +91,7 @@ def _write_labels(session: Path, dialog: str, turns: list[tuple[str, str]], trap
 
 
 def _write_transcripts(
-    session: Path,
-    dialog: str,
-    turns: list[tuple[str, str]],
-    traps: bool,
-    rng: np.random.Generator,
+    session: Path, dialog: str, turns: list[tuple[str, str]], traps: bool, rng: np.random.Generator
 ) -> None:
     lines = []
     for i, (utterance_id, _) in enumerate(turns):

@@ -13,8 +13,7 @@ from raysys.corpora import demo
 from raysys.corpora.demo_script import EMOTIONS, demo_script
 
 _LABEL = re.compile(
-    r"^\[(\d+\.\d{4}) - (\d+\.\d{4})\]\t(\S+)\t(\w{3})\t\[\d\.\d{4}, \d\.\d{4}, \d\.\d{4}\]$",
-    re.MULTILINE,
+    r"^\[(\d+\.\d{4}) - (\d+\.\d{4})\]\t(\S+)\t(\w{3})\t\[\d\.\d{4}, \d\.\d{4}, \d\.\d{4}\]$", re.MULTILINE
 )
 _TRANSCRIPT = re.compile(r"^(\S+) \[(\d{3}\.\d{4})-(\d{3}\.\d{4})\]: (.+)$", re.MULTILINE)
 

@@ -17,16 +17,7 @@ from hypothesis import strategies as st
 
 from raysys.config import CorpusConfig
 from tests.corpora.damage import DAMAGE, PLACE, spoil
-from tests.corpora.fuzzing import (
-    Outcome,
-    Sound,
-    accounted,
-    as_its_header_says,
-    cases,
-    close,
-    length_fits,
-    read,
-)
+from tests.corpora.fuzzing import Outcome, Sound, accounted, as_its_header_says, cases, close, length_fits, read
 
 SOUND = Sound(duration_s=0.05, low_hz=440.0, high_hz=1500.0)
 N_CLEAN = 11

@@ -1,4 +1,6 @@
+import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,9 +30,7 @@ def label_file(corpus: Path, dialog: str = "Ses01F_impro01") -> Path:
     return corpus / "Session1" / "dialog" / "EmoEvaluation" / f"{dialog}.txt"
 
 
-def test_four_classes_are_read_with_excited_as_happy_and_the_others_left_out(
-    by_id: dict[str, Utterance],
-) -> None:
+def test_four_classes_are_read_with_excited_as_happy_and_the_others_left_out(by_id: dict[str, Utterance]) -> None:
     # 2 sessions x 2 speakers x 2 utterances of each class; without the merge, hap would have 4.
     assert Counter(u.emotion for u in by_id.values()) == dict.fromkeys(CLASSES, 8)
 
@@ -47,9 +47,7 @@ def test_the_speaker_is_the_letter_of_the_last_field(by_id: dict[str, Utterance]
     assert Counter(u.speaker for u in by_id.values()) == dict.fromkeys(("Ses01_F", "Ses01_M", "Ses02_F", "Ses02_M"), 8)
 
 
-def test_transcripts_are_read_as_latin_1_where_they_are_not_utf_8(
-    by_id: dict[str, Utterance],
-) -> None:
+def test_transcripts_are_read_as_latin_1_where_they_are_not_utf_8(by_id: dict[str, Utterance]) -> None:
     transcript = by_id["Ses01F_script01_1b_F000"].transcript
     assert transcript is not None and transcript.endswith("café.")
 
@@ -75,22 +73,15 @@ def test_lines_may_end_as_on_an_old_mac(tmp_path: Path) -> None:
     assert read_iemocap(corpus) == before
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
-def test_transcripts_in_another_encoding_are_not_dropped(tmp_path: Path, encoding: str) -> None:
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "without a colon"])
+def test_transcripts_in_another_encoding_or_form_are_not_dropped(tmp_path: Path, encoding: str) -> None:
     corpus = write_iemocap(tmp_path)
     path = words_file(corpus)
-    path.write_bytes(path.read_bytes().decode("iso-8859-1").encode(encoding))
+    text = path.read_text("iso-8859-1")
+    path.write_bytes(text.replace("]:", "]").encode() if encoding == "without a colon" else text.encode(encoding))
     with pytest.raises(CorpusError, match=r"holds no line '<utterance> \[start-end\]: words'.*UTF-8.*Restore") as error:
         read_iemocap(corpus)
     assert str(error.value).startswith(f"{path}: ")
-
-
-def test_transcripts_without_a_colon_are_not_dropped(tmp_path: Path) -> None:
-    corpus = write_iemocap(tmp_path)
-    path = words_file(corpus)
-    path.write_bytes(path.read_bytes().replace(b"]:", b"]"))
-    with pytest.raises(CorpusError, match=r"Ses01F_impro01\.txt: holds no line '<utterance> \[start-end\]: words'"):
-        read_iemocap(corpus)
 
 
 def test_one_line_without_a_colon_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,37 +132,22 @@ def test_wav_and_flac_of_any_rate_pass_the_inspection(corpus: Path) -> None:
     assert all(u.duration_s is not None and 0.29 < u.duration_s < 0.6 for u in inspected.utterances)
 
 
-def test_an_unknown_label_names_file_line_and_the_known_ones(tmp_path: Path) -> None:
-    corpus = write_iemocap(tmp_path)
-    path = label_file(corpus)
-    path.write_text(path.read_text().replace("\tang\t", "\tangry\t", 1))
-    with pytest.raises(CorpusError, match=r"unknown label 'angry'.*fru") as error:
-        read_iemocap(corpus)
-    assert f"{path}, line 3" in str(error.value) and "Restore the file" in str(error.value)
-
-
 @pytest.mark.parametrize(
-    "damaged",
+    ("lines", "place", "found"),
     [
-        "[6.2901 - 8.2357] Ses01F_impro01_F000 neu",
-        "[6.2901 - 8.2357]\tSes01F_impro01\tneu\t[2.5, 2.5, 2.5]",
-        "6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5, 2.5, 2.5]",
+        ("[6.2901 - 8.2357]\tSes01F_impro01_F000\tangry\t[2.5, 2.5, 2.5]", "line 4", "unknown label 'angry'.*fru"),
+        ("[6.2901 - 8.2357] Ses01F_impro01_F000 neu", "line 4", "is not a label line, expected"),
+        ("[6.2901 - 8.2357]\tSes01F_impro01\tneu\t[2.5, 2.5, 2.5]", "line 4", "is not a label line, expected"),
+        ("6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5, 2.5, 2.5]", "line 4", "is not a label line, expected"),
+        ("", "", "holds no label line"),
     ],
 )
-def test_a_damaged_label_line_names_file_line_and_format(tmp_path: Path, damaged: str) -> None:
+def test_damaged_labels_name_file_and_line(tmp_path: Path, lines: str, place: str, found: str) -> None:
     corpus = write_iemocap(tmp_path)
-    label_file(corpus).write_text(f"% header\n\n\n{damaged}\n")
-    with pytest.raises(CorpusError, match="is not a label line, expected") as error:
+    label_file(corpus).write_text(f"% header\n\n\n{lines}\n" if lines else "")
+    with pytest.raises(CorpusError, match=rf"{found}.*Restore the file") as error:
         read_iemocap(corpus)
-    assert f"{label_file(corpus)}, line 4" in str(error.value)
-    assert "Restore the file" in str(error.value)
-
-
-def test_an_empty_label_file_is_not_an_empty_dialog(tmp_path: Path) -> None:
-    corpus = write_iemocap(tmp_path)
-    label_file(corpus).write_text("")
-    with pytest.raises(CorpusError, match=r"Ses01F_impro01\.txt: holds no label line.*Restore"):
-        read_iemocap(corpus)
+    assert str(error.value).startswith(f"{label_file(corpus)}, {place}" if place else f"{label_file(corpus)}: ")
 
 
 @pytest.mark.parametrize("name", ["Ses01F_impro01.TXT", "Ses01F_impro01.txt.bak", None])
@@ -210,39 +186,29 @@ def test_a_label_without_audio_names_both_files(tmp_path: Path) -> None:
     assert str(audio) in str(error.value) and f"{label_file(corpus)}, line 3" in str(error.value)
 
 
-def test_another_sessions_label_file_is_refused(tmp_path: Path) -> None:
-    corpus = write_iemocap(tmp_path)
-    (corpus / "Session1").rename(corpus / "Session3")
-    with pytest.raises(CorpusError, match=r"\.txt, line 3: Ses01F\S+ does not belong to Session3"):
+@pytest.mark.parametrize(
+    ("spoil", "found"),
+    [
+        (lambda root: (root / "Session1").rename(root / "Session3"), r"\.txt, line 3: .* does not belong to Session3"),
+        (lambda root: shutil.rmtree(label_file(root).parent), r"Session1/dialog/EmoEvaluation: no label file.*Restore"),
+        (lambda root: (root / "Session3").symlink_to("nowhere"), "Session3: expected a folder, found a link"),
+        (shutil.rmtree, r"IEMOCAP: no such folder.*Session1.*--corpus\.root"),
+        (
+            lambda root: [shutil.rmtree(session) for session in root.iterdir()],
+            r"no Session folder.*EmoEvaluation.*--corpus\.root",
+        ),
+    ],
+    ids=["of another session", "no labels", "broken link", "no folder", "no session"],
+)
+def test_a_session_is_whole_or_an_error_says_what_was_expected(
+    tmp_path: Path, spoil: Callable[[Path], object], found: str
+) -> None:
+    corpus = write_iemocap(tmp_path / "IEMOCAP")
+    spoil(corpus)
+    with pytest.raises(CorpusError, match=found):
         read_iemocap(corpus)
-
-
-def test_a_missing_folder_says_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"nowhere: no such folder.*Session1.*--corpus\.root"):
-        read_iemocap(tmp_path / "nowhere")
-
-
-def test_a_folder_without_sessions_says_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"no Session folder.*EmoEvaluation.*--corpus\.root"):
-        read_iemocap(tmp_path)
 
 
 def test_one_session_as_root_is_told_to_go_up(tmp_path: Path) -> None:
-    corpus = write_iemocap(tmp_path)
     with pytest.raises(CorpusError, match=r"Set --corpus\.root to the folder above"):
-        read_iemocap(corpus / "Session1")
-
-
-def test_a_session_without_labels_names_their_folder(tmp_path: Path) -> None:
-    corpus = write_iemocap(tmp_path)
-    for path in label_file(corpus).parent.glob("*.txt"):
-        path.unlink()
-    with pytest.raises(CorpusError, match=r"Session1/dialog/EmoEvaluation: no label file.*Restore"):
-        read_iemocap(corpus)
-
-
-def test_a_session_behind_a_broken_link_is_not_left_out(tmp_path: Path) -> None:
-    corpus = write_iemocap(tmp_path)
-    (corpus / "Session3").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(CorpusError, match="Session3: expected a folder, found a link that leads to none"):
-        read_iemocap(corpus)
+        read_iemocap(write_iemocap(tmp_path) / "Session1")

@@ -26,14 +26,7 @@ AS_PUBLISHED = (
 
 
 def utterance(path: Path, start_s: float | None = None, end_s: float | None = None) -> Utterance:
-    return Utterance(
-        utterance_id="a",
-        audio_path=str(path),
-        speaker="S1",
-        emotion="joy",
-        start_s=start_s,
-        end_s=end_s,
-    )
+    return Utterance(utterance_id="a", audio_path=str(path), speaker="S1", emotion="joy", start_s=start_s, end_s=end_s)
 
 
 def tone(n: int, rate_hz: int = 16_000, hz: float = 440.0) -> np.ndarray:

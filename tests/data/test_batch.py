@@ -76,9 +76,7 @@ def test_numbers_tell_utterances_and_transcripts_apart(collator: Collator) -> No
     assert again.utterance_B[0] == batch.utterance_B[3]
 
 
-def test_an_utterance_without_a_transcript_is_marked_in_training_and_evaluation(
-    collator: Collator,
-) -> None:
+def test_an_utterance_without_a_transcript_is_marked_in_training_and_evaluation(collator: Collator) -> None:
     for epoch in (None, 0):
         batch = collator(["a", "b"], waveforms(5, 5), waveforms(5, 5), epoch=epoch)
         assert batch.clean.has_text_B is not None
@@ -93,9 +91,7 @@ def dropped(collator: Collator, epoch: int | None) -> list[str]:
     return [n for n, has in zip(batch.utterance_ids, present, strict=True) if not has]
 
 
-def test_text_is_dropped_by_seed_epoch_and_utterance_alone(
-    tokenizer: PreTrainedTokenizerFast,
-) -> None:
+def test_text_is_dropped_by_seed_epoch_and_utterance_alone(tokenizer: PreTrainedTokenizerFast) -> None:
     collator = collator_of(tokenizer, text_dropout=0.5)
     seen = [dropped(collator, epoch) for epoch in range(200)]
     assert seen == [dropped(collator, epoch) for epoch in range(200)]

@@ -28,12 +28,7 @@ def corpus(counts: dict[str, int]) -> tuple[dict[str, float], dict[str, str]]:
 def batches_of(counts: dict[str, int], batch_size: int, per_class: int, seed: int = 0) -> list[list[str]]:
     durations_s, labels = corpus(counts)
     return make_batches(
-        sorted(labels),
-        durations_s,
-        labels,
-        batch_size=batch_size,
-        per_class=per_class,
-        generator=random.Random(seed),
+        sorted(labels), durations_s, labels, batch_size=batch_size, per_class=per_class, generator=random.Random(seed)
     )
 
 

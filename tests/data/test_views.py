@@ -27,6 +27,15 @@ def write_store(folder: Folder, waveforms: dict[str, np.ndarray]) -> str:
     return folder.location
 
 
+def with_kept_views(source: Source, folder: Folder, waveforms: dict[str, np.ndarray]) -> Source:
+    """With both variants of the augmented view made beforehand, below `folder`."""
+    views = [
+        write_store(folder / f"views-{v}", {name: augmented(w, source, v, name) for name, w in waveforms.items()})
+        for v in range(2)
+    ]
+    return dataclasses.replace(source, views=tuple(views))
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
     store = write_store(Folder.at(str(tmp_path)) / "store", WAVEFORMS)
@@ -73,14 +82,7 @@ def test_variants_come_round_and_without_them_every_epoch_is_new(source: Source)
 
 def test_kept_views_are_those_made_on_the_spot(source: Source, tmp_path: Path) -> None:
     fresh = with_variants(source, 2)
-    kept = [
-        write_store(
-            Folder.at(str(tmp_path)) / f"views-{variant}",
-            {name: augmented(waveform_S, fresh, variant, name) for name, waveform_S in WAVEFORMS.items()},
-        )
-        for variant in range(2)
-    ]
-    stored = dataclasses.replace(fresh, views=tuple(kept))
+    stored = with_kept_views(fresh, Folder.at(str(tmp_path)), WAVEFORMS)
     for epoch in range(4):
         for name in WAVEFORMS:
             for mine, other in zip(

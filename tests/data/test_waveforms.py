@@ -126,13 +126,7 @@ def test_an_utterance_that_did_not_decode_is_not_in_the_store(tmp_path: Path) ->
 @pytest.fixture
 def manifest() -> Manifest:
     utterances = [
-        Utterance(
-            utterance_id=name,
-            audio_path=f"/data/{name}.wav",
-            speaker=f"S{i}",
-            emotion=emotion,
-            digest=f"{i}",
-        )
+        Utterance(utterance_id=name, audio_path=f"/data/{name}.wav", speaker=f"S{i}", emotion=emotion, digest=f"{i}")
         for i, (name, emotion) in enumerate({"a": "joy", "b": "fear"}.items())
     ]
     return build_manifest("table", "x.csv", utterances)

@@ -7,6 +7,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+import ray
 
 from raysys.report.compare import compare
 from raysys.storage import Folder
@@ -59,6 +60,12 @@ def test_compare_takes_and_writes_addresses(
         ("prepare.py", ["--corpus.name", "ravdess"], "needs --corpus.root"),
         ("prepare.py", ["--corpus.name", "table", "--corpus.root", "/nowhere.csv"], "/nowhere.csv"),
         ("prepare.py", ["--corpus.nme", "table"], "--corpus.name"),
+        ("crossval.py", ["--train.epoch", "3"], "--train.epochs"),
+        ("crossval.py", ["--train.epochs", "0"], "--train.epochs is 0"),
+        ("crossval.py", ["--corpus.name", "ravdess"], "needs --corpus.root"),
+        ("crossval.py", ["--corpus.name", "iemocap", "--corpus.root", "/nowhere"], "/nowhere"),
+        ("crossval.py", ["--model.audio", "no/such-model"], "--model.audio no/such-model"),
+        ("crossval.py", ["--cluster.data-cpus-per-worker", "0"], "--cluster.data-cpus-per-worker is 0"),
     ],
 )
 def test_a_mistake_ends_a_job_with_code_2_and_says_what_to_mend(
@@ -66,14 +73,18 @@ def test_a_mistake_ends_a_job_with_code_2_and_says_what_to_mend(
     arguments: list[str],
     said: str,
     runs: tuple[str, str],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
     given = [argument.format(a=runs[0], b=runs[1]) for argument in arguments]
     assert run_job(monkeypatch, job, *given) == 2
     captured = capsys.readouterr()
     assert said in captured.out + captured.err
     assert "Traceback" not in captured.err
+    assert not ray.is_initialized(), "a cluster was started before the mistake was seen"
 
 
 def test_prepare_has_the_dry_run_of_the_other_jobs(

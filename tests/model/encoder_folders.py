@@ -10,6 +10,18 @@ from transformers import DistilBertConfig, DistilBertModel, Wav2Vec2Config, Wav2
 
 from raysys.data.text import train_wordpiece
 
+SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "conv_dim": (8,) * 7,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+}
+"""Of a wav2vec 2.0, HuBERT or WavLM."""
+TEXT_SIZES = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
+"""Of a DistilBERT."""
 _TEXTS = ["kids are talking by the door", "dogs are sitting by the door"]
 
 
@@ -17,20 +29,9 @@ def write_encoders(folder: Path, texts: Sequence[str] = _TEXTS, *, seed: int = 0
     """A wav2vec 2.0 and a DistilBERT with a tokenizer of the texts, below `folder`."""
     audio, text = folder / "audio", folder / "text"
     torch.manual_seed(seed)
-    sizes = Wav2Vec2Config(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        conv_dim=(8,) * 7,
-        num_conv_pos_embeddings=8,
-        num_conv_pos_embedding_groups=2,
-    )
-    Wav2Vec2Model(sizes).save_pretrained(audio)
+    Wav2Vec2Model(Wav2Vec2Config(**SIZES)).save_pretrained(audio)
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(audio)
     tokenizer = train_wordpiece(texts)
-    DistilBertModel(
-        DistilBertConfig(vocab_size=len(tokenizer), dim=16, n_layers=1, n_heads=2, hidden_dim=32)
-    ).save_pretrained(text)
+    DistilBertModel(DistilBertConfig(vocab_size=len(tokenizer), **TEXT_SIZES)).save_pretrained(text)
     tokenizer.save_pretrained(text)
     return audio, text

@@ -9,6 +9,7 @@ from torch.nn import functional
 from transformers import DistilBertConfig, DistilBertModel, Wav2Vec2Config, Wav2Vec2Model
 
 from raysys.model.dropout import Dropout, attend, dropout, speed_up_dropout
+from tests.model.encoder_folders import SIZES, TEXT_SIZES
 
 torch.set_num_threads(1)
 
@@ -69,12 +70,10 @@ def test_a_transformers_model_says_the_same_without_dropout(name: str) -> None:
     model: nn.Module
     mask = torch.tensor([[1] * 30, [1] * 20 + [0] * 10])
     if name == "distilbert":
-        model = DistilBertModel(DistilBertConfig(vocab_size=50, dim=16, n_layers=2, n_heads=2, hidden_dim=32))
+        model = DistilBertModel(DistilBertConfig(vocab_size=50, **TEXT_SIZES))
         inputs = {"input_ids": torch.randint(0, 50, (2, 30)), "attention_mask": mask}
     else:
-        sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-        sizes |= {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
-        model = Wav2Vec2Model(Wav2Vec2Config(**sizes, conv_dim=(8,) * 7, feat_extract_norm="layer"))
+        model = Wav2Vec2Model(Wav2Vec2Config(**SIZES, feat_extract_norm="layer"))
         inputs = {"input_values": torch.randn(2, 9600), "attention_mask": mask.repeat_interleave(320, dim=1)}
     expected = model.eval()(**inputs).last_hidden_state
     speed_up_dropout(model)

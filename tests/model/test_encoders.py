@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,6 @@ import transformers
 from torch import nn
 from transformers import (
     AutoModel,
-    DistilBertConfig,
-    DistilBertModel,
     HubertConfig,
     HubertModel,
     PreTrainedModel,
@@ -27,41 +27,28 @@ from raysys.config import LossConfig, ModelConfig
 from raysys.data.text import tokenize, train_wordpiece
 from raysys.errors import EncoderError
 from raysys.model.audio import WaveformEncoder
-from raysys.model.encoders import (
-    build_audio_encoder,
-    build_text_encoder,
-    check_encoders,
-    make_tokenizer,
-)
+from raysys.model.encoders import build_audio_encoder, build_text_encoder, check_encoders, make_tokenizer
 from raysys.model.parts import parts_of
+from tests.model.encoder_folders import SIZES, write_encoders
 
 torch.set_num_threads(1)
 
-SIZES = {
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "conv_dim": (8,) * 7,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-}
 TEXTS = ["kids are talking by the door", "dogs are sitting by the door"] * 2
 
 
 @pytest.fixture(scope="module")
-def audio_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_audio(Wav2Vec2Model(Wav2Vec2Config(**SIZES)), tmp_path_factory.mktemp("wav2vec2"))
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_encoders(tmp_path_factory.mktemp("encoders"), TEXTS)
 
 
 @pytest.fixture(scope="module")
-def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("distilbert")
-    tokenizer = train_wordpiece(TEXTS)
-    config = DistilBertConfig(vocab_size=len(tokenizer), dim=16, n_layers=1, n_heads=2, hidden_dim=32)
-    DistilBertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+def audio_folder(folders: tuple[Path, Path]) -> Path:
+    return folders[0]
+
+
+@pytest.fixture(scope="module")
+def text_folder(folders: tuple[Path, Path]) -> Path:
+    return folders[1]
 
 
 def save_audio(model: PreTrainedModel, folder: Path, *, normalise: bool = True) -> Path:
@@ -80,8 +67,7 @@ def text(folder: Path | str, **others: object) -> ModelConfig:
 
 def without(folder: Path, weight: str, copy: Path) -> Path:
     """A copy of a saved model that lacks the first weight whose name ends so."""
-    for file in folder.iterdir():
-        (copy / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(folder, copy, dirs_exist_ok=True)
     tensors = safetensors.torch.load_file(copy / "model.safetensors")
     tensors.pop(next(name for name in tensors if name.endswith(weight)))
     safetensors.torch.save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
@@ -150,8 +136,7 @@ def test_missing_text_weight_is_named(text_folder: Path, tmp_path: Path) -> None
 
 
 def test_weight_of_another_shape_is_refused(audio_folder: Path, tmp_path: Path) -> None:
-    for file in audio_folder.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(audio_folder, tmp_path, dirs_exist_ok=True)
     Wav2Vec2Config(**(SIZES | {"intermediate_size": 48})).save_pretrained(tmp_path)
     with pytest.raises(EncoderError, match=r"--model\.audio .*intermediate_dense"):
         build_audio_encoder(audio(tmp_path))
@@ -159,25 +144,25 @@ def test_weight_of_another_shape_is_refused(audio_folder: Path, tmp_path: Path) 
 
 def test_broken_file_is_an_error(audio_folder: Path, tmp_path: Path) -> None:
     """Such as a pointer of Git LFS in the weights' place."""
-    for file in audio_folder.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(audio_folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(EncoderError, match=r"--model\.audio .*cannot be loaded"):
         build_audio_encoder(audio(tmp_path))
 
 
-def test_missing_folder_names_its_flag(tmp_path: Path) -> None:
-    nowhere = tmp_path / "nowhere"
-    with pytest.raises(EncoderError, match=r"--model\.audio .*nowhere"):
-        build_audio_encoder(audio(nowhere))
-    with pytest.raises(EncoderError, match=r"--model\.text .*nowhere"):
-        build_text_encoder(text(nowhere), 10)
-    with pytest.raises(EncoderError, match=r"--model\.text .*nowhere"):
-        make_tokenizer(text(nowhere), [])
-    with pytest.raises(EncoderError, match=r"--model\.audio .*nowhere"):
-        check_encoders(audio(nowhere))
-    with pytest.raises(EncoderError, match=r"--model\.text .*nowhere"):
-        check_encoders(text(nowhere))
+@pytest.mark.parametrize(
+    ("flag", "look"),
+    [
+        ("audio", lambda folder: build_audio_encoder(audio(folder))),
+        ("audio", lambda folder: check_encoders(audio(folder))),
+        ("text", lambda folder: build_text_encoder(text(folder), 10)),
+        ("text", lambda folder: make_tokenizer(text(folder), [])),
+        ("text", lambda folder: check_encoders(text(folder))),
+    ],
+)
+def test_missing_folder_names_its_flag(tmp_path: Path, flag: str, look: Callable[[Path], object]) -> None:
+    with pytest.raises(EncoderError, match=rf"--model\.{flag} .*nowhere"):
+        look(tmp_path / "nowhere")
 
 
 def test_missing_preprocessor_is_an_error(tmp_path: Path) -> None:

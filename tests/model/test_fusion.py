@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raysys.config import ModelConfig
@@ -145,61 +144,43 @@ def test_gru_of_a_padded_batch_is_that_of_each_row_alone() -> None:
         torch.testing.assert_close(found_BUD[row, :length], alone_1UD[0], atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("ccb1", "ccb2", "lengths"),
-    [(True, True, [6, 6]), (True, False, [4, 2]), (False, True, [2, 4])],
-)
-def test_switched_off_block_is_not_heard(ccb1: bool, ccb2: bool, lengths: list[int]) -> None:
-    """The BiGRU reads H then G, or the one of them that is left."""
-    torch.manual_seed(2)
-    fusion = ModalFusion(ModelConfig(width=WIDTH, heads=HEADS, feed_forward=12, dropout=0.0, ccb1=ccb1, ccb2=ccb2))
-    frames_BJD, frames_valid_BJ = rows(4, 2)
-    tokens_BMD, tokens_valid_BM = rows(2, 4)
-    fused_BUD, valid_BU = fusion(frames_BJD, frames_valid_BJ, tokens_BMD, tokens_valid_BM)
-    assert valid_BU.sum(dim=1).tolist() == lengths
-    for row in range(2):
-        frames_1JD = frames_BJD[row : row + 1, frames_valid_BJ[row]]
-        tokens_1MD = tokens_BMD[row : row + 1, tokens_valid_BM[row]]
-        all_1J, all_1M = (torch.ones(1, x.shape[1]).bool() for x in (frames_1JD, tokens_1MD))
-        streams = []
-        if fusion.ccb1 is not None:
-            streams.append(fusion.ccb1(frames_1JD, tokens_1MD, all_1M))
-        if fusion.ccb2 is not None:
-            streams.append(fusion.ccb2(tokens_1MD, frames_1JD, all_1J))
-        expected_1UD, _ = fusion.bigru.gru(torch.cat(streams, dim=1))
-        found_UD = fused_BUD[row, valid_BU[row]]
-        torch.testing.assert_close(found_UD, expected_1UD[0], atol=1e-5, rtol=1e-5)
-
-
-def test_gelu_is_the_exact_one() -> None:
-    gelu = make_block().feed_forward[1]
-    x = torch.linspace(-3, 3, 7)
-    assert torch.equal(gelu(x), F.gelu(x, approximate="none"))
-
-
 def little(**values: Any) -> ModelConfig:
     return ModelConfig(**({"width": WIDTH, "heads": HEADS, "feed_forward": 12, "dropout": 0.0} | values))
 
 
-@pytest.mark.parametrize("bigru", ["joint", "per_stream", "none"])
-def test_every_arrangement_of_grus_is_the_plain_one_row_by_row(bigru: Literal["joint", "per_stream", "none"]) -> None:
+@pytest.mark.parametrize(
+    ("bigru", "n_layers", "ccb1", "ccb2"),
+    [
+        ("joint", 1, True, True),
+        ("joint", 1, True, False),
+        ("joint", 1, False, True),
+        ("joint", 2, True, True),
+        ("per_stream", 2, True, True),
+        ("none", 2, True, True),
+    ],
+)
+def test_every_arrangement_is_the_plain_one_row_by_row(
+    bigru: Literal["joint", "per_stream", "none"], n_layers: int, ccb1: bool, ccb2: bool
+) -> None:
+    """H then G, or the one of them that is left, in as many frames and tokens as are valid."""
     torch.manual_seed(3)
-    fusion = ModalFusion(little(bigru=bigru, n_layers=2))
+    fusion = ModalFusion(little(bigru=bigru, n_layers=n_layers, ccb1=ccb1, ccb2=ccb2))
     frames_BJD, frames_valid_BJ = rows(4, 1)
     tokens_BMD, tokens_valid_BM = rows(2, 3)
     fused_BUD, valid_BU = fusion(frames_BJD, frames_valid_BJ, tokens_BMD, tokens_valid_BM)
+    assert valid_BU.sum(dim=1).tolist() == [4 * ccb1 + 2 * ccb2, 1 * ccb1 + 3 * ccb2]
     for row in range(2):
         frames_1JD = frames_BJD[row : row + 1, frames_valid_BJ[row]]
         tokens_1MD = tokens_BMD[row : row + 1, tokens_valid_BM[row]]
         all_1J, all_1M = (torch.ones(1, x.shape[1]).bool() for x in (frames_1JD, tokens_1MD))
         h_1JD, g_1MD = frames_1JD, tokens_1MD
-        for layer in fusion.ccb1.layers:
+        for layer in fusion.ccb1.layers if ccb1 else ():
             h_1JD = layer(h_1JD, tokens_1MD, all_1M)
-        for layer in fusion.ccb2.layers:
+        for layer in fusion.ccb2.layers if ccb2 else ():
             g_1MD = layer(g_1MD, frames_1JD, all_1J)
         if bigru == "per_stream":
             h_1JD, g_1MD = fusion.bigru1.gru(h_1JD)[0], fusion.bigru2.gru(g_1MD)[0]
-        expected_1UD = torch.cat([h_1JD, g_1MD], dim=1)
+        expected_1UD = torch.cat([h_1JD] * ccb1 + [g_1MD] * ccb2, dim=1)
         if bigru == "joint":
             expected_1UD = fusion.bigru.gru(expected_1UD)[0]
         torch.testing.assert_close(fused_BUD[row, valid_BU[row]], expected_1UD[0], atol=1e-5, rtol=1e-5)

@@ -8,24 +8,19 @@ from typing import Any
 
 import pytest
 
-from raysys.config import ExperimentConfig
-from raysys.data.views import Source
 from raysys.errors import TrainingError
 from raysys.orchestrate import crossval
 from raysys.orchestrate.session import Cluster
 from raysys.orchestrate.task import FoldTask
 from raysys.orchestrate.watch import Failure
+from tests.orchestrate.test_task import task_in
 
 CLUSTER = Cluster(cpus=2, idle_cpus=2, gpus=0, nodes=1, trials_at_once=2, gpus_per_worker=0.0)
 
 
 @pytest.fixture
 def tasks(tmp_path: Path) -> list[FoldTask]:
-    source = Source(store="/store", augment=None, crop_s=13.0, seed=0)
-    first = FoldTask(
-        config=ExperimentConfig(), run=str(tmp_path), source=source, fold=0, fingerprint="00ff", code="c0de"
-    )
-    return [dataclasses.replace(first, fold=fold) for fold in range(3)]
+    return [dataclasses.replace(task_in(tmp_path), fold=fold) for fold in range(3)]
 
 
 def test_every_fold_that_failed_is_named_with_its_message(

@@ -16,12 +16,12 @@ from raysys.config import AugmentConfig, CorpusConfig, ExperimentConfig, LossCon
 from raysys.data.batch import Batch, Collator, TextFeatures
 from raysys.data.manifest import Manifest, Utterance
 from raysys.data.text import load_tokenizer
-from raysys.data.views import Source, augmented, training_views, whole_utterance
+from raysys.data.views import Source, training_views, whole_utterance
 from raysys.model.network import Network, Outputs
 from raysys.orchestrate import features
 from raysys.orchestrate.session import Cluster
 from raysys.storage import Folder
-from tests.data.test_views import write_store
+from tests.data.test_views import with_kept_views, write_store
 from tests.model.encoder_folders import write_encoders
 
 CLUSTER = Cluster(cpus=2, idle_cpus=2, gpus=0, nodes=1, trials_at_once=2, gpus_per_worker=0)
@@ -56,13 +56,7 @@ def config(tmp_path: Path) -> ExperimentConfig:
         corpus=CorpusConfig(name="table", root="/x"),
         augment=AugmentConfig(variants=2),
         model=ModelConfig(
-            audio=str(audio),
-            text=str(text),
-            freeze_audio="all",
-            freeze_text="all",
-            width=32,
-            heads=4,
-            feed_forward=64,
+            audio=str(audio), text=str(text), freeze_audio="all", freeze_text="all", width=32, heads=4, feed_forward=64
         ),
         train=TrainConfig(crop_s=1.5),
         run=RunConfig(cache=str(tmp_path / "cache")),
@@ -85,14 +79,9 @@ def source(tmp_path: Path, config: ExperimentConfig) -> Source:
         for i, (name, n) in enumerate(zip(NAMES, N_SAMPLES, strict=True))
     }
     folder = Folder.at(str(tmp_path))
-    fresh = Source(
-        store=write_store(folder / "waveforms-x", waveforms), augment=config.augment, crop_s=config.train.crop_s, seed=0
-    )
-    views = [
-        write_store(folder / f"views-{v}", {name: augmented(w, fresh, v, name) for name, w in waveforms.items()})
-        for v in range(2)
-    ]
-    return dataclasses.replace(fresh, views=tuple(views))
+    store = write_store(folder / "waveforms-x", waveforms)
+    fresh = Source(store=store, augment=config.augment, crop_s=config.train.crop_s, seed=0)
+    return with_kept_views(fresh, folder, waveforms)
 
 
 def collator(config: ExperimentConfig, manifest: Manifest, **others: Any) -> Collator:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from raysys.config import ExperimentConfig, LossConfig, TrainConfig
-from raysys.data.views import Source
 from raysys.errors import ClusterError
 from raysys.orchestrate import sweep
 from raysys.orchestrate import trial as trial_module
@@ -22,19 +21,13 @@ from raysys.orchestrate.task import HISTORY, RESULT, FoldTask
 from raysys.orchestrate.trial import run_trial
 from raysys.orchestrate.watch import Failure
 from raysys.training.checkpoint import BEST, LAST
+from tests.orchestrate.test_task import task_in
 
 
 def make_tasks(run: Path, alphas: tuple[float, ...] = (1.0, 0.1, 0.01), folds: int = 2) -> list[FoldTask]:
-    source = Source(store="/store", augment=None, crop_s=13.0, seed=0)
     return [
-        FoldTask(
-            config=ExperimentConfig(loss=LossConfig(alpha=alpha)),
-            run=str(run),
-            source=source,
-            fold=fold,
-            fingerprint="00ff",
-            code="c0de",
-            point=f"alpha={alpha}",
+        dataclasses.replace(
+            task_in(run), config=ExperimentConfig(loss=LossConfig(alpha=alpha)), fold=fold, point=f"alpha={alpha}"
         )
         for alpha in alphas
         for fold in range(folds)
@@ -87,13 +80,6 @@ def test_only_trials_with_their_own_result_are_finished(tmp_path: Path) -> None:
     ledger = Ledger(tasks, chosen_by_validation=True)
     assert ledger.open_tasks() == [tasks[0], tasks[2], tasks[3], tasks[5]]
     assert {r["validation_ua"] for r in ledger.results.values()} == {0.5, 0.6}
-
-
-def test_other_code_is_another_trial(tmp_path: Path) -> None:
-    task = make_tasks(tmp_path)[0]
-    finish(task, 0.5)
-    assert task.finished()
-    assert not dataclasses.replace(task, code="n3w").finished()
 
 
 @pytest.mark.parametrize("order", [(0, 2, 4), (4, 2, 0), (2, 4, 0)])

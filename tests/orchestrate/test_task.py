@@ -14,13 +14,7 @@ from raysys.config import ExperimentConfig, RunConfig, TrainConfig
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest, Utterance
 from raysys.data.views import Source
-from raysys.orchestrate.task import (
-    RESULT,
-    FoldTask,
-    predictions_table,
-    read_plan,
-    write_plan,
-)
+from raysys.orchestrate.task import RESULT, FoldTask, predictions_table, read_plan, write_plan
 from raysys.storage import Folder
 
 
@@ -36,28 +30,21 @@ def manifest() -> Manifest:
     )
 
 
+def task_in(run: Path) -> FoldTask:
+    """The second fold of a run in this folder."""
+    source = Source(store="/store", augment=None, crop_s=13.0, seed=0)
+    return FoldTask(config=ExperimentConfig(), run=str(run), source=source, fold=1, fingerprint="00ff", code="c0de")
+
+
 @pytest.fixture
 def task(tmp_path: Path) -> FoldTask:
-    source = Source(store="/store", augment=None, crop_s=13.0, seed=0)
-    return FoldTask(
-        config=ExperimentConfig(), run=str(tmp_path), source=source, fold=1, fingerprint="00ff", code="c0de"
-    )
+    return task_in(tmp_path)
 
 
-def test_predictions_are_in_the_order_of_their_ids_with_a_column_a_class(
-    manifest: Manifest,
-) -> None:
+def test_predictions_are_in_the_order_of_their_ids_with_a_column_a_class(manifest: Manifest) -> None:
     probabilities = np.array([[0.25, 0.75], [0.875, 0.125]])
     table = predictions_table(manifest, 2, ["c", "a"], probabilities)
-    assert table.column_names == [
-        "utterance_id",
-        "speaker",
-        "fold",
-        "label",
-        "prediction",
-        "p_joy",
-        "p_fear",
-    ]
+    assert table.column_names == ["utterance_id", "speaker", "fold", "label", "prediction", "p_joy", "p_fear"]
     assert table.to_pydict() == {
         "utterance_id": ["a", "c"],
         "speaker": ["S-a", "S-c"],
@@ -80,11 +67,12 @@ def test_a_fold_is_finished_once_its_own_result_is_there(task: FoldTask) -> None
     "other",
     [
         {"fingerprint": "ff00"},
+        {"code": "n3w"},
         {"config": ExperimentConfig(train=TrainConfig(seed=1))},
         {"config": ExperimentConfig(train=TrainConfig(epochs=1))},
     ],
 )
-def test_a_result_of_another_corpus_or_configuration_does_not_count(task: FoldTask, other: dict[str, Any]) -> None:
+def test_a_result_of_another_corpus_code_or_configuration_does_not_count(task: FoldTask, other: dict[str, Any]) -> None:
     task.folder.write_json(RESULT, {"trial_id": dataclasses.replace(task, **other).trial_id})
     assert not task.finished()
 

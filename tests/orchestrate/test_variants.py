@@ -45,9 +45,7 @@ def first_step(config: ExperimentConfig) -> tuple[set[str], set[str]]:
     step, batch = next(little.batches(config))
     heard, read = config.corpus.resolved_modalities != "text", config.corpus.resolved_modalities != "audio"
     collator = dataclasses.replace(
-        little.collator,
-        tokenizer=little.collator.tokenizer if read else None,
-        second_view=config.needs_augmented_view,
+        little.collator, tokenizer=little.collator.tokenizer if read else None, second_view=config.needs_augmented_view
     )
     clean = [little.waveforms[name] for name in step.utterance_ids] if heard else None
     augmented = [little.view(name, 0) for name in step.utterance_ids] if heard else None

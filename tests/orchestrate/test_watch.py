@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import io
 import os
@@ -18,7 +19,6 @@ import pytest
 from ray.tune.experiment import Trial
 
 from raysys.config import ClusterConfig, ExperimentConfig
-from raysys.data.views import Source
 from raysys.errors import StorageError
 from raysys.orchestrate import watch
 from raysys.orchestrate.pulse import born, tell, to_stop
@@ -27,17 +27,12 @@ from raysys.orchestrate.trial import MAX_FAILURES
 from raysys.orchestrate.watch import Watch
 from raysys.storage import Folder
 from raysys.termination import Terminated, came, handling, raise_terminated
+from tests.orchestrate.test_task import task_in
 
 
 def task(run: Path, fold: int, workers: int = 1) -> FoldTask:
-    return FoldTask(
-        config=ExperimentConfig(cluster=ClusterConfig(workers_per_trial=workers)),
-        run=str(run),
-        source=Source(store="", augment=None, crop_s=1.0, seed=0),
-        fold=fold,
-        fingerprint="",
-        code="",
-    )
+    config = ExperimentConfig(cluster=ClusterConfig(workers_per_trial=workers))
+    return dataclasses.replace(task_in(run), config=config, fold=fold)
 
 
 def trial(number: int, failures: int = 0) -> Any:
@@ -55,11 +50,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The processes that were to be ended, none of which is."""
+    processes: list[dict[str, Any]] = []
+    monkeypatch.setattr(watch, "_end", processes.append)
+    return processes
+
+
 def test_who_shows_nothing_for_longer_than_the_limit_is_ended_once(
-    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clock: Clock, ended: list[dict[str, Any]]
 ) -> None:
-    ended: list[dict[str, Any]] = []
-    monkeypatch.setattr(watch, "_end", ended.append)
     tasks = [task(tmp_path, 0), task(tmp_path, 1), task(tmp_path, 2)]
     screen = io.StringIO()
     watched = Watch(tasks, 60.0, screen)
@@ -77,10 +78,8 @@ def test_who_shows_nothing_for_longer_than_the_limit_is_ended_once(
 
 
 def test_a_store_that_does_not_answer_ends_no_run(
-    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clock: Clock, ended: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended: list[dict[str, Any]] = []
-    monkeypatch.setattr(watch, "_end", ended.append)
     one = task(tmp_path, 0)
     watched = Watch([one], 60.0, io.StringIO())
     watched.on_trial_start(0, [], trial(0))
@@ -99,10 +98,8 @@ def test_a_store_that_does_not_answer_ends_no_run(
 
 
 def test_who_waited_for_a_driver_that_stood_still_does_not_hang(
-    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clock: Clock, ended: list[dict[str, Any]]
 ) -> None:
-    ended: list[dict[str, Any]] = []
-    monkeypatch.setattr(watch, "_end", ended.append)
     one = task(tmp_path, 0)
     watched = Watch([one], 60.0, io.StringIO())
     watched.on_trial_start(0, [], trial(0))
@@ -125,10 +122,8 @@ def test_a_long_limit_costs_few_looks(tmp_path: Path, clock: Clock, monkeypatch:
 
 
 def test_a_trial_that_begins_again_has_its_whole_time(
-    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clock: Clock, ended: list[dict[str, Any]]
 ) -> None:
-    ended: list[dict[str, Any]] = []
-    monkeypatch.setattr(watch, "_end", ended.append)
     one = task(tmp_path, 0)
     watched = Watch([one], 60.0, io.StringIO())
     one.folder.write_json("beat-0.json", {"pid": 10})
@@ -225,26 +220,16 @@ def test_sigterm_asks_all_to_stop_and_waits_for_those_that_can(tmp_path: Path) -
     assert time.monotonic() - began > 0.3
 
 
-def test_sigterm_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "_GRACE_S", 0.3)
-    watched = Watch([task(tmp_path, 0)], 60.0, io.StringIO())
-    watched.on_trial_start(0, [], trial(0))
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        watched.stop(signal.SIGTERM)
-        watched.on_step_begin(0, [])
-        with pytest.raises(Terminated):
-            _step(watched)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def test_on_a_full_disk_sigterm_ends_a_run_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("disk", ["whole", "full"])
+def test_sigterm_ends_a_run_though_a_trial_does_not_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: str
+) -> None:
     def full(*_: object) -> None:
         raise StorageError("cannot be written")
 
     monkeypatch.setattr(watch, "_GRACE_S", 0.3)
-    monkeypatch.setattr(Folder, "write_json", full)
+    if disk == "full":
+        monkeypatch.setattr(Folder, "write_json", full)
     watched = Watch([task(tmp_path, 0)], 60.0, io.StringIO())
     watched.on_trial_start(0, [], trial(0))
     before = signal.getsignal(signal.SIGTERM)

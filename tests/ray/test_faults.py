@@ -38,7 +38,9 @@ pytestmark = pytest.mark.cluster
 slow, nightly = pytest.mark.slow, pytest.mark.nightly
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 40
+SPEAKERS = ("ana", "bo", "cy")
 FOLDS = (1, 2, 3)
+"""Each tests one speaker, and is named after them."""
 STREAMED = ("--augment.variants", "0", "--train.epochs", "4")
 """Tasks of Ray Data fetch and augment while a trial trains, ahead of it."""
 LIMIT_S = 600.0
@@ -50,7 +52,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
     generator = np.random.default_rng(0)
     rows = []
-    for speaker in ("ana", "bo", "cy"):
+    for speaker in SPEAKERS:
         for i in range(16):
             seconds = np.arange(int(16_000 * generator.uniform(0.4, 0.8))) / 16_000
             tone = 0.3 * np.sin(2 * np.pi * (250 + 150 * (i % 2)) * seconds)
@@ -187,8 +189,10 @@ def test_a_run_hurt_by_sigkill_sigterm_and_ctrl_c_in_turn_predicts_what_an_undis
     assert "the same command goes on from where each trial was" in said
     last = run / "folds" / str(damaged) / checkpoint.LAST
     assert f"fold {damaged}: {last} is damaged" in said
-    assert f"fold {damaged}  epoch {before + 1:3d}/{EPOCHS}" in said
-    assert f"fold {damaged}  epoch {before:3d}/{EPOCHS}" not in said, "it did not go on from the checkpoint before"
+    assert f"fold {SPEAKERS[damaged - 1]:<3}  epoch {before + 1:3d}/{EPOCHS}" in said
+    assert f"fold {SPEAKERS[damaged - 1]:<3}  epoch {before:3d}/{EPOCHS}" not in said, (
+        "it did not go on from the checkpoint before"
+    )
     # Had the cluster's head died with the group, nothing of an unfinished epoch would be there.
     kept = [checkpoint.load(Folder.at(str(run)) / f"folds/{n}", checkpoint.LAST) for n in FOLDS]
     assert any(state is not None and "step/losses" in state[0] for state in kept)
@@ -325,7 +329,7 @@ def test_a_full_disk_ends_the_run_with_a_message_and_costs_no_checkpoint(runs: R
     assert found is not None and found[1]["epoch"] >= 2
     again = runs.finish("full", root=little_disk)
     for fold, state in kept.items():
-        began_anew = f"fold {fold}  epoch   1/{EPOCHS}" in again
+        began_anew = f"fold {SPEAKERS[fold - 1]:<3}  epoch   1/{EPOCHS}" in again
         assert began_anew == (state is None), again
     assert runs.predictions("full", little_disk).equals(runs.predictions("whole"))
 

@@ -58,7 +58,7 @@ def _results(run: Path) -> dict[str, dict[str, Any]]:
 
 def _lasting(results: dict[str, Any]) -> dict[str, Any]:
     """A sweep's results without the times that it took."""
-    kept = {name: value for name, value in results.items() if name != "seconds"}
+    kept = {name: value for name, value in results.items() if name not in ("seconds", "made")}
     return kept | {"grid": {k: v for k, v in results["grid"].items() if k != "seconds_beyond_training"}}
 
 
@@ -72,6 +72,7 @@ def _kill_when(started: subprocess.Popen[bytes], run: Path, n_results: int, limi
     started.wait()
 
 
+@pytest.mark.slow
 def test_a_grid_search_killed_half_way_goes_on_and_gives_what_an_undisturbed_one_gives(
     joined: Head, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,6 +168,7 @@ def _plant(run: Path) -> None:
         (folder / "result.json").write_text(json.dumps(result))
 
 
+@pytest.mark.nightly
 def test_early_stopping_leaves_stopped_points_out_and_counts_the_epochs_saved(
     joined: Head, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -233,6 +235,7 @@ def three_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tup
         shutil.rmtree(short, ignore_errors=True)
 
 
+@pytest.mark.nightly
 def test_an_ablation_runs_on_every_node_and_none_reads_anothers_disk(
     three_nodes: tuple[Path, Path], corpus: Path, tmp_path: Path
 ) -> None:

@@ -145,6 +145,7 @@ def test_the_scores_are_those_of_results_json(reported: Callable[..., Folder]) -
     low, high = (100 * end for end in pooled["ua_ci95"])
     said = words(page_of(run))
     assert f"UA {100 * pooled['ua']:.1f} 95 % interval {low:.1f} to {high:.1f}" in said
+    assert f"chance {100 * pooled['chance_ua']:.1f}" in said
     assert "no speaker is in two parts" in said and "overall accuracy" in said
     assert "808,516 parameters" in said and "1:02:05" in said
 
@@ -259,3 +260,20 @@ def test_the_sound_is_the_utterances(reported: Callable[..., Folder]) -> None:
     assert rate_hz == 16_000 and samples.ndim == 1
     assert len(samples) / rate_hz == pytest.approx(0.5, abs=0.15)
     assert float(np.abs(samples).max()) == pytest.approx(0.1, rel=0.2)
+
+
+def test_a_training_that_was_cut_short_says_so_first(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "crossval")
+    assert "Training was cut short" not in report(run)
+    config = run.read_bytes("config.yaml").decode().replace("max_steps: null", "max_steps: 2")
+    assert "max_steps: 2" in config
+    run.write_bytes("config.yaml", config.encode())
+    assert "Training was cut short after 2 optimizer steps (--train.max-steps)" in report(run)
+
+
+def test_the_page_says_what_made_the_run(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "crossval")
+    made = {"date": "2026-01-02T03:04:05+00:00", "command": "crossval.py --x", "commit": "abc", "hardware": "2 cores"}
+    run.write_json("results.json", run.read_json("results.json") | {"made": made})
+    said = words(report(run))
+    assert all(value in said for value in made.values())

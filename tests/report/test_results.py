@@ -87,6 +87,8 @@ def test_pooled_scores_by_hand(results: dict[str, Any]) -> None:
     assert pooled["wa"] == pytest.approx(4 / 6)
     assert pooled["ua"] == pytest.approx(5 / 8)
     assert pooled["absent_classes"] == ["rage"]
+    # Four of six are joy; two classes are there.
+    assert (pooled["chance_wa"], pooled["chance_ua"]) == (pytest.approx(4 / 6), 0.5)
     assert results["confusion"] == [[3, 0, 1], [1, 1, 0], [0, 0, 0]]
     # F1: joy 2 x 3 / (4 + 4), fear 2 / (2 + 1), rage 0.
     assert pooled["macro_f1"] == pytest.approx((6 / 8 + 2 / 3 + 0) / 3)

@@ -9,14 +9,7 @@ import pytest
 
 from raysys.data.manifest import Manifest, Utterance
 from raysys.metrics import calibration_error
-from raysys.report.scores import (
-    class_scores,
-    dialog_parts,
-    indices,
-    probabilities,
-    reliability_bins,
-    surest_mistakes,
-)
+from raysys.report.scores import class_scores, dialog_parts, indices, probabilities, reliability_bins, surest_mistakes
 
 CLASSES = ("ang", "hap")
 # Transcript, label, probability of ang, fold, speaker.

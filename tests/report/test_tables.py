@@ -28,6 +28,8 @@ def results() -> dict[str, Any]:
             "ua": 0.8222,
             "wa_ci95": [0.5511, 0.6622],
             "ua_ci95": [0.7733, 0.8744],
+            "chance_wa": 0.5486,
+            "chance_ua": 0.5,
         },
         "confusion": [[30, 8, 2], [1, 98, 1], [0, 0, 0]],
     }
@@ -58,8 +60,8 @@ def test_pooled_scores_stand_with_their_own_interval_and_meaning(results: dict[s
     table = result_table(results)
     assert "pooled over 2264 test utterances, each scored once (nested protocol)" in table
     wa, ua = (" ".join(row(table, f"  {name}")) for name in ("WA", "UA"))
-    assert wa == "WA 61.1 95 % interval 55.1 to 66.2, resampling speakers (overall accuracy)"
-    assert ua == "UA 82.2 95 % interval 77.3 to 87.4, resampling speakers (mean class recall)"
+    assert wa == "WA 61.1 95 % interval 55.1 to 66.2, resampling speakers (overall accuracy); chance 54.9"
+    assert ua == "UA 82.2 95 % interval 77.3 to 87.4, resampling speakers (mean class recall); chance 50.0"
 
 
 def test_the_confusion_matrix_shows_counts_and_recalls(results: dict[str, Any]) -> None:
@@ -73,12 +75,7 @@ def test_the_confusion_matrix_shows_counts_and_recalls(results: dict[str, Any]) 
 def test_corpus_lines_count_by_class() -> None:
     utterances = tuple(
         Utterance(
-            utterance_id=name,
-            audio_path="x.wav",
-            speaker=f"S{i}",
-            emotion=emotion,
-            transcript=text,
-            duration_s=1800.0,
+            utterance_id=name, audio_path="x.wav", speaker=f"S{i}", emotion=emotion, transcript=text, duration_s=1800.0
         )
         for i, (name, emotion, text) in enumerate([("a", "joy", "Hi."), ("b", "fear", None), ("c", "joy", "")])
     )

@@ -9,13 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from raysys.config import (
-    ExperimentConfig,
-    LossConfig,
-    ModelConfig,
-    OptimConfig,
-    TrainConfig,
-)
+from raysys.config import ExperimentConfig, LossConfig, ModelConfig, OptimConfig, TrainConfig
 from raysys.data.batch import Batch, Collator
 from raysys.data.folds import Fold
 from raysys.data.manifest import Utterance
@@ -58,13 +52,7 @@ class LittleFold:
         )
 
     def batches(
-        self,
-        config: ExperimentConfig,
-        first_epoch: int = 0,
-        *,
-        first_step: int = 0,
-        rank: int = 0,
-        workers: int = 1,
+        self, config: ExperimentConfig, first_epoch: int = 0, *, first_step: int = 0, rank: int = 0, workers: int = 1
     ) -> Iterator[tuple[Step, Batch]]:
         labels = dict(self.collator.labels)
         for step in fold_plan(self.fold, self.durations_s, labels, config.train, first_epoch, first_step=first_step):
@@ -81,11 +69,7 @@ def little_fold(n_train: int = 9, n_validation: int = 6, n_test: int = 5, *, tex
         tone_S = 0.3 * np.sin(2 * np.pi * (300, 1_000, 3_000)[i % N_CLASSES] * times_s)
         waveforms[name] = (tone_S + noise.normal(0, 0.05, len(times_s))).astype(np.float32)
         utterances[name] = Utterance(
-            utterance_id=name,
-            audio_path="",
-            speaker="",
-            emotion="",
-            transcript=_TEXTS[i % len(_TEXTS)],
+            utterance_id=name, audio_path="", speaker="", emotion="", transcript=_TEXTS[i % len(_TEXTS)]
         )
     return LittleFold(
         fold=Fold(

@@ -446,42 +446,30 @@ def test_validation_scores_are_those_of_its_predictions() -> None:
     assert found.validation_loss == pytest.approx(expected, rel=1e-4)
 
 
-def test_loss_that_is_not_finite_names_epoch_step_and_utterances() -> None:
+def poisoned(
+    little: LittleFold, config: ExperimentConfig, at: tuple[str, int, int], broken: list[str]
+) -> Iterator[tuple[Step, Batch]]:
+    """The batches of a training, with a NaN in the first row of the step (part, epoch, index), whose ids are noted."""
+    for step, batch in little.batches(config):
+        if (step.part, step.epoch, step.index) == at:
+            broken.extend(step.utterance_ids)
+            assert batch.clean.waveforms_BS is not None
+            batch.clean.waveforms_BS[0, 5] = torch.nan
+        yield step, batch
+
+
+@pytest.mark.parametrize(("epoch", "index", "stops"), [(1, 1, False), (0, 0, True)], ids=["later", "asked to stop"])
+def test_loss_that_is_not_finite_names_epoch_step_and_utterances(epoch: int, index: int, stops: bool) -> None:
     little, config = little_fold(n_train=8), little_config(epochs=2)
-
-    def poisoned() -> Iterator[tuple[Step, Batch]]:
-        for step, batch in little.batches(config):
-            if (step.part, step.epoch, step.index) == ("train", 1, 1):
-                broken.extend(step.utterance_ids)
-                assert batch.clean.waveforms_BS is not None
-                batch.clean.waveforms_BS[0, 5] = torch.nan
-            yield step, batch
-
     broken: list[str] = []
-    with pytest.raises(TrainingError, match=r"epoch 2, step 2: .*nan") as caught:
-        make_trainer(config, little).fit(poisoned(), ignore)
-    assert len(broken) == 4
-    assert all(name in str(caught.value) for name in broken)
-    assert "--optim.lr" in str(caught.value)
-
-
-def test_stopped_amid_an_epoch_a_loss_that_is_not_finite_names_the_utterances_too() -> None:
-    little, config = little_fold(n_train=8), little_config(epochs=2)
-    poisoned: list[str] = []
-
-    def batches() -> Iterator[tuple[Step, Batch]]:
-        for step, batch in little.batches(config):
-            if not poisoned:
-                poisoned.extend(step.utterance_ids)
-                assert batch.clean.waveforms_BS is not None
-                batch.clean.waveforms_BS[0, 5] = torch.nan
-            yield step, batch
-
     trainer = make_trainer(config, little)
-    trainer.stopping = lambda: bool(trainer.state.first_step)
-    with pytest.raises(TrainingError, match="epoch 1, step 1: the loss is not finite") as caught:
-        trainer.fit(batches(), ignore)
-    assert poisoned and all(name in str(caught.value) for name in poisoned)
+    trainer.stopping = lambda: stops and bool(trainer.state.first_step)
+    with pytest.raises(
+        TrainingError, match=rf"epoch {epoch + 1}, step {index + 1}: the loss is not finite.*nan"
+    ) as caught:
+        trainer.fit(poisoned(little, config, ("train", epoch, index), broken), ignore)
+    assert len(broken) == 4 and all(name in str(caught.value) for name in broken)
+    assert "--optim.lr" in str(caught.value)
 
 
 def test_weights_that_the_last_update_broke_are_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -507,19 +495,9 @@ def test_weights_that_the_last_update_broke_are_not_kept(monkeypatch: pytest.Mon
 def test_a_prediction_that_is_not_finite_is_an_error_and_no_score() -> None:
     little, config = little_fold(), little_config(epochs=1)
     broken: list[str] = []
-
-    def deaf() -> Iterator[tuple[Step, Batch]]:
-        for step, batch in little.batches(config):
-            if step.part == "test" and not broken:
-                broken.append(step.utterance_ids[0])
-                assert batch.clean.waveforms_BS is not None
-                batch.clean.waveforms_BS[0] = torch.nan
-            yield step, batch
-
-    with pytest.raises(
-        TrainingError, match=r"^test part: the predictions of 1 of \d+ utterances are not finite"
-    ) as caught:
-        make_trainer(config, little).fit(deaf(), ignore)
+    said = r"^test part: the predictions of 1 of \d+ utterances are not finite"
+    with pytest.raises(TrainingError, match=said) as caught:
+        make_trainer(config, little).fit(poisoned(little, config, ("test", 1, 0), broken), ignore)
     assert broken[0] in str(caught.value)
 
 

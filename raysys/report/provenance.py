@@ -1,0 +1,72 @@
+"""What made a result: when, by which command, from which commit, on what hardware."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from raysys.storage import Folder
+
+_SOURCE = Path(__file__).resolve().parents[1]
+
+
+def provenance(run: Folder, results: str) -> dict[str, Any]:
+    """Date (UTC), command line, commit and hardware of the driver; of a finished run, what its results say already.
+
+    Args:
+        results: name of the file with the run's results.
+    """
+    if run.exists(results):
+        earlier: dict[str, Any] = run.read_json(results)
+        if "made" in earlier:
+            found: dict[str, Any] = earlier["made"]
+            return found
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command_line(sys.argv),
+        "commit": commit(_SOURCE),
+        "hardware": hardware(),
+    }
+
+
+def command_line(words: list[str]) -> str:
+    """As it may be typed again; a login in an address is left out."""
+    program = Path(words[0]).name if words else ""
+    return re.sub(r"//[^/\s@]*@", "//", shlex.join([program, *words[1:]]))
+
+
+def commit(folder: Path) -> str | None:
+    """The commit of the checkout that holds this package, and whether files have changed since; None outside of one."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")) != folder.parent:
+            return None
+        return git("rev-parse", "HEAD") + (", changed" if git("status", "--porcelain", "--", str(folder)) else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def hardware() -> str:
+    """Processor, cores that this process may use, memory, and GPUs."""
+    processor = platform.processor() or platform.machine()
+    try:
+        models = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        models = []
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    parts = [models[0] if models else processor, f"{len(os.sched_getaffinity(0))} cores", f"{memory_gib:.0f} GiB"]
+    parts += [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return ", ".join(parts)

@@ -1,0 +1,67 @@
+"""The small text encoder against transformers' DistilBertModel: the same weights from a seed, the same results."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import DistilBertConfig, DistilBertModel
+
+from raysys.model.dropout import speed_up_dropout
+from raysys.model.small_text import SmallTextEncoder
+
+VOCABULARY, WIDTH = 50, 32
+
+
+def pair(dropout: float) -> tuple[SmallTextEncoder, DistilBertModel]:
+    """Both drawn from one seed, with the state of the generator after each."""
+    config = DistilBertConfig(
+        vocab_size=VOCABULARY, dim=WIDTH, n_layers=2, n_heads=4, hidden_dim=4 * WIDTH, dropout=dropout,
+        attention_dropout=dropout,
+    )  # fmt: skip
+    torch.manual_seed(3)
+    theirs = DistilBertModel(config)
+    after = torch.get_rng_state()
+    torch.manual_seed(3)
+    ours = SmallTextEncoder(vocab_size=VOCABULARY, width=WIDTH, dropout=dropout)
+    assert torch.equal(torch.get_rng_state(), after), "what is drawn next would be another"
+    speed_up_dropout(theirs)
+    return ours, theirs
+
+
+def batch(lengths: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    tokens_BM = torch.randint(1, VOCABULARY, (len(lengths), max(lengths)), generator=torch.Generator().manual_seed(0))
+    valid_BM = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    return tokens_BM * valid_BM, valid_BM
+
+
+def test_names_and_first_values_are_those_of_distilbert() -> None:
+    ours, theirs = pair(0.1)
+    state, expected = ours.model.state_dict(), theirs.state_dict()
+    assert list(state) == list(expected)
+    for name, value in expected.items():
+        assert torch.equal(state[name], value), name
+
+
+@pytest.mark.parametrize("lengths", [(7, 3, 1), (5, 5), (1,)])
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize("training", [True, False])
+def test_results_and_gradients_are_those_of_distilbert_to_the_bit(
+    lengths: tuple[int, ...], dropout: float, training: bool
+) -> None:
+    ours, theirs = pair(dropout)
+    tokens_BM, valid_BM = batch(lengths)
+    found = []
+    for network in (ours, theirs):
+        network.train(training)
+        torch.manual_seed(1)
+        if network is ours:
+            hidden_BMD = network(tokens_BM, valid_BM)
+        else:
+            hidden_BMD = network(input_ids=tokens_BM, attention_mask=valid_BM.long()).last_hidden_state
+        hidden_BMD.square().sum().backward()
+        found.append((hidden_BMD, {name.removeprefix("model."): p.grad for name, p in network.named_parameters()}))
+    (mine, my_gradients), (other, gradients) = found
+    assert torch.equal(mine[valid_BM], other[valid_BM])
+    for name, gradient in gradients.items():
+        assert (my_gradients[name] is None) == (gradient is None), name
+        assert gradient is None or torch.equal(my_gradients[name], gradient), name
