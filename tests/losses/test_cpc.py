@@ -65,6 +65,17 @@ def test_rows_that_are_not_usable_change_nothing_whatever_they_hold() -> None:
     assert not predicted_ND.grad[-1].any()
 
 
+def test_equal_transcripts_are_not_told_apart() -> None:
+    # With all rows of one group there is nothing to tell apart: no negatives, no cost, no gradient.
+    predicted_ND, target_ND = rows(5)
+    predicted_ND.requires_grad_()
+    usable_N, group_N = torch.ones(5).bool(), torch.full((5,), 7)
+    loss = cross_modal_cpc(predicted_ND, target_ND, usable_N, group_N, temperature=0.07)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert predicted_ND.grad is not None and not predicted_ND.grad.any()
+
+
 @pytest.mark.parametrize("usable", [[], [False], [True], [False, True, False]])
 def test_fewer_than_two_usable_rows_give_zero_with_a_gradient(usable: list[bool]) -> None:
     n = len(usable)
