@@ -22,6 +22,8 @@ from raysys.data.batch import Batch, Collator
 from raysys.model.dropout import Dropout
 from raysys.model.fusion import BiGRU
 from raysys.model.network import Network, Outputs
+from raysys.model.small_text import SmallTextEncoder
+from raysys.model.text import TokenEncoder
 from raysys.training.criterion import criterion
 from raysys.training.optim import make_optimizer, rate_factor, set_rates
 
@@ -29,6 +31,8 @@ from raysys.training.optim import make_optimizer, rate_factor, set_rates
 def as_published(network: Network) -> Network:
     """A copy with PyTorch's own dropout and GRU, and with eager attention that keeps all hidden states."""
     plain = copy.deepcopy(network)
+    if isinstance(plain.text_encoder, SmallTextEncoder):
+        plain.text_encoder = _as_transformers(plain.text_encoder)
     for parent in plain.modules():
         for name, child in parent.named_children():
             if isinstance(child, Dropout):
@@ -41,6 +45,15 @@ def as_published(network: Network) -> Network:
             model.set_attn_implementation("eager")
             model.config.output_hidden_states = True
     return plain
+
+
+def _as_transformers(encoder: SmallTextEncoder) -> TokenEncoder:
+    """The same network as most public code builds it."""
+    from transformers import DistilBertModel
+
+    published = TokenEncoder(DistilBertModel(encoder.config), freeze="all" if encoder.frozen else "none")
+    published.load_state_dict(encoder.state_dict())
+    return published
 
 
 class _PackedGRU(nn.Module):
