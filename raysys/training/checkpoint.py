@@ -15,9 +15,9 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from raysys.storage import Folder
+from raysys.training.adamw import AdamW
 
 LAST = "last.safetensors"
 BEFORE = "last-before.safetensors"
@@ -157,7 +157,7 @@ def _checksum(tensors: dict[str, Tensor], said: str) -> str:
     return f"{value:08x}"
 
 
-def optimizer_tensors(network: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+def optimizer_tensors(network: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
     """The optimizer's moments and step counts by parameter name."""
     tensors: dict[str, Tensor] = {}
     for name, parameter in network.named_parameters():
@@ -166,7 +166,7 @@ def optimizer_tensors(network: nn.Module, optimizer: Optimizer) -> dict[str, Ten
     return tensors
 
 
-def load_optimizer_tensors(network: nn.Module, optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+def load_optimizer_tensors(network: nn.Module, optimizer: AdamW, tensors: dict[str, Tensor]) -> None:
     """Put moments and step counts back."""
     parameters = dict(network.named_parameters())
     for full_name, value in tensors.items():

@@ -206,7 +206,7 @@ class Trainer:
                 set_rates(state.optimizer, rate_factor(update, total, config.optim.warmup))
                 torch.nn.utils.clip_grad_norm_(trainable, config.optim.clip_norm)
                 state.optimizer.step()
-                state.optimizer.zero_grad(set_to_none=True)
+                state.optimizer.zero_grad()
                 state.averaged.update(update)
                 update += 1
         stacked = torch.stack(state.losses)

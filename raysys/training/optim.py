@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch.optim import Optimizer
 
 from raysys.config import OptimConfig
 from raysys.model.network import Network
+from raysys.training.adamw import AdamW
 
 
-def make_optimizer(network: Network, config: OptimConfig) -> Optimizer:
+def make_optimizer(network: Network, config: OptimConfig) -> AdamW:
     """Adam (AdamW with weight decay) over the trainable parameters, in two groups: encoders and the rest."""
     encoders: list[torch.nn.Parameter] = []
     rest: list[torch.nn.Parameter] = []
@@ -24,7 +24,7 @@ def make_optimizer(network: Network, config: OptimConfig) -> Optimizer:
         {"params": rest, "lr": config.lr, "peak_lr": config.lr},
     ]
     groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    return AdamW(groups, weight_decay=config.weight_decay)
 
 
 def rate_factor(update: int, total: int, warmup: float) -> float:
@@ -73,6 +73,6 @@ class WeightAverage:
                     self._weights[name].copy_(value)
 
 
-def set_rates(optimizer: Optimizer, factor: float) -> None:
+def set_rates(optimizer: AdamW, factor: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor

@@ -14,6 +14,7 @@ from torch import Tensor
 from raysys.model.network import Network
 from raysys.storage import Folder
 from raysys.training import checkpoint
+from raysys.training.adamw import AdamW
 from raysys.training.evaluation import Workers
 from raysys.training.optim import WeightAverage
 
@@ -58,7 +59,7 @@ class FoldState:
     """
 
     network: Network
-    optimizer: torch.optim.Optimizer
+    optimizer: AdamW
     averaged: WeightAverage
     device: torch.device
     workers: Workers

@@ -12,6 +12,7 @@ from torch import nn
 
 from raysys.storage import Folder
 from raysys.training import checkpoint
+from raysys.training.adamw import AdamW
 
 torch.set_num_threads(1)
 
@@ -22,7 +23,11 @@ def make_network(width: int = 3) -> nn.Sequential:
     return network
 
 
-def learn(network: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
+def make_adamw(network: nn.Module) -> AdamW:
+    return AdamW([{"params": [p for p in network.parameters() if p.requires_grad], "lr": 0.1}], weight_decay=0.01)
+
+
+def learn(network: nn.Module, optimizer: AdamW, steps: int) -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -30,10 +35,10 @@ def learn(network: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> N
         optimizer.step()
 
 
-def saved(tmp_path: Path) -> tuple[Folder, nn.Sequential, torch.optim.Optimizer]:
+def saved(tmp_path: Path) -> tuple[Folder, nn.Sequential, AdamW]:
     """Weights and optimizer after three steps, in a file."""
     network = make_network()
-    optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    optimizer = make_adamw(network)
     learn(network, optimizer, 3)
     folder = Folder.at(str(tmp_path / "new" / "folder"))
     state = checkpoint.trainable_state(network)
@@ -51,7 +56,7 @@ def test_training_goes_on_to_the_bit(tmp_path: Path) -> None:
 
     again = make_network()
     again[0].bias.data.copy_(network[0].bias)  # Frozen: it comes from its source.
-    fresh = torch.optim.AdamW([p for p in again.parameters() if p.requires_grad], lr=0.1)
+    fresh = make_adamw(again)
     weights = {n: t for n, t in tensors.items() if not n.startswith("optimizer/")}
     assert weights.keys() == {"0.weight", "2.weight", "2.bias"}
     checkpoint.load_trainable_state(again, weights)
