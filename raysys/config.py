@@ -15,6 +15,8 @@ from typing import Any, Literal
 from raysys.errors import ConfigError
 
 SAMPLE_RATE_HZ = 16_000
+BUILT_IN = ("light", "tiny")
+"""Encoders that nothing is loaded for."""
 """Every waveform is brought to this rate, the one that wav2vec 2.0 was trained at."""
 
 
@@ -379,7 +381,7 @@ class ExperimentConfig:
         """CBCA's masked language model: 'light', a Hub name or a folder."""
         if self.augment.cbca_model is not None:
             return self.augment.cbca_model
-        drawn = self.model.weights == "random" or self.model.text in ("light", "tiny")
+        drawn = self.model.weights == "random" or self.model.text in BUILT_IN
         return "light" if drawn else self.model.text
 
     @property
@@ -387,13 +389,13 @@ class ExperimentConfig:
         """Whether the audio encoder says the same of a view in every trial: its features are made once, for all."""
         frozen = self.model.freeze_audio == "all" and self.model.layer != "weighted_sum"
         finite = self.augment.variants > 0 or not self.needs_augmented_view
-        loaded = self.model.weights == "pretrained" and self.model.audio not in ("light", "tiny")
+        loaded = self.model.weights == "pretrained" and self.model.audio not in BUILT_IN
         return frozen and finite and loaded and self.corpus.resolved_modalities != "text"
 
     @property
     def keeps_text_features(self) -> bool:
         """The same of the text encoder."""
-        loaded = self.model.weights == "pretrained" and self.model.text not in ("light", "tiny")
+        loaded = self.model.weights == "pretrained" and self.model.text not in BUILT_IN
         return self.model.freeze_text == "all" and loaded and self.corpus.resolved_modalities != "audio"
 
     @property

@@ -13,9 +13,6 @@ from raysys.augment.lsa import log_spectral_amplitude
 from raysys.augment.signal import add_white_noise, perturb_speed, spec_augment
 from raysys.config import AugmentConfig
 
-VIEW_VERSION = 1
-"""Part of the name of kept views: raise it where an effect, or their order, changes."""
-
 ViewKey = tuple[int, int, str]
 """(seed, variant, utterance id): all that is random about a view."""
 

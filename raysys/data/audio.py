@@ -8,9 +8,6 @@ import struct
 
 import numpy as np
 import soundfile
-import torch
-import torchaudio.functional
-from scipy.special import i0
 
 from raysys.config import SAMPLE_RATE_HZ
 from raysys.data.manifest import Utterance
@@ -149,6 +146,10 @@ def resample(waveform_S: np.ndarray, rate_hz: int) -> np.ndarray:
     reach = math.ceil(_ZEROS * down / (_ROLLOFF * min(up, down)))
     if up * (2 * reach + down) > _LARGEST_KERNEL:
         return _resample_by_odd_ratio(waveform_S, up, down, length)
+    # Here alone: whoever only names or reads decoded audio does without these seconds.
+    import torch
+    import torchaudio.functional
+
     # torchaudio works out the length in float32: with some silence more there is enough to cut from.
     padded_S = torch.nn.functional.pad(torch.from_numpy(waveform_S), (0, 16 * down))
     resampled = torchaudio.functional.resample(
@@ -171,6 +172,7 @@ def _resample_by_odd_ratio(waveform_S: np.ndarray, up: int, down: int, length: i
     """
     # It brings half of SciPy: two seconds, in every process, for what only decoding may need.
     from scipy.signal import upfirdn
+    from scipy.special import i0
 
     cutoff = _ROLLOFF * min(up, down) / (up * down)
     one_side = np.arange(int(_ZEROS / cutoff) + 1) * cutoff

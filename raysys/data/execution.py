@@ -1,14 +1,75 @@
-"""How Ray Data's executions are run here: quietly, in blocks of a task each, with a task's own error."""
+"""How work is spread over the cluster: Ray Data's executions, run quietly, and plain tasks; each with its own error.
+
+Ray Data where much flows through, its stream held in bounds; plain tasks where each leaves its work on storage and
+returns a few lines: Ray Data would cost each of their processes, and the driver, three seconds of imports.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
-from ray.data import Dataset
+import ray
 from ray.exceptions import RayTaskError
 
 from raysys.errors import UserError
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def run_tasks(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    at_once: int,
+    num_cpus: float = 1,
+    num_gpus: float = 0,
+    environment: dict[str, str] | None = None,
+) -> list[Result]:
+    """Call a function on each item, in tasks spread over the nodes; one whose process is lost is tried again.
+
+    Args:
+        at_once: tasks.
+        environment: variables of their processes.
+
+    Returns: the results, in the items' order.
+
+    Raises:
+        UserError: of the task that raised it, without the traceback of its process.
+    """
+
+    def call(item: Item) -> Result:
+        return function(item)
+
+    remote = ray.remote(call).options(
+        name=getattr(function, "func", function).__name__,
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        max_retries=-1,
+        scheduling_strategy="SPREAD",
+        runtime_env={"env_vars": environment or {}},
+    )
+    asked: list[ray.ObjectRef] = []
+    running: list[ray.ObjectRef] = []
+    try:
+        for item in items:
+            if len(running) >= max(1, at_once):
+                done, running = ray.wait(running)
+                ray.get(done)
+            asked.append(remote.remote(item))
+            running.append(asked[-1])
+        results: list[Result] = ray.get(asked)
+    except RayTaskError as error:
+        # The others go on writing what nobody will read.
+        for task in running:
+            ray.cancel(task)
+        raise cause_of(error) from None
+    return results
 
 
 def blocks(dataset: Dataset) -> Iterator[pa.Table]:

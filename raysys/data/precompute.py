@@ -1,4 +1,4 @@
-"""Ray Data makes once what every trial reads: decoded waveforms, and the augmented views of a run with variants.
+"""Tasks on the cluster make once what every trial reads: decoded waveforms, and the views of a run with variants.
 
 An entry of the cache is named by all that its content depends on, and its index is written last: an entry without
 one does not exist.
@@ -14,11 +14,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray.data
-from ray.data import ExecutionResources
 
 from raysys.data.audio import AudioError, UnreadableError, decode, trim
-from raysys.data.execution import blocks
+from raysys.data.execution import run_tasks
 from raysys.data.manifest import Manifest, Utterance
 from raysys.data.views import Source, augmented, views_name
 from raysys.data.waveforms import INDEX, INDEX_SCHEMA, WaveformStore, cache_name, is_whole, write_part
@@ -90,16 +88,9 @@ def _fill(folder: Folder, members: Sequence[Member], make: Make, cpus: int) -> N
     """Make an entry of the cache where there is no whole one."""
     if is_whole(folder):
         return
-    rows = [{"number": number, "members": part} for number, part in enumerate(cut_into_parts(members))]
-    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        _make_part,
-        batch_size=1,
-        fn_kwargs={"location": folder.location, "make": make},
-        batch_format="pyarrow",
-        runtime_env={"env_vars": trial_environment()},
-    )
-    dataset.context.execution_options.resource_limits = ExecutionResources(cpu=cpus)
-    index = pa.concat_tables(blocks(dataset))
+    make_part = partial(_make_part, location=folder.location, make=make)
+    parts = list(enumerate(cut_into_parts(members)))
+    index = pa.concat_tables(run_tasks(make_part, parts, at_once=cpus, environment=trial_environment()))
     folder.write_table(INDEX, index.sort_by("utterance_id"))
 
 
@@ -126,11 +117,12 @@ def trial_environment() -> dict[str, str]:
     return {"PL_DISABLE_FORK": "1"} | ({interval: os.environ[interval]} if interval in os.environ else {})
 
 
-def _make_part(batch: pa.Table, location: str, make: Make) -> pa.Table:
-    part = f"part-{batch['number'][0].as_py():05d}.arrow"
+def _make_part(numbered: tuple[int, list[Member]], location: str, make: Make) -> pa.Table:
+    number, members = numbered
+    part = f"part-{number:05d}.arrow"
     waveforms: dict[str, np.ndarray] = {}
     rows: list[dict[str, Any]] = []
-    for member in batch["members"][0].as_py():
+    for member in members:
         try:
             waveforms[member["id"]] = make(member)
         except AudioError as error:

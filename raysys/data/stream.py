@@ -14,8 +14,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import ray.data
-from ray.data import ExecutionOptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysys.config import SAMPLE_RATE_HZ
@@ -148,6 +146,9 @@ def _cut(items: Sequence[T], size: float, weigh: Callable[[T], float]) -> Iterat
 
 
 def _fetch_segment(chunks: Sequence[list[dict[str, Any]]], source: Source, data_cpus: int) -> list[pa.Table]:
+    # A trial whose views are all made does without it, and its three seconds of imports.
+    import ray.data
+
     dataset = ray.data.from_items([{"steps": chunk} for chunk in chunks], override_num_blocks=len(chunks)).map_batches(
         _fetch,
         batch_size=1,
@@ -159,7 +160,7 @@ def _fetch_segment(chunks: Sequence[list[dict[str, Any]]], source: Source, data_
         concurrency=data_cpus,
         scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True),
     )
-    dataset.context.execution_options = ExecutionOptions(preserve_order=True)
+    dataset.context.execution_options = ray.data.ExecutionOptions(preserve_order=True)
     return list(blocks(dataset))
 
 

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysys.augment.view import VIEW_VERSION, augment_waveform
 from raysys.config import SAMPLE_RATE_HZ, AugmentConfig
 from raysys.data.plan import derive_seed
 from raysys.data.waveforms import WaveformStore
+
+_VERSION = 1
+"""Part of the name of kept views: raise it where an effect of `raysys.augment.view`, or their order, changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +118,9 @@ def _training_features(
 
 def augmented(waveform_S: np.ndarray, source: Source, variant: int, name: str) -> np.ndarray:
     """The augmented view of the stretch that `crop` takes."""
+    # Imports torch, which those who only read views do without.
+    from raysys.augment.view import augment_waveform
+
     assert source.augment is not None
     key = (source.seed, variant, name)
     return augment_waveform(crop(waveform_S, source, variant, name), source.augment, key=key)
@@ -142,5 +147,5 @@ def views_name(decoded: str, source: Source, variant: int) -> str:
     effects = dataclasses.asdict(source.augment)
     for name in ("variants", "classify_augmented", "cbca", "cbca_model", "cbca_texts"):
         del effects[name]
-    text = json.dumps([VIEW_VERSION, decoded, effects, source.crop_s, source.seed, variant], sort_keys=True)
+    text = json.dumps([_VERSION, decoded, effects, source.crop_s, source.seed, variant], sort_keys=True)
     return f"views-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

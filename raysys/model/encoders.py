@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from raysys.config import ModelConfig
+from raysys.config import BUILT_IN, ModelConfig
 from raysys.data.text import load_tokenizer, train_wordpiece
 from raysys.errors import EncoderError
 from raysys.model.audio import WaveformEncoder, padding_moves
@@ -33,7 +33,7 @@ _BERT_VOCAB = 30_522
 
 def has_own_tokenizer(config: ModelConfig) -> bool:
     """False for text encoders that are trained from scratch: their tokenizer is trained on the training part."""
-    if config.text in ("light", "tiny"):
+    if config.text in BUILT_IN:
         return False
     return not (config.weights == "random" and config.text in _BASE_TEXT)
 
@@ -92,7 +92,7 @@ def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder | S
     Raises:
         EncoderError: it cannot be loaded, or weights are missing.
     """
-    if config.text in ("light", "tiny"):
+    if config.text in BUILT_IN:
         width = config.width if config.text == "light" else 32
         return SmallTextEncoder(vocab_size=vocab_size, width=width, dropout=config.dropout, freeze=config.freeze_text)
     model = _load(config.text, "--model.text", config.weights == "random", _text_config(config, vocab_size))
@@ -145,7 +145,7 @@ def _text_config(config: ModelConfig, vocab_size: int) -> PreTrainedConfig:
 
 def vocab_size_for_count(config: ModelConfig) -> int:
     """Vocabulary of the text encoder before any tokenizer is there, for a dry run."""
-    if config.text in ("light", "tiny"):
+    if config.text in BUILT_IN:
         return 1000
     if config.text in _BASE_TEXT and not Path(config.text).is_dir():
         return _BERT_VOCAB
@@ -166,7 +166,7 @@ def check_encoders(config: ModelConfig, *, masked_lm: str = "light") -> None:
     """
     for flag, name in (("--model.audio", config.audio), ("--model.text", config.text)):
         drawn_base = config.weights == "random" and name in (_BASE_AUDIO, *_BASE_TEXT)
-        if name not in ("light", "tiny") and not drawn_base:
+        if name not in BUILT_IN and not drawn_base:
             _read_config(name, flag)
     if masked_lm != "light":
         _read_config(masked_lm, "--augment.cbca-model")

@@ -11,7 +11,6 @@ from typing import Any
 from raysys.config import ExperimentConfig
 from raysys.data.manifest import Manifest
 from raysys.errors import TrainingError
-from raysys.model.parts import parts_of
 from raysys.orchestrate import session
 from raysys.orchestrate.groundwork import Checked, Point, check, claimed, lay, make_tasks
 from raysys.orchestrate.places import results_line
@@ -21,7 +20,7 @@ from raysys.orchestrate.trials import run_trials
 from raysys.report.provenance import provenance
 from raysys.report.results import pool_predictions, summarise
 from raysys.report.tables import SYNTHETIC, corpus_lines, result_table
-from raysys.training import checkpoint
+from raysys.training import checkpoint_files
 
 RESULTS = "results.json"
 
@@ -74,7 +73,7 @@ def _open(tasks: Sequence[FoldTask]) -> list[FoldTask]:
     for task in tasks:
         if task not in open_tasks:
             # A process that was killed right after its result was written left them.
-            checkpoint.delete_states(task.folder)
+            checkpoint_files.delete_states(task.folder)
         elif task.folder.exists(RESULT):
             print(f"note      fold {task.fold + 1}: its result is that of other code, and is made anew")
     if kept := len(tasks) - len(open_tasks):
@@ -107,6 +106,10 @@ def _add_up(checked: Checked, manifest: Manifest, tasks: Sequence[FoldTask], *, 
     predictions = pool_predictions(manifest, [t.folder.read_table(PREDICTIONS) for t in tasks])
     found = [result_of(task) for task in tasks]
     modalities = config.corpus.resolved_modalities
+    # What imports torch, or charts, takes seconds, which no start needs to wait for.
+    from raysys.model.parts import parts_of
+    from raysys.report.page import write_report
+
     contrasted = config.loss.alpha > 0 or config.loss.beta > 0
     results = summarise(
         manifest,
@@ -128,9 +131,6 @@ def _add_up(checked: Checked, manifest: Manifest, tasks: Sequence[FoldTask], *, 
     print(result_table(results))
     if config.corpus.name == "demo":
         print(f"\n{SYNTHETIC}")
-    # Its charts take seconds to import, which no start needs to wait for.
-    from raysys.report.page import write_report
-
     write_report(run)
     print(f"\n{seconds:.0f} s; {results_line(run)}", flush=True)
     return results

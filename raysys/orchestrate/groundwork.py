@@ -9,12 +9,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raysys.cli import to_yaml
-from raysys.config import ExperimentConfig
+from raysys.config import BUILT_IN, ExperimentConfig
 from raysys.corpora.read import read_corpus
-from raysys.data.batch import TextFeatures
 from raysys.data.duplicates import Duplicate, check_duplicates, equal_bytes, equal_once_decoded
 from raysys.data.folds import Fold, make_folds
 from raysys.data.manifest import Manifest, Skipped
@@ -22,14 +21,15 @@ from raysys.data.precompute import decode_corpus, make_views
 from raysys.data.views import Source
 from raysys.data.waveforms import WaveformStore
 from raysys.errors import ConfigError, ManifestError
-from raysys.model.encoders import check_encoders, check_padding
 from raysys.orchestrate import session
-from raysys.orchestrate.features import make_audio_features, make_text_features
 from raysys.orchestrate.lock import locked
 from raysys.orchestrate.places import with_places
 from raysys.orchestrate.task import FoldTask, code_version, write_plan
 from raysys.orchestrate.texts import make_texts
 from raysys.storage import Folder, is_address
+
+if TYPE_CHECKING:
+    from raysys.data.batch import TextFeatures
 
 CONFIG = "config.yaml"
 CLAIM = "run.json"
@@ -103,12 +103,7 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Check
     every = json.dumps([[p.name, p.config.learning_hash()] for p in points])
     learning_hash = hashlib.sha256(every.encode()).hexdigest()[:16]
     run = Folder.at(str(config.run.root)) / (config.run.name or f"{kind}-{config.corpus.name}-{learning_hash[:8]}")
-    notes: list[str] = []
-    for model, masked_lm in dict.fromkeys((p.config.model, _masked_lm(p.config)) for p in points):
-        check_encoders(model, masked_lm=masked_lm)
-    for model in {(p.config.model.audio, p.config.model.weights): p.config.model for p in points}.values():
-        if (note := check_padding(model)) is not None:
-            notes.append(note)
+    notes = _check_models(points)
     manifest = read_corpus(config.corpus, cache=local_cache(config))
     folds = make_folds(manifest, config.corpus)
     notes += _check_duplicates(config, manifest, folds, equal_bytes(manifest.utterances), "to the byte")
@@ -120,6 +115,20 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Check
         learning_hash=learning_hash,
         notes=tuple(notes),
     )
+
+
+def _check_models(points: Sequence[Point]) -> list[str]:
+    """Read the encoders' configurations. Returns: what the run must say of them."""
+    models = dict.fromkeys((p.config.model, _masked_lm(p.config)) for p in points)
+    if {name for model, masked_lm in models for name in (model.audio, model.text, masked_lm)} <= set(BUILT_IN):
+        return []
+    # Imports torch: 3 s for which a start without pretrained encoders does not wait.
+    from raysys.model.encoders import check_encoders, check_padding
+
+    for model, masked_lm in models:
+        check_encoders(model, masked_lm=masked_lm)
+    heard = {(model.audio, model.weights): model for model, _ in models}.values()
+    return [note for model in heard if (note := check_padding(model)) is not None]
 
 
 @contextlib.contextmanager
@@ -223,10 +232,15 @@ def _make_inputs(config: ExperimentConfig, ground: Ground, folds: Sequence[Fold]
     manifest, cluster = ground.manifest, ground.cluster
     source = source_of(config, manifest, ground.store, cluster)
     texts = make_texts(config, manifest, folds, cluster)
+    # `features` imports torch and Ray Data, without which most runs start seconds sooner.
     if config.keeps_audio_features:
+        from raysys.orchestrate.features import make_audio_features
+
         source = dataclasses.replace(source, features=make_audio_features(config, manifest, source, cluster))
     text_features = None
     if config.keeps_text_features:
+        from raysys.orchestrate.features import make_text_features
+
         text_features = make_text_features(config, manifest, texts, cluster)
     return Inputs(source=source, texts=texts, text_features=text_features)
 

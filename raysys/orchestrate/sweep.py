@@ -24,7 +24,7 @@ from raysys.orchestrate.task import STOPPED, FoldTask
 from raysys.orchestrate.trials import run_trials
 from raysys.orchestrate.watch import Failure
 from raysys.tracking import WandbTracker, wandb_folder
-from raysys.training import checkpoint
+from raysys.training import checkpoint_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,23 +115,23 @@ class Ledger:
             return
         self.results[task.trial_id] = result
         # A process that was killed right after its result was written left them.
-        checkpoint.delete_states(task.folder)
+        checkpoint_files.delete_states(task.folder)
         if not self._chosen:
-            task.folder.delete(checkpoint.BEST)
+            task.folder.delete(checkpoint_files.BEST)
             return
         rank = (result["validation_ua"], -result["validation_loss"])
         rival = self._best.get(task.fold)
         if rival is not None and rank <= rival[:2]:
-            task.folder.delete(checkpoint.BEST)
+            task.folder.delete(checkpoint_files.BEST)
             return
         if rival is not None:
-            rival[2].folder.delete(checkpoint.BEST)
+            rival[2].folder.delete(checkpoint_files.BEST)
         self._best[task.fold] = (*rank, task)
 
     def stop(self, task: FoldTask, epochs: int) -> None:
         """A trial was stopped early: it is out of every choice, and keeps no weights."""
         task.folder.write_json(STOPPED, {"trial_id": task.trial_id, "epochs": epochs})
-        checkpoint.delete_all(task.folder)
+        checkpoint_files.delete_all(task.folder)
         self.stopped[task.trial_id] = epochs
 
 

@@ -12,17 +12,19 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from raysys.config import ExperimentConfig
-from raysys.data.batch import TextFeatures
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.views import Source
 from raysys.storage import Folder
+
+if TYPE_CHECKING:
+    from raysys.data.batch import TextFeatures
 
 RESULT = "result.json"
 HISTORY = "history.jsonl"

@@ -6,20 +6,21 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import ray
-import torch
-from ray.exceptions import RayTaskError
 
 from raysys.config import ExperimentConfig
-from raysys.data.execution import cause_of
+from raysys.data.execution import run_tasks
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.precompute import trial_environment
-from raysys.data.text import load_tokenizer, train_wordpiece
 from raysys.orchestrate.session import Cluster
 from raysys.storage import Folder
+
+if TYPE_CHECKING:
+    import torch
 
 _VERSION = 1
 """Part of the name of kept texts: raise it where the method changes."""
@@ -90,24 +91,15 @@ def make_texts(
     tasks = [text_task(config, manifest, fold) for fold in folds]
     missing = {task.file_name: task for task in tasks if not _is_whole(cache, task.file_name)}
     cpus = config.cluster.cpus_per_worker
-    remote = ray.remote(num_cpus=cpus, num_gpus=cluster.gpus_per_worker, runtime_env={"env_vars": trial_environment()})(
-        _make
+    run_tasks(
+        partial(_make, cache=cache.location),
+        list(missing.values()),
+        at_once=cluster.idle_cpus // cpus,
+        num_cpus=cpus,
+        num_gpus=cluster.gpus_per_worker,
+        environment=trial_environment(),
     )
-    running: list[ray.ObjectRef] = []
-    for task in missing.values():
-        if len(running) >= max(1, cluster.idle_cpus // cpus):
-            done, running = ray.wait(running)
-            _finish(done)
-        running.append(remote.remote(task, cache.location))
-    _finish(running)
     return [f"{cache.location}/{task.file_name}" for task in tasks]
-
-
-def _finish(running: list[ray.ObjectRef]) -> None:
-    try:
-        ray.get(running)
-    except RayTaskError as error:
-        raise cause_of(error) from None
 
 
 def _is_whole(cache: Folder, name: str) -> bool:
@@ -129,6 +121,8 @@ def read_texts(file: str) -> dict[str, tuple[str, ...]]:
 
 
 def _make(task: TextTask, cache: str) -> None:
+    import torch
+
     torch.set_num_threads(task.threads)
     rows = new_texts(task, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     table = pa.table(
@@ -142,9 +136,10 @@ def _make(task: TextTask, cache: str) -> None:
 
 def new_texts(task: TextTask, device: torch.device) -> list[tuple[str, ...]]:
     """Fit the masked language model on a fold's training transcripts and let it rewrite them."""
-    # Here alone: the driver does without transformers' models, which take seconds to import.
+    # Here alone: the driver does without torch and transformers, which take seconds to import.
     from raysys.augment import cbca
     from raysys.augment.masked_lm import light_masked_lm, load_masked_lm
+    from raysys.data.text import load_tokenizer, train_wordpiece
 
     if task.model == "light":
         tokenizer = train_wordpiece(list(task.texts))

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray.train
-import ray.train.torch
-import torch
 from ray import tune
-from ray.train import WorkerGroupError
-from ray.train.torch import TorchTrainer
-from ray.tune.integration.ray_train import TuneReportCallback
-from torch import nn
 
 from raysys.errors import TrainingError, UserError
 from raysys.orchestrate.task import FoldTask
-from raysys.orchestrate.worker import train_fold
 from raysys.storage import Folder
-from raysys.training import checkpoint
-from raysys.training.evaluation import Workers
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# The driver imports this module to hand it to Tune; torch, which takes seconds, is imported where a trial runs.
 
 MAX_FAILURES = 8
 """How often a trial is started again after faults of its machine, without an epoch between them. It goes on from its
@@ -34,8 +30,10 @@ def run_trial(task: FoldTask, gpus_per_worker: float) -> None:
     Raises:
         UserError: for Tune to end the process: it does not go on with the next trial.
     """
+    from raysys.training import checkpoint_files
+
     if task.finished():
-        checkpoint.delete_states(task.folder)
+        checkpoint_files.delete_states(task.folder)
         return
     try:
         if task.config.cluster.workers_per_trial == 1 and not task.config.cluster.torch_trainer:
@@ -48,6 +46,11 @@ def run_trial(task: FoldTask, gpus_per_worker: float) -> None:
 
 
 def _in_process(task: FoldTask, gpus: float) -> None:
+    import torch
+
+    from raysys.orchestrate.worker import train_fold
+    from raysys.training.evaluation import Workers
+
     def report(metrics: dict[str, Any]) -> None:
         tune.report({"fold": task.fold, **metrics})
 
@@ -65,6 +68,9 @@ def _same(network: nn.Module) -> nn.Module:
 
 
 def _under_torch_trainer(task: FoldTask, gpus: float) -> None:
+    from ray.train.torch import TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
+
     settings = task.config.cluster
     folder = Folder.at(task.run) / "train"
     resources = {"CPU": settings.reserved_cpus} | ({"GPU": gpus} if gpus else {})
@@ -87,7 +93,7 @@ def _under_torch_trainer(task: FoldTask, gpus: float) -> None:
     )
     try:
         trainer.fit()
-    except WorkerGroupError as error:
+    except ray.train.WorkerGroupError as error:
         for failure in error.worker_failures.values():
             cause = getattr(failure, "cause", failure)
             if isinstance(cause, UserError):
@@ -96,6 +102,11 @@ def _under_torch_trainer(task: FoldTask, gpus: float) -> None:
 
 
 def _train_worker(loop_config: dict[str, Any]) -> None:
+    import ray.train.torch
+
+    from raysys.orchestrate.worker import train_fold
+    from raysys.training.evaluation import Workers
+
     task: FoldTask = loop_config["task"]
     context = ray.train.get_context()
     workers = Workers(rank=context.get_world_rank(), size=context.get_world_size())

@@ -42,7 +42,7 @@ from raysys.orchestrate.task import (
 from raysys.orchestrate.texts import read_texts
 from raysys.storage import Folder
 from raysys.tracking import NoTracker, Tracker, WandbTracker, wandb_folder
-from raysys.training import checkpoint
+from raysys.training import checkpoint_files
 from raysys.training.evaluation import Predictions, Workers
 from raysys.training.loop import FoldOutcome, Trainer
 from raysys.training.state import EpochRecord
@@ -135,11 +135,11 @@ def train_fold(
     node = ray.get_runtime_context().get_node_id()
     clock: dict[str, Any] = {"node": node, "process": f"{node[:8]} {os.getpid()}"}
     clock |= {"started": started, "first_step": trainer.first_step_at, "fit_s": fit_s}
-    checkpoint.finish(task.folder, outcome.epoch)
+    checkpoint_files.finish(task.folder, outcome.epoch)
     task.folder.write_json(RESULT, result | clock | {"notes": trainer.state.notes, "ended": time.time()})
-    checkpoint.delete_states(task.folder)
+    checkpoint_files.delete_states(task.folder)
     if task.keeps_model:
-        task.folder.delete(checkpoint.BEST)
+        task.folder.delete(checkpoint_files.BEST)
     pulse.end()
 
 

@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from raysys.storage import Folder
 
 _SOURCE = Path(__file__).resolve().parents[1]
@@ -66,6 +64,9 @@ def hardware() -> str:
         models = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     except OSError:
         models = []
+    # Seconds, which a command that reads results alone need not wait for.
+    import torch
+
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     parts = [models[0] if models else processor, f"{len(os.sched_getaffinity(0))} cores", f"{memory_gib:.0f} GiB"]
     parts += [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

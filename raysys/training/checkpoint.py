@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Collection
 from typing import Any
 
 import safetensors
@@ -18,10 +17,7 @@ from torch import Tensor, nn
 
 from raysys.storage import Folder
 from raysys.training.adamw import AdamW
-
-LAST = "last.safetensors"
-BEFORE = "last-before.safetensors"
-BEST = "best.safetensors"
+from raysys.training.checkpoint_files import BEFORE, BEST, LAST, best_name
 
 
 class Damaged(Exception):
@@ -96,11 +92,6 @@ def save_last(folder: Folder, tensors: dict[str, Tensor], meta: dict[str, Any]) 
     save(folder, LAST, tensors, meta)
 
 
-def best_name(epoch: int) -> str:
-    """Name of an epoch's weights while the fold trains: of several, since the last two states may speak of two."""
-    return f"best-{epoch:04d}.safetensors"
-
-
 def load_best(folder: Folder, trial_id: str, epoch: int) -> dict[str, Tensor] | None:
     """The best weights of this trial that are of this epoch; None where there are none whole."""
     for name in (best_name(epoch), BEST):
@@ -111,40 +102,6 @@ def load_best(folder: Folder, trial_id: str, epoch: int) -> dict[str, Tensor] | 
         if found is not None and (found[1]["trial_id"], found[1]["epoch"]) == (trial_id, epoch):
             return found[0]
     return None
-
-
-def keep_best(folder: Folder, epochs: Collection[int]) -> None:
-    """Remove the best weights of all other epochs."""
-    wanted = {best_name(epoch) for epoch in epochs}
-    for name in folder.names():
-        if name.startswith("best-") and name not in wanted:
-            folder.delete(name)
-
-
-def delete_unfinished(folder: Folder) -> None:
-    """Remove what processes left that were killed amid a write: each as large as a checkpoint. Only between writers."""
-    for name in folder.names():
-        if name.startswith(".") and ".safetensors." in name:
-            folder.delete(name)
-
-
-def finish(folder: Folder, epoch: int) -> None:
-    """The fold is trained: only the weights of its best epoch may still be wanted."""
-    folder.move(best_name(epoch), BEST)
-    keep_best(folder, ())
-
-
-def delete_states(folder: Folder) -> None:
-    """Remove what a fold would go on from."""
-    for name in (LAST, BEFORE):
-        folder.delete(name)
-
-
-def delete_all(folder: Folder) -> None:
-    """Remove every checkpoint of a trial."""
-    delete_states(folder)
-    keep_best(folder, ())
-    folder.delete(BEST)
 
 
 def _checksum(tensors: dict[str, Tensor], said: str) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from raysys.model.network import Network
 from raysys.storage import Folder
-from raysys.training import checkpoint
+from raysys.training import checkpoint, checkpoint_files
 from raysys.training.adamw import AdamW
 from raysys.training.evaluation import Workers
 from raysys.training.optim import WeightAverage
@@ -123,11 +123,11 @@ class FoldState:
         assert self.best_state is not None
         meta = {"trial_id": self.trial_id, "epoch": epoch}
         if improved:
-            checkpoint.save(self.folder, checkpoint.best_name(epoch), self.best_state, meta)
+            checkpoint.save(self.folder, checkpoint_files.best_name(epoch), self.best_state, meta)
         self._keep_last({}, {"epoch": epoch})
         # Those that the last two states speak of.
         bests = {self._best_of(self.history[:n]) for n in (epoch, epoch + 1) if n}
-        checkpoint.keep_best(self.folder, bests)
+        checkpoint_files.keep_best(self.folder, bests)
 
     def _keep_last(self, more: dict[str, Tensor], meta: dict[str, Any]) -> None:
         if self.folder is None or self.workers.rank != 0:
@@ -148,7 +148,7 @@ class FoldState:
         if self.folder is None:
             return False
         if self.workers.rank == 0:
-            checkpoint.delete_unfinished(self.folder)
+            checkpoint_files.delete_unfinished(self.folder)
         resumed = self._resume(self.folder)
         if self.workers.size > 1:
             self._agree()
@@ -166,7 +166,7 @@ class FoldState:
             )
 
     def _resume(self, folder: Folder) -> bool:
-        for name in (checkpoint.LAST, checkpoint.BEFORE):
+        for name in (checkpoint_files.LAST, checkpoint_files.BEFORE):
             try:
                 found = checkpoint.load(folder, name)
             except checkpoint.Damaged as error:

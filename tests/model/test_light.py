@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from raysys.model.dropout import speed_up_dropout
 from raysys.model.light import LightAudioEncoder
 
 
@@ -65,3 +66,24 @@ def test_bad_settings_are_refused() -> None:
         LightAudioEncoder(width=30, n_heads=4)
     with pytest.raises(ValueError, match="strides"):
         LightAudioEncoder(channels=(8, 8), strides=((2, 2),))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_its_layer_is_pytorchs_to_the_bit(training: bool) -> None:
+    torch.manual_seed(0)
+    (ours,) = LightAudioEncoder(width=32).train(training).layers
+    theirs = torch.nn.TransformerEncoderLayer(32, 4, 64, 0.2, "gelu", batch_first=True, norm_first=True)
+    speed_up_dropout(theirs)
+    theirs.load_state_dict(ours.state_dict())
+    theirs.train(training)
+    padding_BJ = torch.arange(40) >= torch.tensor([40, 13, 1])[:, None]
+    given_BJD = torch.randn(3, 40, 32)
+    found = []
+    for layer in (ours, theirs):
+        frames_BJD = given_BJD.clone().requires_grad_()
+        torch.manual_seed(1)
+        out_BJD = layer(frames_BJD, src_key_padding_mask=padding_BJ)
+        out_BJD.square().sum().backward()
+        assert frames_BJD.grad is not None
+        found.append([out_BJD, frames_BJD.grad, *(p.grad for p in layer.parameters())])
+    assert all(torch.equal(mine, reference) for mine, reference in zip(*found, strict=True))

@@ -10,7 +10,8 @@ import pytest
 
 from raysys.config import ClusterConfig
 from raysys.errors import ConfigError, StorageError
-from raysys.orchestrate.session import _keep_token_to_oneself, probe_node, trials_at_once
+from raysys.orchestrate.local import keep_token_private
+from raysys.orchestrate.session import probe_node, trials_at_once
 from raysys.storage import Folder
 
 
@@ -108,11 +109,11 @@ def is_a_token(path: Path) -> bool:
 
 
 def test_a_token_is_made_once_and_for_oneself(token: Path) -> None:
-    _keep_token_to_oneself()
+    keep_token_private()
     assert is_a_token(token)
     first = token.read_text()
     token.chmod(0o644)
-    _keep_token_to_oneself()
+    keep_token_private()
     assert is_a_token(token) and token.read_text() == first
 
 
@@ -125,12 +126,12 @@ def test_runs_that_begin_at_once_have_one_token_and_none_sees_half_of_it(
         """While one run is at it, the other begins and ends."""
         value = next(drawn)
         if value[0] == "a":
-            _keep_token_to_oneself()
+            keep_token_private()
             seen.append(token.read_text())
         return value
 
     monkeypatch.setattr(secrets, "token_hex", slow)
-    _keep_token_to_oneself()
+    keep_token_private()
     assert seen == ["b" * 64]
     assert is_a_token(token) and token.read_text() == "b" * 64
 
@@ -142,9 +143,9 @@ def test_a_run_that_ends_while_it_makes_its_token_leaves_none(token: Path, monke
     with monkeypatch.context() as patched:
         patched.setattr(secrets, "token_hex", end)
         with pytest.raises(KeyboardInterrupt):
-            _keep_token_to_oneself()
+            keep_token_private()
     assert not token.exists()
-    _keep_token_to_oneself()
+    keep_token_private()
     assert is_a_token(token)
 
 
@@ -153,7 +154,7 @@ def test_an_empty_token_is_replaced(token: Path, content: str) -> None:
     """Ray would not start with it."""
     token.parent.mkdir()
     token.write_text(content)
-    _keep_token_to_oneself()
+    keep_token_private()
     assert is_a_token(token)
 
 
@@ -162,11 +163,11 @@ def test_a_token_is_made_where_a_file_system_has_no_links(token: Path, monkeypat
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
-    _keep_token_to_oneself()
+    keep_token_private()
     assert is_a_token(token)
 
 
 def test_a_home_that_cannot_be_written_is_named(token: Path) -> None:
     token.parent.write_text("in the way")
     with pytest.raises(StorageError, match=rf"^{token}: the file of Ray's token cannot be made .*RAY_AUTH_TOKEN_PATH"):
-        _keep_token_to_oneself()
+        keep_token_private()

@@ -20,7 +20,7 @@ from raysys.orchestrate.sweep import Ledger, SweepProgress, seconds_beyond_train
 from raysys.orchestrate.task import HISTORY, RESULT, FoldTask
 from raysys.orchestrate.trial import run_trial
 from raysys.orchestrate.watch import Failure
-from raysys.training.checkpoint import BEST, LAST
+from raysys.training.checkpoint_files import BEST, LAST
 from tests.orchestrate.test_task import task_in
 
 

@@ -31,7 +31,7 @@ from raysys.data.waveforms import INDEX
 from raysys.errors import StorageError
 from raysys.orchestrate.crossval import crossval
 from raysys.storage import Folder
-from raysys.training import checkpoint
+from raysys.training import checkpoint, checkpoint_files
 from tests.ray.conftest import Head
 
 pytestmark = pytest.mark.cluster
@@ -187,14 +187,14 @@ def test_a_run_hurt_by_sigkill_sigterm_and_ctrl_c_in_turn_predicts_what_an_undis
     os.killpg(process.pid, signal.SIGTERM)
     said = ended(process, TERMINATED)
     assert "the same command goes on from where each trial was" in said
-    last = run / "folds" / str(damaged) / checkpoint.LAST
+    last = run / "folds" / str(damaged) / checkpoint_files.LAST
     assert f"fold {damaged}: {last} is damaged" in said
     assert f"fold {SPEAKERS[damaged - 1]:<3}  epoch {before + 1:3d}/{EPOCHS}" in said
     assert f"fold {SPEAKERS[damaged - 1]:<3}  epoch {before:3d}/{EPOCHS}" not in said, (
         "it did not go on from the checkpoint before"
     )
     # Had the cluster's head died with the group, nothing of an unfinished epoch would be there.
-    kept = [checkpoint.load(Folder.at(str(run)) / f"folds/{n}", checkpoint.LAST) for n in FOLDS]
+    kept = [checkpoint.load(Folder.at(str(run)) / f"folds/{n}", checkpoint_files.LAST) for n in FOLDS]
     assert any(state is not None and "step/losses" in state[0] for state in kept)
     # Ctrl-C, once it trains again, does the same; partial results are not reported as complete.
     process = runs.start("hurt")
@@ -214,12 +214,12 @@ def damage_checkpoint(run: Path) -> tuple[int, int]:
     until(lambda: _settled(run))
     for fold in FOLDS:
         folder = Folder.at(str(run / "folds" / str(fold)))
-        state = checkpoint.load(folder, checkpoint.BEFORE)
+        state = checkpoint.load(folder, checkpoint_files.BEFORE)
         if state is None:
             continue
-        last = run / "folds" / str(fold) / checkpoint.LAST
+        last = run / "folds" / str(fold) / checkpoint_files.LAST
         # Killed between the two files there is none; what is there then instead is as damaged.
-        whole = last if last.exists() else last.with_name(checkpoint.BEFORE)
+        whole = last if last.exists() else last.with_name(checkpoint_files.BEFORE)
         last.write_bytes(whole.read_bytes()[:-100])
         before = len(state[1]["history"])
         assert 2 <= before < EPOCHS
@@ -324,7 +324,10 @@ def test_a_full_disk_ends_the_run_with_a_message_and_costs_no_checkpoint(runs: R
     assert "Traceback" not in said
     ballast.unlink()
     folders = {fold: Folder.at(str(run)) / f"folds/{fold}" for fold in FOLDS}
-    kept = {n: checkpoint.load(f, checkpoint.LAST) or checkpoint.load(f, checkpoint.BEFORE) for n, f in folders.items()}
+    kept = {
+        n: checkpoint.load(f, checkpoint_files.LAST) or checkpoint.load(f, checkpoint_files.BEFORE)
+        for n, f in folders.items()
+    }
     found = kept[hurt]
     assert found is not None and found[1]["epoch"] >= 2
     again = runs.finish("full", root=little_disk)

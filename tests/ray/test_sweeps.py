@@ -26,7 +26,7 @@ from raysys.errors import ConfigError
 from raysys.inference import load_model, read_waveform
 from raysys.orchestrate.ablation import ablation
 from raysys.orchestrate.gridsearch import gridsearch
-from raysys.training.checkpoint import BEST, LAST
+from raysys.training.checkpoint_files import BEST, LAST
 from tests.corpora.iemocap_folder import write_iemocap
 from tests.ray.conftest import Head
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from raysys.storage import Folder
-from raysys.training import checkpoint
+from raysys.training import checkpoint, checkpoint_files
 from raysys.training.adamw import AdamW
 
 torch.set_num_threads(1)
@@ -43,13 +43,13 @@ def saved(tmp_path: Path) -> tuple[Folder, nn.Sequential, AdamW]:
     folder = Folder.at(str(tmp_path / "new" / "folder"))
     state = checkpoint.trainable_state(network)
     state |= checkpoint.optimizer_tensors(network, optimizer)
-    checkpoint.save(folder, checkpoint.LAST, state, {"epoch": 2, "history": [{"loss": 0.1}]})
+    checkpoint.save(folder, checkpoint_files.LAST, state, {"epoch": 2, "history": [{"loss": 0.1}]})
     return folder, network, optimizer
 
 
 def test_training_goes_on_to_the_bit(tmp_path: Path) -> None:
     folder, network, optimizer = saved(tmp_path)
-    loaded = checkpoint.load(folder, checkpoint.LAST)
+    loaded = checkpoint.load(folder, checkpoint_files.LAST)
     assert loaded is not None
     tensors, meta = loaded
     assert meta == {"epoch": 2, "history": [{"loss": 0.1}]}
@@ -102,11 +102,11 @@ def test_file_is_safetensors_and_nothing_is_pickled(tmp_path: Path, monkeypatch:
     folder, _, _ = saved(tmp_path)
     for module, name in ((torch, "load"), (__import__("pickle"), "loads")):
         monkeypatch.setattr(module, name, refuse)
-    assert checkpoint.load(folder, checkpoint.LAST) is not None
-    with safetensors.safe_open(f"{folder.path}/{checkpoint.LAST}", "pt") as file:
+    assert checkpoint.load(folder, checkpoint_files.LAST) is not None
+    with safetensors.safe_open(f"{folder.path}/{checkpoint_files.LAST}", "pt") as file:
         assert json.loads(file.metadata()["raysys"])["epoch"] == 2
         assert "optimizer/exp_avg/0.weight" in file.keys()  # noqa: SIM118
 
 
 def test_no_file_is_none(tmp_path: Path) -> None:
-    assert checkpoint.load(Folder.at(str(tmp_path / "nowhere")), checkpoint.LAST) is None
+    assert checkpoint.load(Folder.at(str(tmp_path / "nowhere")), checkpoint_files.LAST) is None

@@ -20,7 +20,7 @@ from raysys.data.batch import Batch
 from raysys.data.plan import Step, fold_plan
 from raysys.errors import TrainingError
 from raysys.storage import Folder
-from raysys.training import checkpoint, evaluation
+from raysys.training import checkpoint, checkpoint_files, evaluation
 from raysys.training.loop import FoldOutcome, Paused, Trainer
 from raysys.training.state import EpochRecord
 from tests.training.little_fold import (
@@ -181,7 +181,7 @@ def test_without_validation_the_last_epoch_is_kept_and_the_schedule_is_the_whole
     assert [record.validation_ua for record in outcome.history] == [None, None]
     validated = make_trainer(FINAL, little, folder=folder)
     stop_after_epoch(validated, little, 1)
-    tensors, _ = checkpoint.load(folder, checkpoint.LAST) or ({}, {})
+    tensors, _ = checkpoint.load(folder, checkpoint_files.LAST) or ({}, {})
     for name, weights in checkpoint.trainable_state(trainer.network).items():
         assert torch.equal(weights, tensors[f"average/{name}"]), name
 
@@ -249,14 +249,14 @@ def test_stopped_between_the_two_files_goes_on_from_the_epoch_before(
         patched.setattr(evaluation, "unweighted_accuracy", lambda *_: next(improving) / 10)
 
         def save_until_last(target: Folder, name: str, tensors: dict, meta: dict) -> None:
-            if name == checkpoint.LAST and meta["epoch"] == 1:
+            if name == checkpoint_files.LAST and meta["epoch"] == 1:
                 raise Stopped
             save(target, name, tensors, meta)
 
         patched.setattr(checkpoint, "save", save_until_last)
         with pytest.raises(Stopped):
             make_trainer(RESUMABLE, little, folder=folder).fit(little.batches(RESUMABLE), ignore)
-        assert {checkpoint.best_name(0), checkpoint.best_name(1)} <= set(folder.names())
+        assert {checkpoint_files.best_name(0), checkpoint_files.best_name(1)} <= set(folder.names())
     trainer = make_trainer(RESUMABLE, little, folder=folder)
     assert trainer.state.resume()
     assert trainer.state.first_epoch == 1
@@ -276,7 +276,7 @@ def test_damaged_state_is_left_out_and_said(
     """After one epoch there is none before it: the fold starts from the beginning."""
     little, folder = little_fold(), Folder.at(str(tmp_path))
     stop_after_epoch(make_trainer(RESUMABLE, little, folder=folder), little, whole_epochs - 1)
-    path = tmp_path / checkpoint.LAST
+    path = tmp_path / checkpoint_files.LAST
     data = bytearray(path.read_bytes())
     data[-5] ^= 4
     path.write_bytes(data if how == "flipped" else data[: len(data) // 2])
@@ -308,7 +308,7 @@ def test_damaged_best_weights_are_not_used(uninterrupted: FoldOutcome, tmp_path:
     little, folder = little_fold(), Folder.at(str(tmp_path))
     trainer = make_trainer(RESUMABLE, little, folder=folder)
     stop_after_epoch(trainer, little, 0)
-    path = tmp_path / checkpoint.best_name(0)
+    path = tmp_path / checkpoint_files.best_name(0)
     path.write_bytes(path.read_bytes()[:-1])
     trainer = make_trainer(RESUMABLE, little, folder=folder)
     assert not trainer.state.resume()
@@ -323,7 +323,7 @@ def test_what_a_writer_left_that_was_killed_is_removed(tmp_path: Path) -> None:
     folder.write_bytes(".beat-1.json.0a1b2c3d", b"another worker is just writing it")
     if (child := os.fork()) == 0:
         os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
-        checkpoint.save(folder, checkpoint.LAST, {}, {})
+        checkpoint.save(folder, checkpoint_files.LAST, {}, {})
     os.waitpid(child, 0)
     assert len(folder.names()) == len(whole) + 2, "nothing was left"
     assert make_trainer(RESUMABLE, little, folder=folder).state.resume()
@@ -333,11 +333,11 @@ def test_what_a_writer_left_that_was_killed_is_removed(tmp_path: Path) -> None:
 def test_no_weights_are_left_but_the_best(tmp_path: Path) -> None:
     little, folder = little_fold(), Folder.at(str(tmp_path))
     trainer, outcome = run(RESUMABLE, little, folder)
-    wanted = {checkpoint.best_name(trainer.state.best_epoch), checkpoint.LAST, checkpoint.BEFORE}
+    wanted = {checkpoint_files.best_name(trainer.state.best_epoch), checkpoint_files.LAST, checkpoint_files.BEFORE}
     assert wanted <= set(folder.names())
-    checkpoint.finish(folder, outcome.epoch)
-    checkpoint.delete_states(folder)
-    assert folder.names() == [checkpoint.BEST]
+    checkpoint_files.finish(folder, outcome.epoch)
+    checkpoint_files.delete_states(folder)
+    assert folder.names() == [checkpoint_files.BEST]
 
 
 # Asked before each of two updates, the test curve and the validation of 3 epochs, and before the test: 13 times.
@@ -423,7 +423,7 @@ def test_test_part_is_scored_with_the_weights_of_the_best_epoch(
             logits_NC = network((little.batch(step).clean,)).logits_NC
         same = np.allclose(logits_NC.softmax(-1), outcome.test.probabilities_NC, atol=1e-6)
         assert same == (epoch == 1)
-    best = checkpoint.load(Folder.at(str(tmp_path)), checkpoint.best_name(1))
+    best = checkpoint.load(Folder.at(str(tmp_path)), checkpoint_files.best_name(1))
     assert best is not None and best[1]["epoch"] == 1
     assert all(torch.equal(best[0][name], states[1][name]) for name in states[1])
 
