@@ -12,11 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from raysys.adamw import AdamW
 from raysys.augment.masked_lm import LabelledMaskedLM, check_tokenizer, mask_logits, max_tokens, own_randomness
 from raysys.augment.words import WORD, draw_word, encode, in_case_of, tokens_of_words, whole_words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from raysys.distilbert import DistilBertForMaskedLM
 
 LIGHT_EPOCHS, LIGHT_LR = 10, 1e-3
 """For `light_masked_lm`, which learns the language and the labels together."""
@@ -27,6 +30,7 @@ BATCH_SIZE = 16
 _SHARE = 0.15
 """Of a text's words that are masked in training."""
 _CLIP_NORM = 1.0
+_WEIGHT_DECAY = 0.01
 _WARM_UP = 0.1
 """Of all steps. Without it a model from scratch may stay with the words' frequencies, deaf to text and label."""
 _BATCH = 64
@@ -35,7 +39,7 @@ _POOL = 16
 
 
 def fit(
-    model: PreTrainedModel,
+    model: PreTrainedModel | DistilBertForMaskedLM,
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     labels: Sequence[int],
@@ -207,14 +211,13 @@ def _train(
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     longest = max_tokens(lm.model, tokenizer)
-    optimizer = torch.optim.AdamW(lm.parameters(), lr=lr)
+    optimizer = AdamW([{"params": lm.parameters(), "lr": lr}], weight_decay=_WEIGHT_DECAY)
     n_steps = epochs * math.ceil(len(examples) / batch_size)
     n_warm = math.ceil(_WARM_UP * n_steps)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / n_warm, (n_steps - step) / (n_steps - n_warm + 1))
-    )
+    step = 0
     for _ in range(epochs):
         for batch in _batches(examples, batch_size, generator):
+            optimizer.param_groups[0]["lr"] = lr * min((step + 1) / n_warm, (n_steps - step) / (n_steps - n_warm + 1))
             masked = [example.mask(tokenizer.mask_token, generator) for example in batch]
             rows = encode(tokenizer, [text for text, _ in masked])
             # A text that itself spells out the mask token, or grew beyond the limit, would put targets out of place.
@@ -230,7 +233,7 @@ def _train(
                 F.cross_entropy(logits_NV, targets_N).backward()
                 nn.utils.clip_grad_norm_(lm.parameters(), _CLIP_NORM)
                 optimizer.step()
-            schedule.step()
+            step += 1
 
 
 def _batches(examples: list[_Example], batch_size: int, generator: torch.Generator) -> Iterator[list[_Example]]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from raysys.distilbert import LONGEST, DistilBertForMaskedLM
 from raysys.errors import EncoderError
 from raysys.pretrained import load_pretrained
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 _FLAG = "--augment.cbca-model"
 _LABEL_STD = 0.02
-_LONGEST = 512
 
 
 class LabelledMaskedLM(nn.Module):
@@ -28,7 +28,7 @@ class LabelledMaskedLM(nn.Module):
     no E_label, and the model is the plain one.
     """
 
-    def __init__(self, model: PreTrainedModel, n_classes: int | None) -> None:
+    def __init__(self, model: PreTrainedModel | DistilBertForMaskedLM, n_classes: int | None) -> None:
         super().__init__()
         self.model = model
         width = model.get_input_embeddings().embedding_dim
@@ -51,25 +51,10 @@ class LabelledMaskedLM(nn.Module):
         return logits_NV
 
 
-def light_masked_lm(
-    tokenizer: PreTrainedTokenizerBase, *, width: int = 96, n_layers: int = 2, seed: int = 0
-) -> PreTrainedModel:
+def light_masked_lm(tokenizer: PreTrainedTokenizerBase, *, width: int = 96, seed: int = 0) -> DistilBertForMaskedLM:
     """A small DistilBERT for the tokenizer's vocabulary, its weights drawn from `seed` alone; 4 divides `width`."""
-    from transformers import DistilBertConfig, DistilBertForMaskedLM
-
-    config = DistilBertConfig(
-        vocab_size=len(tokenizer),
-        max_position_embeddings=_LONGEST,
-        dim=width,
-        n_layers=n_layers,
-        n_heads=4,
-        hidden_dim=4 * width,
-        dropout=0.1,
-        attention_dropout=0.1,
-        pad_token_id=tokenizer.pad_token_id,
-    )
     with own_randomness(seed, torch.device("cpu")):
-        return DistilBertForMaskedLM(config)
+        return DistilBertForMaskedLM(vocab_size=len(tokenizer), width=width, dropout=0.1)
 
 
 def load_masked_lm(name: str) -> PreTrainedModel:
@@ -101,17 +86,17 @@ def mask_logits(
     return logits_NV
 
 
-def max_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+def max_tokens(model: PreTrainedModel | DistilBertForMaskedLM, tokenizer: PreTrainedTokenizerBase) -> int:
     """Most tokens that the model takes."""
     embeddings = getattr(model.base_model, "embeddings", None)
     padding_position = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
     # RoBERTa numbers its positions from the one after padding's.
     lost = 0 if padding_position is None else padding_position + 1
-    positions = getattr(model.config, "max_position_embeddings", _LONGEST)
-    return int(min(tokenizer.model_max_length, positions - lost, _LONGEST))
+    positions = getattr(getattr(model, "config", None), "max_position_embeddings", LONGEST)
+    return int(min(tokenizer.model_max_length, positions - lost, LONGEST))
 
 
-def check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel | DistilBertForMaskedLM) -> None:
     """Raises: EncoderError: the tokenizer is not this model's, or has no mask token."""
     if tokenizer.mask_token_id is None:
         raise EncoderError(

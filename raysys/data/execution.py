@@ -6,7 +6,9 @@ returns a few lines: Ray Data would cost each of their processes, and the driver
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
@@ -24,20 +26,20 @@ Result = TypeVar("Result")
 
 def run_tasks(
     function: Callable[[Item], Result],
-    items: Sequence[Item],
+    items: Iterable[Item],
     *,
     at_once: int,
     num_cpus: float = 1,
     num_gpus: float = 0,
     environment: dict[str, str] | None = None,
-) -> list[Result]:
+) -> Iterator[Result]:
     """Call a function on each item, in tasks spread over the nodes; one whose process is lost is tried again.
 
     Args:
         at_once: tasks.
         environment: variables of their processes.
 
-    Returns: the results, in the items' order.
+    Yields: the results, small ones, in the items' order.
 
     Raises:
         UserError: of the task that raised it, without the traceback of its process.
@@ -54,22 +56,27 @@ def run_tasks(
         scheduling_strategy="SPREAD",
         runtime_env={"env_vars": environment or {}},
     )
-    asked: list[ray.ObjectRef] = []
+    coming = iter(items)
+    asked: deque[ray.ObjectRef] = deque()
     running: list[ray.ObjectRef] = []
+    found: dict[ray.ObjectRef, Result] = {}
     try:
-        for item in items:
-            if len(running) >= max(1, at_once):
-                done, running = ray.wait(running)
-                ray.get(done)
-            asked.append(remote.remote(item))
-            running.append(asked[-1])
-        results: list[Result] = ray.get(asked)
+        while True:
+            for item in itertools.islice(coming, max(1, at_once) - len(running)):
+                asked.append(remote.remote(item))
+                running.append(asked[-1])
+            if not asked:
+                return
+            done, running = ray.wait(running)
+            found.update(zip(done, ray.get(done), strict=True))
+            while asked and asked[0] in found:
+                yield found.pop(asked.popleft())
     except RayTaskError as error:
-        # The others go on writing what nobody will read.
+        raise cause_of(error) from None
+    finally:
+        # After an error nobody will read what the others go on writing.
         for task in running:
             ray.cancel(task)
-        raise cause_of(error) from None
-    return results
 
 
 def blocks(dataset: Dataset) -> Iterator[pa.Table]:

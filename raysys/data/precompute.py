@@ -6,9 +6,11 @@ one does not exist.
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -57,7 +59,7 @@ def decode_corpus(manifest: Manifest, cache: str, *, trim_db: float | None, cpus
         }
         for u in manifest.utterances
     ]
-    _fill(folder, members, partial(_decode, trim_db=trim_db), cpus)
+    _fill({folder.location: partial(_decode, trim_db=trim_db)}, members, cpus)
     index = folder.read_table(INDEX).to_pydict()
     errors = zip(index["utterance_id"], index["error"], strict=True)
     return folder.location, {name: error for name, error in errors if error is not None}
@@ -76,22 +78,43 @@ def make_views(manifest: Manifest, source: Source, cache: str, *, cpus: int) -> 
     """
     members = [{"id": u.utterance_id, "seconds": u.duration_s} for u in manifest.utterances]
     decoded = source.store.rsplit("/", 1)[-1]
-    locations: list[str] = []
-    for variant in range(source.variants):
-        folder = Folder.at(cache) / views_name(decoded, source, variant)
-        _fill(folder, members, partial(_view, source=source, variant=variant), cpus)
-        locations.append(folder.location)
-    return tuple(locations)
+    makes = {
+        (Folder.at(cache) / views_name(decoded, source, variant)).location: partial(
+            _view, source=source, variant=variant
+        )
+        for variant in range(source.variants)
+    }
+    _fill(makes, members, cpus)
+    return tuple(makes)
 
 
-def _fill(folder: Folder, members: Sequence[Member], make: Make, cpus: int) -> None:
-    """Make an entry of the cache where there is no whole one."""
-    if is_whole(folder):
-        return
-    make_part = partial(_make_part, location=folder.location, make=make)
-    parts = list(enumerate(cut_into_parts(members)))
-    index = pa.concat_tables(run_tasks(make_part, parts, at_once=cpus, environment=trial_environment()))
-    folder.write_table(INDEX, index.sort_by("utterance_id"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """What one task makes: the waveforms of some members of an entry of the cache."""
+
+    location: str
+    number: int
+    members: list[Member]
+    make: Make
+
+
+def _fill(makes: Mapping[str, Make], members: Sequence[Member], cpus: int) -> None:
+    """Make the entries of the cache that are not whole, `cpus` tasks at once, one entry after the other.
+
+    Args:
+        makes: what makes a member's waveform, by the entry's location.
+    """
+    missing = [location for location in makes if not is_whole(Folder.at(location))]
+    cut = cut_into_parts(members)
+    parts = [
+        _Part(location=location, number=number, members=part, make=makes[location])
+        for location in missing
+        for number, part in enumerate(cut)
+    ]
+    tables = run_tasks(_make_part, parts, at_once=cpus, environment=trial_environment())
+    for location in missing:
+        index = pa.concat_tables(itertools.islice(tables, len(cut)))
+        Folder.at(location).write_table(INDEX, index.sort_by("utterance_id"))
 
 
 def cut_into_parts(members: Sequence[Member]) -> list[list[Member]]:
@@ -117,18 +140,17 @@ def trial_environment() -> dict[str, str]:
     return {"PL_DISABLE_FORK": "1"} | ({interval: os.environ[interval]} if interval in os.environ else {})
 
 
-def _make_part(numbered: tuple[int, list[Member]], location: str, make: Make) -> pa.Table:
-    number, members = numbered
-    part = f"part-{number:05d}.arrow"
+def _make_part(part: _Part) -> pa.Table:
+    name = f"part-{part.number:05d}.arrow"
     waveforms: dict[str, np.ndarray] = {}
     rows: list[dict[str, Any]] = []
-    for member in members:
+    for member in part.members:
         try:
-            waveforms[member["id"]] = make(member)
+            waveforms[member["id"]] = part.make(member)
         except AudioError as error:
             rows.append({"utterance_id": member["id"], "error": str(error)})
-    places = write_part(Folder.at(location), part, list(waveforms.values()))
-    rows += [{"utterance_id": name, **place} for name, place in zip(waveforms, places, strict=True)]
+    places = write_part(Folder.at(part.location), name, list(waveforms.values()))
+    rows += [{"utterance_id": key, **place} for key, place in zip(waveforms, places, strict=True)]
     return pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)
 
 

@@ -91,7 +91,7 @@ def make_texts(
     tasks = [text_task(config, manifest, fold) for fold in folds]
     missing = {task.file_name: task for task in tasks if not _is_whole(cache, task.file_name)}
     cpus = config.cluster.cpus_per_worker
-    run_tasks(
+    made = run_tasks(
         partial(_make, cache=cache.location),
         list(missing.values()),
         at_once=cluster.idle_cpus // cpus,
@@ -99,6 +99,8 @@ def make_texts(
         num_gpus=cluster.gpus_per_worker,
         environment=trial_environment(),
     )
+    for _ in made:
+        pass
     return [f"{cache.location}/{task.file_name}" for task in tasks]
 
 

@@ -15,8 +15,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from raysys.adamw import AdamW
 from raysys.storage import Folder
-from raysys.training.adamw import AdamW
 from raysys.training.checkpoint_files import BEFORE, BEST, LAST, best_name
 
 

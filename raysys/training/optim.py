@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import torch
 
+from raysys.adamw import AdamW
 from raysys.config import OptimConfig
 from raysys.model.network import Network
-from raysys.training.adamw import AdamW
 
 
 def make_optimizer(network: Network, config: OptimConfig) -> AdamW:

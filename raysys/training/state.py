@@ -11,10 +11,10 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from raysys.adamw import AdamW
 from raysys.model.network import Network
 from raysys.storage import Folder
 from raysys.training import checkpoint, checkpoint_files
-from raysys.training.adamw import AdamW
 from raysys.training.evaluation import Workers
 from raysys.training.optim import WeightAverage
 

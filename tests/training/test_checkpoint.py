@@ -10,9 +10,9 @@ import safetensors
 import torch
 from torch import nn
 
+from raysys.adamw import AdamW
 from raysys.storage import Folder
 from raysys.training import checkpoint, checkpoint_files
-from raysys.training.adamw import AdamW
 
 torch.set_num_threads(1)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import DistilBertConfig, DistilBertModel
+from transformers import DistilBertConfig as TheirConfig
+from transformers import DistilBertForMaskedLM as TheirMaskedLM
+from transformers import DistilBertModel
 
+from raysys.distilbert import DistilBertForMaskedLM
 from raysys.model.dropout import speed_up_dropout
 from raysys.model.small_text import SmallTextEncoder
 
@@ -14,7 +17,7 @@ VOCABULARY, WIDTH = 50, 32
 
 def pair(dropout: float) -> tuple[SmallTextEncoder, DistilBertModel]:
     """Both drawn from one seed, with the state of the generator after each."""
-    config = DistilBertConfig(
+    config = TheirConfig(
         vocab_size=VOCABULARY, dim=WIDTH, n_layers=2, n_heads=4, hidden_dim=4 * WIDTH, dropout=dropout,
         attention_dropout=dropout,
     )  # fmt: skip
@@ -65,3 +68,32 @@ def test_results_and_gradients_are_those_of_distilbert_to_the_bit(
     for name, gradient in gradients.items():
         assert (my_gradients[name] is None) == (gradient is None), name
         assert gradient is None or torch.equal(my_gradients[name], gradient), name
+
+
+def test_a_masked_lm_is_that_of_transformers_to_the_bit() -> None:
+    """First values, results, and weights after steps of training with dropout."""
+    config = TheirConfig(
+        vocab_size=VOCABULARY, dim=WIDTH, n_layers=2, n_heads=4, hidden_dim=4 * WIDTH, dropout=0.1,
+        attention_dropout=0.1, pad_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(3)
+    theirs = TheirMaskedLM(config)
+    after = torch.get_rng_state()
+    torch.manual_seed(3)
+    ours = DistilBertForMaskedLM(vocab_size=VOCABULARY, width=WIDTH, dropout=0.1)
+    assert torch.equal(torch.get_rng_state(), after)
+    for network in (ours, theirs):
+        network.train()
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+        torch.manual_seed(1)
+        for lengths in [(7, 3, 1), (5, 5), (9, 2)]:
+            tokens_BM, valid_BM = batch(lengths)
+            embeddings_BMD = network.get_input_embeddings()(tokens_BM)
+            logits_BMV = network(inputs_embeds=embeddings_BMD, attention_mask=valid_BM).logits
+            optimizer.zero_grad()
+            logits_BMV[valid_BM].square().mean().backward()
+            optimizer.step()
+    state, expected = ours.state_dict(), theirs.state_dict()
+    assert state.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(state[name], value), name

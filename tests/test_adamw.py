@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from raysys.training.adamw import AdamW
+from raysys.adamw import AdamW
 
 torch.set_num_threads(1)
 
