@@ -14,7 +14,6 @@ from raysys import metrics
 from raysys.config import ExperimentConfig
 from raysys.data.manifest import Manifest
 from raysys.errors import ConfigError, TrainingError
-from raysys.model.parts import parts_of
 from raysys.orchestrate import session
 from raysys.orchestrate.crossval import RESULTS, print_header
 from raysys.orchestrate.groundwork import Ground, Point, check, claimed, lay, make_tasks
@@ -83,12 +82,11 @@ def _add_up(
     rows = []
     for variant in variants:
         own = [tables[variant.name, seed] for seed in seeds]
-        point_config = points[variant.name, seeds[0]].config
         rows.append(
             {
                 "name": variant.name,
                 "flags": list(variant.flags),
-                "parameters": _parameters(point_config, manifest),
+                "parameters": max(sweep.results[t.trial_id]["parameters"] for t in tasks[variant.name, seeds[0]]),
                 **_scores(manifest, own),
                 "difference": None if variant.name == FULL else _difference(manifest, full, own),
                 "trial": tasks[variant.name, seeds[0]][0].place,
@@ -106,7 +104,7 @@ def _add_up(
         modalities=config.corpus.resolved_modalities,
         seed=seeds[0],
         parameters=rows[0]["parameters"],
-        made=provenance(checked.run, RESULTS),
+        made=provenance(checked.run, RESULTS, sweep.results.values()),
         notes=[*checked.notes, *sweep.notes()],
         seconds=round(seconds, 1),
         tsne={"without": trials["no CPC, no ECL"], "with": trials[FULL]},
@@ -129,10 +127,6 @@ def _add_up(
 
 def _predictions(task: FoldTask) -> pa.Table:
     return task.folder.read_table(PREDICTIONS)
-
-
-def _parameters(config: ExperimentConfig, manifest: Manifest) -> int:
-    return sum(parts_of(config.model, len(manifest.classes), config.corpus.resolved_modalities, config.loss).values())
 
 
 def _classes(manifest: Manifest, table: pa.Table, column: str) -> np.ndarray:

@@ -106,10 +106,6 @@ def _add_up(checked: Checked, manifest: Manifest, tasks: Sequence[FoldTask], *, 
     predictions = pool_predictions(manifest, [t.folder.read_table(PREDICTIONS) for t in tasks])
     found = [result_of(task) for task in tasks]
     modalities = config.corpus.resolved_modalities
-    # What imports torch, or charts, takes seconds, which no start needs to wait for.
-    from raysys.model.parts import parts_of
-    from raysys.report.page import write_report
-
     contrasted = config.loss.alpha > 0 or config.loss.beta > 0
     results = summarise(
         manifest,
@@ -119,8 +115,9 @@ def _add_up(checked: Checked, manifest: Manifest, tasks: Sequence[FoldTask], *, 
         protocol="nested",
         modalities=modalities,
         seed=config.train.seed,
-        parameters=sum(parts_of(config.model, len(manifest.classes), modalities, config.loss).values()),
-        made=provenance(run, RESULTS),
+        # The folds' vocabularies differ.
+        parameters=max(result["parameters"] for result in found),
+        made=provenance(run, RESULTS, found),
         notes=[*checked.notes, *(f"fold {result['fold']}: {note}" for result in found for note in result["notes"])],
         seconds=round(seconds, 1),
         tsne={"with" if contrasted else "without": tasks[0].place},
@@ -131,6 +128,9 @@ def _add_up(checked: Checked, manifest: Manifest, tasks: Sequence[FoldTask], *, 
     print(result_table(results))
     if config.corpus.name == "demo":
         print(f"\n{SYNTHETIC}")
+    # Its charts take seconds to import, which no start needs to wait for.
+    from raysys.report.page import write_report
+
     write_report(run)
     print(f"\n{seconds:.0f} s; {results_line(run)}", flush=True)
     return results

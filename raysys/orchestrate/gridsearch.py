@@ -15,7 +15,6 @@ from raysys.config import ExperimentConfig
 from raysys.data.folds import Fold
 from raysys.errors import ConfigError, TrainingError
 from raysys.inference import CONFIG as MODEL_CONFIG
-from raysys.model.parts import parts_of
 from raysys.orchestrate import session
 from raysys.orchestrate.crossval import RESULTS, print_header
 from raysys.orchestrate.early_stopping import HalvingByFold
@@ -122,7 +121,9 @@ def _final_model(ground: Ground, sweep: Sweep) -> dict[str, Any]:
         print(f"final     {point}, {epochs} epochs on all {len(everything)} utterances", flush=True)
         for error in run_trials([task], ground.cluster, []).values():
             raise TrainingError(f"final model: {error}")
-    return {"point": point, "epochs": epochs, "folder": MODEL, "trial": task.place}
+    result = task.result()
+    assert result is not None
+    return {"point": point, "epochs": epochs, "folder": MODEL, "trial": task.place, "parameters": result["parameters"]}
 
 
 def _add_up(
@@ -135,10 +136,6 @@ def _add_up(
     chosen = [by_place[point, fold] for fold, point in choice.items()]
     predictions = pool_predictions(manifest, [task.folder.read_table(PREDICTIONS) for task in chosen])
     modalities = config.corpus.resolved_modalities
-    counts = {
-        point.name: sum(parts_of(point.config.model, len(manifest.classes), modalities, point.config.loss).values())
-        for point in checked.points
-    }
     overhead = seconds_beyond_training(list(sweep.results.values()))
     results = summarise(
         manifest,
@@ -148,8 +145,8 @@ def _add_up(
         protocol="nested",
         modalities=modalities,
         seed=config.train.seed,
-        parameters=counts[final["point"]],
-        made=provenance(checked.run, RESULTS),
+        parameters=final["parameters"],
+        made=provenance(checked.run, RESULTS, sweep.results.values()),
         notes=[
             *checked.notes,
             *sweep.notes(),

@@ -130,8 +130,8 @@ class Watch(tune.Callback):
         self._idle_since = None
         settings = self._tasks[0].config.cluster
         print(
-            f"note      no trial runs for {_IDLE_S:.0f} s. A worker asks for {settings.reserved_cpus} free CPUs, and "
-            f"its GPUs, on one node; waiting for them (`ray status` says what there is)",
+            f"note      no trial runs for {_IDLE_S:.0f} s: processes are slow to start here, or wait for a node with "
+            f"{settings.reserved_cpus} free CPUs, and GPUs, for a worker (`ray status` shows what is free)",
             file=self._screen,
             flush=True,
         )

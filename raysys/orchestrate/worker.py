@@ -130,10 +130,12 @@ def train_fold(
             trim_db=task.config.corpus.trim_db,
         )
     result = _result(task, manifest, fold, outcome)
+    result["parameters"] = sum(parameter.numel() for parameter in network.parameters())
     tracker.finish(result, manifest.classes)
     # Where and when: what a trial costs beyond its training is worked out from these.
     node = ray.get_runtime_context().get_node_id()
     clock: dict[str, Any] = {"node": node, "process": f"{node[:8]} {os.getpid()}"}
+    clock["gpu"] = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     clock |= {"started": started, "first_step": trainer.first_step_at, "fit_s": fit_s}
     checkpoint_files.finish(task.folder, outcome.epoch)
     task.folder.write_json(RESULT, result | clock | {"notes": trainer.state.notes, "ended": time.time()})

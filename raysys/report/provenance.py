@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from raysys.storage import Folder
 _SOURCE = Path(__file__).resolve().parents[1]
 
 
-def provenance(run: Folder, results: str) -> dict[str, Any]:
-    """Date (UTC), command line, commit and hardware of the driver; of a finished run, what its results say already.
+def provenance(run: Folder, results: str, trials: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Date (UTC), command line, commit and hardware; of a finished run, what its results say already.
 
     Args:
         results: name of the file with the run's results.
+        trials: their results, which name the GPUs that they trained on.
     """
     if run.exists(results):
         earlier: dict[str, Any] = run.read_json(results)
@@ -32,7 +34,7 @@ def provenance(run: Folder, results: str) -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command_line(sys.argv),
         "commit": commit(_SOURCE),
-        "hardware": hardware(),
+        "hardware": hardware(trial["gpu"] for trial in trials),
     }
 
 
@@ -57,17 +59,13 @@ def commit(folder: Path) -> str | None:
         return None
 
 
-def hardware() -> str:
-    """Processor, cores that this process may use, memory, and GPUs."""
+def hardware(gpus: Iterable[str | None] = ()) -> str:
+    """The driver's processor, cores that it may use, and memory; the kinds of GPUs."""
     processor = platform.processor() or platform.machine()
     try:
         models = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     except OSError:
         models = []
-    # Seconds, which a command that reads results alone need not wait for.
-    import torch
-
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     parts = [models[0] if models else processor, f"{len(os.sched_getaffinity(0))} cores", f"{memory_gib:.0f} GiB"]
-    parts += [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return ", ".join(parts)
+    return ", ".join([*parts, *sorted({gpu for gpu in gpus if gpu})])

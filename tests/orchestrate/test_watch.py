@@ -148,7 +148,7 @@ def test_a_run_that_waits_for_a_node_says_so_once(tmp_path: Path, clock: Clock) 
         return screen.getvalue()[before:]
 
     assert pass_by(54) == ""
-    assert pass_by(120).count("no trial runs for 60 s. A worker asks for 2 free CPUs") == 1
+    assert pass_by(120).count("2 free CPUs, and GPUs, for a worker") == 1
     watched.on_trial_start(0, [], trial(0))
     assert pass_by(120) == ""
     watched.on_trial_recover(0, [], trial(0))

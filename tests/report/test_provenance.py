@@ -14,13 +14,13 @@ from raysys.storage import Folder
 
 def test_a_finished_run_keeps_what_made_it(tmp_path: Path) -> None:
     run = Folder.at(str(tmp_path))
-    first = provenance(run, "results.json")
+    first = provenance(run, "results.json", [{"gpu": None}])
     assert datetime.fromisoformat(first["date"]).utcoffset() is not None
     run.write_json("results.json", {"made": first | {"date": "2026-01-02T03:04:05+00:00"}})
-    assert provenance(run, "results.json")["date"] == "2026-01-02T03:04:05+00:00"
+    assert provenance(run, "results.json", [{"gpu": None}])["date"] == "2026-01-02T03:04:05+00:00"
     # Results of an earlier version have none.
     run.write_json("results.json", {})
-    assert provenance(run, "results.json")["command"] == first["command"]
+    assert provenance(run, "results.json", [{"gpu": None}])["command"] == first["command"]
 
 
 def test_a_command_can_be_typed_again_and_holds_no_login() -> None:
@@ -51,4 +51,5 @@ def test_the_commit_is_the_checkouts_and_says_where_files_changed(
 
 
 def test_hardware_names_cores_and_memory() -> None:
-    assert " cores, " in hardware() and " GiB" in hardware()
+    assert " cores, " in hardware() and hardware().endswith(" GiB")
+    assert hardware(["H100", None, "A10", "H100"]).endswith(" GiB, A10, H100")
