@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import soundfile
 
@@ -46,9 +45,9 @@ def test_a_file_that_a_node_cannot_read_is_no_part_of_the_index(tmp_path: Path) 
             {"id": name, "seconds": 0.05, "path": str(tmp_path / f"{name}.wav"), "start_s": None, "end_s": None}
             for name in names
         ]
-        batch = pa.Table.from_pylist([{"number": 0, "members": rows}])
         make = partial(precompute._decode, trim_db=None)
-        return precompute._make_part(batch, str(tmp_path / "cache"), make).to_pylist()
+        part = precompute._Part(location=str(tmp_path / "cache"), number=0, members=rows, make=make)
+        return precompute._make_part(part).to_pylist()
 
     assert [row["utterance_id"] for row in made("a", "text") if row["error"]] == ["text"]
     with pytest.raises(StorageError) as error:

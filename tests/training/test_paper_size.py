@@ -79,11 +79,14 @@ def train(model: ModelConfig, collator: Collator, names: list[str], waveforms: d
     )
     gradients: list[dict[str, float | None]] = []
 
-    def look(*_: object) -> None:
+    step_of_optimizer = trainer.state.optimizer.step
+
+    def look_and_step() -> None:
         trained = {name: p.grad for name, p in network.named_parameters() if p.requires_grad}
         gradients.append({name: None if g is None else float(g.abs().max()) for name, g in trained.items()})
+        step_of_optimizer()
 
-    trainer.state.optimizer.register_step_pre_hook(look)
+    trainer.state.optimizer.step = look_and_step  # type: ignore[method-assign]
     fold = Fold(index=0, name="fold", train=tuple(names), validation=tuple(names[:2]), test=tuple(names[2:4]))
     durations = {name: len(waveform) / 16_000 for name, waveform in waveforms.items()}
 
