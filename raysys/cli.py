@@ -187,7 +187,7 @@ def main(
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
-    """What a user must mend is one message and exit code 2, being stopped 130, SIGTERM 75; none with a traceback."""
+    """What a user must fix is one message and exit code 2; Ctrl-C is 130, SIGTERM 75. No tracebacks."""
     handle(raise_terminated)
     try:
         yield

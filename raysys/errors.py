@@ -1,8 +1,8 @@
-"""Errors that a user can mend; a job prints their message and ends with code 2, without a traceback."""
+"""Errors that a user can fix; a job prints their message and ends with code 2, without a traceback."""
 
 
 class UserError(Exception):
-    """Something outside the code is wrong: the message says where, what, what was expected, how to mend it."""
+    """Something outside the code is wrong: the message says where, what, what was expected, how to fix it."""
 
 
 class ConfigError(UserError):

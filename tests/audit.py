@@ -36,8 +36,8 @@ def audit(where: str, pins: Path) -> int:
     asked_about = [package for package in packages if "vulns" in package]
     flaws = [(package, flaw) for package in asked_about for flaw in package["vulns"]]
     for package, flaw in flaws:
-        mended = ", ".join(flaw["fix_versions"]) or "no version yet"
-        print(f"audit: {where}: {package['name']} {package['version']}: {flaw['id']}, mended in {mended}")
+        fixed_in = ", ".join(flaw["fix_versions"]) or "no version yet"
+        print(f"audit: {where}: {package['name']} {package['version']}: {flaw['id']}, fixed in {fixed_in}")
     print(
         f"audit: {where}: {len(flaws)} known flaws in {len(asked_about)} of {len(packages)} packages; "
         f"the others are not in it"

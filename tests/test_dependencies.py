@@ -13,7 +13,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 
-MENDED = {
+FIXED = {
     "aiohttp": ("3.12.14", "CVE-2025-53643, requests smuggled past Ray's dashboard"),
     "certifi": ("2024.7.4", "CVE-2024-39689, a root that is no longer trusted"),
     "filelock": ("3.20.1", "CVE-2025-68146, a link in place of a lock"),
@@ -48,9 +48,9 @@ def on_the_nodes() -> dict[str, list[Version]]:
     return found
 
 
-@pytest.mark.parametrize("package", MENDED)
+@pytest.mark.parametrize("package", FIXED)
 def test_what_the_nodes_of_a_cluster_run_is_mended(package: str) -> None:
-    version, flaw = MENDED[package]
+    version, flaw = FIXED[package]
     for found in on_the_nodes().get(package, []):
         assert found >= Version(version), f"{package} {found}: {flaw}"
 
@@ -59,9 +59,9 @@ def test_the_nodes_pins_are_looked_at() -> None:
     assert {"ray", "torch", "transformers", "pyarrow", "scikit-learn"} <= on_the_nodes().keys()
 
 
-@pytest.mark.parametrize("package", MENDED)
+@pytest.mark.parametrize("package", FIXED)
 def test_what_is_installed_is_mended(package: str) -> None:
-    version, flaw = MENDED[package]
+    version, flaw = FIXED[package]
     found = installed().get(package)
     if found is not None:
         assert found >= Version(version), f"{package} {found}: {flaw}"
@@ -70,8 +70,8 @@ def test_what_is_installed_is_mended(package: str) -> None:
 def test_the_oldest_version_that_may_be_installed_is_mended() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = [Requirement(line) for line in project["dependencies"]]
-    known = [requirement for requirement in asked if requirement.name in MENDED]
+    known = [requirement for requirement in asked if requirement.name in FIXED]
     assert {"ray", "torch", "transformers", "pyarrow", "scikit-learn"} <= {r.name for r in known}
     for requirement in known:
         (oldest,) = (Version(part.version) for part in requirement.specifier if part.operator == ">=")
-        assert oldest >= Version(MENDED[requirement.name][0]), requirement
+        assert oldest >= Version(FIXED[requirement.name][0]), requirement

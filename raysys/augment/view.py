@@ -22,7 +22,7 @@ def augment_waveform(waveform_S: NDArray[np.float32], config: AugmentConfig, *, 
 
     Each effect as `config` switches it on. Equal waveform, configuration and key give an equal
     view, on whatever worker, in whatever order. Noise comes before its suppression, so that a view
-    is a recording made worse and mended in part. The strength of the suppression is drawn evenly
+    is a recording made worse and partly restored. The strength of the suppression is drawn evenly
     from 0 to 1.
 
     Args:

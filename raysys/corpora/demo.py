@@ -30,7 +30,7 @@ _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 
 
 class DemoCorpusError(RuntimeError):
-    """The demo corpus cannot be made on this machine; the message says why and how to mend it."""
+    """The demo corpus cannot be made on this machine; the message says why and how to fix it."""
 
 
 def ensure_demo(root: Path) -> Path:

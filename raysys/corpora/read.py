@@ -38,7 +38,7 @@ def read_corpus(config: CorpusConfig, *, cache: Path) -> Manifest:
         utterances, published = _read(config, root)
     except OSError as error:
         raise CorpusError(
-            f"{error.filename or root}: cannot be read ({error.strerror or error}). Mend or replace it: the file, the "
+            f"{error.filename or root}: cannot be read ({error.strerror or error}). Fix or replace it: the file, the "
             "link to it, or its permissions."
         ) from error
     utterances = [dataclasses.replace(u, emotion=composed(u.emotion)) for u in utterances]

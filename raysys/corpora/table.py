@@ -68,7 +68,7 @@ class _Row:
             raise self.error(
                 column,
                 f"holds {value!r}, expected seconds from the file's beginning, such as 1.25. "
-                f"Mend the cell, or leave it empty for the whole file.",
+                f"Fix the cell, or leave it empty for the whole file.",
             )
         return number
 
@@ -103,10 +103,10 @@ def read_table(path: Path) -> list[Utterance]:
 def _utterance(row: _Row, folder: Path) -> Utterance:
     sex = row.text("sex")
     if sex not in ("F", "M", None):
-        raise row.error("sex", f"holds {sex!r}, expected F, M or an empty cell. Mend the cell.")
+        raise row.error("sex", f"holds {sex!r}, expected F, M or an empty cell. Fix the cell.")
     start_s, end_s = row.seconds("start_s"), row.seconds("end_s")
     if end_s is not None and end_s <= (start_s or 0.0):
-        raise row.error("end_s", f"holds {end_s}, not after start_s {start_s or 0.0}. Mend one of the two.")
+        raise row.error("end_s", f"holds {end_s}, not after start_s {start_s or 0.0}. Fix one of the two.")
     return Utterance(
         utterance_id=row.required("utterance_id"),
         audio_path=str(folder / row.required("audio_path")),

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 
 _POOLS = 3
-"""Pools that an epoch is cut into at least: what a pool holds is drawn anew each epoch, and with it who meets whom."""
+"""Pools that an epoch is cut into at least: what a pool holds is drawn again each epoch, and with it who meets whom."""
 _POOL_BATCHES = 64
 """A pool of so many batches, sorted by length, pads IEMOCAP's durations by some 5 % at batch 16."""
 

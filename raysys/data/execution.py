@@ -95,5 +95,5 @@ def blocks(dataset: Dataset) -> Iterator[pa.Table]:
 
 
 def cause_of(error: RayTaskError) -> Exception:
-    """What the user must mend, where a task failed of that; else the error with the task's traceback."""
+    """What the user must fix, where a task failed of that; else the error with the task's traceback."""
     return error.cause if isinstance(error.cause, UserError) else error

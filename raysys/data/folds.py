@@ -97,7 +97,7 @@ def check_folds(manifest: Manifest, folds: Sequence[Fold]) -> None:
                 if first != part:
                     raise ManifestError(
                         f"{manifest.corpus}: in fold {fold.name!r} speaker {speaker!r} is both in "
-                        f"the {first} and in the {part} part (with {utterance_id!r}). Mend the "
+                        f"the {first} and in the {part} part (with {utterance_id!r}). Fix the "
                         "speaker column or the groups, or use --corpus.folds speaker or "
                         "--corpus.folds groups, which keep speakers whole."
                     )
@@ -187,7 +187,7 @@ def _sexes(manifest: Manifest) -> dict[str, str | None]:
         if len(sexes) > 1:
             raise ManifestError(
                 f"{manifest.corpus}: speaker {speaker!r} is F in some utterances and M in others. "
-                "Mend column 'sex', or give the two speakers two names."
+                "Fix column 'sex', or give the two speakers two names."
             )
     return {speaker: next(iter(stated[speaker]), None) for speaker in manifest.speakers}
 

@@ -145,7 +145,7 @@ def _judge(manifest: Manifest, usable: Sequence[Utterance], skipped: Sequence[Sk
         listed += f"\n  ... and {len(lines) - _SHOWN} more"
     if on_error == "fail":
         raise ManifestError(
-            f"{manifest.corpus}: {counted}:{listed}\nMend these files, or leave them out with --corpus.on-error skip."
+            f"{manifest.corpus}: {counted}:{listed}\nFix these files, or leave them out with --corpus.on-error skip."
         )
     lost = sorted({u.emotion for u in manifest.utterances} - {u.emotion for u in usable})
     if lost or len(skipped) > LARGEST_SKIPPED_SHARE * len(manifest.utterances):
@@ -155,5 +155,5 @@ def _judge(manifest: Manifest, usable: Sequence[Utterance], skipped: Sequence[Sk
             else f"--corpus.on-error skip leaves out at most {LARGEST_SKIPPED_SHARE:.0%}"
         )
         raise ManifestError(
-            f"{manifest.corpus}: {counted}, and {reason}:{listed}\nIs --corpus.root right? Mend these files."
+            f"{manifest.corpus}: {counted}, and {reason}:{listed}\nIs --corpus.root right? Fix these files."
         )

@@ -96,7 +96,7 @@ def is_whole(folder: Folder) -> bool:
         found = f"{odd[0]} has {lengths[odd[0]]} of {sizes[odd[0]]} bytes" if odd else None
     if found is None:
         return True
-    print(f"cache     {folder.location} is damaged ({found}) and is made anew", flush=True)
+    print(f"cache     {folder.location} is damaged ({found}) and is rebuilt", flush=True)
     folder.delete(INDEX)
     return False
 
@@ -127,7 +127,7 @@ class WaveformStore:
         except (pa.ArrowException, OSError) as error:
             raise StorageError(
                 f"{location}/{INDEX}: this entry of the cache cannot be read ({_first_line(error)}); what is damaged "
-                f"loses its index. The same command makes it anew; does every node see --run.cache?"
+                f"loses its index. The same command rebuilds it; does every node see --run.cache?"
             ) from error
         columns = (index[name] for name in ("utterance_id", "part", "offset", "samples", "crc32"))
         self._place = {name: place for name, *place in zip(*columns, strict=True) if place[0] is not None}
@@ -150,7 +150,7 @@ class WaveformStore:
         """The waveform, float32, 16 kHz mono; read-only.
 
         Raises:
-            StorageError: what lies there is not what was written; the entry is made anew by the next run.
+            StorageError: what is stored there is not what was written; the next run rebuilds the entry.
         """
         part, offset, samples, checksum = self._place[utterance_id]
         waveform_S = np.frombuffer(self._read(part, offset, 4 * samples), np.float32)
@@ -165,7 +165,7 @@ class WaveformStore:
         self._folder.delete(INDEX)
         return StorageError(
             f"{self._folder.location}/{part}: utterance {utterance_id} is not what was written there. "
-            f"The same command makes this entry of the cache anew; is the disk in order?"
+            f"The same command rebuilds this entry of the cache; is the disk in order?"
         )
 
     def _read(self, part: str, offset: int, n_bytes: int) -> Any:

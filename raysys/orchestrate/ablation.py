@@ -39,7 +39,7 @@ def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int])
     Returns: the content of results.json.
 
     Raises:
-        UserError: anything that the user must mend, before any training where it can be known then.
+        UserError: anything that the user must fix, before any training where it can be known then.
     """
     began = time.monotonic()
     if not seeds or len(set(seeds)) < len(seeds):

@@ -35,7 +35,7 @@ def crossval(config: ExperimentConfig) -> dict[str, Any]:
     Returns: the content of results.json.
 
     Raises:
-        UserError: anything that the user must mend, before any training where it can be known then.
+        UserError: anything that the user must fix, before any training where it can be known then.
     """
     started = time.monotonic()
     checked = check(config, [Point(name="", config=config)], "crossval")
@@ -75,9 +75,9 @@ def _open(tasks: Sequence[FoldTask]) -> list[FoldTask]:
             # A process that was killed right after its result was written left them.
             checkpoint_files.delete_states(task.folder)
         elif task.folder.exists(RESULT):
-            print(f"note      fold {task.fold + 1}: its result is that of other code, and is made anew")
+            print(f"note      fold {task.fold + 1}: its result was made by other code; it is trained again")
     if kept := len(tasks) - len(open_tasks):
-        print(f"kept      {kept} folds that are finished already (another --run.name trains anew)")
+        print(f"kept      {kept} folds that are finished already (another --run.name trains them again)")
     return open_tasks
 
 

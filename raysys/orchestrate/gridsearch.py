@@ -45,7 +45,7 @@ def gridsearch(config: ExperimentConfig, grid: Sequence[str], *, early_stopping:
     Returns: the content of results.json.
 
     Raises:
-        UserError: anything that the user must mend, before any training where it can be known then.
+        UserError: anything that the user must fix, before any training where it can be known then.
     """
     began = time.monotonic()
     if early_stopping and config.cluster.workers_per_trial > 1:

@@ -96,7 +96,7 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Check
         kind: of the job; with the corpus and a hash of the points it names a run that the user did not name.
 
     Raises:
-        UserError: anything that the user must mend.
+        UserError: anything that the user must fix.
     """
     config = with_places(config)
     points = tuple(dataclasses.replace(p, config=_at_the_places_of(config, p.config)) for p in points)
@@ -287,7 +287,7 @@ def without_undecodable(manifest: Manifest, errors: dict[str, str], config: Expe
         shown = "\n".join(f"  {u.audio_path} {errors[u.utterance_id]}" for u in broken[:5])
         raise ManifestError(
             f"{len(broken)} of {len(manifest.utterances)} utterances cannot be used:\n{shown}\n"
-            f"Mend or remove these files; a few among many are left out by --corpus.on-error skip."
+            f"Fix or remove these files; a few among many are left out by --corpus.on-error skip."
         )
     skipped = tuple(
         Skipped(utterance_id=u.utterance_id, audio_path=u.audio_path, reason=errors[u.utterance_id]) for u in broken

@@ -26,7 +26,7 @@ def prepare(config: ExperimentConfig) -> CorpusStatistics:
     Prints what the corpus holds and where the cache is. Trains nothing and leaves no run.
 
     Raises:
-        UserError: anything that the user must mend, before the cluster starts where it can be known then.
+        UserError: anything that the user must fix, before the cluster starts where it can be known then.
     """
     started = time.monotonic()
     config = with_places(config)

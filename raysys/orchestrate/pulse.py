@@ -16,7 +16,7 @@ from raysys.storage import Folder
 
 STOP = ".stop.json"
 """In the run's folder: whether its trials are to keep their state and end. It is there from the start: a node that has
-looked for a file of NFS in vain may not see it for a minute after it is made, while what it has read it reads anew."""
+looked for a file of NFS in vain may not see it for a minute after it is made, but rereads what it has read."""
 BEATS = "beat-"
 """In a trial's folder, a file for each of its workers that trains."""
 EVERY_S = 5.0
@@ -27,7 +27,7 @@ class Pulse:
 
     Args:
         rank: of this worker.
-        stops: whether it may stop amid an epoch; of several workers none may go alone.
+        stops: whether it may stop within an epoch; of several workers none may stop alone.
     """
 
     def __init__(self, task: FoldTask, rank: int, *, stops: bool) -> None:

@@ -110,7 +110,7 @@ def _is_whole(cache: Folder, name: str) -> bool:
     try:
         read_texts(f"{cache.location}/{name}")
     except (pa.ArrowException, OSError, KeyError):
-        print(f"cache     {cache.location}/{name} is damaged and is made anew", flush=True)
+        print(f"cache     {cache.location}/{name} is damaged and is rebuilt", flush=True)
         return False
     return True
 

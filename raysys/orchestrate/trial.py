@@ -23,7 +23,7 @@ last checkpoint; one that gets on may lose any number of spot machines."""
 
 
 def run_trial(task: FoldTask, gpus_per_worker: float) -> None:
-    """The body of a trial. What a user must mend is reported as `error` too, and is not tried again.
+    """The body of a trial. What a user must fix is also reported as `error`, and is not retried.
 
     One whose process was lost after its result was written, before Tune heard of it, has nothing left to do.
 
@@ -86,7 +86,7 @@ def _under_torch_trainer(task: FoldTask, gpus: float) -> None:
             name=f"fold-{task.fold + 1}-{task.trial_id}",
             storage_path=folder.path,
             storage_filesystem=None if folder.is_local else folder.filesystem,
-            # Tune starts the trial anew, unless a user must mend something: Ray Train knows no such difference.
+            # Tune restarts the trial, unless a user must fix something; Ray Train cannot tell the two apart.
             failure_config=ray.train.FailureConfig(max_failures=0),
             callbacks=[TuneReportCallback()],
         ),

@@ -1,4 +1,4 @@
-"""The driver's side of watching trials: those that hang are started anew, and all are given time when SIGTERM comes."""
+"""The driver's side of watching trials: those that hang are restarted, and all are given time when SIGTERM comes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Watch(tune.Callback):
         screen: what has to be said goes there.
 
     Attributes:
-        errors: what users must mend, by the trial's number.
+        errors: what users must fix, by the trial's number.
         stopping: what is to be raised, once SIGTERM or Ctrl-C came.
     """
 
@@ -101,7 +101,7 @@ class Watch(tune.Callback):
             # It gets on: only faults without an epoch between them are too many.
             trial.max_failures = trial.num_failures + MAX_FAILURES
         if "error" in result:
-            # What a user must mend is the same the next time. The process goes: nobody knows what it is left with.
+            # What a user must fix fails again the next time. The process ends: its state is unknown.
             trial.max_failures = 0
             self.errors[trial.config["task"]] = Failure(message=result["error"], its_own=result["its_own"])
         if said := result.get("note"):
@@ -137,7 +137,7 @@ class Watch(tune.Callback):
         )
 
     def stop(self, which: int, *_: object) -> None:
-        """Handler of SIGTERM and Ctrl-C. What is to be done is done between two steps of Tune's loop: raised amid
+        """Handle SIGTERM and Ctrl-C. `on_step_begin` acts on it, between two steps of Tune's loop: raised within
         Ray's code, an exception may be lost. A second Ctrl-C does not wait.
         """
         if which == signal.SIGTERM:
@@ -182,9 +182,7 @@ class Watch(tune.Callback):
             if beat != before:
                 self._seen[number, name] = beat, now
             elif now - since > self._limit_s:
-                self._say(
-                    self._tasks[number], f"no step for {now - since:.0f} s; its process is ended and started anew"
-                )
+                self._say(self._tasks[number], f"no step for {now - since:.0f} s; its process is killed and restarted")
                 del self._seen[number, name]
                 folder.delete(name)
                 _end(json.loads(beat))

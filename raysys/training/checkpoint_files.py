@@ -29,7 +29,7 @@ def keep_best(folder: Folder, epochs: Collection[int]) -> None:
 
 
 def delete_unfinished(folder: Folder) -> None:
-    """Remove what processes left that were killed amid a write: each as large as a checkpoint. Only between writers."""
+    """Remove the temporary files of processes killed during a write. Call it while nobody writes."""
     for name in folder.names():
         if name.startswith(".") and ".safetensors." in name:
             folder.delete(name)

@@ -155,7 +155,7 @@ class FoldState:
         return resumed
 
     def _agree(self) -> None:
-        """Raises: RuntimeError: another worker sees another checkpoint; begun anew, all see the last one."""
+        """Raises: RuntimeError: another worker sees another checkpoint; after a restart, all see the last one."""
         mine = self.first_epoch
         seen = torch.tensor([mine, -mine], device=self.device)
         torch.distributed.all_reduce(seen, torch.distributed.ReduceOp.MAX)

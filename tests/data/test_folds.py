@@ -197,7 +197,7 @@ def test_a_speaker_of_two_sexes_is_refused() -> None:
     manifest = manifest_of({f"S{i}": {"sex": "F"} for i in range(4)})
     changed = dataclasses.replace(manifest.utterances[0], sex="M")
     manifest = dataclasses.replace(manifest, utterances=(changed, *manifest.utterances[1:]))
-    with pytest.raises(ManifestError, match=r"speaker 'S0' is F in some .* Mend column 'sex'"):
+    with pytest.raises(ManifestError, match=r"speaker 'S0' is F in some .* Fix column 'sex'"):
         make_folds(manifest, table("groups", 3))
 
 

@@ -177,12 +177,12 @@ def test_one_bad_file_of_many_utterances_is_listed_once(tmp_path: Path, good: li
 def test_more_than_a_tenth_cannot_be_skipped(tmp_path: Path, good: list[Utterance]) -> None:
     bad = [utterance(tmp_path / f"no{index}.wav", index) for index in range(20, 23)]
     assert inspect_audio(manifest_of(good[2:] + bad[:2]), max_duration_s=2.0, on_error="skip")
-    with pytest.raises(ManifestError, match=r"(?s)at most 10%.*no20\.wav.*Mend") as error:
+    with pytest.raises(ManifestError, match=r"(?s)at most 10%.*no20\.wav.*Fix") as error:
         inspect_audio(manifest_of(good + bad), max_duration_s=2.0, on_error="skip")
     assert "3 of 23 utterances" in str(error.value)
 
 
 def test_a_class_that_would_vanish_cannot_be_skipped(tmp_path: Path, good: list[Utterance]) -> None:
     rare = dataclasses.replace(utterance(tmp_path / "no.wav", 20), emotion="rage")
-    with pytest.raises(ManifestError, match=r"(?s)no utterance of rage would be left.*no\.wav.*Mend"):
+    with pytest.raises(ManifestError, match=r"(?s)no utterance of rage would be left.*no\.wav.*Fix"):
         inspect_audio(manifest_of([*good, rare]), max_duration_s=2.0, on_error="skip")

@@ -102,7 +102,7 @@ def test_bench_writes_the_rows_that_were_asked_for(
     from raysys.bench.measure import row_of
 
     for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)  # else it starts itself anew with them
+        monkeypatch.setenv(name, value)  # else it restarts itself with them
     monkeypatch.setattr(run.torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(run, "small_setting", lambda n: None)
     monkeypatch.setattr(run, "training_rows", lambda *_, **__: [row_of("step_vs_plain", [2.0, 4.0], "x", "small")])

@@ -95,7 +95,7 @@ def test_weights_stay_only_of_each_folds_best_so_far(order: tuple[int, ...], tmp
     kept = [number for number, task in enumerate(tasks) if task.folder.exists(BEST)]
     # Of fold 1 the better loss among two of the best UA; of fold 2 its only trial.
     assert kept == [1, 4]
-    # Started anew, the same.
+    # Restarted, the same.
     Ledger(tasks, chosen_by_validation=True)
     assert [number for number, task in enumerate(tasks) if task.folder.exists(BEST)] == kept
 

@@ -74,7 +74,7 @@ def test_who_shows_nothing_for_longer_than_the_limit_is_ended_once(
         tasks[0].folder.write_json("beat-0.json", {"pid": 10, "at": second})
         watched.on_step_begin(0, [])
     assert ended == [{"pid": 11, "at": 0}]
-    assert screen.getvalue() == "note      fold 1: no step for 66 s; its process is ended and started anew\n"
+    assert screen.getvalue() == "note      fold 1: no step for 66 s; its process is killed and restarted\n"
 
 
 def test_a_store_that_does_not_answer_ends_no_run(
@@ -247,7 +247,7 @@ def test_ctrl_c_asks_once_and_does_not_ask_twice(tmp_path: Path) -> None:
     # pytest itself may have been started in a script's background.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with handling(watched.stop):
-        # Amid whatever code it comes, it raises nothing there.
+        # Whatever code it interrupts, it raises nothing there.
         signal.raise_signal(signal.SIGINT)
         watched.on_step_begin(0, [])
         assert to_stop(Folder.at(str(tmp_path)))

@@ -127,7 +127,7 @@ def test_a_grid_search_killed_half_way_goes_on_and_gives_what_an_undisturbed_one
 
 
 def _check_choices(results: dict[str, Any], trials: list[dict[str, Any]]) -> None:
-    """Worked out anew from the trials' own files."""
+    """Computed again from the trials' own files."""
     for fold, point in results["grid"]["nested"].items():
         rivals = [t for t in trials if t["fold"] == int(fold)]
         best = max(rivals, key=lambda t: (t["validation_ua"], -t["validation_loss"]))
