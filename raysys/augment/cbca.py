@@ -54,7 +54,7 @@ def fit(
 ) -> LabelledMaskedLM:
     """Fine-tune a masked language model on the labelled texts of a training part.
 
-    Each epoch masks 15 % of each text's words, at least one, newly drawn; the loss is the mean cross-entropy of the masked
+    Each epoch masks other words, 15 % of each text and at least one; the loss is the mean cross-entropy of the masked
     words. Words are masked whole, in the text, as `alternatives` does it; words that are no token of their own are
     never masked. A masked word always becomes the mask token (BERT leaves a fifth of them, or puts another word
     there), since that is how the model is used. AdamW, gradients clipped to norm 1; the rate rises linearly for a tenth
