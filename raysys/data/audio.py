@@ -12,10 +12,6 @@ import soundfile
 from raysys.config import SAMPLE_RATE_HZ
 from raysys.data.manifest import Utterance
 
-DECODER_VERSION = 2
-"""Part of the cache's key: raise it when the decoder's output changes."""
-
-
 LARGEST_VALUE = 2.0**31
 """Floats may hold integers as they are, 32-bit ones at most; of what is larger, a power would leave float32."""
 

@@ -16,9 +16,7 @@ import numpy as np
 from raysys.config import SAMPLE_RATE_HZ, AugmentConfig
 from raysys.data.plan import derive_seed
 from raysys.data.waveforms import WaveformStore
-
-_VERSION = 1
-"""Part of the name of kept views: raise it where an effect of `raysys.augment.view`, or their order, changes."""
+from raysys.sources import digest_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,5 +145,6 @@ def views_name(decoded: str, source: Source, variant: int) -> str:
     effects = dataclasses.asdict(source.augment)
     for name in ("variants", "classify_augmented", "cbca", "cbca_model", "cbca_texts"):
         del effects[name]
-    text = json.dumps([_VERSION, decoded, effects, source.crop_s, source.seed, variant], sort_keys=True)
+    code = digest_of("raysys.data.views:augmented", "raysys.data.precompute:_make_part")
+    text = json.dumps([code, decoded, effects, source.crop_s, source.seed, variant], sort_keys=True)
     return f"views-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 
 from raysys.config import SAMPLE_RATE_HZ
-from raysys.data.audio import DECODER_VERSION
 from raysys.data.manifest import Manifest
 from raysys.errors import StorageError
+from raysys.sources import digest_of
 from raysys.storage import Folder
 
 INDEX = "index.parquet"
@@ -37,14 +37,13 @@ INDEX_SCHEMA = pa.schema(
     ]
 )
 _SCHEMA = pa.schema([("waveform", pa.large_list(pa.float32()))])
-_LAYOUT = 2
-"""Part of every name: entries whose index says other things are others."""
+_CODE = ("raysys.data.precompute:_decode", "raysys.data.precompute:_make_part")
 
 
 def cache_name(manifest: Manifest, *, trim_db: float | None = None) -> str:
     """Name of a corpus's decoded audio: a hash of the files' bytes, the parts cut from them, rate and decoder."""
     parts = [[u.utterance_id, u.digest, u.start_s, u.end_s] for u in manifest.utterances]
-    text = json.dumps([_LAYOUT, DECODER_VERSION, SAMPLE_RATE_HZ, trim_db, parts])
+    text = json.dumps([digest_of(*_CODE), SAMPLE_RATE_HZ, trim_db, parts])
     return f"waveforms-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 

@@ -31,11 +31,12 @@ from raysys.data.waveforms import INDEX, INDEX_SCHEMA, WaveformStore, is_whole, 
 from raysys.model.encoders import build_audio_encoder, build_text_encoder
 from raysys.orchestrate.session import Cluster
 from raysys.orchestrate.texts import read_texts
+from raysys.sources import digest_of
 from raysys.storage import Folder
 from raysys.training.evaluation import autocast
 
-_VERSION = 1
-"""Part of the name of kept features: raise it where the way to them changes."""
+_LISTENER, _READER = "raysys.orchestrate.features:_Listener", "raysys.orchestrate.features:_Reader"
+"""What makes the features of audio and of texts: their code is part of the names of kept features."""
 _PER_TASK = 128
 _TEXTS_AT_ONCE = 32
 
@@ -84,7 +85,14 @@ def make_audio_features(
     weights = _digest(encoder)
 
     def place(waveforms: str, *how: object) -> str:
-        values = [_VERSION, weights, _precision(cluster), config.model.layer, waveforms.rsplit("/", 1)[-1], *how]
+        values = [
+            digest_of(_LISTENER),
+            weights,
+            _precision(cluster),
+            config.model.layer,
+            waveforms.rsplit("/", 1)[-1],
+            *how,
+        ]
         return _location(config, values)
 
     whole = _Entry(location=place(source.store), names=names, waveforms=source.store)
@@ -122,7 +130,13 @@ def make_text_features(
     names = tuple(sorted(texts))
     tokenizer = load_tokenizer(config.model.text)
     encoder = build_text_encoder(config.model, len(tokenizer))
-    values = [_VERSION, _digest(encoder), _precision(cluster), tokenizer.backend_tokenizer.to_str(), names]
+    values = [
+        digest_of(_READER),
+        _digest(encoder),
+        _precision(cluster),
+        tokenizer.backend_tokenizer.to_str(),
+        names,
+    ]
     entry = _Entry(location=_location(config, values), names=names)
     _fill([entry], _Reader, {"model": config.model}, config, cluster)
     return TextFeatures(location=entry.location, width=encoder.width)

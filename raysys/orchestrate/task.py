@@ -7,11 +7,9 @@ its own `result.json` has that id; nothing else says so.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from raysys.config import ExperimentConfig
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.views import Source
+from raysys.sources import digest_of
 from raysys.storage import Folder
 
 if TYPE_CHECKING:
@@ -69,8 +68,13 @@ class FoldTask:
 
     @property
     def trial_id(self) -> str:
-        """Hash of all that the trial's result depends on: configuration, corpus content, fold, code."""
-        key = json.dumps([self.config.learning_hash(), self.fingerprint, self.fold, self.code, self.stop_after])
+        """Hash of all that the trial's result depends on: configuration, corpus, fold, inputs, code."""
+        features = None if self.text_features is None else self.text_features.location
+        inputs = [*self.source.locations, self.texts, features]
+        # Entries of the cache are named by their content, wherever the cache is.
+        names = [None if location is None else location.rsplit("/", 1)[-1] for location in inputs]
+        values = [self.config.learning_hash(), self.fingerprint, self.fold, names, self.code, self.stop_after]
+        key = json.dumps(values)
         return hashlib.sha256(key.encode()).hexdigest()[:16]
 
     @property
@@ -96,15 +100,9 @@ class FoldTask:
         return self.result() is not None
 
 
-@functools.cache
 def code_version() -> str:
-    """Hash of the sources that results depend on: a result of other code is not this code's."""
-    package = Path(__file__).resolve().parents[1]
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        if package / "bench" not in path.parents:
-            digest.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+    """Hash of the code that trains a trial and cuts its fold: a result of other code is not this code's."""
+    return digest_of("raysys.orchestrate.trial:run_trial", "raysys.data.folds:make_folds")
 
 
 def write_plan(run: Folder, manifest: Manifest, folds: tuple[Fold, ...]) -> None:

@@ -17,13 +17,11 @@ from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.precompute import trial_environment
 from raysys.orchestrate.session import Cluster
+from raysys.sources import digest_of
 from raysys.storage import Folder
 
 if TYPE_CHECKING:
     import torch
-
-_VERSION = 1
-"""Part of the name of kept texts: raise it where the method changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +51,7 @@ class TextTask:
     @property
     def file_name(self) -> str:
         """A hash of all that the new texts depend on."""
-        values = [_VERSION, *(getattr(self, name) for name in self.__slots__)]
+        values = [digest_of("raysys.orchestrate.texts:new_texts"), *(getattr(self, name) for name in self.__slots__)]
         return f"texts-{hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]}.parquet"
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raysys.data import waveforms
 from raysys.data.manifest import Manifest, Utterance, build_manifest
 from raysys.data.waveforms import INDEX, INDEX_SCHEMA, WaveformStore, cache_name, is_whole, write_part
 from raysys.errors import StorageError
@@ -138,20 +137,14 @@ def changed(manifest: Manifest, **values: Any) -> Manifest:
 
 
 @pytest.mark.parametrize("values", [{"digest": "x"}, {"start_s": 0.5}, {"end_s": 0.5}, {"utterance_id": "A"}])
-def test_other_bytes_or_another_part_of_them_are_decoded_anew(manifest: Manifest, values: dict[str, Any]) -> None:
+def test_other_bytes_or_another_part_of_them_make_another_entry(manifest: Manifest, values: dict[str, Any]) -> None:
     assert cache_name(changed(manifest, **values)) != cache_name(manifest)
 
 
 @pytest.mark.parametrize("values", [{"audio_path": "/x/a.wav"}, {"emotion": "rage"}, {"transcript": "x"}])
-def test_another_place_label_or_transcript_does_not_decode_anew(manifest: Manifest, values: dict[str, Any]) -> None:
+def test_another_place_label_or_transcript_makes_no_other_entry(manifest: Manifest, values: dict[str, Any]) -> None:
     assert cache_name(changed(manifest, **values)) == cache_name(manifest)
 
 
-def test_cutting_silence_off_decodes_anew(manifest: Manifest) -> None:
+def test_trimming_makes_another_entry(manifest: Manifest) -> None:
     assert len({cache_name(manifest, trim_db=db) for db in (None, 30.0, 40.0)}) == 3
-
-
-def test_another_decoder_decodes_anew(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = cache_name(manifest)
-    monkeypatch.setattr(waveforms, "DECODER_VERSION", waveforms.DECODER_VERSION + 1)
-    assert cache_name(manifest) != before

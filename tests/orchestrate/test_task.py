@@ -32,7 +32,7 @@ def manifest() -> Manifest:
 
 def task_in(run: Path) -> FoldTask:
     """The second fold of a run in this folder."""
-    source = Source(store="/store", augment=None, crop_s=13.0, seed=0)
+    source = Source(store="/cache/waveforms-0f", augment=None, crop_s=13.0, seed=0)
     return FoldTask(config=ExperimentConfig(), run=str(run), source=source, fold=1, fingerprint="00ff", code="c0de")
 
 
@@ -68,6 +68,8 @@ def test_a_fold_is_finished_once_its_own_result_is_there(task: FoldTask) -> None
     [
         {"fingerprint": "ff00"},
         {"code": "n3w"},
+        {"source": Source(store="/cache/waveforms-1e", augment=None, crop_s=13.0, seed=0)},
+        {"texts": "/cache/texts-0f.parquet"},
         {"config": ExperimentConfig(train=TrainConfig(seed=1))},
         {"config": ExperimentConfig(train=TrainConfig(epochs=1))},
     ],
@@ -84,7 +86,7 @@ def test_folds_have_their_own_ids(task: FoldTask) -> None:
 @pytest.mark.parametrize(
     "moved",
     [
-        {"source": Source(store="/x", augment=None, crop_s=13.0, seed=0)},
+        {"source": Source(store="/elsewhere/waveforms-0f", augment=None, crop_s=13.0, seed=0)},
         {"config": ExperimentConfig(run=RunConfig(root="/x", name="y"))},
     ],
 )
