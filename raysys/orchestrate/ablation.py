@@ -17,7 +17,7 @@ from raysys.errors import ConfigError, TrainingError
 from raysys.orchestrate import session
 from raysys.orchestrate.crossval import RESULTS, print_header
 from raysys.orchestrate.groundwork import Ground, Point, check, claimed, lay, make_tasks
-from raysys.orchestrate.places import results_line
+from raysys.orchestrate.places import report, results_line
 from raysys.orchestrate.points import FULL, Variant, ablations, parse_variants, variant_points
 from raysys.orchestrate.sweep import Sweep, keep_summary, run_sweep, seconds_beyond_training
 from raysys.orchestrate.task import PREDICTIONS, FoldTask
@@ -117,10 +117,7 @@ def _add_up(
     )
     run.write_table(PREDICTIONS, full[0])
     run.write_json(RESULTS, results)
-    # Its charts take seconds to import, which no start needs to wait for.
-    from raysys.report.page import write_report
-
-    write_report(run)
+    report(run)
     keep_summary(checked, rows, results["pooled"])
     return results
 

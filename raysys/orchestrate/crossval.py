@@ -13,7 +13,7 @@ from raysys.data.manifest import Manifest
 from raysys.errors import TrainingError
 from raysys.orchestrate import session
 from raysys.orchestrate.groundwork import Checked, Point, check, claimed, lay, make_tasks
-from raysys.orchestrate.places import results_line
+from raysys.orchestrate.places import report, results_line
 from raysys.orchestrate.progress import Progress
 from raysys.orchestrate.task import PREDICTIONS, RESULT, FoldTask
 from raysys.orchestrate.trials import run_trials
@@ -128,10 +128,7 @@ def _add_up(checked: Checked, manifest: Manifest, tasks: Sequence[FoldTask], *, 
     print(result_table(results))
     if config.corpus.name == "demo":
         print(f"\n{SYNTHETIC}")
-    # Its charts take seconds to import, which no start needs to wait for.
-    from raysys.report.page import write_report
-
-    write_report(run)
+    report(run)
     print(f"\n{seconds:.0f} s; {results_line(run)}", flush=True)
     return results
 

@@ -19,7 +19,7 @@ from raysys.orchestrate import session
 from raysys.orchestrate.crossval import RESULTS, print_header
 from raysys.orchestrate.early_stopping import HalvingByFold
 from raysys.orchestrate.groundwork import Ground, Point, check, claimed, lay, make_tasks
-from raysys.orchestrate.places import results_line
+from raysys.orchestrate.places import report, results_line
 from raysys.orchestrate.points import Axis, grid_points, parse_axes
 from raysys.orchestrate.selection import Tested, Validated, final_point, nested, optimistic
 from raysys.orchestrate.sweep import Sweep, keep_summary, run_sweep, seconds_beyond_training
@@ -170,10 +170,7 @@ def _add_up(
     run.write_table(PREDICTIONS, predictions)
     run.write_json(RESULTS, results)
     (run / MODEL).write_bytes("README.md", model_card(results).encode())
-    # Its charts take seconds to import, which no start needs to wait for.
-    from raysys.report.page import write_report
-
-    write_report(run)
+    report(run)
     keep_summary(checked, results["grid"]["points"], results["pooled"])
     return results
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import ray
 
 from raysys.config import ExperimentConfig
-from raysys.errors import StorageError
+from raysys.errors import StorageError, UserError
 from raysys.storage import Folder, absolute, check_location, is_address
 
 RUN_ROOT = "RAYSYS_RUN_ROOT"
@@ -67,6 +67,27 @@ def default_root() -> str:
             f"head is started."
         )
     return str(Path.home() / "raysys" / "runs")
+
+
+def report(run: Folder) -> None:
+    """Write the report of a finished run. Where a figure fails, the run says so and stands: its results are stored.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    # Its charts take seconds to import, which no start waits for.
+    from raysys.report.page import write_report
+
+    try:
+        write_report(run)
+    except UserError:
+        raise
+    except Exception as error:
+        print(
+            f"note      the report could not be written ({type(error).__name__}: {error}). The results are complete; "
+            f"`jobs/report.py {run.location}` writes the report again, or shows where it fails",
+            flush=True,
+        )
 
 
 def results_line(run: Folder) -> str:

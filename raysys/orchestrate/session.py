@@ -29,6 +29,7 @@ class Cluster:
     """What there is to run on, and how a trial is cut from it.
 
     Attributes:
+        trials_at_first: how many of those that run at once start together, see `Queue`.
         idle_cpus: CPUs for what is made before the first trial. Not all on a cluster of our own, which counts more
             CPUs than there are cores: each process more costs seconds of imports.
     """
@@ -38,6 +39,7 @@ class Cluster:
     gpus: int
     nodes: int
     trials_at_once: int
+    trials_at_first: int
     gpus_per_worker: float
 
 
@@ -88,12 +90,15 @@ def _measure(config: ExperimentConfig, *, idle_cpus: int | None) -> Cluster:
     per_worker = config.cluster.gpus_per_worker
     if per_worker is None:
         per_worker = 1.0 if gpus else 0.0
+    at_once = trials_at_once(config.cluster, sizes, per_worker)
+    trial_cores = config.cluster.workers_per_trial * config.cluster.cpus_per_worker
     return Cluster(
         cpus=cpus,
         idle_cpus=idle_cpus or cpus,
         gpus=gpus,
         nodes=len(nodes),
-        trials_at_once=trials_at_once(config.cluster, sizes, per_worker),
+        trials_at_once=at_once,
+        trials_at_first=at_once if idle_cpus is None else max(1, idle_cpus // trial_cores),
         gpus_per_worker=per_worker,
     )
 

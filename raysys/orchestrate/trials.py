@@ -15,6 +15,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from raysys.errors import StorageError
 from raysys.orchestrate.pulse import tell
+from raysys.orchestrate.queue import Queue
 from raysys.orchestrate.session import Cluster
 from raysys.orchestrate.task import STOPPED, FoldTask
 from raysys.orchestrate.trial import MAX_FAILURES, run_trial
@@ -61,11 +62,11 @@ def run_trials(
     tell(run, stop=False)
     watch = Watch(tasks, settings.hang_limit_s, sys.stdout)
     storage = run / "tune"
+    queue = Queue(len(tasks), at_once=cluster.trials_at_once, at_first=cluster.trials_at_first)
     tuner = tune.Tuner(
         tune.with_resources(trial, resources),
-        param_space={"task": tune.grid_search(list(range(len(tasks))))},
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=cluster.trials_at_once, reuse_actors=in_process, scheduler=scheduler
+            num_samples=len(tasks), search_alg=queue, reuse_actors=in_process, scheduler=scheduler
         ),
         run_config=tune.RunConfig(
             name=f"{time.time_ns()}",

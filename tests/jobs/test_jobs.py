@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import ray
 
+from raysys.errors import StorageError
+from raysys.orchestrate.places import report
 from raysys.report.compare import compare
 from raysys.storage import Folder
 from tests.report.test_compare import A, B, write_run
@@ -50,9 +52,30 @@ def test_compare_takes_and_writes_addresses(
     assert Folder.at("memory://jobs/out").read_json("found.json")["b"]["run"] == remote
 
 
+def test_a_report_is_written_again(
+    runs: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_job(monkeypatch, "report.py", runs[0]) == 0
+    assert capsys.readouterr().out == f"{runs[0]}/report.html\n"
+    assert {"report.html", "figures", "table.md"} <= set(Folder.at(runs[0]).names())
+
+
+def test_a_report_that_fails_is_a_note_and_the_command_that_writes_it(
+    runs: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("raysys.report.page.draw", lambda run: 1 / 0)
+    report(Folder.at(runs[0]))
+    said = capsys.readouterr().out
+    assert said.startswith("note ") and "ZeroDivisionError" in said and f"jobs/report.py {runs[0]}" in said
+    Folder.at(runs[0]).delete("results.json")
+    with pytest.raises(StorageError):
+        report(Folder.at(runs[0]))
+
+
 @pytest.mark.parametrize(
     ("job", "arguments", "said"),
     [
+        ("report.py", ["/nowhere"], "error: /nowhere: there is no results.json"),
         ("compare.py", ["{a}", "/nowhere"], "error: /nowhere: there is no results.json"),
         ("compare.py", ["{a}", "nothing://b"], "no file system is installed for nothing://"),
         ("compare.py", ["{a}"], "Another one over the same corpus"),

@@ -15,7 +15,7 @@ from raysys.orchestrate.task import FoldTask
 from raysys.orchestrate.watch import Failure
 from tests.orchestrate.test_task import task_in
 
-CLUSTER = Cluster(cpus=2, idle_cpus=2, gpus=0, nodes=1, trials_at_once=2, gpus_per_worker=0.0)
+CLUSTER = Cluster(cpus=2, idle_cpus=2, gpus=0, nodes=1, trials_at_once=2, trials_at_first=2, gpus_per_worker=0.0)
 
 
 @pytest.fixture

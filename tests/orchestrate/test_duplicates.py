@@ -22,7 +22,7 @@ from raysys.orchestrate.groundwork import Point, check, lay
 from raysys.orchestrate.session import Cluster
 from raysys.storage import Folder
 
-CLUSTER = Cluster(cpus=2, idle_cpus=2, gpus=0, nodes=1, trials_at_once=1, gpus_per_worker=0)
+CLUSTER = Cluster(cpus=2, idle_cpus=2, gpus=0, nodes=1, trials_at_once=1, trials_at_first=1, gpus_per_worker=0)
 Flags = Callable[..., ExperimentConfig]
 
 
