@@ -13,6 +13,7 @@ from raysys.errors import StorageError
 from raysys.orchestrate.places import report
 from raysys.report.compare import compare
 from raysys.storage import Folder
+from tests.report.run_folder import write_run as write_finished_run
 from tests.report.test_compare import A, B, write_run
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
@@ -52,24 +53,22 @@ def test_compare_takes_and_writes_addresses(
     assert Folder.at("memory://jobs/out").read_json("found.json")["b"]["run"] == remote
 
 
-def test_a_report_is_written_again(
-    runs: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_report_that_fails_is_a_note_and_the_job_that_it_names_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_job(monkeypatch, "report.py", runs[0]) == 0
-    assert capsys.readouterr().out == f"{runs[0]}/report.html\n"
-    assert {"report.html", "figures", "table.md"} <= set(Folder.at(runs[0]).names())
-
-
-def test_a_report_that_fails_is_a_note_and_the_command_that_writes_it(
-    runs: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("raysys.report.page.draw", lambda run: 1 / 0)
-    report(Folder.at(runs[0]))
+    run = write_finished_run(tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr("raysys.report.page.draw", lambda run: 1 / 0)
+        report(run)
     said = capsys.readouterr().out
-    assert said.startswith("note ") and "ZeroDivisionError" in said and f"jobs/report.py {runs[0]}" in said
-    Folder.at(runs[0]).delete("results.json")
+    assert said.startswith("note ") and "ZeroDivisionError" in said and f"jobs/report.py {run.location}" in said
+    assert not run.exists("report.html")
+    assert run_job(monkeypatch, "report.py", run.location) == 0
+    assert capsys.readouterr().out == f"{run.location}/report.html\n"
+    assert run.exists("report.html") and run.exists("table.md")
+    run.delete("results.json")
     with pytest.raises(StorageError):
-        report(Folder.at(runs[0]))
+        report(run)
 
 
 @pytest.mark.parametrize(
