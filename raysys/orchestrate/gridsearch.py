@@ -12,13 +12,12 @@ import numpy as np
 
 from raysys import metrics
 from raysys.config import ExperimentConfig
-from raysys.data.folds import Fold
 from raysys.errors import ConfigError, TrainingError
 from raysys.inference import CONFIG as MODEL_CONFIG
 from raysys.orchestrate import session
 from raysys.orchestrate.crossval import RESULTS, print_header
 from raysys.orchestrate.early_stopping import HalvingByFold
-from raysys.orchestrate.groundwork import Ground, Point, check, claimed, lay, make_tasks
+from raysys.orchestrate.groundwork import Ground, Point, check, claimed, lay, make_tasks, whole_fold
 from raysys.orchestrate.places import report, results_line
 from raysys.orchestrate.points import Axis, grid_points, parse_axes
 from raysys.orchestrate.selection import Tested, Validated, final_point, nested, optimistic
@@ -108,8 +107,7 @@ def _final_model(ground: Ground, sweep: Sweep) -> dict[str, Any]:
     """Train the chosen point on all data for the median of its epochs, as one more trial, unless it is there."""
     point, epochs = final_point(_validated(sweep), len(ground.folds))
     config = next(p.config for p in ground.checked.points if p.name == point)
-    everything = tuple(u.utterance_id for u in ground.manifest.utterances)
-    fold = Fold(index=len(ground.folds), name="all", train=everything, validation=(), test=())
+    fold = whole_fold(ground.manifest, len(ground.folds))
     # Nothing is tested, so there is no curve either.
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, test_curve=False))
     (task,) = make_tasks(ground, [Point(name=f"final: {point}", config=config)], [fold])
@@ -118,7 +116,7 @@ def _final_model(ground: Ground, sweep: Sweep) -> dict[str, Any]:
         # Written last: without it there is no whole model, whatever the result says.
         task.folder.delete(RESULT)
     if not task.finished():
-        print(f"final     {point}, {epochs} epochs on all {len(everything)} utterances", flush=True)
+        print(f"final     {point}, {epochs} epochs on all {len(fold.train)} utterances", flush=True)
         for error in run_trials([task], ground.cluster, []).values():
             raise TrainingError(f"final model: {error}")
     result = task.result()

@@ -162,7 +162,7 @@ def lay(checked: Checked, cluster: session.Cluster, *, whole: bool = False) -> G
     The ground's `checked` has a note more where utterances turn out to be the same once decoded.
 
     Args:
-        whole: also a last fold that trains on everything and tests nothing, for a final model.
+        whole: also `whole_fold`, as the last one.
 
     Raises:
         UserError: a node that does not see the data, audio that does not decode, too few speakers for nested folds,
@@ -178,10 +178,14 @@ def lay(checked: Checked, cluster: session.Cluster, *, whole: bool = False) -> G
     same = equal_once_decoded(manifest, WaveformStore(store))
     notes = _check_duplicates(config, manifest, folds, same, "to the sample once decoded")
     checked = dataclasses.replace(checked, notes=(*checked.notes, *notes))
-    everything = tuple(u.utterance_id for u in manifest.utterances)
-    final = Fold(index=len(folds), name="all", train=everything, validation=(), test=())
-    write_plan(checked.run, manifest, (*folds, final) if whole else folds)
+    write_plan(checked.run, manifest, (*folds, whole_fold(manifest, len(folds))) if whole else folds)
     return Ground(checked=checked, manifest=manifest, folds=folds, store=store, cluster=cluster)
+
+
+def whole_fold(manifest: Manifest, index: int) -> Fold:
+    """The fold that trains on everything and tests nothing, for a final model."""
+    everything = tuple(u.utterance_id for u in manifest.utterances)
+    return Fold(index=index, name="all", train=everything, validation=(), test=())
 
 
 def _check_duplicates(

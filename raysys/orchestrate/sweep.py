@@ -73,9 +73,11 @@ def run_sweep(
     open_tasks = ledger.open_tasks()
     if kept := len(tasks) - len(open_tasks):
         print(f"kept      {kept} of {len(tasks)} trials are finished already", flush=True)
-    progress = SweepProgress(open_tasks, ledger, sys.stdout, stops_early=scheduler is not None)
+    tidy(ledger, tasks)
     stopping = None if scheduler is None else scheduler(tasks, open_tasks)
-    failed = run_trials(open_tasks, cluster, [progress], scheduler=stopping)
+    housekeeping = Housekeeping(open_tasks, ledger, stops_early=scheduler is not None)
+    progress = SweepProgress(open_tasks, ledger, sys.stdout)
+    failed = run_trials(open_tasks, cluster, [housekeeping, progress], scheduler=stopping)
     lost = [failure for failure in failed.values() if not failure.its_own]
     if lost:
         raise ClusterError(
@@ -88,7 +90,10 @@ def run_sweep(
 
 
 class Ledger:
-    """Which trials are done, as their own folders say; and which weights may go.
+    """Which trials are done, as their own folders say. It only reads.
+
+    Args:
+        chosen_by_validation: a fold's weights are wanted of its best trial so far; else of none.
 
     Attributes:
         results, stopped: as in `Sweep`.
@@ -101,50 +106,55 @@ class Ledger:
         self.results: dict[str, dict[str, Any]] = {}
         self.stopped: dict[str, int] = {}
         for task in tasks:
-            self.note(task)
+            self.read(task)
 
     def open_tasks(self) -> list[FoldTask]:
         return [t for t in self._tasks if t.trial_id not in self.results and t.trial_id not in self.stopped]
 
-    def note(self, task: FoldTask) -> None:
-        """Read what a trial left, and drop weights that can no longer be chosen."""
+    def read(self, task: FoldTask) -> FoldTask | None:
+        """Take in what a trial left. Returns: the trial whose weights no choice can want from now on, if any."""
         result = task.result()
         if result is None:
             if task.folder.exists(STOPPED):
                 self.stopped[task.trial_id] = task.folder.read_json(STOPPED)["epochs"]
-            return
+            return None
         self.results[task.trial_id] = result
-        # A process that was killed right after its result was written left them.
-        checkpoint_files.delete_states(task.folder)
         if not self._chosen:
-            task.folder.delete(checkpoint_files.BEST)
-            return
+            return task
         rank = (result["validation_ua"], -result["validation_loss"])
         rival = self._best.get(task.fold)
-        if rival is not None and rank <= rival[:2]:
-            task.folder.delete(checkpoint_files.BEST)
-            return
-        if rival is not None:
-            rival[2].folder.delete(checkpoint_files.BEST)
+        if rival is not None and (rank <= rival[:2] or rival[2] is task):
+            return None if rival[2] is task else task
         self._best[task.fold] = (*rank, task)
+        return None if rival is None else rival[2]
 
-    def stop(self, task: FoldTask, epochs: int) -> None:
-        """A trial was stopped early: it is out of every choice, and keeps no weights."""
-        task.folder.write_json(STOPPED, {"trial_id": task.trial_id, "epochs": epochs})
-        checkpoint_files.delete_all(task.folder)
-        self.stopped[task.trial_id] = epochs
+    def unwanted(self) -> list[FoldTask]:
+        """Finished trials whose weights no choice can want."""
+        best = {task.trial_id for _, _, task in self._best.values()}
+        return [t for t in self._tasks if t.trial_id in self.results and t.trial_id not in best]
 
 
-class SweepProgress(tune.Callback):
-    """A line a trial: which, its validation score, the time left as the trials so far suggest."""
+def tidy(ledger: Ledger, tasks: Sequence[FoldTask]) -> None:
+    """Delete checkpoints that a sweep killed between a trial's result and their deletion left behind."""
+    for task in tasks:
+        if task.trial_id in ledger.results:
+            checkpoint_files.delete_states(task.folder)
+    for task in ledger.unwanted():
+        task.folder.delete(checkpoint_files.BEST)
 
-    def __init__(self, tasks: Sequence[FoldTask], ledger: Ledger, screen: TextIO, *, stops_early: bool) -> None:
-        self._stops_early = stops_early
+
+class Housekeeping(tune.Callback):
+    """As each trial ends: reads what it left, deletes weights that no choice can want, marks it where it was stopped.
+
+    Args:
+        tasks: those that Tune trains, by the number that its trials have.
+        stops_early: whether a trial without a result may have been stopped by the scheduler.
+    """
+
+    def __init__(self, tasks: Sequence[FoldTask], ledger: Ledger, *, stops_early: bool) -> None:
         self._tasks = tasks
         self._ledger = ledger
-        self._screen = screen
-        self._started = time.monotonic()
-        self._done = 0
+        self._stops_early = stops_early
         self._epochs: dict[int, int] = defaultdict(int)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -159,16 +169,46 @@ class SweepProgress(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         number = trial.config["task"]
-        task = self._tasks[number]
-        self._ledger.note(task)
-        found = self._ledger.results.get(task.trial_id)
+        task, epochs = self._tasks[number], self._epochs[number]
+        unwanted = self._ledger.read(task)
+        if task.trial_id in self._ledger.results:
+            checkpoint_files.delete_states(task.folder)
+        elif self._stops_early and epochs < task.config.train.epochs:
+            # Out of every choice. Without a mark it was not stopped, and is tried again: nothing of it is deleted.
+            task.folder.write_json(STOPPED, {"trial_id": task.trial_id, "epochs": epochs})
+            self._ledger.stopped[task.trial_id] = epochs
+            checkpoint_files.delete_all(task.folder)
+        if unwanted is not None:
+            unwanted.folder.delete(checkpoint_files.BEST)
+
+
+class SweepProgress(tune.Callback):
+    """Prints a line per finished trial: which, its validation score, the time left as the trials so far suggest.
+
+    Args:
+        tasks: those that Tune trains, by the number that its trials have.
+        ledger: up to date by the time that this is called.
+    """
+
+    def __init__(self, tasks: Sequence[FoldTask], ledger: Ledger, screen: TextIO) -> None:
+        self._tasks = tasks
+        self._ledger = ledger
+        self._screen = screen
+        self._started = time.monotonic()
+        self._done = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks into its own folder, where nobody reads them.
+        return {}
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        task = self._tasks[trial.config["task"]]
+        found, stopped = self._ledger.results.get(task.trial_id), self._ledger.stopped.get(task.trial_id)
         if found is not None:
             said = f"validation UA {100 * found['validation_ua']:5.1f} at epoch {found['epoch']}"
-        elif self._stops_early and self._epochs[number] < task.config.train.epochs:
-            self._ledger.stop(task, self._epochs[number])
-            said = f"stopped after {self._epochs[number]} epochs"
+        elif stopped is not None:
+            said = f"stopped after {stopped} epochs"
         else:
-            # Nothing of it may be removed: it is tried again.
             said = "ended, and its result cannot be read"
         self._say(task, said)
 

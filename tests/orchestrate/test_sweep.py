@@ -16,7 +16,7 @@ from raysys.errors import ClusterError
 from raysys.orchestrate import sweep
 from raysys.orchestrate import trial as trial_module
 from raysys.orchestrate.early_stopping import HalvingByFold
-from raysys.orchestrate.sweep import Ledger, SweepProgress, seconds_beyond_training
+from raysys.orchestrate.sweep import Housekeeping, Ledger, SweepProgress, seconds_beyond_training, tidy
 from raysys.orchestrate.task import HISTORY, RESULT, FoldTask
 from raysys.orchestrate.trial import run_trial
 from raysys.orchestrate.watch import Failure
@@ -87,23 +87,25 @@ def test_weights_stay_only_of_each_folds_best_so_far(order: tuple[int, ...], tmp
     tasks = make_tasks(tmp_path)
     scores = {0: (0.5, 1.0), 2: (0.7, 2.0), 4: (0.7, 1.5)}
     ledger = Ledger(tasks, chosen_by_validation=True)
+    housekeeping = Housekeeping(tasks, ledger, stops_early=False)
     finish(tasks[1], 0.1)
-    ledger.note(tasks[1])
+    housekeeping.on_trial_complete(0, [], trial(1))
     for number in order:
         finish(tasks[number], *scores[number])
-        ledger.note(tasks[number])
+        housekeeping.on_trial_complete(0, [], trial(number))
     kept = [number for number, task in enumerate(tasks) if task.folder.exists(BEST)]
     # Of fold 1 the better loss among two of the best UA; of fold 2 its only trial.
     assert kept == [1, 4]
-    # Restarted, the same.
-    Ledger(tasks, chosen_by_validation=True)
+    # Restarted, the same; what a killed sweep had not deleted yet goes.
+    tasks[0].folder.write_bytes(BEST, b"weights")
+    tidy(Ledger(tasks, chosen_by_validation=True), tasks)
     assert [number for number, task in enumerate(tasks) if task.folder.exists(BEST)] == kept
 
 
 def test_where_nothing_is_chosen_no_weights_stay(tmp_path: Path) -> None:
     tasks = make_tasks(tmp_path)
     finish(tasks[0], 0.5)
-    Ledger(tasks, chosen_by_validation=False)
+    tidy(Ledger(tasks, chosen_by_validation=False), tasks)
     assert not tasks[0].folder.exists(BEST)
     assert tasks[0].finished()
 
@@ -116,12 +118,13 @@ def test_a_stopped_trial_is_remembered_with_its_epochs_and_keeps_no_weights(tmp_
     tasks = make_tasks(tmp_path)
     ledger = Ledger(tasks, chosen_by_validation=True)
     screen = io.StringIO()
-    progress = SweepProgress(tasks, ledger, screen, stops_early=True)
+    housekeeping = Housekeeping(tasks, ledger, stops_early=True)
     for name in (BEST, LAST):
         tasks[3].folder.write_bytes(name, b"weights")
     for epoch in (0, 1):
-        progress.on_trial_result(0, [], trial(3), {"epoch": epoch})
-    progress.on_trial_complete(0, [], trial(3))
+        housekeeping.on_trial_result(0, [], trial(3), {"epoch": epoch})
+    housekeeping.on_trial_complete(0, [], trial(3))
+    SweepProgress(tasks, ledger, screen).on_trial_complete(0, [], trial(3))
     assert "alpha=0.1, fold 2  stopped after 2 epochs" in screen.getvalue()
     assert not tasks[3].folder.exists(BEST) and not tasks[3].folder.exists(LAST)
     again = Ledger(tasks, chosen_by_validation=True)
@@ -136,11 +139,11 @@ def test_a_trial_that_ends_without_a_result_was_not_stopped_and_loses_nothing(
     tasks = make_tasks(tmp_path)
     tasks = [dataclasses.replace(t, config=dataclasses.replace(t.config, train=TrainConfig(epochs=3))) for t in tasks]
     ledger = Ledger(tasks, chosen_by_validation=True)
-    progress = SweepProgress(tasks, ledger, io.StringIO(), stops_early=stops_early)
+    housekeeping = Housekeeping(tasks, ledger, stops_early=stops_early)
     tasks[3].folder.write_bytes(LAST, b"weights")
     for epoch in range(epochs):
-        progress.on_trial_result(0, [], trial(3), {"epoch": epoch})
-    progress.on_trial_complete(0, [], trial(3))
+        housekeeping.on_trial_result(0, [], trial(3), {"epoch": epoch})
+    housekeeping.on_trial_complete(0, [], trial(3))
     assert ledger.stopped == {} and tasks[3] in ledger.open_tasks()
     assert tasks[3].folder.exists(LAST)
 
@@ -149,7 +152,7 @@ def test_states_that_a_finished_trial_was_killed_before_removing_go(tmp_path: Pa
     tasks = make_tasks(tmp_path)
     finish(tasks[0], 0.5)
     tasks[0].folder.write_bytes(LAST, b"weights")
-    Ledger(tasks, chosen_by_validation=True)
+    tidy(Ledger(tasks, chosen_by_validation=True), tasks)
     assert not tasks[0].folder.exists(LAST) and tasks[0].folder.exists(BEST)
 
 
@@ -169,9 +172,7 @@ def test_a_failed_trial_is_tried_again_by_the_same_command(tmp_path: Path) -> No
     tasks = make_tasks(tmp_path)
     ledger = Ledger(tasks, chosen_by_validation=True)
     screen = io.StringIO()
-    SweepProgress(tasks, ledger, screen, stops_early=False).on_trial_error(
-        0, [], trial(0, error="the loss is not finite")
-    )
+    SweepProgress(tasks, ledger, screen).on_trial_error(0, [], trial(0, error="the loss is not finite"))
     assert "failed: the loss is not finite" in screen.getvalue()
     assert ledger.stopped == {} and tasks[0] in ledger.open_tasks()
 
