@@ -9,7 +9,7 @@ from transformers import DistilBertForMaskedLM as TheirMaskedLM
 from transformers import DistilBertModel
 
 from raysys.distilbert import DistilBertForMaskedLM
-from raysys.model.dropout import speed_up_dropout
+from raysys.model.fast import speed_up_dropout
 from raysys.model.small_text import SmallTextEncoder
 
 VOCABULARY, WIDTH = 50, 32

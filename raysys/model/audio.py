@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from raysys.errors import EncoderError
-from raysys.model.dropout import speed_up_dropout
+from raysys.model.fast import speed_up_dropout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -49,16 +49,3 @@ def attend(queries_BHQd: Tensor, keys_BHKd: Tensor, values_BHKd: Tensor, mask: T
     elif mask is not None:
         scores_BHQK = scores_BHQK + mask
     return dropout(scores_BHQK.softmax(dim=-1), p, True) @ values_BHKd
-
-
-def speed_up_dropout(module: nn.Module) -> None:
-    """Exchange every nn.Dropout below a module, and the attention of a transformers model where it is SDPA."""
-    for parent in module.modules():
-        for name, child in parent.named_children():
-            if type(child) is nn.Dropout:
-                setattr(parent, name, Dropout(child.p).train(child.training))
-    if hasattr(module, "set_attn_implementation"):
-        # Only with a model of transformers, which has imported it: it takes seconds.
-        from raysys.model.attention import speed_up_attention
-
-        speed_up_attention(module)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from raysys.model.audio import Heard
-from raysys.model.dropout import Dropout, speed_up_dropout
+from raysys.model.dropout import Dropout
+from raysys.model.fast import speed_up_dropout
 
 SAMPLE_RATE_HZ = 16_000
 WINDOW_SAMPLES = 400  # 25 ms

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 
-from raysys.model.dropout import speed_up_dropout
+from raysys.model.fast import speed_up_dropout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -23,24 +23,27 @@ last checkpoint; one that gets on may lose any number of spot machines."""
 
 
 def run_trial(task: FoldTask, gpus_per_worker: float) -> None:
-    """The body of a trial. What a user must fix is also reported as `error`, and is not retried.
+    """The body of a trial. What a user must fix, and being asked to stop, is reported as `error` and not retried.
 
     One whose process was lost after its result was written, before Tune heard of it, has nothing left to do.
 
     Raises:
-        UserError: for Tune to end the process: it does not go on with the next trial.
+        UserError, Paused: for Tune to end the process: it does not go on with the next trial.
     """
     from raysys.training import checkpoint_files
 
     if task.finished():
         checkpoint_files.delete_states(task.folder)
         return
+    from raysys.training.loop import Paused
+
     try:
         if task.config.cluster.workers_per_trial == 1 and not task.config.cluster.torch_trainer:
             _in_process(task, gpus_per_worker)
         else:
             _under_torch_trainer(task, gpus_per_worker)
-    except UserError as error:
+    except (UserError, Paused) as error:
+        # Either way Tune must not start it again.
         tune.report({"error": str(error), "its_own": isinstance(error, TrainingError)})
         raise
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from raysys.config import ExperimentConfig
 from raysys.data.batch import Batch
 from raysys.data.plan import Step, derive_seed, total_updates, updates_per_epoch
-from raysys.errors import TrainingError, UserError
+from raysys.errors import TrainingError
 from raysys.model.network import Network
 from raysys.storage import Folder
 from raysys.training.criterion import LossParts, criterion
@@ -28,7 +28,7 @@ from raysys.training.state import EpochRecord, FoldState
 Batches = Iterable[tuple[Step, Batch]]
 
 
-class Paused(UserError):
+class Paused(Exception):
     """The training was asked to stop, and has; it goes on from where it was."""
 
 

@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import DistilBertConfig, DistilBertModel, Wav2Vec2Config, Wav2Vec2Model
 
-from raysys.model.dropout import Dropout, attend, dropout, speed_up_dropout
+from raysys.model.dropout import Dropout, attend, dropout
+from raysys.model.fast import speed_up_dropout
 from tests.model.encoder_folders import SIZES, TEXT_SIZES
 
 torch.set_num_threads(1)

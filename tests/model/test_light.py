@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from raysys.model.dropout import speed_up_dropout
+from raysys.model.fast import speed_up_dropout
 from raysys.model.light import LightAudioEncoder
 
 
