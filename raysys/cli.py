@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
+import docstring_parser
 import tyro
 import yaml
 
@@ -44,6 +45,7 @@ def parse(
     description: str = "",
     kind: type[Command] = CommandLine,  # type: ignore[assignment]
     preset: str = "demo",
+    shown: type[Any] | None = None,
 ) -> Command:
     """Parse flags.
 
@@ -51,12 +53,17 @@ def parse(
         argv: of the process unless given.
         kind: a job's own command line.
         preset: where to start from unless --preset says so.
+        shown: what --help lists, where the job takes more flags than it reads.
 
     Raises:
         ConfigError: an unknown preset or file, or a value that the configuration refuses.
         SystemExit: a flag that does not exist or does not parse (code 2), or --help (code 0).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if shown is not None and {"-h", "--help"} & {*arguments}:
+        _unwrap_help(shown)
+        tyro.cli(shown, args=["--help"], description=description, config=(tyro.conf.AvoidSubcommands,))
+    _unwrap_help(kind)
     name = _preset_name(arguments, preset)
     default, from_file = _preset(name)
     parsed: Command = tyro.cli(
@@ -67,6 +74,17 @@ def parse(
         config=(tyro.conf.AvoidSubcommands,),
     )
     return parsed
+
+
+def _unwrap_help(kind: type[Any]) -> None:
+    """Give tyro each field's text as one line, which it wraps to the terminal: it would keep our line breaks too."""
+    texts = {doc.arg_name: doc.description or "" for doc in docstring_parser.parse_from_object(kind).params}
+    for field in dataclasses.fields(kind):
+        if field.name in texts:
+            field.metadata = {"help": " ".join(texts[field.name].split())}  # type: ignore[assignment]
+    for inner in get_type_hints(kind).values():
+        if dataclasses.is_dataclass(inner) and isinstance(inner, type):
+            _unwrap_help(inner)
 
 
 def with_flags(config: ExperimentConfig, flags: Sequence[str], where: str) -> ExperimentConfig:
@@ -179,10 +197,11 @@ def main(
     run: Callable[[Command], None],
     kind: type[Command] = CommandLine,  # type: ignore[assignment]
     preset: str = "demo",
+    shown: type[Any] | None = None,
 ) -> None:
-    """A job's entry point: parse its command line and run it, its errors as `exit_codes` says."""
+    """A job's entry point: parse its command line (see `parse`) and run it, its errors as `exit_codes` says."""
     with exit_codes():
-        run(parse(description=description or "", kind=kind, preset=preset))
+        run(parse(description=description or "", kind=kind, preset=preset, shown=shown))
 
 
 @contextlib.contextmanager

@@ -352,3 +352,15 @@ def test_sigterm_is_a_message_and_a_code_of_its_own(
         signal.signal(signal.SIGTERM, before)
     assert stopped.value.code == 75
     assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_help_is_wrapped_once_at_the_terminals_width(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for columns in (60, 300):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        with pytest.raises(SystemExit):
+            parse("--help")
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= columns
+    assert any("None: $RAYSYS_CORPUS_ROOT. The demo needs none: it is made in the cache." in line for line in lines)
