@@ -108,7 +108,10 @@ def curves(
     handles: list[Artist] = []
     for index, (name, (epochs, values)) in enumerate(lines.items()):
         color = SERIES[index % len(SERIES)]
-        handles += axes.plot(epochs, values, color=color, linestyle=_LINES[index % len(_LINES)], linewidth=1.6)
+        # A line of one point would not be seen.
+        marker = "." if len(epochs) == 1 else ""
+        style = {"linestyle": _LINES[index % len(_LINES)], "linewidth": 1.6, "marker": marker}
+        handles += axes.plot(epochs, values, color=color, **style)
         if chosen is not None and name in chosen and chosen[name] in epochs:
             value = values[list(epochs).index(chosen[name])]
             axes.plot([chosen[name]], [value], marker="o", markersize=6, color=color, linestyle="none")
@@ -117,8 +120,9 @@ def curves(
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.grid(axis="y")
     if len(lines) > 1:
-        names, columns = [_short(name) for name in lines], min(len(lines), 5)
+        names = [_short(name) for name in lines]
         # By handles and names: as a label of a line, a name that begins with _ would be left out.
+        columns = _legend_columns(names, most=5)
         figure.legend(handles, names, loc="outside upper center", ncols=columns, title="fold", columnspacing=1.2)
     return figure
 
@@ -145,7 +149,8 @@ def embedding(points_N2: NDArray[np.float32], emotions: Sequence[str], classes: 
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color=LINE)
     axes.margins(0.04)
-    names, columns = [_short(name) for name in classes], min(len(classes), 4)
+    names = [_short(name) for name in classes]
+    columns = _legend_columns(names, most=4)
     apart = {"markerscale": 1.6, "handletextpad": 0.2, "columnspacing": 1.2}
     figure.legend(handles, names, loc="outside upper center", ncols=columns, **apart)
     return figure
@@ -293,6 +298,12 @@ def _label_cells(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> Non
 def signed(points: float) -> str:
     """With one decimal and a true minus."""
     return f"{points:+.1f}".replace("-", "−")
+
+
+def _legend_columns(names: Sequence[str], *, most: int) -> int:
+    """How many entries of a legend fit side by side, at some 0.07 inches a letter and half an inch around each name."""
+    fitting = int(WIDTH / (0.5 + 0.07 * max(map(len, names))))
+    return max(1, min(len(names), most, fitting))
 
 
 def _short(name: str, most: int = 13) -> str:

@@ -7,7 +7,7 @@ from importlib import resources
 
 from raysys.report import export, mistakes, sections, sweeps, words
 from raysys.report.charts import draw
-from raysys.report.markup import Html, Section, paragraph, text
+from raysys.report.markup import Section, paragraph, text
 from raysys.report.palette import theme
 from raysys.report.reading import Run, read_run
 from raysys.report.svg import to_png
@@ -65,6 +65,17 @@ def _sections(run: Run) -> list[Callable[[Run, sections.Charts], Section]]:
     ]
 
 
+def _warnings(run: Run) -> list[str]:
+    """What a reader must know before any number."""
+    found = [SYNTHETIC] if run.manifest.corpus == "demo" else []
+    if (steps := run.config["train"]["max_steps"]) is not None:
+        found.append(
+            f"Training was cut short after {steps} optimizer steps (--train.max-steps): these are not the scores of a "
+            f"trained model."
+        )
+    return found
+
+
 def page(run: Run, built: Sequence[Section]) -> str:
     """The whole document."""
     title = f"{words.KINDS.get(run.kind, run.kind)}: {run.manifest.corpus}"
@@ -74,7 +85,7 @@ def page(run: Run, built: Sequence[Section]) -> str:
         f'<h2 id="{s.anchor}-title">{text(s.title)}</h2>\n{s.body}</section>'
         for s in built
     )
-    warning = paragraph(SYNTHETIC, "warning") if run.manifest.corpus == "demo" else Html("")
+    warnings = "\n".join(paragraph(warning, "warning") for warning in _warnings(run))
     style = (resources.files("raysys.report") / "style.css").read_text(encoding="utf-8")
     return f"""<!doctype html>
 <html lang="en">
@@ -94,7 +105,7 @@ def page(run: Run, built: Sequence[Section]) -> str:
 <header>
 <h1>{text(title)}</h1>
 <p class="lead">{text(words.heard(run.results["modalities"]))}; run <code>{text(run.name)}</code></p>
-{warning}
+{warnings}
 </header>
 {body}
 </main>

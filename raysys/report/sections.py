@@ -50,12 +50,7 @@ def scores(run: Run, charts: Charts) -> Section:
             "UA over folds": _spread(run.results, "ua"),
         }
     )
-    cut = run.config["train"]["max_steps"]
-    said = [
-        f"Training was cut short after {cut} optimizer steps (--train.max-steps): these are not the scores of a "
-        f"trained model."
-    ] * (cut is not None)
-    said += [f"{words.scored(run)} {words.protocol(run)}", words.MEASURES]
+    said = [f"{words.scored(run)} {words.protocol(run)}", words.MEASURES]
     if pooled["absent_classes"]:
         said.append(
             f"No test utterance is of these classes, which UA leaves out: {', '.join(pooled['absent_classes'])}."

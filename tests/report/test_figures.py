@@ -185,3 +185,18 @@ def test_an_empty_bin_has_no_bar() -> None:
     above, below = reliability().axes
     assert [bar.get_height() for bar in above.patches] == [75.0]
     assert [bar.get_height() for bar in below.patches] == [100.0]
+
+
+@pytest.mark.parametrize("names", [[f"Session{i}" for i in range(1, 6)], ["a", "b", "c"], ["a very long name"] * 7])
+def test_a_legend_is_within_its_figure(names: list[str]) -> None:
+    lines = {f"{i} {name}" if len(set(names)) == 1 else name: ([1, 2], [0.5, 0.6]) for i, name in enumerate(names)}
+    figure = figures.curves(lines, "UA, %")
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
+
+
+def test_a_run_of_one_epoch_shows_its_points() -> None:
+    figure = figures.curves({"a": ([1], [0.5]), "b": ([1], [0.6])}, "loss")
+    assert [line.get_marker() for line in figure.axes[0].lines] == [".", "."]
