@@ -86,25 +86,25 @@ def _add_up(
             {
                 "name": variant.name,
                 "flags": list(variant.flags),
-                "parameters": max(sweep.results[t.trial_id]["parameters"] for t in tasks[variant.name, seeds[0]]),
+                "parameters": max(sweep.results[t.trial_id].parameters for t in tasks[variant.name, seeds[0]]),
                 **_scores(manifest, own),
                 "difference": None if variant.name == FULL else _difference(manifest, full, own),
                 "trial": tasks[variant.name, seeds[0]][0].place,
             }
         )
     trials = {row["name"]: row["trial"] for row in rows}
-    overhead = seconds_beyond_training(list(sweep.results.values()))
+    overhead = seconds_beyond_training(sweep.results.values())
     first = tasks[FULL, seeds[0]]
     results = summarise(
         manifest,
-        [sweep.results[t.trial_id] | {"trial": t.place} for t in first],
+        [sweep.results[t.trial_id].row(t.place) for t in first],
         full[0],
         kind="ablation",
         protocol="nested",
         modalities=config.corpus.resolved_modalities,
         seed=seeds[0],
         parameters=rows[0]["parameters"],
-        made=provenance(checked.run, RESULTS, sweep.results.values()),
+        made=provenance(checked.run, RESULTS, (r.gpu for r in sweep.results.values())),
         notes=[*checked.notes, *sweep.notes()],
         seconds=round(seconds, 1),
         tsne={"without": trials["no CPC, no ECL"], "with": trials[FULL]},

@@ -15,7 +15,8 @@ from raysys.orchestrate import session
 from raysys.orchestrate.groundwork import Checked, Point, check, claimed, lay, make_tasks
 from raysys.orchestrate.places import report, results_line
 from raysys.orchestrate.progress import Progress
-from raysys.orchestrate.task import PREDICTIONS, RESULT, FoldTask
+from raysys.orchestrate.result import RESULT, FoldResult
+from raysys.orchestrate.task import PREDICTIONS, FoldTask
 from raysys.orchestrate.trials import run_trials
 from raysys.report.provenance import provenance
 from raysys.report.results import pool_predictions, summarise
@@ -104,21 +105,21 @@ def run_folds(
 def _add_up(checked: Checked, manifest: Manifest, tasks: Sequence[FoldTask], *, seconds: float) -> dict[str, Any]:
     config, run = checked.config, checked.run
     predictions = pool_predictions(manifest, [t.folder.read_table(PREDICTIONS) for t in tasks])
-    found = [result_of(task) for task in tasks]
+    found = [_result_of(task) for task in tasks]
     modalities = config.corpus.resolved_modalities
     contrasted = config.loss.alpha > 0 or config.loss.beta > 0
     results = summarise(
         manifest,
-        found,
+        [result.row(task.place) for task, result in zip(tasks, found, strict=True)],
         predictions,
         kind="crossval",
         protocol="nested",
         modalities=modalities,
         seed=config.train.seed,
         # The folds' vocabularies differ.
-        parameters=max(result["parameters"] for result in found),
-        made=provenance(run, RESULTS, found),
-        notes=[*checked.notes, *(f"fold {result['fold']}: {note}" for result in found for note in result["notes"])],
+        parameters=max(result.parameters for result in found),
+        made=provenance(run, RESULTS, (result.gpu for result in found)),
+        notes=[*checked.notes, *(f"fold {result.fold}: {note}" for result in found for note in result.notes)],
         seconds=round(seconds, 1),
         tsne={"with" if contrasted else "without": tasks[0].place},
     )
@@ -133,8 +134,7 @@ def _add_up(checked: Checked, manifest: Manifest, tasks: Sequence[FoldTask], *, 
     return results
 
 
-def result_of(task: FoldTask) -> dict[str, Any]:
-    """A finished trial's result, and where it lies."""
+def _result_of(task: FoldTask) -> FoldResult:
     result = task.result()
     assert result is not None, f"trial {task.trial_id} is not finished"
-    return result | {"trial": task.place}
+    return result

@@ -20,9 +20,10 @@ from raysys.orchestrate.early_stopping import HalvingByFold
 from raysys.orchestrate.groundwork import Ground, Point, check, claimed, lay, make_tasks, whole_fold
 from raysys.orchestrate.places import report, results_line
 from raysys.orchestrate.points import Axis, grid_points, parse_axes
+from raysys.orchestrate.result import RESULT
 from raysys.orchestrate.selection import Tested, Validated, final_point, nested, optimistic
 from raysys.orchestrate.sweep import Sweep, keep_summary, run_sweep, seconds_beyond_training
-from raysys.orchestrate.task import MODEL, PREDICTIONS, RESULT, TEST_CURVE
+from raysys.orchestrate.task import MODEL, PREDICTIONS, TEST_CURVE
 from raysys.orchestrate.trials import run_trials
 from raysys.report.card import model_card
 from raysys.report.provenance import provenance
@@ -76,12 +77,13 @@ def _validated(sweep: Sweep) -> list[Validated]:
     return [
         Validated(
             point=task.point,
-            fold=result["fold"],
-            epoch=result["epoch"],
-            ua=result["validation_ua"],
-            loss=result["validation_loss"],
+            fold=result.fold,
+            epoch=result.epoch,
+            ua=result.validation_ua,
+            loss=result.validation_loss,
         )
         for task, result in found
+        if result.validation_ua is not None and result.validation_loss is not None
     ]
 
 
@@ -121,7 +123,7 @@ def _final_model(ground: Ground, sweep: Sweep) -> dict[str, Any]:
             raise TrainingError(f"final model: {error}")
     result = task.result()
     assert result is not None
-    return {"point": point, "epochs": epochs, "folder": MODEL, "trial": task.place, "parameters": result["parameters"]}
+    return {"point": point, "epochs": epochs, "folder": MODEL, "trial": task.place, "parameters": result.parameters}
 
 
 def _add_up(
@@ -134,17 +136,17 @@ def _add_up(
     chosen = [by_place[point, fold] for fold, point in choice.items()]
     predictions = pool_predictions(manifest, [task.folder.read_table(PREDICTIONS) for task in chosen])
     modalities = config.corpus.resolved_modalities
-    overhead = seconds_beyond_training(list(sweep.results.values()))
+    overhead = seconds_beyond_training(sweep.results.values())
     results = summarise(
         manifest,
-        [sweep.results[t.trial_id] | {"trial": t.place} for t in chosen],
+        [sweep.results[t.trial_id].row(t.place) for t in chosen],
         predictions,
         kind="gridsearch",
         protocol="nested",
         modalities=modalities,
         seed=config.train.seed,
         parameters=final["parameters"],
-        made=provenance(checked.run, RESULTS, sweep.results.values()),
+        made=provenance(checked.run, RESULTS, (r.gpu for r in sweep.results.values())),
         notes=[
             *checked.notes,
             *sweep.notes(),
@@ -182,12 +184,13 @@ def _point_row(point: Point, axes: Sequence[Axis], sweep: Sweep) -> dict[str, An
     row: dict[str, Any] = {"name": point.name, "values": flags, "stopped": not complete}
     if not complete:
         return row | {"validation_ua": None, "validation_ua_folds": [], "epochs": [], "test_ua": None, "test_wa": None}
-    found.sort(key=lambda r: r["fold"])
+    found.sort(key=lambda r: r.fold)
+    ua = [r.validation_ua for r in found if r.validation_ua is not None]
     best = optimistic([t for t in _tested(sweep) if t.point == point.name], len(own))
     return row | {
-        "validation_ua": statistics.fmean(r["validation_ua"] for r in found),
-        "validation_ua_folds": [r["validation_ua"] for r in found],
-        "epochs": [r["epoch"] for r in found],
+        "validation_ua": statistics.fmean(ua),
+        "validation_ua_folds": ua,
+        "epochs": [r.epoch for r in found],
         "test_ua": statistics.fmean(float(metrics.score(m, "ua")) for m in best.confusions.values()),
         "test_wa": statistics.fmean(float(metrics.score(m, "wa")) for m in best.confusions.values()),
     }

@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -19,6 +19,7 @@ from ray.tune.schedulers import TrialScheduler
 from raysys.errors import ClusterError, TrainingError
 from raysys.orchestrate.groundwork import CLAIM, Checked
 from raysys.orchestrate.progress import clock
+from raysys.orchestrate.result import FoldResult
 from raysys.orchestrate.session import Cluster
 from raysys.orchestrate.task import STOPPED, FoldTask
 from raysys.orchestrate.trials import run_trials
@@ -32,23 +33,23 @@ class Sweep:
     """What a sweep found.
 
     Attributes:
-        results: content of result.json by trial id, of finished trials.
+        results: by trial id, of finished trials.
         stopped: epochs trained, by trial id, of trials that were stopped early.
         failed: by trial id, whose training itself failed.
     """
 
     tasks: tuple[FoldTask, ...]
-    results: dict[str, dict[str, Any]]
+    results: dict[str, FoldResult]
     stopped: dict[str, int]
     failed: dict[str, Failure]
 
-    def of(self, task: FoldTask) -> dict[str, Any] | None:
+    def of(self, task: FoldTask) -> FoldResult | None:
         return self.results.get(task.trial_id)
 
     def notes(self) -> list[str]:
         """What users should know of how trials went on."""
         found = ((task, self.of(task)) for task in self.tasks)
-        return [f"{task.point}, fold {task.fold + 1}: {note}" for task, r in found if r for note in r["notes"]]
+        return [f"{task.point}, fold {task.fold + 1}: {note}" for task, r in found if r for note in r.notes]
 
 
 def run_sweep(
@@ -103,7 +104,7 @@ class Ledger:
         self._tasks = tuple(tasks)
         self._chosen = chosen_by_validation
         self._best: dict[int, tuple[float, float, FoldTask]] = {}
-        self.results: dict[str, dict[str, Any]] = {}
+        self.results: dict[str, FoldResult] = {}
         self.stopped: dict[str, int] = {}
         for task in tasks:
             self.read(task)
@@ -121,7 +122,8 @@ class Ledger:
         self.results[task.trial_id] = result
         if not self._chosen:
             return task
-        rank = (result["validation_ua"], -result["validation_loss"])
+        assert result.validation_ua is not None and result.validation_loss is not None
+        rank = (result.validation_ua, -result.validation_loss)
         rival = self._best.get(task.fold)
         if rival is not None and (rank <= rival[:2] or rival[2] is task):
             return None if rival[2] is task else task
@@ -205,7 +207,7 @@ class SweepProgress(tune.Callback):
         task = self._tasks[trial.config["task"]]
         found, stopped = self._ledger.results.get(task.trial_id), self._ledger.stopped.get(task.trial_id)
         if found is not None:
-            said = f"validation UA {100 * found['validation_ua']:5.1f} at epoch {found['epoch']}"
+            said = f"validation UA {100 * (found.validation_ua or 0):5.1f} at epoch {found.epoch}"
         elif stopped is not None:
             said = f"stopped after {stopped} epochs"
         else:
@@ -228,19 +230,19 @@ class SweepProgress(tune.Callback):
         )
 
 
-def seconds_beyond_training(results: Sequence[dict[str, Any]]) -> float | None:
+def seconds_beyond_training(results: Iterable[FoldResult]) -> float | None:
     """What a trial costs beyond its training in a process that trained one before: the median over trials.
 
     From the end of the trial before, in the same process, to the trial's own end, without its training (which begins
     with the first batch asked for and ends with the test part scored). None where no process trained two.
     """
-    by_process: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    by_process: dict[str, list[FoldResult]] = defaultdict(list)
     for result in results:
-        by_process[result["process"]].append(result)
+        by_process[result.process].append(result)
     costs: list[float] = []
     for own in by_process.values():
-        own.sort(key=lambda r: r["started"])
-        costs += [after["ended"] - before["ended"] - after["fit_s"] for before, after in itertools.pairwise(own)]
+        own.sort(key=lambda r: r.started)
+        costs += [after.ended - before.ended - after.fit_s for before, after in itertools.pairwise(own)]
     return statistics.median(costs) if costs else None
 
 

@@ -19,13 +19,13 @@ from raysys.config import ExperimentConfig
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.views import Source
+from raysys.orchestrate.result import FoldResult
 from raysys.sources import digest_of
 from raysys.storage import Folder
 
 if TYPE_CHECKING:
     from raysys.data.batch import TextFeatures
 
-RESULT = "result.json"
 HISTORY = "history.jsonl"
 PREDICTIONS = "predictions.parquet"
 FEATURES = "features.parquet"
@@ -88,13 +88,9 @@ class FoldTask:
     def folder(self) -> Folder:
         return Folder.at(self.run) / self.place
 
-    def result(self) -> dict[str, Any] | None:
-        """The content of this very trial's result.json; None where it is not finished."""
-        folder = self.folder
-        if not folder.exists(RESULT):
-            return None
-        result: dict[str, Any] = folder.read_json(RESULT)
-        return result if result["trial_id"] == self.trial_id else None
+    def result(self) -> FoldResult | None:
+        """None where this very trial is not finished."""
+        return FoldResult.read(self.folder, self.trial_id)
 
     def finished(self) -> bool:
         return self.result() is not None

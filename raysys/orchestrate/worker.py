@@ -27,12 +27,12 @@ from raysys.metrics import confusion, unweighted_accuracy, weighted_accuracy
 from raysys.model.encoders import make_tokenizer
 from raysys.model.network import Network
 from raysys.orchestrate.pulse import Pulse
+from raysys.orchestrate.result import FoldResult
 from raysys.orchestrate.task import (
     FEATURES,
     HISTORY,
     MODEL,
     PREDICTIONS,
-    RESULT,
     TEST_CURVE,
     FoldTask,
     features_table,
@@ -43,7 +43,7 @@ from raysys.orchestrate.texts import read_texts
 from raysys.storage import Folder
 from raysys.tracking import NoTracker, Tracker, WandbTracker, wandb_folder
 from raysys.training import checkpoint_files
-from raysys.training.evaluation import Predictions, Workers
+from raysys.training.evaluation import Workers
 from raysys.training.loop import FoldOutcome, Trainer
 from raysys.training.state import EpochRecord
 
@@ -129,16 +129,36 @@ def train_fold(
             modalities=task.config.corpus.resolved_modalities,
             trim_db=task.config.corpus.trim_db,
         )
-    result = _result(task, manifest, fold, outcome)
-    result["parameters"] = sum(parameter.numel() for parameter in network.parameters())
-    tracker.finish(result, manifest.classes)
-    # Where and when: what a trial costs beyond its training is worked out from these.
+    scores = _write_test(task, manifest, outcome)
+    chosen = outcome.history[outcome.epoch]
     node = ray.get_runtime_context().get_node_id()
-    clock: dict[str, Any] = {"node": node, "process": f"{node[:8]} {os.getpid()}"}
-    clock["gpu"] = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    clock |= {"started": started, "first_step": trainer.first_step_at, "fit_s": fit_s}
+    result = FoldResult(
+        trial_id=task.trial_id,
+        point=task.point,
+        seed=task.config.train.seed,
+        fold=task.fold + 1,
+        name=fold.name,
+        n_train=len(fold.train),
+        n_validation=len(fold.validation),
+        n=len(fold.test),
+        epoch=outcome.epoch + 1,
+        epochs=len(outcome.history),
+        validation_ua=chosen.validation_ua,
+        validation_loss=chosen.validation_loss,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        node=node,
+        process=f"{node[:8]} {os.getpid()}",
+        gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        started=started,
+        first_step=trainer.first_step_at,
+        fit_s=fit_s,
+        ended=time.time(),
+        notes=tuple(trainer.state.notes),
+        **scores,
+    )
+    tracker.finish(_summary(result), manifest.classes)
     checkpoint_files.finish(task.folder, outcome.epoch)
-    task.folder.write_json(RESULT, result | clock | {"notes": trainer.state.notes, "ended": time.time()})
+    dataclasses.replace(result, ended=time.time()).write(task.folder)
     checkpoint_files.delete_states(task.folder)
     if task.keeps_model:
         task.folder.delete(checkpoint_files.BEST)
@@ -241,32 +261,19 @@ def _write_history(folder: Folder, history: list[EpochRecord]) -> None:
     folder.write_bytes(HISTORY, ("\n".join(lines) + "\n").encode())
 
 
-def _result(task: FoldTask, manifest: Manifest, fold: Fold, outcome: FoldOutcome) -> dict[str, Any]:
-    """Write what the trial found, all but the result itself, whose presence says that the trial is finished."""
-    chosen = outcome.history[outcome.epoch]
-    result: dict[str, Any] = {
-        "trial_id": task.trial_id,
-        "point": task.point,
-        "seed": task.config.train.seed,
-        "fold": task.fold + 1,
-        "name": fold.name,
-        "n_train": len(fold.train),
-        "n_validation": len(fold.validation),
-        "n": len(fold.test),
-        "epoch": outcome.epoch + 1,
-        "epochs": len(outcome.history),
-        "validation_ua": chosen.validation_ua,
-        "validation_loss": chosen.validation_loss,
-    }
+def _summary(result: FoldResult) -> dict[str, Any]:
+    """What W&B keeps of a result: what it found, without where and when, which W&B knows."""
+    elsewhere = ("node", "process", "gpu", "started", "first_step", "fit_s", "ended", "notes")
+    found = dataclasses.asdict(result)
+    return {name: value for name, value in found.items() if value is not None and name not in elsewhere}
+
+
+def _write_test(task: FoldTask, manifest: Manifest, outcome: FoldOutcome) -> dict[str, Any]:
+    """Write predictions and features of the test part, if there is one. Returns: its scores by `FoldResult`'s names."""
     if outcome.test_curve:
         task.folder.write_json(TEST_CURVE, list(outcome.test_curve))
-    if outcome.test is not None:
-        result |= _write_test(task, manifest, outcome.test)
-    return result
-
-
-def _write_test(task: FoldTask, manifest: Manifest, test: Predictions) -> dict[str, Any]:
-    """Returns: the scores of the test part."""
+    if (test := outcome.test) is None:
+        return {"wa": None, "ua": None, "confusion": None}
     table = predictions_table(manifest, task.fold, list(test.utterance_ids), test.probabilities_NC)
     task.folder.write_table(PREDICTIONS, table)
     task.folder.write_table(FEATURES, features_table(test.utterance_ids, test.features_NF))

@@ -8,7 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ from raysys.storage import Folder
 _SOURCE = Path(__file__).resolve().parents[1]
 
 
-def provenance(run: Folder, results: str, trials: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def provenance(run: Folder, results: str, gpus: Iterable[str | None]) -> dict[str, Any]:
     """Date (UTC), command line, commit and hardware; of a finished run, what its results say already.
 
     Args:
         results: name of the file with the run's results.
-        trials: their results, which name the GPUs that they trained on.
+        gpus: of each trial the GPU that it trained on, if any.
     """
     if run.exists(results):
         earlier: dict[str, Any] = run.read_json(results)
@@ -34,7 +34,7 @@ def provenance(run: Folder, results: str, trials: Iterable[Mapping[str, Any]]) -
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command_line(sys.argv),
         "commit": commit(_SOURCE),
-        "hardware": hardware(trial["gpu"] for trial in trials),
+        "hardware": hardware(gpus),
     }
 
 

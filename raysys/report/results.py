@@ -44,7 +44,7 @@ def summarise(
 
     Args:
         manifest: of the whole corpus.
-        folds: each fold's result.
+        folds: each fold's row (see `orchestrate.result`).
         predictions: of `pool_predictions`.
         facts: what else the run knows (protocol, seed, parameters, seconds, ...).
     """
@@ -60,7 +60,6 @@ def summarise(
 
     counts = np.bincount(labels)
     ordered = sorted(folds, key=lambda f: f["fold"])
-    names = ("fold", "name", "n_train", "n_validation", "n", "epoch", "wa", "ua", "trial", "point")
     return {
         **facts,
         "corpus": {
@@ -71,7 +70,7 @@ def summarise(
         },
         "classes": list(manifest.classes),
         "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
-        "folds": [{name: fold[name] for name in names if name in fold} for fold in ordered],
+        "folds": ordered,
         "mean": {name: statistics.fmean(f[name] for f in ordered) for name in ("wa", "ua")},
         "std": {name: statistics.stdev(f[name] for f in ordered) for name in ("wa", "ua")},
         "pooled": {

@@ -16,11 +16,13 @@ from raysys.errors import ClusterError
 from raysys.orchestrate import sweep
 from raysys.orchestrate import trial as trial_module
 from raysys.orchestrate.early_stopping import HalvingByFold
+from raysys.orchestrate.result import FoldResult
 from raysys.orchestrate.sweep import Housekeeping, Ledger, SweepProgress, seconds_beyond_training, tidy
-from raysys.orchestrate.task import HISTORY, RESULT, FoldTask
+from raysys.orchestrate.task import HISTORY, FoldTask
 from raysys.orchestrate.trial import run_trial
 from raysys.orchestrate.watch import Failure
 from raysys.training.checkpoint_files import BEST, LAST
+from tests.orchestrate.results import fold_result, result_of
 from tests.orchestrate.test_task import task_in
 
 
@@ -36,10 +38,7 @@ def make_tasks(run: Path, alphas: tuple[float, ...] = (1.0, 0.1, 0.01), folds: i
 
 def finish(task: FoldTask, ua: float, loss: float = 1.0) -> None:
     task.folder.write_bytes(BEST, b"weights")
-    task.folder.write_json(
-        RESULT,
-        {"trial_id": task.trial_id, "validation_ua": ua, "validation_loss": loss, "epoch": 1, "fold": 1, "notes": []},
-    )
+    result_of(task, validation_ua=ua, validation_loss=loss).write(task.folder)
 
 
 def test_every_trial_has_a_folder_of_its_own(tmp_path: Path) -> None:
@@ -76,10 +75,10 @@ def test_only_trials_with_their_own_result_are_finished(tmp_path: Path) -> None:
     finish(tasks[1], 0.5)
     finish(tasks[4], 0.6)
     tasks[2].folder.write_bytes(LAST, b"half a training")
-    tasks[3].folder.write_json(RESULT, {"trial_id": "of other code"})
+    fold_result("of other code").write(tasks[3].folder)
     ledger = Ledger(tasks, chosen_by_validation=True)
     assert ledger.open_tasks() == [tasks[0], tasks[2], tasks[3], tasks[5]]
-    assert {r["validation_ua"] for r in ledger.results.values()} == {0.5, 0.6}
+    assert {r.validation_ua for r in ledger.results.values()} == {0.5, 0.6}
 
 
 @pytest.mark.parametrize("order", [(0, 2, 4), (4, 2, 0), (2, 4, 0)])
@@ -178,20 +177,19 @@ def test_a_failed_trial_is_tried_again_by_the_same_command(tmp_path: Path) -> No
 
 
 def test_the_cost_beyond_training_is_from_end_to_end_in_one_process() -> None:
-    def result(process: str, started: float, fit_s: float, ended: float) -> dict[str, Any]:
-        return {"process": process, "started": started, "fit_s": fit_s, "ended": ended}
+    def result(process: str, started: float, fit_s: float, ended: float) -> FoldResult:
+        return fold_result(process=process, started=started, fit_s=fit_s, ended=ended)
 
     # In process a: 10 s from end to end of which 9 trained; 12 of which 9. In b: 20 of which 19.5. The first trials,
     # whose processes start, do not count.
     results = [
-        result("a", 18.5, 9.0, 28.0),
+        result("a", 18.5, 9.0, 30.0),
         result("a", 0.0, 7.0, 8.0),
         result("a", 9.0, 9.0, 18.0),
         result("b", 0.0, 1.0, 30.0),
         result("b", 30.2, 9.5, 40.0),
         result("c", 30.2, 9.5, 90.0),
     ]
-    results[0] |= {"ended": 30.0}
     assert seconds_beyond_training(results) == pytest.approx(1.0)  # of 1.0, 3.0 and 0.5
     assert seconds_beyond_training(results[3:4]) is None
 

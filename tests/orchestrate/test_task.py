@@ -14,8 +14,9 @@ from raysys.config import ExperimentConfig, RunConfig, TrainConfig
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest, Utterance
 from raysys.data.views import Source
-from raysys.orchestrate.task import RESULT, FoldTask, predictions_table, read_plan, write_plan
+from raysys.orchestrate.task import FoldTask, predictions_table, read_plan, write_plan
 from raysys.storage import Folder
+from tests.orchestrate.results import result_of
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_predictions_are_in_the_order_of_their_ids_with_a_column_a_class(manifes
 
 def test_a_fold_is_finished_once_its_own_result_is_there(task: FoldTask) -> None:
     assert not task.finished()
-    task.folder.write_json(RESULT, {"trial_id": task.trial_id})
+    result_of(task).write(task.folder)
     assert task.finished()
     assert task.folder.path.endswith("/folds/2")
 
@@ -75,7 +76,7 @@ def test_a_fold_is_finished_once_its_own_result_is_there(task: FoldTask) -> None
     ],
 )
 def test_a_result_of_another_corpus_code_or_configuration_does_not_count(task: FoldTask, other: dict[str, Any]) -> None:
-    task.folder.write_json(RESULT, {"trial_id": dataclasses.replace(task, **other).trial_id})
+    result_of(dataclasses.replace(task, **other)).write(task.folder)
     assert not task.finished()
 
 

@@ -106,7 +106,6 @@ def test_mean_and_sample_standard_deviation_over_folds(results: dict[str, Any]) 
 
 def test_folds_are_in_order_and_facts_and_skipped_files_are_kept(results: dict[str, Any]) -> None:
     assert [f["fold"] for f in results["folds"]] == [1, 2]
-    assert "trial_id" not in results["folds"][0]
     assert results["protocol"] == "nested" and results["seed"] == 7
     assert results["classes"] == list(CLASSES)
     assert results["corpus"]["utterances"] == 6 and results["corpus"]["speakers"] == 4
