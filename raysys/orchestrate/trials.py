@@ -14,12 +14,12 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
 from raysys.errors import StorageError
-from raysys.orchestrate.pulse import tell
 from raysys.orchestrate.queue import Queue
 from raysys.orchestrate.session import Cluster
 from raysys.orchestrate.task import STOPPED, FoldTask
 from raysys.orchestrate.trial import MAX_FAILURES, run_trial
 from raysys.orchestrate.watch import Failure, Watch
+from raysys.orchestrate.watchdog import tell
 from raysys.storage import Folder
 from raysys.termination import handling
 
@@ -60,7 +60,7 @@ def run_trials(
 
     run = Folder.at(tasks[0].run)
     tell(run, stop=False)
-    watch = Watch(tasks, settings.hang_limit_s, sys.stdout)
+    watch = Watch(tasks, sys.stdout)
     storage = run / "tune"
     queue = Queue(len(tasks), at_once=cluster.trials_at_once, at_first=cluster.trials_at_first)
     tuner = tune.Tuner(

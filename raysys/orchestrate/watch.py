@@ -1,32 +1,23 @@
-"""The driver's side of watching trials: those that hang are restarted, and all are given time when SIGTERM comes."""
+"""The driver's view of its trials: what it reports of them, which it retries, what it does on SIGTERM and Ctrl-C."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-import ray
 from ray import tune
-from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysys.errors import StorageError
-from raysys.orchestrate.pulse import BEATS, born, tell
 from raysys.orchestrate.task import FoldTask
 from raysys.orchestrate.trial import MAX_FAILURES
+from raysys.orchestrate.watchdog import tell
 from raysys.storage import Folder
 from raysys.termination import Terminated, note
 
-_LOOK_S = 5.0
-_LOOKS = 60
-"""How often a worker is looked at, at most, before it counts as hanging: for hundreds of trials in an object store each
-look takes seconds, in which Tune stands still."""
 _IDLE_S = 60.0
 """So long may pass without a trial before it is said; one ends and the next starts within seconds."""
 _GRACE_S = 20.0
@@ -49,11 +40,10 @@ class Failure:
 
 
 class Watch(tune.Callback):
-    """Tune tells it which trials run; their files tell it how.
+    """Tune tells it which trials run, and what they report.
 
     Args:
         tasks: by the number that Tune's trials have.
-        limit_s: longest time between two signs of life of a training worker.
         screen: what has to be said goes there.
 
     Attributes:
@@ -61,20 +51,15 @@ class Watch(tune.Callback):
         stopping: what is to be raised, once SIGTERM or Ctrl-C came.
     """
 
-    def __init__(self, tasks: Sequence[FoldTask], limit_s: float, screen: TextIO) -> None:
+    def __init__(self, tasks: Sequence[FoldTask], screen: TextIO) -> None:
         self.errors: dict[int, Failure] = {}
         self._tasks = tasks
-        self._limit_s = limit_s
-        self._every_s = max(_LOOK_S, limit_s / _LOOKS)
         self._screen = screen
         self.stopping: type[KeyboardInterrupt] | None = None
         self._awaited: set[int] | None = None
         self._end = 0.0
-        self._stepped = self._looked = time.monotonic()
-        self._lived_s = 0.0
         self._running: set[int] = set()
-        self._idle_since: float | None = self._looked
-        self._seen: dict[tuple[int, str], tuple[bytes, float]] = {}
+        self._idle_since: float | None = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks into its own folder, where nobody reads them.
@@ -111,17 +96,6 @@ class Watch(tune.Callback):
         if self.stopping:
             self._pause()
         self._say_idleness()
-        now = time.monotonic()
-        # While this process stood still, trials may have waited for it.
-        self._lived_s += min(now - self._stepped, self._limit_s / 4)
-        self._stepped = now
-        if now - self._looked < self._every_s:
-            return
-        self._looked = now
-        for number in self._running:
-            # A store that does not answer for a while is no reason to end a run.
-            with contextlib.suppress(OSError, StorageError):
-                self._look(number)
 
     def _say_idleness(self) -> None:
         """Once each time: a cluster may be on its way to more nodes, or wait for what will never come."""
@@ -169,49 +143,11 @@ class Watch(tune.Callback):
         if not self._awaited or time.monotonic() > self._end:
             raise self.stopping
 
-    def _look(self, number: int) -> None:
-        folder, now = self._tasks[number].folder, self._lived_s
-        for name in folder.names():
-            if not name.startswith(BEATS):
-                continue
-            try:
-                beat = folder.read_bytes(name)
-            except FileNotFoundError:
-                continue  # it has just ended
-            before, since = self._seen.get((number, name), (b"", now))
-            if beat != before:
-                self._seen[number, name] = beat, now
-            elif now - since > self._limit_s:
-                self._say(self._tasks[number], f"no step for {now - since:.0f} s; its process is killed and restarted")
-                del self._seen[number, name]
-                folder.delete(name)
-                _end(json.loads(beat))
-
     def _forget(self, number: int) -> None:
         self._running.discard(number)
         if not self._running:
             self._idle_since = time.monotonic()
-        for key in [key for key in self._seen if key[0] == number]:
-            del self._seen[key]
 
     def _say(self, task: FoldTask, what: str) -> None:
         named = ", ".join(filter(None, [task.point, f"fold {task.fold + 1}"]))
         print(f"note      {named}: {what}", file=self._screen, flush=True)
-
-
-def _end(worker: dict[str, Any]) -> None:
-    """Kill a worker on its node. A process that does not answer answers no softer signal either."""
-    if worker["node"] == ray.get_runtime_context().get_node_id():
-        _kill(worker["pid"], worker["born"])
-        return
-    strategy = NodeAffinitySchedulingStrategy(worker["node"], soft=False)
-    remote = ray.remote(num_cpus=0)(_kill).options(scheduling_strategy=strategy)
-    # A node that is gone took the worker with it.
-    with contextlib.suppress(RayError):
-        ray.get(remote.remote(worker["pid"], worker["born"]), timeout=_GRACE_S)
-
-
-def _kill(pid: int, its_birth: str) -> None:
-    if born(pid) == its_birth:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)

@@ -26,7 +26,6 @@ from raysys.losses.objective import balanced_class_weights
 from raysys.metrics import confusion, unweighted_accuracy, weighted_accuracy
 from raysys.model.encoders import make_tokenizer
 from raysys.model.network import Network
-from raysys.orchestrate.pulse import Pulse
 from raysys.orchestrate.result import FoldResult
 from raysys.orchestrate.task import (
     FEATURES,
@@ -40,6 +39,7 @@ from raysys.orchestrate.task import (
     read_plan,
 )
 from raysys.orchestrate.texts import read_texts
+from raysys.orchestrate.watchdog import Watchdog
 from raysys.storage import Folder
 from raysys.tracking import NoTracker, Tracker, WandbTracker, wandb_folder
 from raysys.training import checkpoint_files
@@ -67,10 +67,21 @@ def train_fold(
         parallel: wraps the network for data parallelism; the identity for one worker.
         report: takes the metrics of every epoch, on every worker.
     """
-    started = time.time()
     # From the first to the last: loading weights or writing results may hang too. Where several train together none may
     # leave an epoch alone.
-    pulse = Pulse(task, workers.rank, stops=workers.size == 1)
+    with Watchdog(task, workers.rank, stops=workers.size == 1) as watchdog:
+        _train_fold(task, workers, device, parallel, report, watchdog)
+
+
+def _train_fold(
+    task: FoldTask,
+    workers: Workers,
+    device: torch.device,
+    parallel: Callable[[nn.Module], nn.Module],
+    report: Report,
+    watchdog: Watchdog,
+) -> None:
+    started = time.time()
     torch.set_num_threads(task.config.cluster.cpus_per_worker)
     manifest, fold = read_plan(Folder.at(task.run), task.fold)
     labels = manifest.labels()
@@ -84,7 +95,7 @@ def train_fold(
         loss=task.config.loss,
         modalities=task.config.corpus.resolved_modalities,
     ).to(device)
-    pulse.beat()
+    watchdog.step()
     trainer = Trainer(
         network=network,
         forward=parallel(network),
@@ -97,26 +108,28 @@ def train_fold(
         trial_id=task.trial_id,
         class_weights=weights,
         validated=bool(fold.validation),
-        stopping=pulse,
+        stopping=watchdog,
     )
     trainer.state.resume()
+    if (hung := watchdog.earlier()) is not None:
+        trainer.state.notes.append(hung)
     tracker = _tracker(task) if workers.rank == 0 else NoTracker()
-    pulse.beat()
+    watchdog.step()
 
     def on_epoch(record: EpochRecord) -> None:
         if workers.rank == 0:
             _write_history(task.folder, trainer.state.history)
             tracker.epoch(_metrics(record), record.epoch)
         note = {"note": "; ".join(trainer.state.notes)} if trainer.state.notes and record.epoch == first_epoch else {}
-        report(_metrics(record) | note)
+        with watchdog.waiting():
+            report(_metrics(record) | note)
 
     batches = _batches(task, manifest, fold, collator, trainer, workers)
     fit_started = time.time()
     first_epoch = trainer.state.first_epoch
     outcome = trainer.fit(batches, on_epoch)
-    pulse.beat()
+    watchdog.step()
     if workers.rank != 0:
-        pulse.end()
         return
     fit_s = time.time() - fit_started
     if task.keeps_model:
@@ -162,7 +175,6 @@ def train_fold(
     checkpoint_files.delete_states(task.folder)
     if task.keeps_model:
         task.folder.delete(checkpoint_files.BEST)
-    pulse.end()
 
 
 def _collator(task: FoldTask, manifest: Manifest, fold: Fold) -> Collator:

@@ -1,14 +1,11 @@
-"""Watching trials: which worker hangs, and what SIGTERM waits for. No Ray starts."""
+"""Watching trials: what is retried, and what SIGTERM waits for. No Ray starts."""
 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import io
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -21,10 +18,10 @@ from ray.tune.experiment import Trial
 from raysys.config import ClusterConfig, ExperimentConfig
 from raysys.errors import StorageError
 from raysys.orchestrate import watch
-from raysys.orchestrate.pulse import born, tell, to_stop
 from raysys.orchestrate.task import FoldTask
 from raysys.orchestrate.trial import MAX_FAILURES
 from raysys.orchestrate.watch import Watch
+from raysys.orchestrate.watchdog import tell, to_stop
 from raysys.storage import Folder
 from raysys.termination import Terminated, came, handling, raise_terminated
 from tests.orchestrate.test_task import task_in
@@ -50,95 +47,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-@pytest.fixture
-def ended(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The processes that were to be ended, none of which is."""
-    processes: list[dict[str, Any]] = []
-    monkeypatch.setattr(watch, "_end", processes.append)
-    return processes
-
-
-def test_who_shows_nothing_for_longer_than_the_limit_is_ended_once(
-    tmp_path: Path, clock: Clock, ended: list[dict[str, Any]]
-) -> None:
-    tasks = [task(tmp_path, 0), task(tmp_path, 1), task(tmp_path, 2)]
-    screen = io.StringIO()
-    watched = Watch(tasks, 60.0, screen)
-    for number in (0, 1):
-        watched.on_trial_start(0, [], trial(number))
-    tasks[0].folder.write_json("beat-0.json", {"pid": 10, "at": 0})
-    tasks[0].folder.write_json("beat-1.json", {"pid": 11, "at": 0})
-    tasks[2].folder.write_json("beat-0.json", {"pid": 30, "at": 0})  # of a run before this one
-    for second in range(0, 121, 6):
-        clock.now = float(second)
-        tasks[0].folder.write_json("beat-0.json", {"pid": 10, "at": second})
-        watched.on_step_begin(0, [])
-    assert ended == [{"pid": 11, "at": 0}]
-    assert screen.getvalue() == "note      fold 1: no step for 66 s; its process is killed and restarted\n"
-
-
-def test_a_store_that_does_not_answer_ends_no_run(
-    tmp_path: Path, clock: Clock, ended: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = task(tmp_path, 0)
-    watched = Watch([one], 60.0, io.StringIO())
-    watched.on_trial_start(0, [], trial(0))
-    one.folder.write_json("beat-0.json", {"pid": 10})
-
-    def silent(*_: object) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    for second in range(0, 121, 6):
-        clock.now = float(second)
-        with monkeypatch.context() as patched:
-            if second == 30:
-                patched.setattr(Folder, "read_bytes", silent)
-            watched.on_step_begin(0, [])
-    assert len(ended) == 1, "who hangs is found all the same"
-
-
-def test_who_waited_for_a_driver_that_stood_still_does_not_hang(
-    tmp_path: Path, clock: Clock, ended: list[dict[str, Any]]
-) -> None:
-    one = task(tmp_path, 0)
-    watched = Watch([one], 60.0, io.StringIO())
-    watched.on_trial_start(0, [], trial(0))
-    one.folder.write_json("beat-0.json", {"pid": 10})
-    for second in (0, 6, 12, 4_000, 4_006, 4_012):
-        clock.now = float(second)
-        watched.on_step_begin(0, [])
-    assert ended == []
-
-
-def test_a_long_limit_costs_few_looks(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[int] = []
-    monkeypatch.setattr(Watch, "_look", lambda _, number: looks.append(number))
-    watched = Watch([task(tmp_path, 0)], 1800.0, io.StringIO())
-    watched.on_trial_start(0, [], trial(0))
-    for second in range(1800):
-        clock.now = float(second)
-        watched.on_step_begin(0, [])
-    assert 50 <= len(looks) <= 60
-
-
-def test_a_trial_that_begins_again_has_its_whole_time(
-    tmp_path: Path, clock: Clock, ended: list[dict[str, Any]]
-) -> None:
-    one = task(tmp_path, 0)
-    watched = Watch([one], 60.0, io.StringIO())
-    one.folder.write_json("beat-0.json", {"pid": 10})
-    for start in (0, 50, 100):
-        watched.on_trial_start(0, [], trial(0))
-        for second in range(start, start + 50, 6):
-            clock.now = float(second)
-            watched.on_step_begin(0, [])
-        watched.on_trial_recover(0, [], trial(0))
-    assert ended == []
-
-
 def test_a_run_that_waits_for_a_node_says_so_once(tmp_path: Path, clock: Clock) -> None:
     screen = io.StringIO()
-    watched = Watch([task(tmp_path, 0)], 60.0, screen)
+    watched = Watch([task(tmp_path, 0)], screen)
 
     def pass_by(seconds: int) -> str:
         before = len(screen.getvalue())
@@ -157,7 +68,7 @@ def test_a_run_that_waits_for_a_node_says_so_once(tmp_path: Path, clock: Clock) 
 
 def test_what_a_user_must_mend_is_not_tried_again(tmp_path: Path) -> None:
     screen = io.StringIO()
-    watched = Watch([task(tmp_path, 0)], 60.0, screen)
+    watched = Watch([task(tmp_path, 0)], screen)
     good, bad = trial(0), trial(0)
     watched.on_trial_result(0, [], good, {"epoch": 0, "note": "last.safetensors is damaged"})
     watched.on_trial_result(0, [], bad, {"error": "the loss is not finite", "its_own": True})
@@ -166,7 +77,7 @@ def test_what_a_user_must_mend_is_not_tried_again(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_gets_on_may_lose_any_number_of_machines(tmp_path: Path) -> None:
-    watched = Watch([task(tmp_path, 0)], 60.0, io.StringIO())
+    watched = Watch([task(tmp_path, 0)], io.StringIO())
     # Tune's own kind of trial: it decides by these two counts whether to begin again.
     lost = Trial("trial", config={"task": 0}, max_failures=MAX_FAILURES, stub=True)
     for _ in range(5 * MAX_FAILURES):
@@ -191,7 +102,7 @@ def _step(watched: Watch) -> None:
 
 def test_sigterm_asks_all_to_stop_and_waits_for_those_that_can(tmp_path: Path) -> None:
     tasks = [task(tmp_path, 0), task(tmp_path, 1), task(tmp_path, 2, workers=2)]
-    watched = Watch(tasks, 60.0, io.StringIO())
+    watched = Watch(tasks, io.StringIO())
     for number in range(3):
         watched.on_trial_start(0, [], trial(number))
     watched.on_trial_complete(0, [], trial(1))
@@ -230,7 +141,7 @@ def test_sigterm_ends_a_run_though_a_trial_does_not_stop(
     monkeypatch.setattr(watch, "_GRACE_S", 0.3)
     if disk == "full":
         monkeypatch.setattr(Folder, "write_json", full)
-    watched = Watch([task(tmp_path, 0)], 60.0, io.StringIO())
+    watched = Watch([task(tmp_path, 0)], io.StringIO())
     watched.on_trial_start(0, [], trial(0))
     before = signal.getsignal(signal.SIGTERM)
     try:
@@ -242,7 +153,7 @@ def test_sigterm_ends_a_run_though_a_trial_does_not_stop(
 
 
 def test_ctrl_c_asks_once_and_does_not_ask_twice(tmp_path: Path) -> None:
-    watched = Watch([task(tmp_path, 0)], 60.0, io.StringIO())
+    watched = Watch([task(tmp_path, 0)], io.StringIO())
     watched.on_trial_start(0, [], trial(0))
     # pytest itself may have been started in a script's background.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -280,16 +191,3 @@ def test_a_second_signal_does_not_disturb_the_way_out() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def test_a_process_that_hangs_is_killed_and_one_that_has_its_number_is_not() -> None:
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
-    try:
-        os.kill(process.pid, signal.SIGSTOP)
-        watch._kill(process.pid, "another birth")
-        time.sleep(0.2)
-        assert process.poll() is None
-        watch._kill(process.pid, born(process.pid))
-        assert process.wait(10) == -signal.SIGKILL
-    finally:
-        process.kill()

@@ -30,6 +30,7 @@ from raysys.cli import TERMINATED, parse
 from raysys.data.waveforms import INDEX
 from raysys.errors import StorageError
 from raysys.orchestrate.crossval import crossval
+from raysys.orchestrate.watchdog import STOP
 from raysys.storage import Folder
 from raysys.training import checkpoint, checkpoint_files
 from tests.ray.conftest import Head
@@ -151,13 +152,13 @@ def training(run: Path, process: subprocess.Popen[str]) -> tuple[int, dict[str, 
         return next((n for n in FOLDS if max(2, before[n]) < epochs(run, n) < EPOCHS), None)
 
     fold = until(fold_at_work, process)
-    return fold, until(lambda: beat(run, fold))
+    return fold, until(lambda: worker_of(run, fold))
 
 
-def beat(run: Path, fold: int) -> dict[str, Any]:
-    """The worker of a fold, as its sign of life names it; empty where it shows none."""
+def worker_of(run: Path, fold: int) -> dict[str, Any]:
+    """The worker of a fold, as it says itself; empty where none trains."""
     with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-        found: dict[str, Any] = json.loads((run / "folds" / str(fold) / "beat-0.json").read_text())
+        found: dict[str, Any] = json.loads((run / "folds" / str(fold) / "worker-0.json").read_text())
         return found
     return {}
 
@@ -170,7 +171,7 @@ def test_a_run_hurt_by_sigkill_sigterm_and_ctrl_c_in_turn_predicts_what_an_undis
     # SIGKILL of a trial's process: another one takes over.
     os.kill(worker["pid"], signal.SIGKILL)
     done = epochs(run, fold)
-    until(lambda: beat(run, fold).get("pid") != worker["pid"] and done < epochs(run, fold) < EPOCHS, process)
+    until(lambda: worker_of(run, fold).get("pid") != worker["pid"] and done < epochs(run, fold) < EPOCHS, process)
     # While it runs nobody else may, nor leave anything of its own there.
     config = (run / "config.yaml").read_bytes()
     with pytest.raises(StorageError, match="a run is at work in this folder"):
@@ -264,10 +265,19 @@ def _process(title: str) -> int | None:
 @nightly
 def test_a_worker_that_hangs_is_ended_and_goes_on(runs: Runs) -> None:
     process = runs.start("hang", "--cluster.hang-limit-s", "12")
-    fold, worker = training(runs.root / "hang", process)
-    os.kill(worker["pid"], signal.SIGSTOP)
+    run = runs.root / "hang"
+    fold, worker = training(run, process)
+    # Workers read this file every five seconds: opening a pipe into which nobody writes never returns.
+    stop, pipe = run / STOP, run / "pipe"
+    text = stop.read_text()
+    os.mkfifo(pipe)
+    pipe.replace(stop)
+    until(lambda: not Path(f"/proc/{worker['pid']}").exists(), process)
+    (run / "file").write_text(text)
+    (run / "file").replace(stop)
     said = ended(process)
-    assert f"fold {fold}: no step for" in said
+    assert f"fold {fold}: its process was lost; it goes on from its last checkpoint" in said
+    assert f"fold {fold}: no step for 12 s; its process ended itself and was restarted" in said
     assert runs.predictions("hang").equals(runs.predictions("whole"))
 
 
@@ -347,9 +357,9 @@ def test_a_point_whose_loss_is_not_finite_fails_alone_and_its_process_goes(runs:
     good, bad = grid["points"]
     assert good["validation_ua"] is not None
     assert bad["stopped"] and bad["validation_ua"] is None and bad["test_ua"] is None
-    # Who failed is still there to be read; who ended well took its beat away.
+    # Who failed is still there to be read; who ended well left no trace.
     trials = runs.root / "grid" / "trials"
-    failed = {beat["pid"]: beat["at"] for beat in map(read_json, trials.glob("*/beat-0.json"))}
+    failed = {worker["pid"]: worker["at"] for worker in map(read_json, trials.glob("*/worker-0.json"))}
     ended_well = list(map(read_json, trials.glob("*/result.json")))
     assert len(failed) == 3 and len(ended_well) == 3
     for result in ended_well:
