@@ -312,10 +312,17 @@ MUTATIONS = (
     ),
     Mutation(
         "masks: DistilBERT reads padding",
+        "distilbert.py",
+        "None if unmasked else valid_BM",
+        "None if True else valid_BM",
+        T_NETWORK + "test_outputs_do_not_depend_on_the_batch",
+    ),
+    Mutation(
+        "masks: a pretrained text encoder reads padding",
         "model/text.py",
         "attention_mask=valid_BM.long()",
         "attention_mask=None",
-        T_NETWORK + "test_outputs_do_not_depend_on_the_batch",
+        "model/test_encoders.py::test_padding_changes_no_token_of_a_pretrained_text_encoder",
     ),
     Mutation(
         "masks: tokens of a missing text",

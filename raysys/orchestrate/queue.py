@@ -32,7 +32,7 @@ class Queue(Searcher):
         self._running: set[str] = set()
         self._started = time.monotonic()
         # Else Tune starts the trials of a searcher one by one, each when the process of the one before is there.
-        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(at_once))
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(at_once)
 
     def suggest(self, trial_id: str) -> Any:
         if self._next == self._n_trials:

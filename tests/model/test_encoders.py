@@ -203,6 +203,14 @@ def test_frozen_parts_are_not_trained(audio_folder: Path, freeze: str, trained: 
         assert (parameter.grad is not None) == learns, name
 
 
+def test_padding_changes_no_token_of_a_pretrained_text_encoder(text_folder: Path) -> None:
+    encoder = build_text_encoder(text(text_folder), 10).eval()
+    tokens_BM = torch.tensor([[2, 5, 6, 3, 7, 8], [2, 5, 3, 9, 9, 9]])
+    valid_BM = torch.arange(6) < torch.tensor([[6], [3]])
+    alone_BMD = encoder(tokens_BM[1:, :3], valid_BM[1:, :3])
+    torch.testing.assert_close(encoder(tokens_BM, valid_BM)[1:, :3], alone_BMD, atol=1e-5, rtol=0)
+
+
 def test_frozen_text_encoder_has_no_gradient_and_no_dropout(text_folder: Path) -> None:
     encoder = build_text_encoder(text(text_folder, freeze_text="all"), 10)
     tokens_BM, valid_BM = torch.tensor([[2, 5, 6, 3]]), torch.ones(1, 4, dtype=torch.bool)
