@@ -28,37 +28,37 @@ def _require(condition: bool, message: str) -> None:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusConfig:
     name: Literal["demo", "iemocap", "ravdess", "table"] = "demo"
-    """Which reader: the synthetic demo corpus, IEMOCAP, RAVDESS speech, or a CSV or Parquet table of your own."""
+    """The corpus: the synthetic demo, IEMOCAP, RAVDESS speech, or your own CSV or Parquet table."""
     root: str | None = None
-    """Folder of the corpus as published, or the table's file. None: $RAYSYS_CORPUS_ROOT. The demo needs none: it is
-    made in the cache."""
+    """Folder of the corpus as published, or the table's file. Default: $RAYSYS_CORPUS_ROOT. The demo needs none; it is
+    generated in the cache."""
     folds: Literal["auto", "paper", "session", "speaker", "groups", "emobox", "column"] = "auto"
-    """How test folds are cut: leave one session or one speaker out, --corpus.n-folds groups of speakers balanced by
-    sex where it is known, EmoBox's six published groups (RAVDESS), or the table's own column 'fold'.
-    paper: the paper's five folds, which are groups of actors for RAVDESS and else what auto gives.
-    auto: session for IEMOCAP and the demo, emobox for RAVDESS; for a table its fold column, else sessions, else
-    speakers (in groups where there are more than ten)."""
+    """How test folds are formed: leave one session or one speaker out, --corpus.n-folds groups of speakers (balanced
+    by sex if known), EmoBox's six published groups (RAVDESS), or the table's 'fold' column.
+    paper: the paper's five folds (groups of actors for RAVDESS, otherwise the same as auto).
+    auto: sessions for IEMOCAP and the demo, EmoBox's groups for RAVDESS; for a table its 'fold' column, otherwise its
+    sessions, otherwise its speakers (grouped if there are more than ten)."""
     n_folds: int = 5
-    """Number of groups for --corpus.folds groups."""
+    """Number of folds with --corpus.folds groups."""
     modalities: Literal["auto", "both", "audio", "text"] = "auto"
-    """What the model may use. auto: audio for RAVDESS, whose two sentences say nothing of the emotion; else both."""
+    """Inputs of the model. auto: audio for RAVDESS, whose two sentences carry no emotion, otherwise both."""
     classes: tuple[str, ...] = ()
-    """Emotions of a table that are allowed, in this order; empty: all that it holds, in alphabetical order."""
+    """Emotions that a table may contain, in this order. Default: all it contains, in alphabetical order."""
     emotion_map: tuple[str, ...] = ()
-    """old=new pairs applied to a table's emotions before anything else; 'old=' drops the utterances of that emotion."""
+    """Rename a table's emotions first, as old=new pairs; 'old=' drops the utterances with that emotion."""
     test_modalities: Literal["same", "audio"] = "same"
-    """What validation and test may use of what the model was trained on; audio withholds the transcripts."""
+    """Inputs in validation and test: the same as in training, or audio only (transcripts withheld)."""
     include_songs: bool = False
-    """RAVDESS: also read the song files (channel 02)."""
+    """RAVDESS: also read the songs (vocal channel 02)."""
     on_error: Literal["fail", "skip"] = "fail"
-    """What to do with files that cannot be used: stop with an error, or leave them out, listed in results.json."""
+    """What to do with unusable files: stop with an error, or skip them and list them in results.json."""
     allow_duplicates: bool = False
-    """Train even where a fold tests audio that it also trains or validates on, under another id (equal to the byte, or
-    to the sample once decoded). Without it that is an error; audio that is there twice is noted in either case."""
+    """Allow a fold to test audio that it also trains or validates on under another id (identical bytes, or identical
+    samples once decoded). This is an error by default; duplicates are reported either way."""
     trim_db: float | None = None
-    """Cut off both ends of an utterance what is more than this many dB below its loudest 25 ms. None: nothing."""
+    """Trim leading and trailing audio more than this many dB below the loudest 25 ms. Default: no trimming."""
     max_duration_s: float = 600.0
-    """Longest utterance, in seconds; evaluation never crops, so a longer one is an error before the start."""
+    """Longest utterance allowed, in seconds (evaluation never crops); a longer one is an error at the start."""
 
     def __post_init__(self) -> None:
         _require(self.n_folds >= 2, f"--corpus.n-folds is {self.n_folds}; at least 2 are needed.")
@@ -98,20 +98,20 @@ class AugmentConfig:
     noise_snr_db: tuple[float, float] = (10.0, 30.0)
     """Lowest and highest signal-to-noise ratio of the added noise, in decibels."""
     spec_augment: bool = False
-    """Two bands of frequency and two stretches of time of the spectrogram are silenced (SpecAugment)."""
+    """Mask two frequency bands and two time spans of the spectrogram (SpecAugment)."""
     cbca: Literal["none", "conditional", "unconditional"] = "conditional"
-    """One word of the augmented view's transcript is replaced by a masked language model: one that is fine-tuned on the
-    training part with its labels (Wu et al. 2019), or unconditional, as it comes."""
+    """Replace one word of the augmented view's transcript by a masked language model. conditional: fine-tuned on the
+    training part with its labels (Wu et al. 2019); unconditional: used as it is."""
     cbca_model: str | None = None
-    """Masked language model of CBCA: 'light' (small, from scratch, on the training part), a Hub name or a folder.
-    None: --model.text where that is pretrained, else light."""
+    """Masked language model for CBCA: 'light' (small, trained from scratch on the training part), a Hub name or a
+    folder. Default: --model.text if that is pretrained, otherwise light."""
     cbca_texts: int = 5
-    """k, new texts made of each training transcript; a view takes one of them."""
+    """Number of new texts generated per training transcript; each view uses one of them."""
     variants: int = 0
-    """Different augmented views of an utterance: epoch e uses view e mod this number, made once and kept for all trials
-    and runs. 0: a new view every epoch."""
+    """Number of different augmented views per utterance. Epoch e uses view e modulo this number; they are made once and
+    cached for all trials and runs. 0: a new view every epoch."""
     classify_augmented: bool = False
-    """Also take the cross-entropy on the augmented view."""
+    """Also apply the cross-entropy to the augmented view."""
 
     def __post_init__(self) -> None:
         low, high = self.noise_snr_db
@@ -127,37 +127,37 @@ class AugmentConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     audio: str = "facebook/wav2vec2-base"
-    """Audio encoder: 'light' (log-mel front end, from scratch), 'tiny' (a tiny random wav2vec 2.0, for tests), or a
-    name on the Hub or a folder written by save_pretrained."""
+    """Audio encoder: 'light' (log-mel front end, trained from scratch), 'tiny' (a tiny random wav2vec 2.0, for tests),
+    a Hub name, or a folder written by save_pretrained."""
     text: str = "distilbert/distilbert-base-uncased"
-    """Text encoder: 'light' (small DistilBERT from scratch with its own tokenizer), 'tiny', a Hub name or a folder."""
+    """Text encoder: 'light' (small DistilBERT and tokenizer, trained from scratch), 'tiny', a Hub name or a folder."""
     weights: Literal["pretrained", "random"] = "pretrained"
-    """random: only the encoder's configuration is read, its weights are drawn."""
+    """random: read only the encoders' configurations and initialise their weights randomly."""
     freeze_audio: Literal["none", "cnn", "all"] = "cnn"
-    """Parts of the audio encoder that are not trained; cnn is wav2vec 2.0's convolutional front end."""
+    """Which part of the audio encoder to freeze; cnn is wav2vec 2.0's convolutional front end."""
     layer: Literal["last", "cnn", "weighted_sum"] = "last"
-    """What is taken of the audio encoder: its last layer, the projected output of its convolutions (the Transformer is
-    left out), or a learned softmax over all layers (SUPERB)."""
+    """Which output of the audio encoder to use: the last layer, the projected output of the convolutions (without the
+    Transformer), or a softmax-weighted sum of all layers with learned weights (SUPERB)."""
     freeze_text: Literal["none", "all"] = "none"
-    """Parts of the text encoder that are not trained."""
+    """Which part of the text encoder to freeze."""
     width: int = 768
-    """D, the width of the fusion; encoders of another width get a linear projection."""
+    """Width of the fusion module (D); encoders of another width get a linear projection."""
     heads: int = 12
-    """Heads of the cross-modal attention."""
+    """Number of cross-modal attention heads."""
     feed_forward: int = 3072
     """Hidden width of the cross-modal blocks' feed-forward layers."""
     n_layers: int = 1
-    """Layers of each cross-modal coding block."""
+    """Number of layers in each cross-modal coding block."""
     ccb1: bool = True
     """Cross-modal coding block 1: audio frames attend to text (equation 1)."""
     ccb2: bool = True
     """Cross-modal coding block 2: text tokens attend to audio."""
     bigru: Literal["joint", "per_stream", "none"] = "joint"
-    """One bidirectional GRU over both blocks' outputs joined in time, one for each of them, or none."""
+    """One bidirectional GRU over both blocks' outputs concatenated in time, one per block, or none."""
     pooling: Literal["max", "attention", "mean"] = "max"
-    """mp(.) of equation 2: how frames become one vector."""
+    """How frames are pooled into one vector (mp in equation 2)."""
     dropout: float = 0.1
-    """Dropout of all that is trained from scratch: cross-modal blocks, the head's input, the light encoders."""
+    """Dropout in everything trained from scratch: cross-modal blocks, the head's input, the light encoders."""
 
     def __post_init__(self) -> None:
         for name in ("width", "heads", "feed_forward", "n_layers"):
@@ -182,23 +182,22 @@ class LossConfig:
     alpha: float = 0.1
     """Weight of the supervised contrastive term (equation 3)."""
     beta: float = 0.1
-    """Weight of the augmentation contrastive term (clean against augmented view)."""
+    """Weight of the augmentation contrastive term (clean versus augmented view)."""
     gamma: float = 0.1
-    """Weight of contrastive predictive coding; 0 is the paper's literal formula."""
+    """Weight of contrastive predictive coding; 0 gives the paper's formula as printed."""
     scl: Literal["n_pair", "supcon"] = "n_pair"
     """The supervised contrastive term: N-pair (Sohn 2016, equation 3) or SupCon (Khosla et al. 2020)."""
     acl_negatives: Literal["all", "other_classes"] = "all"
-    """Whose other view repels in the augmentation contrastive term: all other utterances', or only those of other
-    classes."""
+    """Negatives of the augmentation contrastive term: all other utterances, or only those of other classes."""
     cpc: Literal["cross_modal", "temporal", "none"] = "cross_modal"
-    """Contrastive predictive coding: the fused vector predicts each modality, or (van den Oord et al. 2018) the audio
-    so far predicts its next frames."""
+    """Contrastive predictive coding. cross_modal: the fused vector predicts each modality; temporal: past audio frames
+    predict the next ones (van den Oord et al. 2018)."""
     temperature: float = 0.07
-    """Temperature of SupCon, the augmentation contrastive term and CPC: all of them compare unit vectors."""
+    """Temperature of SupCon, the augmentation contrastive term and CPC, all of which compare unit vectors."""
     l2: float = 0.0
-    """Weight of Sohn's L2 penalty on the embeddings, inside the supervised contrastive term."""
+    """Weight of Sohn's L2 penalty on the embeddings, within the supervised contrastive term."""
     class_weights: Literal["none", "balanced"] = "none"
-    """Class weights of the cross-entropy; balanced: inverse to the class's count in the training part."""
+    """Class weights of the cross-entropy. balanced: inversely proportional to class counts in the training part."""
     label_smoothing: float = 0.0
     """Label smoothing of the cross-entropy."""
 
@@ -220,13 +219,13 @@ class OptimConfig:
     lr: float = 1e-4
     """Learning rate of everything else."""
     warmup: float = 0.1
-    """Share of the steps in which the rate rises linearly; it falls linearly to 0 after them."""
+    """Fraction of the steps used for linear warm-up; afterwards the rate decays linearly to 0."""
     clip_norm: float = 1.0
-    """Largest norm of the whole gradient."""
+    """Gradient clipping: largest global norm."""
     weight_decay: float = 0.0
     """Decoupled weight decay (0: Adam, as in the paper)."""
     average: float = 0.0
-    """Decay of a moving average of the weights, which validation and test then use; 0: the weights themselves."""
+    """Decay of the moving average of the weights used in validation and test. 0: use the weights themselves."""
 
     def __post_init__(self) -> None:
         for name in ("encoder_lr", "lr", "weight_decay"):
@@ -240,25 +239,25 @@ class OptimConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     epochs: int = 100
-    """Passes over the training part; the one with the best validation UA is kept."""
+    """Passes over the training part; the epoch with the best validation UA is used."""
     batch_size: int = 4
-    """Utterances of one forward pass, over all workers of a trial: the contrastive terms see these."""
+    """Utterances per forward pass, over all workers of a trial; the contrastive terms compare these."""
     accumulate: int = 4
-    """Forward passes whose gradients make one optimizer step."""
+    """Forward passes per optimizer step (gradient accumulation)."""
     per_class: int = 2
-    """Utterances of a class that stay together in a batch, so that anchors of the contrastive terms have positives;
-    best a divisor of the batch size. 1: batches are made by length alone."""
+    """Utterances of the same class kept together in a batch, so that the contrastive terms have positives; best a
+    divisor of the batch size. 1: batches are formed by length only."""
     max_steps: int | None = None
-    """Stop after this many optimizer steps (for a try-out)."""
+    """Stop after this many optimizer steps (for a quick test)."""
     crop_s: float = 13.0
-    """Training crops utterances to this many seconds; evaluation never does."""
+    """Crop training utterances to this many seconds; evaluation never crops."""
     text_dropout: float = 0.1
-    """Probability that a training utterance loses its text for one epoch (modality dropout)."""
+    """Probability that a training utterance has no text in an epoch (modality dropout)."""
     seed: int = 0
-    """Seed of everything that is random."""
+    """Seed of all random numbers."""
     test_curve: bool = False
-    """Also score the test part after every epoch, for the paper's protocol, which chooses epochs by it: kept apart and
-    marked optimistic; no other choice reads it. A grid search does so."""
+    """Also score the test part after every epoch, for the paper's protocol, which selects epochs by it. These scores
+    are stored separately, marked optimistic, and used for nothing else. A grid search sets this."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "per_class"):
@@ -275,29 +274,29 @@ class TrainConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
     address: str | None = None
-    """Address of a running Ray cluster. None: the one that a submitted job runs in, else a local one is started."""
+    """Address of a running Ray cluster. Default: the cluster that a submitted job runs in; otherwise start one here."""
     workers_per_trial: int = 1
-    """Data-parallel workers (DDP) of each trial. One trains in the trial's own process."""
+    """Data-parallel workers (DDP) per trial. A single worker trains in the trial's own process."""
     torch_trainer: bool = False
-    """Use Ray Train's TorchTrainer for one worker too (it always is for two and more)."""
+    """Use Ray Train's TorchTrainer for a single worker too (two or more always use it)."""
     cpus_per_worker: int = 1
-    """CPU cores, and so torch threads, of a training worker."""
+    """CPU cores, and torch threads, per training worker."""
     gpus_per_worker: float | None = None
-    """GPUs of a training worker. None: 1 where the cluster has any, else 0."""
+    """GPUs per training worker. Default: 1 if the cluster has any, otherwise 0."""
     data_cpus_per_worker: int = 1
-    """CPUs that each worker reserves beside its own, for the tasks that fetch and augment its utterances."""
+    """Additional CPUs reserved per worker for the tasks that load and augment its utterances."""
     max_concurrent_trials: int | None = None
-    """Trials at once. None: as many as the cluster's CPUs and GPUs carry."""
+    """Trials running at the same time. Default: as many as the cluster's CPUs and GPUs allow."""
     hang_limit_s: float = 1800.0
-    """A training worker that takes no step for so long hangs: its process is ended, and goes on from its checkpoint.
-    W&B, where it does not answer, is waited for up to 90 s."""
+    """Seconds without a training step after which a worker counts as hung: its process exits and is restarted from its
+    last checkpoint. Must exceed the 90 s that an unreachable W&B server may take."""
 
     def __post_init__(self) -> None:
         for name in ("workers_per_trial", "cpus_per_worker", "data_cpus_per_worker"):
             value = getattr(self, name)
             _require(value >= 1, f"--cluster.{name.replace('_', '-')} is {value}; at least 1 is needed.")
         limit = self.hang_limit_s
-        _require(limit >= 10, f"--cluster.hang-limit-s is {limit}; a worker shows itself every 5 s, so 10 at least.")
+        _require(limit >= 10, f"--cluster.hang-limit-s is {limit}; expected at least 10, longer than any step.")
         gpus = self.gpus_per_worker
         _require(gpus is None or gpus >= 0, f"--cluster.gpus-per-worker is {gpus}; it cannot be negative.")
         _require(
@@ -314,7 +313,7 @@ class ClusterConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackConfig:
     wandb: bool = True
-    """Keep a Weights & Biases run a fold; offline unless WANDB_API_KEY or WANDB_MODE says otherwise."""
+    """Log one Weights & Biases run per fold; offline unless WANDB_API_KEY or WANDB_MODE is set."""
     project: str = "raysys"
     """The Weights & Biases project."""
 
@@ -322,12 +321,12 @@ class TrackConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     root: str | None = None
-    """Folder of all runs: a path, on a cluster one that every node sees, or an address such as s3://bucket/runs.
-    None: $RAYSYS_RUN_ROOT; without it `runs`, or in a job submitted to a cluster of one node ~/raysys/runs there."""
+    """Folder for all runs: a path (on a cluster, one that every node sees) or an address such as s3://bucket/runs.
+    Default: $RAYSYS_RUN_ROOT, otherwise `runs`, or ~/raysys/runs in a job submitted to a single-node cluster."""
     name: str | None = None
-    """Name of this run, its folder below the root. None: made of the corpus and the configuration."""
+    """Name of this run and of its folder. Default: derived from the corpus and the configuration."""
     cache: str | None = None
-    """Folder or address of the decoded audio and the demo corpus, shared by all runs. None: <root>/.cache."""
+    """Folder or address for decoded audio and the demo corpus, shared by all runs. Default: <root>/.cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

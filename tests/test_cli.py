@@ -363,7 +363,7 @@ def test_help_is_wrapped_once_at_the_terminals_width(
         parse("--help")
     lines = [line.rstrip("│ ") for line in capsys.readouterr().out.splitlines()]
     assert max(map(len, lines)) <= columns
-    first = next(i for i, line in enumerate(lines) if "How test folds" in line)
+    first = next(i for i, line in enumerate(lines) if "How test folds are formed" in line)
     last = next(i for i, line in enumerate(lines) if "--corpus.n-folds INT" in line) - 1
     for line, after in zip(lines[first:last], lines[first + 1 : last + 1], strict=True):
         assert len(line) + 1 + len(after.strip("│ ").split()[0]) > columns - 2, "the next word had room"
