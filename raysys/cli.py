@@ -27,9 +27,9 @@ from raysys.termination import came, handle, raise_terminated
 class CommandLine:
     config: Annotated[ExperimentConfig, tyro.conf.arg(name="")]
     preset: str = "demo"
-    """demo, demo-short, light, paper, or a YAML file such as a run's config.yaml; flags change its values."""
+    """demo, demo-short, light, paper, or a YAML file such as a run's config.yaml; flags override its values."""
     dry_run: bool = False
-    """Print the model's parts and what would run, and stop: no network, corpus or cluster is needed."""
+    """Print the model's parts and what would run, then stop; needs no network, corpus or cluster."""
 
 
 CORPUS_ROOT = "RAYSYS_CORPUS_ROOT"

@@ -1,4 +1,7 @@
-"""Train the full model and its variants over the same folds and seeds, and compare each with the full model."""
+"""Train the full model and its variants over the same folds and seeds, and compare each with the full model.
+
+Example: ablation --seeds 0 1 --variant 'mean=--model.pooling mean'
+"""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,4 +1,7 @@
-"""Cross-validate the bi-modal bi-task model; without flags, on the built-in demo corpus on this machine."""
+"""Cross-validate the bi-modal bi-task model; without flags, on the built-in demo corpus on this machine.
+
+Example: crossval --preset light --corpus.name table --corpus.root my.csv --run.name mine
+"""
 
 from __future__ import annotations
 

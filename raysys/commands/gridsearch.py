@@ -1,4 +1,7 @@
-"""Search a grid (the paper's alpha and beta unless told otherwise) over all folds, and train the final model."""
+"""Search a grid (by default the paper's alpha and beta) over all folds, and train the final model.
+
+Example: gridsearch --preset light --grid loss.alpha=1,0.1 --grid model.pooling=max,mean --run.name pooling
+"""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,8 +1,37 @@
-"""Read, check and decode a corpus ahead of the runs that train on it, and print what it holds."""
+"""Read, check and decode a corpus ahead of the runs that train on it, and print what it contains.
+
+It accepts all flags of crossval and gridsearch; the ones listed here make a difference.
+
+Example: prepare --preset light --corpus.name table --corpus.root my.csv
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from raysys import cli
+from raysys.config import AugmentConfig, ClusterConfig, CorpusConfig, RunConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Views:
+    crop_s: float = 13.0
+    """Length of the crops that are augmented, in seconds."""
+    seed: int = 0
+    """Seed of the augmented views."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shown:
+    """What --help lists."""
+
+    preset: str = "demo"
+    """demo, demo-short, light, paper, or a YAML file such as a run's config.yaml; flags override its values."""
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    train: _Views = field(default_factory=_Views)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    run: RunConfig = field(default_factory=RunConfig)
 
 
 def run(command: cli.CommandLine) -> None:
@@ -17,4 +46,4 @@ def run(command: cli.CommandLine) -> None:
 
 
 def main() -> None:
-    cli.main(__doc__, run)
+    cli.main(__doc__, run, shown=_Shown)

@@ -53,6 +53,17 @@ def test_compare_takes_and_writes_addresses(
     assert Folder.at("memory://jobs/out").read_json("found.json")["b"]["run"] == remote
 
 
+@pytest.mark.parametrize("job", ["crossval.py", "gridsearch.py", "ablation.py", "prepare.py"])
+def test_help_has_an_example_and_the_jobs_own_flags(
+    job: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_job(monkeypatch, job, "--help") == 0
+    said = capsys.readouterr().out
+    assert f"Example: {job.removesuffix('.py')} --" in said and "--corpus.root" in said
+    trains = job != "prepare.py"
+    assert all((flag in said) == trains for flag in ("--model.audio", "--optim.lr", "--loss.alpha", "--train.epochs"))
+
+
 def test_a_report_that_fails_is_a_note_and_the_job_that_it_names_writes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
