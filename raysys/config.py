@@ -15,6 +15,8 @@ from typing import Any, Literal
 from raysys.errors import ConfigError
 
 SAMPLE_RATE_HZ = 16_000
+AUDIO_EFFECTS = ("lsa", "speed", "noise", "spec_augment")
+"""Switches of `AugmentConfig` that change the waveform."""
 BUILT_IN = ("light", "tiny")
 """Encoders that nothing is loaded for."""
 """Every waveform is brought to this rate, the one that wav2vec 2.0 was trained at."""
@@ -120,8 +122,13 @@ class AugmentConfig:
         _require(self.variants >= 0, f"--augment.variants is {self.variants}; it cannot be negative.")
 
     @property
+    def audio_effects(self) -> dict[str, Any]:
+        """Everything that shapes the augmented waveform."""
+        return {name: getattr(self, name) for name in (*AUDIO_EFFECTS, "noise_snr_db")}
+
+    @property
     def changes_audio(self) -> bool:
-        return self.lsa or self.speed or self.noise or self.spec_augment
+        return any(getattr(self, name) for name in AUDIO_EFFECTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +207,16 @@ class LossConfig:
     """Class weights of the cross-entropy. balanced: inversely proportional to class counts in the training part."""
     label_smoothing: float = 0.0
     """Label smoothing of the cross-entropy."""
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether a contrastive term compares the two views."""
+        return self.alpha > 0 or self.beta > 0
+
+    @property
+    def active_cpc(self) -> Literal["cross_modal", "temporal", "none"]:
+        """Which predictive coding is trained: none with a weight of 0."""
+        return self.cpc if self.gamma > 0 else "none"
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta", "gamma", "l2"):
@@ -342,7 +359,7 @@ class ExperimentConfig:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        if self.loss.gamma > 0 and self.loss.cpc == "temporal":
+        if self.loss.active_cpc == "temporal":
             _require(
                 self.corpus.resolved_modalities != "text",
                 "--loss.cpc temporal predicts audio, which --corpus.modalities text leaves out.",
@@ -399,4 +416,4 @@ class ExperimentConfig:
 
     @property
     def needs_augmented_view(self) -> bool:
-        return self.loss.alpha > 0 or self.loss.beta > 0 or self.augment.classify_augmented
+        return self.loss.contrasts or self.augment.classify_augmented

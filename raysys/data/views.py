@@ -6,7 +6,6 @@ uses variant e mod K, so that K augmented views can be made once and kept; witho
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
@@ -141,10 +140,7 @@ def views_name(decoded: str, source: Source, variant: int) -> str:
         decoded: name of the decoded corpus, which follows its content.
     """
     assert source.augment is not None
-    # How many variants there are changes none of them; nor does what becomes of the text or of the losses.
-    effects = dataclasses.asdict(source.augment)
-    for name in ("variants", "classify_augmented", "cbca", "cbca_model", "cbca_texts"):
-        del effects[name]
     code = digest_of("raysys.data.views:augmented", "raysys.data.precompute:_make_part")
-    text = json.dumps([code, decoded, effects, source.crop_s, source.seed, variant], sort_keys=True)
+    values = [code, decoded, source.augment.audio_effects, source.crop_s, source.seed, variant]
+    text = json.dumps(values, sort_keys=True)
     return f"views-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -89,14 +89,13 @@ class Network(nn.Module):
         self.pool_text = Pooling(config.pooling, width)
         self.pool_fused = Pooling(config.pooling, width)
         self.head = nn.Sequential(Dropout(config.dropout), nn.Linear(2 * width, n_classes))
-        contrasted = loss.alpha > 0 or loss.beta > 0
-        self.project = _projection_head(width) if contrasted else None
+        self.project = _projection_head(width) if loss.contrasts else None
         # CPC's bilinear scores c^T W x; they exist where there are two modalities.
-        crossed = loss.gamma > 0 and loss.cpc == "cross_modal" and modalities == "both"
+        crossed = loss.active_cpc == "cross_modal" and modalities == "both"
         self.predict_audio = nn.Linear(width, width, bias=False) if crossed else None
         self.predict_text = nn.Linear(width, width, bias=False) if crossed else None
         self.predict_ahead: TemporalPredictor | None = None
-        if loss.gamma > 0 and loss.cpc == "temporal":
+        if loss.active_cpc == "temporal":
             assert self.audio_encoder is not None, "temporal CPC needs audio"
             self.predict_ahead = TemporalPredictor(int(self.audio_encoder.latent_width))  # type: ignore[arg-type]
         self.temperature = loss.temperature

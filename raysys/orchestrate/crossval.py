@@ -107,7 +107,6 @@ def _add_up(checked: Checked, manifest: Manifest, tasks: Sequence[FoldTask], *, 
     predictions = pool_predictions(manifest, [t.folder.read_table(PREDICTIONS) for t in tasks])
     found = [_result_of(task) for task in tasks]
     modalities = config.corpus.resolved_modalities
-    contrasted = config.loss.alpha > 0 or config.loss.beta > 0
     results = summarise(
         manifest,
         [result.row(task.place) for task, result in zip(tasks, found, strict=True)],
@@ -121,7 +120,7 @@ def _add_up(checked: Checked, manifest: Manifest, tasks: Sequence[FoldTask], *, 
         made=provenance(run, RESULTS, (result.gpu for result in found)),
         notes=[*checked.notes, *(f"fold {result.fold}: {note}" for result in found for note in result.notes)],
         seconds=round(seconds, 1),
-        tsne={"with" if contrasted else "without": tasks[0].place},
+        tsne={"with" if config.loss.contrasts else "without": tasks[0].place},
     )
     run.write_table(PREDICTIONS, predictions)
     run.write_json(RESULTS, results)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raysys.cli import with_flags
-from raysys.config import ExperimentConfig
+from raysys.config import AUDIO_EFFECTS, ExperimentConfig
 from raysys.errors import ConfigError
 from raysys.orchestrate.groundwork import Point
 
@@ -43,7 +43,7 @@ def ablations(config: ExperimentConfig) -> tuple[Variant, ...]:
     'no augmentation' leaves every task on: the second view is the clean utterance again, with other dropout.
     """
     no_tasks = ("--loss.alpha", "0", "--loss.beta", "0", "--loss.gamma", "0")
-    no_effects = ("--augment.no-lsa", "--augment.no-speed", "--augment.no-noise", "--augment.no-spec-augment")
+    no_effects = tuple(f"--augment.no-{name.replace('_', '-')}" for name in AUDIO_EFFECTS)
     variants = [
         Variant(name=FULL, flags=()),
         Variant(name="no CPC, no ECL", flags=no_tasks),

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raysys.config import AugmentConfig
+from raysys.config import AUDIO_EFFECTS, AugmentConfig
 from raysys.data.views import Source, augmented, crop, training_views, views_name
 from raysys.data.waveforms import INDEX, INDEX_SCHEMA, write_part
 from raysys.storage import Folder
@@ -110,3 +110,9 @@ def test_a_crop_is_part_of_the_waveform_wherever_it_starts(source: Source) -> No
         assert len(crop(WAVEFORMS["long"], source, variant, "long")) == 16_000
     exact = WAVEFORMS["long"][:16_000]
     np.testing.assert_array_equal(crop(exact, source, 0, "x"), exact)
+
+
+def test_every_switch_of_the_augmentation_is_an_effect_or_known_to_leave_the_waveform_alone() -> None:
+    """A new effect that is in neither would be missing in the names of cached views and in 'no augmentation'."""
+    switches = {field.name for field in dataclasses.fields(AugmentConfig) if field.type == "bool"}
+    assert switches == {*AUDIO_EFFECTS, "classify_augmented"}
