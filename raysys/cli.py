@@ -215,7 +215,7 @@ def exit_codes() -> Iterator[None]:
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         if came():
-            print("ended by SIGTERM; the same command goes on from where each trial was", file=sys.stderr)
+            print("ended by SIGTERM; the same command resumes each trial where it was", file=sys.stderr)
             raise SystemExit(TERMINATED) from None
-        print("stopped; the same command goes on with what is not done yet", file=sys.stderr)
+        print("stopped; the same command resumes where it was", file=sys.stderr)
         raise SystemExit(130) from None

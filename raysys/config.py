@@ -372,7 +372,7 @@ class ExperimentConfig:
             )
 
     def learning_hash(self) -> str:
-        """Hash of all that the results depend on: not where they lie, who tracks them, how many trials run at once."""
+        """Hash of everything that results depend on; not of locations, tracking, or the number of trials at once."""
         values: dict[str, Any] = dataclasses.asdict(self)
         for section in ("run", "track"):
             del values[section]

@@ -26,7 +26,7 @@ class TrainingError(UserError):
 
 
 class ClusterError(UserError):
-    """What machines or storage did to a run; the same command goes on."""
+    """A run was stopped by machines or storage; the same command resumes it."""
 
 
 class EncoderError(UserError):

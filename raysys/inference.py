@@ -52,7 +52,7 @@ class EmotionModel:
     Attributes:
         classes: names, in the order of the probabilities' columns.
         modalities: what it was trained on; with both, a text may be missing.
-        trim_db: silence that is cut off both ends of what it hears, as in training; None: nothing is.
+        trim_db: silence trimmed from both ends of its input, as in training; None: not trimmed.
     """
 
     network: Network

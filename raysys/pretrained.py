@@ -135,7 +135,7 @@ def _refuse_ways_out(name: str) -> None:
     for file, path in _followed(folder):
         # Links are followed: the Hub's own cache is made of them.
         if not Path(os.path.normpath(folder / path)).is_relative_to(os.path.normpath(folder)):
-            raise ValueError(f"{file} names {path}, which lies outside the folder")
+            raise ValueError(f"{file} names {path}, which is outside the folder")
 
 
 def _followed(folder: Path) -> Iterator[tuple[str, str]]:

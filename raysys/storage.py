@@ -1,4 +1,4 @@
-"""Folders that may lie on a disk or in an object store, read and written the same way.
+"""Folders on a disk or in an object store, read and written the same way.
 
 A location is a path or an address (`s3://bucket/runs`, `gs://...`, anything that pyarrow or fsspec opens). Writes are
 atomic: a file is there whole or not at all.
@@ -36,7 +36,7 @@ def check_location(location: str) -> None:
     """Look at an address before it is written, printed or opened; any path is good.
 
     A password is whatever stands between a colon and the last @: a secret key may hold slashes, where a URL's user and
-    password end. A query would stand in the middle of the address of all that lies below.
+    password end. A query would stand in the middle of the address of everything below.
 
     Raises:
         StorageError: it names nothing, or holds a password, a query or a fragment; the message repeats none of them.
@@ -113,7 +113,7 @@ class Folder:
         return None if info.type == pafs.FileType.NotFound else int(info.size)
 
     def names(self) -> list[str]:
-        """Names of what lies directly in the folder; empty where it does not exist."""
+        """Names of the entries of the folder; empty if it does not exist."""
         selector = pafs.FileSelector(self.path, allow_not_found=True)
         return sorted(info.base_name for info in self.filesystem.get_file_info(selector))
 

@@ -185,7 +185,7 @@ class WandbTracker:
     def _try(self, action: Callable[[], Any]) -> None:
         try:
             action()
-        # W&B ends the program where its own process ended badly: in this thread nobody would hear of it.
+        # W&B ends the program where its own process ended badly: in this thread that would go unnoticed.
         except BaseException as error:
             self._leave_out(error)
 
@@ -195,7 +195,7 @@ class WandbTracker:
 
 
 def wandb_folder(run: Folder) -> str:
-    """Where a run's W&B files lie: plain files, so beside the run where it is on a disk, else in this machine's own."""
+    """Where a run's W&B files are stored: beside the run if that is on a disk, otherwise on this machine."""
     return run.path if run.is_local else str(Path(tempfile.gettempdir()) / "raysys-wandb")
 
 

@@ -351,7 +351,7 @@ def test_sigterm_is_a_message_and_a_code_of_its_own(
     finally:
         signal.signal(signal.SIGTERM, before)
     assert stopped.value.code == 75
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("columns", [60, 79])

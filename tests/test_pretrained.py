@@ -222,7 +222,7 @@ def test_a_path_out_of_a_folder_is_refused(
     file, write = WAYS_OUT[way]
     folder = text if way == "tokenizer" else audio
     write(folder, out)
-    with pytest.raises(EncoderError, match=rf"{folder}.*{file} names {out}/.*, which lies outside the folder"):
+    with pytest.raises(EncoderError, match=rf"{folder}.*{file} names {out}/.*, which is outside the folder"):
         _load_all(audio, text)
 
 

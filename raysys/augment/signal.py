@@ -69,11 +69,11 @@ def perturb_speed(waveform_S: Tensor, generator: torch.Generator, *, low: float 
 
     Returns: waveform of ceil(S / factor) samples; may overshoot [-1, 1] a little, the caller clips.
 
-    Raises: ValueError: no positive multiple of 0.05 lies between low and high.
+    Raises: ValueError: there is no positive multiple of 0.05 between low and high.
     """
     slowest, fastest = math.ceil(low * _SPEED_STEPS - 1e-6), math.floor(high * _SPEED_STEPS + 1e-6)
     if not 1 <= slowest <= fastest:
-        raise ValueError(f"no positive multiple of {1 / _SPEED_STEPS} lies between {low} and {high}.")
+        raise ValueError(f"there is no positive multiple of {1 / _SPEED_STEPS} between {low} and {high}.")
     speed = _integer(generator, slowest, fastest)
     if speed == _SPEED_STEPS or len(waveform_S) == 0:
         return waveform_S.clone()

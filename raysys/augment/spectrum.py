@@ -17,7 +17,7 @@ def to_spectrum(waveform_S: Tensor) -> Tensor:
 
     The window is the square root of a periodic Hann window, here and on the way back, so that their
     product is the Hann window, which adds up to 1 at half a window's hop. The waveform is padded
-    with zeros on both sides until every sample lies in two windows; any length from 1 sample on
+    with zeros on both sides until every sample is in two windows; any length from 1 sample on
     will do.
     """
     padded_S = F.pad(waveform_S, (0, -len(waveform_S) % HOP))

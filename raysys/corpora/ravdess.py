@@ -117,7 +117,7 @@ def _parse(path: Path) -> tuple[int, ...]:
             )
     if path.parent.name != f"Actor_{codes[-1]:02d}":
         raise CorpusError(
-            f"{path}: actor {codes[-1]:02d} by its name lies in {path.parent.name}. "
+            f"{path}: actor {codes[-1]:02d} by its name is in {path.parent.name}. "
             f"Move the file to Actor_{codes[-1]:02d}, or rename it."
         )
     return codes

@@ -2,7 +2,7 @@
 
 Columns utterance_id, audio_path (absolute, or relative to the table's folder), speaker and emotion;
 optionally transcript, session, sex (F or M), fold, start_s and end_s (seconds in the file). Other
-columns are not read, which is said; one that looks like an optional column under another name is an error.
+columns are reported and ignored; one that looks like an optional column under another name is an error.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ class Collator:
         variants: different augmented views of an utterance; 0: one an epoch.
         text_in_evaluation: whether validation and test may use transcripts.
         frame_width: E where frozen features (J x E, flattened) come in place of waveforms.
-        text_features: where a frozen text encoder's features lie; they stand in for tokens.
+        text_features: where the features of a frozen text encoder are stored, which replace tokens.
     """
 
     utterances: Mapping[str, Utterance]

@@ -76,7 +76,7 @@ class Manifest:
         return {u.utterance_id: index[u.emotion] for u in self.utterances}
 
     def fingerprint(self) -> str:
-        """Hash of the content: ids, speakers, emotions, words and audio bytes, but not where the files lie."""
+        """Hash of the content: ids, speakers, emotions, words and audio bytes, but not the files' locations."""
         rows = [
             [u.utterance_id, u.speaker, u.emotion, u.transcript, u.session, u.fold, u.start_s, u.end_s, u.digest]
             for u in self.utterances

@@ -2,7 +2,7 @@
 
 Ray Data does it where there is work to do: a plan's steps are rows, and tasks fetch and augment their utterances.
 Nothing is split among workers by Ray: each worker streams its own share of the plan. Where all views were made
-beforehand and lie on a disk, the worker maps them into its memory, with no task between.
+beforehand and are on a disk, the worker maps them into its memory, with no task between.
 """
 
 from __future__ import annotations

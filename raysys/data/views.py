@@ -20,7 +20,7 @@ from raysys.sources import digest_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioFeatures:
-    """Where a frozen audio encoder's features lie that stand in for waveforms: each J x E, flattened.
+    """Where the features of a frozen audio encoder are stored, which replace waveforms: each J x E, flattened.
 
     Attributes:
         width: E.
@@ -61,7 +61,7 @@ class Source:
 
     @property
     def is_made(self) -> bool:
-        """Whether every view lies in a store already, the clean one if it is to be augmented by nothing."""
+        """Whether every view is stored already; with no audio effect the clean view serves as both."""
         if self.augment is None or self.features is not None:
             return True
         return bool(self.views) or not self.augment.changes_audio
@@ -99,7 +99,7 @@ def training_views(source: Source, name: str, epoch: int) -> tuple[np.ndarray, n
 
 
 def whole_utterance(source: Source, name: str) -> np.ndarray:
-    """What evaluation hears: the whole waveform, or its features."""
+    """The input in evaluation: the whole waveform, or its features."""
     return WaveformStore.opened(source.store if source.features is None else source.features.whole).get(name)
 
 

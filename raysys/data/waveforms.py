@@ -80,7 +80,7 @@ def _checksum(waveform_S: np.ndarray) -> int:
 def is_whole(folder: Folder) -> bool:
     """Whether an entry of the cache is there with all its parts in their full length.
 
-    One that is damaged loses its index, which is said, and with it its existence.
+    A damaged entry is reported and loses its index, so that it no longer exists.
     """
     if not folder.exists(INDEX):
         return False

@@ -83,7 +83,7 @@ def check_padding(config: ModelConfig) -> str | None:
     assert isinstance(encoder, WaveformEncoder)
     if encoder.padded:
         return None
-    return f"{config.audio}: padding changes this encoder's features, so it hears one utterance at a time, unpadded"
+    return f"{config.audio}: padding changes this encoder's features, so it reads one utterance at a time, unpadded"
 
 
 def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder | SmallTextEncoder:

@@ -51,7 +51,7 @@ def crossval(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def print_header(checked: Checked, manifest: Manifest, trials: str, cluster: session.Cluster) -> None:
-    """What is about to run, on what, and where its results will lie."""
+    """Print what is about to run, on what, and where its results will be."""
     config = checked.config
     print(corpus_lines(manifest))
     if config.corpus.name == "demo":
@@ -69,7 +69,7 @@ def print_header(checked: Checked, manifest: Manifest, trials: str, cluster: ses
 
 
 def _open(tasks: Sequence[FoldTask]) -> list[FoldTask]:
-    """The folds that are not finished; it is said which are kept, and which are not and why."""
+    """The unfinished folds. Prints which are kept, and which are trained again and why."""
     open_tasks = [task for task in tasks if not task.finished()]
     for task in tasks:
         if task not in open_tasks:

@@ -74,7 +74,7 @@ def make_audio_features(
     Args:
         source: the decoded corpus and the augmented views that were made of it.
 
-    Returns: where they lie; None where every epoch takes crops of its own, so that there is no end of them.
+    Returns: where they are stored; None if every epoch takes new crops, of which there is no end.
     """
     names = tuple(u.utterance_id for u in manifest.utterances)
     samples = WaveformStore.opened(source.store).samples

@@ -69,7 +69,7 @@ class Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """What every trial stands on: the utterances that decode, their waveforms, the folds; all of it lies on storage."""
+    """What all trials share: the utterances that decode, their waveforms, the folds; all of it is on storage."""
 
     checked: Checked
     manifest: Manifest
@@ -191,7 +191,7 @@ def whole_fold(manifest: Manifest, index: int) -> Fold:
 def _check_duplicates(
     config: ExperimentConfig, manifest: Manifest, folds: Sequence[Fold], duplicates: Sequence[Duplicate], how: str
 ) -> tuple[str, ...]:
-    # A model of text alone hears none of it.
+    # A text-only model does not use the audio.
     allowed = config.corpus.allow_duplicates or config.corpus.resolved_modalities == "text"
     return check_duplicates(manifest, folds, duplicates, how, allowed=allowed)
 

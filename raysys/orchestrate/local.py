@@ -1,4 +1,4 @@
-"""A Ray cluster of one's own on this machine: for its user alone, and without what no run of one machine needs."""
+"""A private Ray cluster on this machine: for its user only, without services that a single machine does not need."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _start_nothing(node: Any, **_: Any) -> None:
 
 @contextlib.contextmanager
 def _on_the_loopback() -> Iterator[None]:
-    """Start a node that nobody on the network can knock at, and that needs no network.
+    """Start a node that listens on loopback only and needs no network.
 
     Ray gives a node the machine's outer address, even if it is told the loopback's; by this switch, of its own for
     systems where it supports one machine only, it does not. The driver reads it as a constant, the processes that it

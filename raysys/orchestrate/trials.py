@@ -82,13 +82,13 @@ def run_trials(
         try:
             results = tuner.fit()
         except (OSError, EOFError, pickle.UnpicklingError) as unkept:
-            # Tune's own records lie in the run's folder too. Where that is full, it has none to give, or half of one.
+            # Tune's own records are in the run's folder too. If that is full, they are missing or incomplete.
             if watch.stopping:
                 raise watch.stopping from unkept
             if not watch.errors:
                 raise StorageError(
                     f"{storage.location}: Tune cannot keep its records ({unkept}). Is there room, and may this user "
-                    f"write there? The same command goes on from where each trial was."
+                    f"write there? The same command resumes each trial where it was."
                 ) from unkept
             return {tasks[number].trial_id: error for number, error in watch.errors.items()}
         if watch.stopping:

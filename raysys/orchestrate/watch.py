@@ -19,9 +19,9 @@ from raysys.storage import Folder
 from raysys.termination import Terminated, note
 
 _IDLE_S = 60.0
-"""So long may pass without a trial before it is said; one ends and the next starts within seconds."""
+"""Seconds without a running trial before this is reported; normally the next one starts within seconds."""
 _GRACE_S = 20.0
-"""How long trials may take to keep their state after SIGTERM; Kubernetes and most spot machines give 30 s in all."""
+"""Seconds that trials have to save their state after SIGTERM; Kubernetes and most spot machines give 30 in all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class Watch(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._forget(trial.config["task"])
-        self._say(self._tasks[trial.config["task"]], "its process was lost; it goes on from its last checkpoint")
+        self._say(self._tasks[trial.config["task"]], "its process was lost; it resumes from its last checkpoint")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._forget(trial.config["task"])
@@ -122,7 +122,7 @@ class Watch(tune.Callback):
             self.stopping = self.stopping or KeyboardInterrupt
 
     def _pause(self) -> None:
-        """Ask all trials to keep their state; Tune goes on until those of one process have, or the grace is over.
+        """Ask all trials to save their state; Tune continues until single-process trials have, or time is up.
 
         Raises:
             KeyboardInterrupt: then; for SIGTERM as `Terminated`.
@@ -130,11 +130,11 @@ class Watch(tune.Callback):
         assert self.stopping is not None
         if self._awaited is None:
             print(
-                f"note      trials are asked to keep their state, {_GRACE_S:.0f} s at most",
+                f"note      saving the state of all trials, {_GRACE_S:.0f} s at most",
                 file=self._screen,
                 flush=True,
             )
-            # On a full disk nobody hears of it, and each goes on from its last whole epoch.
+            # On a full disk the request gets lost, and each trial resumes from its last complete epoch.
             with contextlib.suppress(StorageError):
                 tell(Folder.at(self._tasks[0].run), stop=True)
             self._awaited = {n for n in self._running if self._tasks[n].config.cluster.workers_per_trial == 1}

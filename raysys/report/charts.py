@@ -1,4 +1,4 @@
-"""Which figures a run gets, and what is said below them."""
+"""Which figures a run gets, and their captions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Chart:
     Attributes:
         name: of its file, and its anchor on the page.
         title: one short line.
-        caption: how to read it; also what a reader hears who does not see it.
+        caption: how to read it; also its text for screen readers.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The part of the page that lets a reader hear where the model was sure and wrong."""
+"""The section with the most confident mistakes, to listen to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Utterances to listen to inside the page, as they lie in the corpus (`--corpus.trim-db` cuts none of it off)."""
+"""Utterances to listen to within the page, as they are in the corpus (not trimmed by `--corpus.trim-db`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST_S = 10.0
 
 
 def player(utterance: Utterance) -> Html | None:
-    """An `<audio>` element that holds the utterance as the model hears it (16 kHz, mono), as MP3.
+    """An `<audio>` element with the utterance as the model's input (16 kHz, mono), as MP3.
 
     None where the utterance is longer than `LONGEST_S` or its file cannot be read on this machine.
     """

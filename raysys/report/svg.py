@@ -30,7 +30,7 @@ def to_svg(figure: Figure, *, name: str, title: str, description: str) -> str:
 
     Args:
         name: unique on the page; letters, digits and dashes.
-        title, description: what a reader hears who does not see the figure; escaped here.
+        title, description: its text for screen readers; escaped here.
     """
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):

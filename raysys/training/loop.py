@@ -29,7 +29,7 @@ Batches = Iterable[tuple[Step, Batch]]
 
 
 class Paused(Exception):
-    """The training was asked to stop, and has; it goes on from where it was."""
+    """Training was asked to stop and has saved its state; it resumes from there."""
 
 
 def _never() -> bool:

@@ -1,4 +1,4 @@
-"""What a fold's training is made of at any moment: what is kept of it on disk, and what it goes on from."""
+"""The state of a fold's training: what is saved to disk, and what it resumes from."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_speeds_are_drawn_evenly() -> None:
 
 
 def test_speed_of_a_range_without_a_step_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"no positive multiple of 0\.05 lies between"):
+    with pytest.raises(ValueError, match=r"no positive multiple of 0\.05 between"):
         perturb_speed(torch.zeros(10), seeded(), low=0.91, high=0.94)
 
 

@@ -91,7 +91,7 @@ def test_films_other_files_and_macos_files_are_not_utterances(tmp_path: Path) ->
         ("03-01-09-01-01-01-01.flac", "emotion 09 in the file name, expected 01 to 08"),
         ("03-01-01-01-03-01-01.wav", "statement 03 in the file name, expected 01 to 02"),
         ("03-01-01-01-01-01-25.wav", "actor 25 in the file name, expected 01 to 24"),
-        ("03-01-01-01-01-01-02.wav", "actor 02 by its name lies in Actor_01"),
+        ("03-01-01-01-01-01-02.wav", "actor 02 by its name is in Actor_01"),
     ],
 )
 def test_a_name_that_does_not_parse_is_an_error(tmp_path: Path, name: str, found: str) -> None:

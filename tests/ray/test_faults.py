@@ -179,7 +179,7 @@ def test_a_run_hurt_by_sigkill_sigterm_and_ctrl_c_in_turn_predicts_what_an_undis
     assert (run / "config.yaml").read_bytes() == config
     # SIGKILL of the driver; and what it leaves is damaged too.
     process.kill()
-    assert f"fold {fold}: its process was lost; it goes on from its last checkpoint" in process.communicate()[0]
+    assert f"fold {fold}: its process was lost; it resumes from its last checkpoint" in process.communicate()[0]
     damaged, before = damage_checkpoint(run)
     done = epochs(run, damaged)
     # SIGTERM to the process group, as `timeout` sends it, of a run with a cluster of its own.
@@ -187,7 +187,7 @@ def test_a_run_hurt_by_sigkill_sigterm_and_ctrl_c_in_turn_predicts_what_an_undis
     until(lambda: done < epochs(run, damaged) < EPOCHS, process)
     os.killpg(process.pid, signal.SIGTERM)
     said = ended(process, TERMINATED)
-    assert "the same command goes on from where each trial was" in said
+    assert "the same command resumes each trial where it was" in said
     last = run / "folds" / str(damaged) / checkpoint_files.LAST
     assert f"fold {damaged}: {last} is damaged" in said
     assert f"fold {SPEAKERS[damaged - 1]:<3}  epoch {before + 1:3d}/{EPOCHS}" in said
@@ -202,7 +202,7 @@ def test_a_run_hurt_by_sigkill_sigterm_and_ctrl_c_in_turn_predicts_what_an_undis
     training(run, process)
     process.send_signal(signal.SIGINT)
     said = ended(process, 130)
-    assert "asked to keep their state" in said and "stopped; the same command goes on" in said
+    assert "saving the state of all trials" in said and "stopped; the same command resumes" in said
     assert "Traceback" not in said
     assert not (run / "results.json").exists()
     runs.finish("hurt")
@@ -276,7 +276,7 @@ def test_a_worker_that_hangs_is_ended_and_goes_on(runs: Runs) -> None:
     (run / "file").write_text(text)
     (run / "file").replace(stop)
     said = ended(process)
-    assert f"fold {fold}: its process was lost; it goes on from its last checkpoint" in said
+    assert f"fold {fold}: its process was lost; it resumes from its last checkpoint" in said
     assert f"fold {fold}: no step for 12 s; its process ended itself and was restarted" in said
     assert runs.predictions("hang").equals(runs.predictions("whole"))
 

@@ -115,6 +115,6 @@ def test_the_trial_of_a_lost_node_goes_on_elsewhere(cluster: Cluster, tmp_path: 
     folder = until(trained, process)
     cluster.remove_node(lost, allow_graceful=False)
     said = ended(process)
-    assert f"fold {folder.name}: its process was lost; it goes on from its last checkpoint" in said
+    assert f"fold {folder.name}: its process was lost; it resumes from its last checkpoint" in said
     assert (folder / "result.json").exists()
     assert pq.read_table(run / "predictions.parquet").equals(pq.read_table(tmp_path / "whole" / "predictions.parquet"))
