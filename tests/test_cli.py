@@ -319,7 +319,7 @@ def test_the_hash_is_the_same_for_a_whole_number_with_and_without_its_point() ->
     ("error", "code", "said"),
     [
         (CorpusError("/data: not there."), 2, "error: /data: not there.\n"),
-        (KeyboardInterrupt(), 130, "the same command goes on"),
+        (KeyboardInterrupt(), 130, "the same command resumes"),
     ],
 )
 def test_a_job_that_cannot_go_on_ends_with_one_message_and_its_code(
