@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import re
@@ -105,6 +106,14 @@ def test_each_test_that_is_named_exists(document: str, name: str) -> None:
 @pytest.mark.parametrize(("document", "name"), named(r"`(?:python )?([\w/]+\.py)\b"))
 def test_each_file_that_is_named_exists(document: str, name: str) -> None:
     assert any((ROOT / base / name).exists() for base in ("", "raysys", "tests", Path(document).parent))
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), sorted(set(re.findall(r"`([a-z_/]+\.py):([A-Za-z_]+)`", DOCUMENTS["raysys/README.md"])))
+)
+def test_each_function_on_a_path_through_the_code_is_where_it_is_said_to_be(file: str, name: str) -> None:
+    tree = ast.parse((ROOT / "raysys" / file).read_text())
+    assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
 @pytest.mark.parametrize(("document", "target"), named(r"\]\((?!\w+:)([^)\s]+)\)"))
