@@ -164,7 +164,9 @@ def _preset(name: str) -> tuple[ExperimentConfig, list[str]]:
     try:
         return PRESETS[base](), list(flags_of(values))
     except RecursionError:
-        raise ConfigError(f"--preset {name}: an alias (*) stands within what it means. Write the values out.") from None
+        raise ConfigError(
+            f"--preset {name}: an alias (*) refers to a value that contains it. Write the values out."
+        ) from None
 
 
 def flags_of(values: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -75,7 +75,7 @@ class CorpusConfig:
             _require("=" in pair, f"--corpus.emotion-map holds {pair!r}; expected old=new, or old= to drop.")
         _require(
             self.test_modalities == "same" or self.resolved_modalities != "text",
-            "--corpus.test-modalities audio leaves a model of text alone nothing to use.",
+            "--corpus.test-modalities audio leaves a text-only model without any input.",
         )
         if self.folds == "emobox" and self.name != "ravdess":
             raise ConfigError("--corpus.folds emobox is RAVDESS's published split; this corpus has none.")
@@ -178,7 +178,7 @@ class ModelConfig:
         _require(self.ccb1 or self.ccb2, "Without --model.ccb1 and --model.ccb2 nothing reaches the BiGRU.")
         _require(
             self.audio != "light" or self.layer == "last",
-            f"--model.layer {self.layer} is of pretrained encoders; --model.audio light has one output.",
+            f"--model.layer {self.layer} is for pretrained encoders; --model.audio light has one output.",
         )
 
 
@@ -367,7 +367,7 @@ class ExperimentConfig:
             _require(
                 self.model.audio == "light" or self.model.freeze_audio == "none",
                 f"--loss.cpc temporal learns through the audio encoder's convolutions, which --model.freeze-audio "
-                f"{self.model.freeze_audio} holds still: no gradient would reach anything that the other terms use. "
+                f"{self.model.freeze_audio} freezes: no gradient would reach anything that the other terms use. "
                 f"Add --model.freeze-audio none.",
             )
 

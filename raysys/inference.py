@@ -119,7 +119,7 @@ def _check_waveform(waveform: np.ndarray, which: str) -> None:
     if not np.issubdtype(kind, np.floating):
         raise ValueError(f"{which} is of {kind}; expected floats in [-1, 1] (16-bit integers divided by 32768, say).")
     if found := fault(np.asarray(waveform)):
-        raise ValueError(f"{which} {found}; its probabilities would mean nothing. Fix or leave out its audio.")
+        raise ValueError(f"{which} {found}; its probabilities would be meaningless. Fix or leave out its audio.")
 
 
 def read_waveform(path: str) -> np.ndarray:

@@ -251,7 +251,7 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, text: str, fou
     ("content", "found"),
     [
         ("corpus:\n  root: /café\n".encode("latin-1"), r"cannot be read \('utf-8' codec .*; expected YAML in UTF-8"),
-        (b"train: &a\n  x: *a\n", "an alias .* stands within what it means"),
+        (b"train: &a\n  x: *a\n", "an alias .* refers to a value that contains it"),
         (b"[" * 100_000, "cannot be read"),
         (b"a: \x00\n", "cannot be read"),
     ],

@@ -99,7 +99,7 @@ def _synthesise(draft: Path) -> None:
     if finished.returncode != 0:
         raise DemoCorpusError(
             f"{draft.parent}: making the demo corpus failed (exit status {finished.returncode} of "
-            f"{' '.join(finished.args)}). Its last words:\n"
+            f"{' '.join(finished.args)}). The end of its output:\n"
             f"{finished.stderr[-2000:].strip() or '(none)'}"
         )
 

@@ -167,7 +167,7 @@ def _read_transcripts(path: Path) -> dict[str, str]:
 def _note_lost_words(path: Path, lines: list[str]) -> None:
     for number, line in enumerate(lines, 1):
         if not _TRANSCRIPT_LINE.fullmatch(line) and _UTTERANCE_ID.match(line):
-            print(f"corpus    {path}, line {number}: not read is {line!r}, expected '<utterance> [start-end]: words'")
+            print(f"corpus    {path}, line {number}: ignored: {line!r}, expected '<utterance> [start-end]: words'")
 
 
 def _audio_files(folder: Path) -> dict[tuple[str, str], Path]:

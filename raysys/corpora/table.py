@@ -204,7 +204,7 @@ def _check_columns(where: str, header: Sequence[str]) -> None:
                 f"{where}: column {name!r} is not known; {meant!r}{unit} is. Rename or remove the column."
             )
     if unread:
-        print(f"corpus    {where}: not read are the columns {_list(unread)}", flush=True)
+        print(f"corpus    {where}: ignored columns: {_list(unread)}", flush=True)
 
 
 def _meant(name: str, header: Sequence[str]) -> str | None:

@@ -169,7 +169,7 @@ def _decode(member: Member, trim_db: float | None) -> np.ndarray:
         # As the file's own fault it would stand in the index, and every later run would believe it.
         raise StorageError(
             f"{member['path']} ({member['id']}): {error} on node {socket.gethostname()}, though the driver read it. "
-            f"Does that node see the corpus at this path, has it memory and open files left? The same command goes on."
+            f"Does that node see the corpus at this path, is it out of memory or open files? The same command resumes."
         ) from error
     return waveform_S if trim_db is None else trim(waveform_S, trim_db)
 

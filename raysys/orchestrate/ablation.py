@@ -58,7 +58,7 @@ def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int])
             sweep = run_sweep(tasks, cluster, chosen_by_validation=False)
         if sweep.failed:
             lines = [f"{t.point}, fold {t.fold + 1}: {error}" for t in tasks if (error := sweep.failed.get(t.trial_id))]
-            raise TrainingError("trials failed; the same command tries them again:\n" + "\n".join(lines))
+            raise TrainingError("trials failed; the same command retries them:\n" + "\n".join(lines))
         results = _add_up(ground, sweep, variants, seeds, seconds=time.monotonic() - began)
     print(f"\n{ablation_table(results)}\n\nfull model, seed {seeds[0]}\n{result_table(results)}")
     if config.corpus.name == "demo":

@@ -291,7 +291,7 @@ def without_undecodable(manifest: Manifest, errors: dict[str, str], config: Expe
         shown = "\n".join(f"  {u.audio_path} {errors[u.utterance_id]}" for u in broken[:5])
         raise ManifestError(
             f"{len(broken)} of {len(manifest.utterances)} utterances cannot be used:\n{shown}\n"
-            f"Fix or remove these files; a few among many are left out by --corpus.on-error skip."
+            f"Fix or remove these files; to leave a few of many out, use --corpus.on-error skip."
         )
     skipped = tuple(
         Skipped(utterance_id=u.utterance_id, audio_path=u.audio_path, reason=errors[u.utterance_id]) for u in broken

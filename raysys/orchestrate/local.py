@@ -31,7 +31,7 @@ def start_local(settings: ClusterConfig, cores: int) -> None:
     Else the last fold of five trains alone on one of two cores. Not so of groups, whose workers wait for each other.
 
     Raises:
-        StorageError: the file of Ray's token cannot be made.
+        StorageError: Ray's token file cannot be created.
     """
     for name, value in {**ENVIRONMENT, **_NO_IDLE_PROCESSES}.items():
         os.environ.setdefault(name, value)
@@ -132,7 +132,7 @@ def keep_token_private() -> None:
             mine.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(
-            f"{token}: the file of Ray's token cannot be made ({error}). Set RAY_AUTH_TOKEN_PATH to a file in a folder "
+            f"{token}: Ray's token file cannot be created ({error}). Set RAY_AUTH_TOKEN_PATH to a file in a folder "
             f"of your own that can be written, or HOME to such a folder."
         ) from error
 

@@ -105,7 +105,10 @@ def _keep(run: Folder, mine: str, renew: Callable[[], None], done: threading.Eve
         with contextlib.suppress(Exception):
             held = _holder(run)
             if held is not None and held["id"] != mine:
-                print(f"note      {run.location}: this run stood still, and another holds its folder now", flush=True)
+                print(
+                    f"note      {run.location}: this run was suspended, and another one has taken its folder",
+                    flush=True,
+                )
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             renew()
@@ -120,7 +123,10 @@ def _outwait(run: Folder) -> None:
     first = _holder(run)
     if first is None:
         return
-    print(f"note      {run.location}: held by {first['by']}; waiting up to {_EXPIRES_S:.0f} s whether that run lives")
+    print(
+        f"note      {run.location}: held by {first['by']}; waiting up to {_EXPIRES_S:.0f} s to see whether that run is "
+        f"still alive"
+    )
     end = time.monotonic() + _EXPIRES_S
     while time.monotonic() < end:
         time.sleep(_ASKED_S)
@@ -147,6 +153,6 @@ def _me() -> str:
 
 def _refusal(run: Folder, holder: str) -> StorageError:
     return StorageError(
-        f"{run.location}: a run is at work in this folder ({holder}). Wait for its end or stop it, "
+        f"{run.location}: another run is using this folder ({holder}). Wait for its end or stop it, "
         f"or choose another --run.name."
     )

@@ -62,7 +62,7 @@ def default_root() -> str:
     nodes = _nodes()
     if nodes > 1:
         raise StorageError(
-            f"This cluster has {nodes} nodes, and nothing says which storage they share. Give --run.root an absolute "
+            f"This cluster has {nodes} nodes, and no shared storage is configured. Give --run.root an absolute "
             f"path that every node sees, or an address such as s3://bucket/runs; or set {RUN_ROOT} to it where the "
             f"head is started."
         )

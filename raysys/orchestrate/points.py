@@ -153,7 +153,9 @@ def _varied(config: ExperimentConfig, flags: Sequence[str], where: str) -> Exper
     }
     for what, moved in fixed.items():
         if moved:
-            raise ConfigError(f"{where}: {what} must be the same for all that is compared; change it for the whole.")
+            raise ConfigError(
+                f"{where}: {what} must be the same in everything that is compared; set it for the whole job."
+            )
     return varied
 
 
@@ -162,6 +164,4 @@ def _refuse_equal(points: Sequence[Point]) -> None:
     for point in points:
         first = seen.setdefault(point.config.learning_hash(), point.name)
         if first != point.name:
-            raise ConfigError(
-                f"{first!r} and {point.name!r} are the same configuration: nothing would tell them apart."
-            )
+            raise ConfigError(f"{first!r} and {point.name!r} are the same configuration: remove one of them.")

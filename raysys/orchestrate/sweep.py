@@ -82,8 +82,8 @@ def run_sweep(
     lost = [failure for failure in failed.values() if not failure.its_own]
     if lost:
         raise ClusterError(
-            f"{len(lost)} of {len(tasks)} trials did not come to their end; the first: {lost[0]}\n"
-            f"That is not their training's doing: the same command tries them again, and keeps what is finished."
+            f"{len(lost)} of {len(tasks)} trials did not finish; the first: {lost[0]}\n"
+            f"Their training did not fail: the same command retries them and keeps the finished ones."
         )
     if failed and len(failed) == len(tasks):
         raise TrainingError(f"every trial failed; the first: {next(iter(failed.values()))}")

@@ -105,5 +105,5 @@ def run_trials(
     for task in tasks:
         # Tune ends without an error for more than one reason; what has no result was not trained.
         if task.trial_id not in failed and not task.finished() and not task.folder.exists(STOPPED):
-            failed[task.trial_id] = Failure(message="it did not come to its end", its_own=False)
+            failed[task.trial_id] = Failure(message="it did not finish", its_own=False)
     return failed

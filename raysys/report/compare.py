@@ -103,7 +103,7 @@ def _read(folder: Folder) -> _Run:
         if absent:
             raise StorageError(
                 f"{folder.location}: there is no {' and no '.join(absent)} in it. Expected the folder of a finished "
-                f"run, <run.root>/<run.name>; a run that was stopped goes on with its own command."
+                f"run, <run.root>/<run.name>; a stopped run is resumed by the command that started it."
             )
         results = folder.read_json(RESULTS)
         table = folder.read_table(PREDICTIONS).sort_by("utterance_id").to_pydict()
@@ -132,7 +132,7 @@ def _refuse_different(a: _Run, b: _Run) -> None:
     where = f"{a.location} and {b.location}"
     if a.classes != b.classes:
         raise ConfigError(
-            f"{where} tell different classes apart: {', '.join(a.classes)}, and {', '.join(b.classes)}. "
+            f"{where} have different classes: {', '.join(a.classes)}, and {', '.join(b.classes)}. "
             f"Run both with the same --corpus.classes and --corpus.emotion-map."
         )
     mine, others = set(a.utterance_ids), set(b.utterance_ids)

@@ -92,7 +92,7 @@ def test_one_line_without_a_colon_is_said(tmp_path: Path, capsys: pytest.Capture
     path.write_bytes(path.read_bytes().replace(b"]:", b"]", 1))
     read_iemocap(corpus)
     said = capsys.readouterr().out
-    assert said.startswith(f"corpus    {path}, line 1: not read is 'Ses01F_impro01_F001 [") and said.count("\n") == 1
+    assert said.startswith(f"corpus    {path}, line 1: ignored: 'Ses01F_impro01_F001 [") and said.count("\n") == 1
 
 
 def test_two_transcripts_of_one_utterance_name_both(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_columns_that_are_not_read_are_said_once(tmp_path: Path, capsys: pytest.
     header = f"{HEADER},start_s,start,duration,end_s"
     path = write_csv(tmp_path, f"{header}\na,a.wav,S1,joy,0.5,8000,x,1\nb,b.wav,S1,joy,,,,\n")
     assert [(u.start_s, u.end_s) for u in read_table(path)] == [(0.5, 1.0), (None, None)]
-    assert capsys.readouterr().out == f"corpus    {path}, line 1: not read are the columns 'start', 'duration'\n"
+    assert capsys.readouterr().out == f"corpus    {path}, line 1: ignored columns: 'start', 'duration'\n"
     read_table(write_csv(tmp_path, f"{HEADER}\na,a.wav,S1,joy\n"))
     assert not capsys.readouterr().out
 

@@ -36,7 +36,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
 
 
 def test_a_second_run_is_refused_and_one_after_it_is_not(run: Folder) -> None:
-    with locked(run), pytest.raises(StorageError, match=r"a run is at work in this folder .*process"), locked(run):
+    with locked(run), pytest.raises(StorageError, match=r"another run is using this folder .*process"), locked(run):
         pass
     with locked(run):
         pass
@@ -128,12 +128,12 @@ def test_a_run_that_stood_still_and_lost_its_folder_ends_and_takes_nothing_from_
             _stand_still_in(run)
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert "another holds its folder now" in capsys.readouterr().out
+    assert "another one has taken its folder" in capsys.readouterr().out
     assert run.read_json(LEASE)["id"] == "y"
 
 
 def test_a_disk_without_locks_is_held_by_a_lease(lockless: Folder) -> None:
-    with locked(lockless), pytest.raises(StorageError, match="a run is at work in this folder"), locked(lockless):
+    with locked(lockless), pytest.raises(StorageError, match="another run is using this folder"), locked(lockless):
         pass
     assert not lockless.exists(LEASE)
 

@@ -169,5 +169,5 @@ def test_a_token_is_made_where_a_file_system_has_no_links(token: Path, monkeypat
 
 def test_a_home_that_cannot_be_written_is_named(token: Path) -> None:
     token.parent.write_text("in the way")
-    with pytest.raises(StorageError, match=rf"^{token}: the file of Ray's token cannot be made .*RAY_AUTH_TOKEN_PATH"):
+    with pytest.raises(StorageError, match=rf"^{token}: Ray's token file cannot be created .*RAY_AUTH_TOKEN_PATH"):
         keep_token_private()

@@ -66,7 +66,9 @@ def test_a_point_whose_training_fails_is_left_out_and_one_that_was_lost_is_not(
         found = sweep.run_sweep(tasks, cluster, chosen_by_validation=True)
         assert found.failed == {tasks[-1].trial_id: failure} and len(found.results) == 5
         return
-    with pytest.raises(ClusterError, match=r"(?s)1 of 6 trials.*the worker's node died\n.*the same command tries them"):
+    with pytest.raises(
+        ClusterError, match=r"(?s)1 of 6 trials.*the worker's node died\n.*the same command retries them"
+    ):
         sweep.run_sweep(tasks, cluster, chosen_by_validation=True)
 
 

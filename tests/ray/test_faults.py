@@ -174,7 +174,7 @@ def test_a_run_hurt_by_sigkill_sigterm_and_ctrl_c_in_turn_predicts_what_an_undis
     until(lambda: worker_of(run, fold).get("pid") != worker["pid"] and done < epochs(run, fold) < EPOCHS, process)
     # While it runs nobody else may, nor leave anything of its own there.
     config = (run / "config.yaml").read_bytes()
-    with pytest.raises(StorageError, match="a run is at work in this folder"):
+    with pytest.raises(StorageError, match="another run is using this folder"):
         crossval(parse(runs.command("hurt", "--cluster.max-concurrent-trials", "1")[2:]).config)
     assert (run / "config.yaml").read_bytes() == config
     # SIGKILL of the driver; and what it leaves is damaged too.
