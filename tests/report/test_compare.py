@@ -180,7 +180,7 @@ def test_runs_over_different_classes_utterances_or_content_are_refused(tmp_path:
         return str(error.value)
 
     said = refused(dataclasses.replace(manifest, classes=("fear", "joy", "rage")))
-    assert "different classes apart: joy, fear, rage, and fear, joy, rage" in said
+    assert "have different classes: joy, fear, rage, and fear, joy, rage" in said
     said = refused(dataclasses.replace(manifest, utterances=manifest.utterances[1:]))
     assert "1 only in the first, 0 only in the second, such as 'ana-0'" in said
     first = dataclasses.replace(manifest.utterances[0], transcript="Other words.")
