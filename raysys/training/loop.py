@@ -142,7 +142,7 @@ class Trainer:
                         found = predict(self.network, steps, self.device, self.workers)
                 if part == "test_curve":
                     assert found is not None
-                    self.state.test_curve.append(found.confusion(self.labels))
+                    self.state.score_test_part(found.confusion(self.labels))
                 if part == ("validation" if self.validated else "train"):
                     assert losses is not None
                     self.state.end_epoch(self._record(epoch, losses, found, started))
@@ -199,9 +199,8 @@ class Trainer:
         for step, batch in steps:
             torch.manual_seed(derive_seed(config.train.seed, "step", epoch, step.index, self.workers.rank))
             parts = self._step_loss(step, batch.to(self.device), sync=step.ends_update)
-            state.losses.append(parts.detached())
+            state.end_step(parts.detached(), step.utterance_ids)
             self.first_step_at = self.first_step_at or time.time()
-            state.names.append(step.utterance_ids)
             if step.ends_update:
                 set_rates(state.optimizer, rate_factor(update, total, config.optim.warmup))
                 torch.nn.utils.clip_grad_norm_(trainable, config.optim.clip_norm)

@@ -98,6 +98,15 @@ class FoldState:
 
         return max(history, key=goodness).epoch
 
+    def end_step(self, losses: Tensor, names: tuple[str, ...]) -> None:
+        """Record a training step's loss parts and utterances."""
+        self.losses.append(losses)
+        self.names.append(names)
+
+    def score_test_part(self, confusion: list[list[int]]) -> None:
+        """Record the test part's confusion matrix after an epoch."""
+        self.test_curve.append(confusion)
+
     def end_epoch(self, record: EpochRecord) -> None:
         """Take in an epoch that is done, and keep the state, and the weights where they are the best yet."""
         self.losses, self.names = [], []
