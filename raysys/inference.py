@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -216,11 +217,36 @@ def load_model(location: str, device: str = "cpu") -> EmotionModel:
         if folder.is_local:
             return _load(Path(folder.path), values, torch.device(device))
         with tempfile.TemporaryDirectory() as local:
-            pafs.copy_files(folder.path, local, folder.filesystem, pafs.LocalFileSystem())
+            _download(folder, Path(local))
             return _load(Path(local), values, torch.device(device))
     # A configuration that was written by hand lacks keys, or has weights of other sizes.
     except (OSError, ValueError, SafetensorError, EncoderError, KeyError, TypeError, RuntimeError) as error:
         raise ModelFolderError(f"{location}: a part cannot be read ({error}). Copy the whole folder again.") from error
+
+
+def _download(folder: Folder, local: Path) -> None:
+    """Copy a model from an object store. Its keys are checked first: one with '..' in it would be written elsewhere.
+
+    Raises:
+        ModelFolderError: naming the key; nothing has been written then.
+    """
+    found = folder.filesystem.get_file_info(pafs.FileSelector(folder.path, recursive=True))
+    names: dict[str, str] = {}
+    for info in found:
+        if info.type != pafs.FileType.File:
+            continue
+        name = info.path.removeprefix(f"{folder.path}/")
+        parts = name.split("/")
+        if name == info.path or not set(parts).isdisjoint({"", ".", ".."}) or "\\" in name:
+            raise ModelFolderError(
+                f"{folder.location}: {info.path!r} is not a file within the folder; it is not copied. Remove this key."
+            )
+        names[name] = info.path
+    for name, path in names.items():
+        target = local / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with folder.filesystem.open_input_stream(path) as source, target.open("wb") as sink:
+            shutil.copyfileobj(source, sink)
 
 
 def _refuse_links(folder: Path, location: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import shutil
@@ -12,9 +13,11 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow.fs as pafs
 import pytest
 import safetensors.torch
 import soundfile
@@ -30,6 +33,7 @@ from transformers import (
     Wav2Vec2Model,
 )
 
+from raysys import inference
 from raysys.config import LossConfig, ModelConfig
 from raysys.data.audio import AudioError, trim
 from raysys.data.batch import View
@@ -595,3 +599,21 @@ def test_silence_is_cut_off_as_in_training(tmp_path: Path) -> None:
     heard = np.concatenate([silent[:1600], speech, silent[:1600]])
     np.testing.assert_allclose(ask(loaded, [padded], TEXTS[:1]), ask(made, [trim(padded, 40.0)], TEXTS[:1]), atol=1e-6)
     assert abs(len(trim(padded, 40.0)) - len(heard)) <= 800
+
+
+@pytest.mark.parametrize(
+    "key", ["b/model/../../victim/.bashrc", "b/model//etc/x", "elsewhere/x", "b/model/./x", "b/model/a\\..\\x"]
+)
+def test_a_key_that_leads_out_of_the_folder_is_refused_before_anything_is_written(key: str, tmp_path: Path) -> None:
+    class Bucket:
+        def get_file_info(self, _: object) -> list[SimpleNamespace]:
+            return [SimpleNamespace(path=path, type=pafs.FileType.File) for path in ("b/model/model.json", key)]
+
+        def open_input_stream(self, _: str) -> io.BytesIO:
+            return io.BytesIO(b"written")
+
+    folder = Folder(filesystem=Bucket(), path="b/model", location="s3://b/model")  # type: ignore[arg-type]
+    with pytest.raises(ModelFolderError, match="is not a file within the folder") as error:
+        inference._download(folder, tmp_path / "local")
+    assert repr(key) in str(error.value)
+    assert list(tmp_path.rglob("*")) == []
