@@ -1,4 +1,4 @@
-"""Cross-validate the bi-modal bi-task model; without flags, on the built-in demo corpus on this machine."""
+"""Cross-validate the bi-modal bi-task model; by default on the built-in demo corpus on this machine."""
 
 from __future__ import annotations
 
