@@ -1,7 +1,7 @@
-"""AdamW (Loshchilov and Hutter 2019) on PyTorch's own functional step.
+"""AdamW (Loshchilov and Hutter 2019) built on PyTorch's functional step.
 
-`torch.optim.AdamW` computes the same, to the bit, but its class imports PyTorch's compiler with the first call: 4 CPU
-seconds in every process that trains, before its first step.
+Bit-identical to `torch.optim.AdamW`, whose class imports PyTorch's compiler on the first call: 4 CPU seconds in every
+training process, before its first step.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class AdamW:
     """Adam with decoupled weight decay.
 
     Args:
-        groups: `params` and `lr` of each; more entries are kept as they are.
-        weight_decay: of all groups.
+        groups: each with `params` and `lr`; other entries are kept unchanged.
+        weight_decay: weight decay of all groups.
 
     Attributes:
-        param_groups: what `groups` says, with `weight_decay`; a changed `lr` counts from the next step.
+        param_groups: `groups` with `weight_decay`; a changed `lr` takes effect at the next step.
         state: `step`, `exp_avg` and `exp_avg_sq` of each parameter that has had a gradient, as in torch.optim.
     """
 
@@ -38,7 +38,7 @@ class AdamW:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             moved: list[Tensor] = [p for p in group["params"] if p.grad is not None]
             self._step(moved, lr=group["lr"], weight_decay=group["weight_decay"])
@@ -47,7 +47,7 @@ class AdamW:
         states = [self.state[p] for p in moved]
         for parameter, state in zip(moved, states, strict=True):
             if not state:
-                # On the CPU, as in torch.optim: a step on a GPU does not wait for it.
+                # On the CPU, as in torch.optim: a GPU step then needs no synchronisation.
                 state["step"] = torch.tensor(0.0)
                 state["exp_avg"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
                 state["exp_avg_sq"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
@@ -68,7 +68,7 @@ class AdamW:
         )
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Clear all gradients."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None

@@ -1,6 +1,6 @@
 """The experiment's configuration: frozen dataclasses that check themselves.
 
-The text under a field is its help on the command line. Only the standard library is imported, so that everyone may
+The text under a field is its help on the command line. Only the standard library is imported, so any module can
 import this file, and an `ExperimentConfig` pickles to about a kilobyte.
 """
 
@@ -18,8 +18,7 @@ SAMPLE_RATE_HZ = 16_000
 AUDIO_EFFECTS = ("lsa", "speed", "noise", "spec_augment")
 """Switches of `AugmentConfig` that change the waveform."""
 BUILT_IN = ("light", "tiny")
-"""Encoders that nothing is loaded for."""
-"""Every waveform is brought to this rate, the one that wav2vec 2.0 was trained at."""
+"""Encoders that need no download or files."""
 
 
 def _require(condition: bool, message: str) -> None:
@@ -94,7 +93,7 @@ class AugmentConfig:
     lsa: bool = True
     """Log-spectral-amplitude noise suppression of random strength (Ephraim and Malah 1985)."""
     speed: bool = True
-    """Speed perturbation: the waveform is resampled by a factor drawn from 0.9 to 1.1."""
+    """Speed perturbation: resample the waveform by a factor drawn from 0.9 to 1.1."""
     noise: bool = True
     """Additive white noise at a signal-to-noise ratio drawn from --augment.noise-snr-db."""
     noise_snr_db: tuple[float, float] = (10.0, 30.0)
@@ -117,7 +116,7 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         low, high = self.noise_snr_db
-        _require(low <= high, f"--augment.noise-snr-db is {low} {high}; the lowest comes first.")
+        _require(low <= high, f"--augment.noise-snr-db is {low} {high}; expected the lower value first.")
         _require(self.cbca_texts >= 1, f"--augment.cbca-texts is {self.cbca_texts}; at least 1 is needed.")
         _require(self.variants >= 0, f"--augment.variants is {self.variants}; it cannot be negative.")
 
@@ -193,7 +192,7 @@ class LossConfig:
     gamma: float = 0.1
     """Weight of contrastive predictive coding; 0 gives the paper's formula as printed."""
     scl: Literal["n_pair", "supcon"] = "n_pair"
-    """The supervised contrastive term: N-pair (Sohn 2016, equation 3) or SupCon (Khosla et al. 2020)."""
+    """Supervised contrastive term: N-pair (Sohn 2016, equation 3) or SupCon (Khosla et al. 2020)."""
     acl_negatives: Literal["all", "other_classes"] = "all"
     """Negatives of the augmentation contrastive term: all other utterances, or only those of other classes."""
     cpc: Literal["cross_modal", "temporal", "none"] = "cross_modal"
@@ -206,7 +205,7 @@ class LossConfig:
     class_weights: Literal["none", "balanced"] = "none"
     """Class weights of the cross-entropy. balanced: inversely proportional to class counts in the training part."""
     label_smoothing: float = 0.0
-    """Label smoothing of the cross-entropy."""
+    """Label smoothing in the cross-entropy."""
 
     @property
     def contrasts(self) -> bool:
@@ -249,7 +248,7 @@ class OptimConfig:
             value = getattr(self, name)
             _require(value >= 0, f"--optim.{name.replace('_', '-')} is {value}; it cannot be negative.")
         _require(0 <= self.average < 1, f"--optim.average is {self.average}; expected 0 <= decay < 1.")
-        _require(0 <= self.warmup < 1, f"--optim.warmup is {self.warmup}; expected a share from 0 to 1.")
+        _require(0 <= self.warmup < 1, f"--optim.warmup is {self.warmup}; expected 0 <= warmup < 1.")
         _require(self.clip_norm > 0, f"--optim.clip-norm is {self.clip_norm}; it must be positive.")
 
 
@@ -323,7 +322,7 @@ class ClusterConfig:
 
     @property
     def reserved_cpus(self) -> int:
-        """CPUs of a worker and of the tasks of its data."""
+        """CPUs of a worker and its data tasks."""
         return self.cpus_per_worker + self.data_cpus_per_worker
 
 
@@ -332,7 +331,7 @@ class TrackConfig:
     wandb: bool = True
     """Log one Weights & Biases run per fold; offline unless WANDB_API_KEY or WANDB_MODE is set."""
     project: str = "raysys"
-    """The Weights & Biases project."""
+    """Weights & Biases project."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,22 +378,22 @@ class ExperimentConfig:
         values["cluster"] = {
             name: values["cluster"][name] for name in ("workers_per_trial", "cpus_per_worker", "torch_trainer")
         }
-        # What was refused has no results: those that there are do not depend on it.
+        # A refused run has no results, so existing results do not depend on these.
         for name in ("root", "allow_duplicates"):
             del values["corpus"][name]
-        # 40 and 40.0 are one value: Python code gives the first where a file gives the second.
+        # 40 and 40.0 are the same value: Python code may give one and a file the other.
         values = json.loads(json.dumps(values), parse_int=float)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def rewrites_text(self) -> bool:
-        """Whether the augmented view has a text of its own."""
+        """Whether the augmented view has its own text."""
         heard = self.corpus.resolved_modalities != "audio"
         return heard and self.needs_augmented_view and self.augment.cbca != "none"
 
     @property
     def masked_lm(self) -> str:
-        """CBCA's masked language model: 'light', a Hub name or a folder."""
+        """Masked language model for CBCA: 'light', a Hub name or a folder."""
         if self.augment.cbca_model is not None:
             return self.augment.cbca_model
         drawn = self.model.weights == "random" or self.model.text in BUILT_IN
@@ -402,7 +401,7 @@ class ExperimentConfig:
 
     @property
     def keeps_audio_features(self) -> bool:
-        """Whether the audio encoder says the same of a view in every trial: its features are made once, for all."""
+        """Whether the audio encoder gives the same features for a view in every trial, so they are computed once."""
         frozen = self.model.freeze_audio == "all" and self.model.layer != "weighted_sum"
         finite = self.augment.variants > 0 or not self.needs_augmented_view
         loaded = self.model.weights == "pretrained" and self.model.audio not in BUILT_IN
@@ -410,7 +409,7 @@ class ExperimentConfig:
 
     @property
     def keeps_text_features(self) -> bool:
-        """The same of the text encoder."""
+        """The same for the text encoder."""
         loaded = self.model.weights == "pretrained" and self.model.text not in BUILT_IN
         return self.model.freeze_text == "all" and loaded and self.corpus.resolved_modalities != "audio"
 

@@ -1,7 +1,7 @@
-"""A small DistilBERT (Sanh et al. 2019) to be trained from scratch: transformers' own takes seconds to import.
+"""A small DistilBERT (Sanh et al. 2019) for training from scratch: transformers' own takes seconds to import.
 
-Parameters, their names, their first values from a seed, and results are those of transformers' DistilBertModel and
-DistilBertForMaskedLM, to the bit on a CPU. Letters: B texts, M tokens, D width, H heads, d of each, V vocabulary.
+Parameters, their names, their initial values for a seed, and results match transformers' DistilBertModel and
+DistilBertForMaskedLM bit for bit on a CPU. Letters: B texts, M tokens, D width, H heads, d head width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LONGEST = 512
-"""Tokens."""
+"""Maximum number of tokens."""
 N_LAYERS, N_HEADS = 2, 4
 _STD = 0.02
 _EPS = 1e-12
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
-"""Queries, keys, values (BHMd), mask, probability of dropout; to BHMd."""
+"""Maps queries, keys, values (BHMd), mask and dropout probability to BHMd."""
 
 
 def attend_as_pytorch(q_BHMd: Tensor, k_BHMd: Tensor, v_BHMd: Tensor, mask: Tensor | None, p: float) -> Tensor:
@@ -31,9 +31,9 @@ class DistilBert(nn.Module):
     """Learned positions, two post-norm Transformer layers of 4 heads, feed-forward layers 4 times as wide, GELU.
 
     Args:
-        vocab_size: of the tokenizer, whose token 0 is padding.
-        width: D, of the vectors; 4 heads divide it.
-        dropout_layer, attend: how dropout, and attention with dropout, are computed.
+        vocab_size: vocabulary size of the tokenizer, whose token 0 is padding.
+        width: D, width of the vectors, a multiple of 4 (heads).
+        dropout_layer, attend: implementations of dropout, and of attention with dropout.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class DistilBert(nn.Module):
 
     def forward(self, embeddings_BMD: Tensor, valid_BM: Tensor) -> Tensor:
         """Args:
-            embeddings_BMD: of words, without positions.
+            embeddings_BMD: word embeddings, without positions.
             valid_BM: bool.
 
         Returns: BMD.
         """
         hidden_BMD: Tensor = self.embeddings(embeddings_BMD)
-        # Without a mask PyTorch takes another kernel, which rounds in another way. A GPU is not waited for.
+        # Without a mask PyTorch uses another kernel, which rounds differently. Not checked on GPUs: it would sync.
         unmasked = not valid_BM.is_cuda and bool(valid_BM.all())
         mask = None if unmasked else valid_BM[:, None, None, :].expand(-1, 1, valid_BM.shape[1], -1)
         for layer in self.transformer.layer:
@@ -68,13 +68,13 @@ class DistilBert(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Logits:
-    """As transformers' models give them."""
+    """Output format of transformers' models."""
 
     logits: Tensor
 
 
 class DistilBertForMaskedLM(nn.Module):
-    """DistilBERT with a head that says which token is behind a mask; the interface is that of transformers' models.
+    """DistilBERT with a masked language modelling head; same interface as transformers' models.
 
     Args:
         vocab_size, width, dropout: see `DistilBert`.
@@ -104,7 +104,7 @@ class DistilBertForMaskedLM(nn.Module):
 
     def forward(self, *, inputs_embeds: Tensor, attention_mask: Tensor) -> Logits:
         """Args:
-        inputs_embeds: BMD, of words, without positions.
+        inputs_embeds: BMD, word embeddings, without positions.
         attention_mask: BM, bool.
         """
         hidden_BMD = self.vocab_transform(self.distilbert(inputs_embeds, attention_mask))

@@ -1,8 +1,8 @@
-"""Scores of predictions: accuracies, macro-F1, confusion, calibration, bootstrap intervals.
+"""Scores of predictions: accuracies, macro-F1, confusion matrix, calibration, bootstrap intervals.
 
 WA (weighted accuracy) is overall accuracy, UA (unweighted accuracy) the mean of the class recalls;
-many codes swap the two. `score` takes a stack of confusion matrices, so that one call scores 2000
-bootstrap draws.
+much public code swaps the two. `score` takes a stack of confusion matrices, so that one call scores
+2000 bootstrap draws.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Metric = Literal["wa", "ua", "macro_f1"]
 
 
 def confusion(labels: ArrayLike, predictions: ArrayLike, n_classes: int) -> NDArray[np.int64]:
-    """Confusion matrix: row c, column k counts the utterances of class c that were predicted as k.
+    """Confusion matrix: row c, column k counts the utterances of class c predicted as k.
 
     Args:
         labels: true classes, N integers from 0 to n_classes - 1; N may be 0.
-        predictions: predicted classes, N integers of the same range.
+        predictions: predicted classes, N integers in the same range.
         n_classes: C.
 
     Returns: int64, C x C.
@@ -32,7 +32,7 @@ def confusion(labels: ArrayLike, predictions: ArrayLike, n_classes: int) -> NDAr
     label_N = _classes("labels", labels, n_classes)
     predicted_N = _classes("predictions", predictions, n_classes)
     if len(label_N) != len(predicted_N):
-        raise ValueError(f"{len(label_N)} labels, but {len(predicted_N)} predictions; expected one for each.")
+        raise ValueError(f"{len(label_N)} labels, but {len(predicted_N)} predictions; expected one per label.")
     counts = np.bincount(label_N * n_classes + predicted_N, minlength=n_classes * n_classes)
     return counts.reshape(n_classes, n_classes).astype(np.int64)
 
@@ -40,7 +40,7 @@ def confusion(labels: ArrayLike, predictions: ArrayLike, n_classes: int) -> NDAr
 def weighted_accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
     """WA, overall accuracy: sum_c n_cc / sum_ck n_ck of the confusion matrix n.
 
-    NaN where nothing was scored.
+    NaN if nothing was scored.
     """
     return _scored(labels, predictions, "wa")
 
@@ -48,7 +48,7 @@ def weighted_accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
 def unweighted_accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
     """UA, mean recall over the classes present: mean_c n_cc / sum_k n_ck, c among the labels.
 
-    `absent_classes` names the classes left out. NaN where nothing was scored.
+    `absent_classes` names the classes left out. NaN if nothing was scored.
     """
     return _scored(labels, predictions, "ua")
 
@@ -56,21 +56,21 @@ def unweighted_accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
 def macro_f1(labels: ArrayLike, predictions: ArrayLike) -> float:
     """Mean over classes of F1_c = 2 n_cc / (sum_k n_ck + sum_k n_kc).
 
-    Over the classes that occur among the labels or the predictions, as scikit-learn's
-    f1_score(average="macro") does by default: a class that is only predicted counts with 0. NaN
-    where nothing was scored.
+    Over the classes that occur in the labels or the predictions, like scikit-learn's
+    f1_score(average="macro") by default: a class that is only predicted counts as 0. NaN if
+    nothing was scored.
     """
     return _scored(labels, predictions, "macro_f1")
 
 
 def absent_classes(labels: ArrayLike, classes: Sequence[str]) -> tuple[str, ...]:
-    """Names of the classes that no label has, in index order: UA does not count them."""
+    """Names of the classes without any label, in index order; UA does not count them."""
     present = set(np.asarray(labels).reshape(-1).tolist())
     return tuple(name for index, name in enumerate(classes) if index not in present)
 
 
 def score(confusion_CC: NDArray[np.int64], metric: Metric) -> Scores:
-    """WA, UA or macro-F1 of a confusion matrix, or of each of a stack of them (..., C, C)."""
+    """WA, UA or macro-F1 of a confusion matrix, or of each matrix in a stack (..., C, C)."""
     hit_C = np.diagonal(confusion_CC, axis1=-2, axis2=-1)
     true_C, predicted_C = confusion_CC.sum(axis=-1), confusion_CC.sum(axis=-2)
     match metric:
@@ -84,17 +84,17 @@ def score(confusion_CC: NDArray[np.int64], metric: Metric) -> Scores:
 
 
 def calibration_error(probabilities_NC: ArrayLike, labels_N: ArrayLike, bins: int = 15) -> float:
-    """Expected calibration error of the top class, in bins of equal width.
+    """Expected calibration error of the top class, with bins of equal width.
 
         ECE = sum_b n_b / N |accuracy_b - confidence_b|,
 
-    b over the bins ((b - 1) / bins, b / bins] of the top probability. Ties are the first class's.
+    b over the bins ((b - 1) / bins, b / bins] of the top probability. Ties go to the first class.
     NaN for N = 0.
 
     Args:
         probabilities_NC: rows that sum to 1.
         labels_N: true classes.
-        bins: number of bins from 0 to 1.
+        bins: number of bins between 0 and 1.
 
     Source: Guo et al., "On calibration of modern neural networks", 2017, equation 3.
     """
@@ -121,20 +121,20 @@ def bootstrap_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a pooled score, speakers resampled within folds.
+    """Percentile bootstrap interval of a pooled score, resampling speakers within folds.
 
-    Utterances of a speaker are not independent, so a draw takes whole speakers: of a fold with k
-    speakers, k of them. The score of a draw is that of the sum of its speakers' confusion matrices.
-    A fold of one speaker has nothing to resample within; all such folds together are taken as one
-    group (so leave-one-speaker-out resamples speakers over folds). With one speaker in all, both
-    ends are the score itself.
+    Utterances of a speaker are not independent, so a draw takes whole speakers: k from a fold with
+    k speakers. The score of a draw is computed from the sum of its speakers' confusion matrices.
+    A fold with one speaker has nothing to resample; all such folds are pooled into one group (so
+    leave-one-speaker-out resamples speakers over folds). With only one speaker, both ends are the
+    score itself.
 
     Args:
-        labels, predictions: classes, N integers from 0 on.
-        speakers, folds: who speaks and in which fold it was tested, N each; compared by equality.
+        labels, predictions: classes, N integers from 0.
+        speakers, folds: speaker and test fold of each utterance, N each; compared by equality.
         metric: "wa", "ua" (over the classes present in each draw) or "macro_f1".
-        n: draws.
-        seed: of the draws.
+        n: number of draws.
+        seed: random seed of the draws.
         level: coverage, 0.95 for the 2.5th and the 97.5th percentile.
 
     Returns: lower and upper end.
@@ -160,14 +160,14 @@ def paired_difference(
 ) -> tuple[float, float, float]:
     """How much better b is than a on the same utterances, with a percentile bootstrap interval.
 
-    A draw takes whole speakers within folds as `bootstrap_interval` does, the same ones for both systems: what is easy
-    or hard about a speaker cancels, so the interval is narrower than the two systems' own ones let expect. Of several
-    seeds, a system's score is the mean of its seeds' scores; the interval tells of other speakers, not of other seeds.
+    Draws whole speakers within folds like `bootstrap_interval`, the same ones for both systems: speaker difficulty
+    cancels, so the interval is narrower than the systems' separate intervals suggest. With several seeds, a system's
+    score is the mean over its seeds; the interval covers variation between speakers, not between seeds.
 
     Args:
-        labels: classes, N integers from 0 on.
-        predictions_a, predictions_b: of each system, N integers, or S x N: a row a seed; S may differ.
-        speakers, folds: who speaks and in which fold it was tested, N each; compared by equality.
+        labels: classes, N integers from 0.
+        predictions_a, predictions_b: predictions of each system, N integers, or S x N: one row per seed; S may differ.
+        speakers, folds: speaker and test fold of each utterance, N each; compared by equality.
         metric, n, seed, level: as in `bootstrap_interval`.
 
     Returns: pooled score of b minus that of a, lower and upper end.
@@ -190,11 +190,11 @@ def paired_difference(
 def _refuse_unequal(**columns: ArrayLike) -> None:
     lengths = [np.shape(column)[-1] for column in columns.values()]
     if len(set(lengths)) > 1 or lengths[0] == 0:
-        raise ValueError(f"{', '.join(columns)} hold {lengths} values; expected as many of each.")
+        raise ValueError(f"{', '.join(columns)} hold {lengths} values; expected as many in each.")
 
 
 def _draws(speakers: ArrayLike, folds: ArrayLike, n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The (fold, speaker) unit of each utterance, and how often each unit is in each draw."""
+    """The (fold, speaker) unit of each utterance, and the count of each unit in each draw."""
     unit_N, group_U = _speakers_within_folds(np.asarray(speakers), np.asarray(folds))
     return unit_N, _resampled(group_U, n, np.random.default_rng(seed))
 
@@ -206,7 +206,7 @@ def _drawn_scores(
     drawn_RU: NDArray[np.int64],
     metric: Metric,
 ) -> Scores:
-    """The score of each draw, which is that of the sum of its units' confusion matrices; the mean over seeds' rows."""
+    """The score of each draw, computed from the sum of its units' confusion matrices; the mean over seeds."""
     label_N, predicted_SN = np.asarray(labels), np.atleast_2d(predictions)
     n_classes = _n_classes(label_N, predicted_SN)
     units = [unit_N == unit for unit in range(drawn_RU.shape[1])]
@@ -227,7 +227,7 @@ def _percentiles(scores_R: Scores, level: float) -> tuple[float, float]:
 def _speakers_within_folds(
     speakers_N: NDArray[np.generic], folds_N: NDArray[np.generic]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The (fold, speaker) unit of each utterance, and the group each unit is resampled within."""
+    """The (fold, speaker) unit of each utterance, and the group in which each unit is resampled."""
     _, speaker_N = np.unique(speakers_N, return_inverse=True)
     _, fold_N = np.unique(folds_N, return_inverse=True)
     pairs, unit_N = np.unique(np.stack([fold_N, speaker_N], axis=1), axis=0, return_inverse=True)
@@ -237,7 +237,7 @@ def _speakers_within_folds(
 
 
 def _resampled(group_U: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """How often each unit is in each of n draws: of each group, as many units as it has."""
+    """Count of each unit in each of n draws: each group contributes as many draws as it has units."""
     drawn_RU = np.zeros((n, len(group_U)), dtype=np.int64)
     for group in np.unique(group_U):
         members = np.flatnonzero(group_U == group)
@@ -261,11 +261,11 @@ def _scored(labels: ArrayLike, predictions: ArrayLike, metric: Metric) -> float:
 
 
 def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Scores:
-    """part / whole, NaN where whole is 0."""
+    """part / whole; NaN where whole is 0."""
     return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
 
 
 def _mean_where(values_C: Scores, counted_C: NDArray[np.bool_]) -> Scores:
-    """Mean over the last axis of the values counted, NaN where there are none."""
+    """Mean of the counted values over the last axis; NaN where there are none."""
     total, number = np.where(counted_C, values_C, 0.0).sum(axis=-1), counted_C.sum(axis=-1)
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)

@@ -1,4 +1,4 @@
-"""Presets: functions that return an ExperimentConfig. Flags and YAML files change what they return."""
+"""Presets: functions that return an ExperimentConfig, which flags and YAML files can override."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from raysys.config import (
 
 
 def demo() -> ExperimentConfig:
-    """The whole method in some minutes on two cores, on the synthetic demo corpus.
+    """The whole method in a few minutes on two cores, on the synthetic demo corpus.
 
-    No speed perturbation: the rate of speech is one of the demo's emotional cues.
+    No speed perturbation: speech rate is one of the demo's emotional cues.
     """
     return ExperimentConfig(
         augment=AugmentConfig(speed=False, variants=4, classify_augmented=True),
@@ -32,15 +32,15 @@ def demo() -> ExperimentConfig:
 
 
 def demo_short() -> ExperimentConfig:
-    """The demo for sweeps, which train it a hundred times: 5 epochs instead of 18."""
+    """The demo for sweeps, which train it about a hundred times: 5 epochs instead of 18."""
     full = demo()
     return dataclasses.replace(full, train=dataclasses.replace(full.train, epochs=5))
 
 
 def light() -> ExperimentConfig:
-    """Small real corpora on a CPU: log-mel front end and everything else from scratch.
+    """Small real corpora on a CPU: log-mel front end, everything trained from scratch.
 
-    Batches are made by length alone: with many classes, pairs of one make too uniform batches of 16.
+    Batches are made by length alone: with many classes, same-class pairs make batches of 16 too uniform.
     """
     return ExperimentConfig(
         corpus=CorpusConfig(trim_db=40.0),
@@ -59,10 +59,10 @@ def _light_model() -> ModelConfig:
 
 
 def paper() -> ExperimentConfig:
-    """The paper's model at full size: wav2vec2-base and DistilBERT from the Hub, batch 4 accumulated to 16.
+    """The paper's model at full size: wav2vec2-base and DistilBERT from the Hub, batch size 4 accumulated to 16.
 
-    gamma stays 0.1, although the paper's formula names no weight for its CPC task; --loss.gamma 0 is that formula.
-    Two CPUs feed a worker, because a GPU trains faster than one core augments.
+    gamma stays 0.1, although the paper's formula has no weight for its CPC task; --loss.gamma 0 gives that formula.
+    Two data CPUs per worker, because a GPU trains faster than one core augments.
     """
     return ExperimentConfig(
         corpus=CorpusConfig(folds="paper"),

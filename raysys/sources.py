@@ -1,8 +1,8 @@
-"""What a result is computed by: a hash of the functions, classes and constants that it depends on, and of no others.
+"""Hash of the code that computes a result: exactly the functions, classes and constants it depends on.
 
-Worked out from the sources, by names and imports. A stored result, view or waveform is out of date once code changes
-that it went through, and only then; comments and docstrings do not count. Annotations do: an argument's type says whose
-methods are called. The versions of other packages are in `results.json`.
+Dependencies are found in the sources by name and import. A stored result, view or waveform is out of date only when
+code it depends on changes; comments and docstrings do not count. Annotations do: an argument's type determines which
+methods are called. Versions of other packages are in `results.json`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _WHOLE = "*"
 """In place of a name: everything in a module."""
 
 Reference = tuple[str, str]
-"""A module, and a name at its top level."""
+"""A module and one of its top-level names."""
 
 
 @functools.cache
 def digest_of(*roots: str, package: Path = _PACKAGE) -> str:
-    """Hash of the code of functions and classes and of everything they use: 16 hexadecimal digits.
+    """Hash of the given functions and classes and everything they use: 16 hexadecimal digits.
 
     Args:
         roots: each as `raysys.module:name`.
-        package: where the sources are.
+        package: folder of the sources.
 
     Raises:
-        LookupError: a root is not there.
+        LookupError: a root does not exist.
     """
     tree = _Tree(package)
     wanted = [(module, name) for module, name in (root.split(":") for root in roots)]
@@ -50,8 +50,8 @@ def digest_of(*roots: str, package: Path = _PACKAGE) -> str:
 @dataclass(slots=True)
 class _Module:
     """Attributes:
-    definitions: statements by the name that they define; under '' those that define none, such as a registration.
-    imports: of this package, in any function too: what a name in this module stands for.
+    definitions: statements by the name they define; under '' those that define none, such as a registration.
+    imports: names imported from this package, also inside functions, and what they refer to.
     """
 
     definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class _Module:
 
 
 class _Tree:
-    """The package's modules, read as they are needed."""
+    """The package's modules, read on demand."""
 
     def __init__(self, package: Path) -> None:
         self._package = package
@@ -71,7 +71,7 @@ class _Tree:
         return self._modules[name]
 
     def closure(self, roots: list[Reference]) -> set[Reference]:
-        """All that roots refer to, directly or not; of each module that counts, also the statements without a name."""
+        """Everything the roots refer to, directly or not, plus the unnamed statements of each module involved."""
         found: set[Reference] = set()
         coming = list(roots)
         while coming:
@@ -138,7 +138,7 @@ def _is_for_type_checkers(statement: ast.stmt) -> bool:
 
 
 def _defined(statement: ast.stmt) -> list[str]:
-    """Names at the top level of a module that a statement gives a value; '' where it gives none."""
+    """Top-level names that a statement defines; '' if none."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [statement.name]
     if isinstance(statement, ast.Import | ast.ImportFrom) or _is_for_type_checkers(statement):

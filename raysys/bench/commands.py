@@ -1,6 +1,6 @@
-"""The jobs as a user runs them: each a process of its own, watched from outside.
+"""Run jobs as a user does, each in its own process, and monitor them from outside.
 
-Times of day come from what a run leaves (`result.json`, `history.jsonl`); memory from /proc.
+Timestamps come from a run's files (`result.json`, `history.jsonl`), memory from /proc.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(slots=True, kw_only=True)
 class Ran:
-    """A job that has ended.
+    """A finished job.
 
     Attributes:
-        folder: of the run.
-        started, seconds: when the command began (seconds since 1970), and how long it took.
-        driver_bytes: most memory of the command's own process, shared memory left out.
-        trial_bytes: most memory of a process that trained, shared memory left out.
-        store_bytes: most shared memory mapped by any one process: what of Ray's object store was touched.
+        folder: folder of the run.
+        started, seconds: start of the command (seconds since 1970), and its duration.
+        driver_bytes: peak memory of the command's own process, without shared memory.
+        trial_bytes: peak memory of a training process, without shared memory.
+        store_bytes: peak shared memory mapped by any one process: the part of Ray's object store it used.
     """
 
     folder: Path
@@ -44,25 +44,25 @@ class Ran:
         return [json.loads(path.read_text()) for path in sorted(self.folder.glob("*/*/result.json"))]
 
     def histories(self) -> list[dict[str, Any]]:
-        """All epochs of all trials."""
+        """All epochs of all trials, from history.jsonl."""
         files = sorted(self.folder.glob("*/*/history.jsonl"))
         return [json.loads(line) for path in files for line in path.read_text().splitlines()]
 
     @property
     def first_step_s(self) -> float:
-        """From the command to the end of the first training step of all."""
+        """Time from the start of the command to the end of the very first training step."""
         return min(float(result["first_step"]) for result in self.results()) - self.started
 
 
 def run_job(job: str, root: Path, name: str, *flags: str, before: str = "") -> Ran:
-    """Run `jobs/<job>.py` to its end.
+    """Run `jobs/<job>.py` to completion.
 
     Args:
         root, name: --run.root and --run.name.
-        before: Python that its process runs first.
+        before: Python code to run first in its process.
 
     Raises:
-        RuntimeError: it failed; with the end of what it said.
+        RuntimeError: the job failed; with the end of its output.
     """
     path = str(_JOBS / f"{job}.py")
     code = f"{before}\nimport runpy, sys\nsys.argv[0] = {path!r}\nrunpy.run_path({path!r}, run_name='__main__')"
@@ -85,7 +85,7 @@ def run_job(job: str, root: Path, name: str, *flags: str, before: str = "") -> R
 
 
 class _Watch(threading.Thread):
-    """Peaks of memory of a process and of all that descend from it."""
+    """Peak memory of a process and all its descendants."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -109,7 +109,7 @@ class _Watch(threading.Thread):
 
 
 def descendants(root: int) -> list[int]:
-    """A process and all that it started, directly or not."""
+    """A process and all its descendants."""
     parents: dict[int, int] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -125,7 +125,7 @@ def descendants(root: int) -> list[int]:
 
 
 def _memory(pid: int) -> tuple[int, int, str]:
-    """Bytes of its own, shared bytes, and what it calls itself."""
+    """Private bytes, shared bytes and command line of a process."""
     try:
         pages = Path(f"/proc/{pid}/statm").read_text().split()
         title = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")

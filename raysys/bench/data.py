@@ -1,4 +1,4 @@
-"""How fast the data's parts are, each on one core."""
+"""Speed of the data processing steps, each on one core."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LSA_ALONE = AugmentConfig(speed=False, noise=False, cbca="none")
 
 
 def data_rows(speech: Speech, *, repeats: int) -> list[Row]:
-    """Decoding, augmentation and CBCA, on one thread."""
+    """Decoding, augmentation and CBCA on one thread."""
     waveforms = [speech.views(name)[0] for name in speech.ids[:32]]
     seconds = sum(map(len, waveforms)) / SAMPLE_RATE_HZ
     texts = [utterance.transcript or "" for utterance in speech.utterances.values()][:200]

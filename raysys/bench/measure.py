@@ -1,4 +1,4 @@
-"""Timing side by side: what is compared runs in turns, so that a busy machine slows both."""
+"""Interleaved timing: compared functions take turns, so that a busy machine slows all of them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One measurement: the median of its repetitions, and their range.
+    """One measurement: median and range of its repetitions.
 
     Attributes:
-        note: what it was measured on, or what limits it.
+        note: what it was measured on, or its limits.
     """
 
     name: str
@@ -29,7 +29,7 @@ def row_of(name: str, values: Sequence[float], unit: str, note: str = "") -> Row
 
 
 def side_by_side(runs: Sequence[Callable[[], object]], repeats: int) -> list[list[float]]:
-    """Seconds of each run, by run, of `repeats` rounds in which each takes its turn. Warm up before."""
+    """Seconds of each run in `repeats` interleaved rounds, by run. Warm up first."""
     seconds: list[list[float]] = [[] for _ in runs]
     for _ in range(repeats):
         for taken, run in zip(seconds, runs, strict=True):
@@ -40,5 +40,5 @@ def side_by_side(runs: Sequence[Callable[[], object]], repeats: int) -> list[lis
 
 
 def ratios(slow: Sequence[float], fast: Sequence[float]) -> list[float]:
-    """How many times faster, round by round."""
+    """Speed-up factor for each round."""
     return [a / b for a, b in zip(slow, fast, strict=True)]

@@ -1,6 +1,6 @@
-"""The loop that most public code has, for comparison: the same network and losses, and nothing done for speed.
+"""A typical public training loop for comparison: the same network and losses, without any optimisation for speed.
 
-Shuffled batches padded to their longest utterance, the clean and the augmented view in a forward pass each, eager
+Shuffled batches padded to their longest utterance, separate forward passes for the clean and the augmented view, eager
 attention, all hidden states kept, and the loss read after every step.
 """
 
@@ -29,7 +29,7 @@ from raysys.training.optim import make_optimizer, rate_factor, set_rates
 
 
 def as_published(network: Network) -> Network:
-    """A copy with PyTorch's own dropout and GRU, and with eager attention that keeps all hidden states."""
+    """A copy with PyTorch's own dropout and GRU, eager attention, and all hidden states kept."""
     plain = copy.deepcopy(network)
     if isinstance(plain.text_encoder, SmallTextEncoder):
         plain.text_encoder = _as_transformers(plain.text_encoder)
@@ -48,7 +48,7 @@ def as_published(network: Network) -> Network:
 
 
 def _as_transformers(encoder: SmallTextEncoder) -> TokenEncoder:
-    """The same network as most public code builds it."""
+    """The same network built from transformers, as in most public code."""
     from transformers import DistilBertModel
 
     published = TokenEncoder(DistilBertModel(encoder.config), freeze="all" if encoder.frozen else "none")
@@ -57,7 +57,7 @@ def _as_transformers(encoder: SmallTextEncoder) -> TokenEncoder:
 
 
 class _PackedGRU(nn.Module):
-    """The same GRU as PyTorch runs it."""
+    """The same GRU run by PyTorch."""
 
     def __init__(self, gru: nn.GRU) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class _PackedGRU(nn.Module):
 
 
 def shuffled(names: Sequence[str], batch_size: int, *, seed: int) -> list[tuple[str, ...]]:
-    """Batches in random order, without regard to length."""
+    """Batches in random order, ignoring length."""
     order = list(names)
     random.Random(seed).shuffle(order)
     return [tuple(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
@@ -84,7 +84,7 @@ def train(
     config: ExperimentConfig,
     device: torch.device,
 ) -> list[float]:
-    """One pass over the batches; `config.train.accumulate` of them make an update. Returns the loss of each."""
+    """One pass over the batches, with an update every `config.train.accumulate` batches. Returns the loss of each."""
     optimizer = make_optimizer(network, config.optim)
     parameters = [p for p in network.parameters() if p.requires_grad]
     updates = len(batches) // config.train.accumulate
@@ -127,7 +127,7 @@ def evaluate(
 
 
 def collate(names: Sequence[str], speech: Speech, collator: Collator, crop_s: float) -> Batch:
-    """A training batch, utterances cut after `crop_s` seconds."""
+    """A training batch with utterances cropped to `crop_s` seconds."""
     longest = round(crop_s * SAMPLE_RATE_HZ)
     clean = [speech.views(name)[0][:longest] for name in names]
     augmented = [speech.views(name)[1][:longest] for name in names]

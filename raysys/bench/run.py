@@ -1,4 +1,4 @@
-"""All rows of the benchmark, as a table and as a file."""
+"""All benchmark rows, as a table and as a file."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from raysys.bench.training import evaluation_row, full_setting, small_setting, t
 _UTTERANCES = 2000
 _BATCHES = 4
 _MODELS = (
-    "small: wav2vec 2.0 and DistilBERT at a fourth of width and depth, batch 16, float32\n"
-    "full: paper preset at full size, batch 16, bfloat16; its plain loop: float32, batch 2, 8 accumulated"
+    "small: wav2vec 2.0 and DistilBERT at a quarter of width and depth, batch 16, float32\n"
+    "full: paper preset at full size, batch 16, bfloat16; its plain loop: float32, batch 2, accumulated 8 times"
 )
 _SMALL = "small"
 _FULL = "full"
@@ -29,7 +29,7 @@ def bench(out: Path, *, repeats: int) -> None:
     """Measure, print, and write `out` as JSON: {"machine": ..., "rows": [{"name", "value", "unit", "low", "high"}]}.
 
     Args:
-        repeats: rounds of each comparison.
+        repeats: rounds per comparison.
     """
     from raysys.bench.orchestration import orchestration_rows
 
@@ -46,7 +46,7 @@ def bench(out: Path, *, repeats: int) -> None:
 
 
 def bench_scaling(out: Path, *, ravdess: str | None) -> None:
-    """The long rows, with a picture beside `out`."""
+    """The long-running rows, with a figure beside `out`."""
     from raysys.bench.scaling import scaling_rows
 
     machine = _introduce()
@@ -57,7 +57,7 @@ def bench_scaling(out: Path, *, ravdess: str | None) -> None:
 
 
 def bench_training(out: Path, *, repeats: int) -> None:
-    """Training and evaluation alone: neither Ray nor a corpus is needed."""
+    """Only training and evaluation, which need neither Ray nor a corpus."""
     machine = _introduce()
     if torch.cuda.is_available():
         rows = _gpu_rows(repeats)

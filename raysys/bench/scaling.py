@@ -1,4 +1,4 @@
-"""How time and memory grow with the corpus, the number of trials and of data tasks; what keeping features saves."""
+"""How time and memory scale with corpus size, number of trials and data tasks; savings from cached features."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ for name in ("keeps_audio_features", "keeps_text_features"):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """One measured size, for the picture.
+    """Measurements for one size, for the figure.
 
     Attributes:
-        size: times the corpus, or number of trials.
-        driver_gib, trial_gib: peak memory of the driver and of the largest process that trains.
-        waited: share of an epoch in which its loop waited for batches, the median over folds.
+        size: multiple of the corpus, or number of trials.
+        driver_gib, trial_gib: peak memory of the driver and of the largest training process.
+        waited: fraction of an epoch spent waiting for batches, median over folds.
     """
 
     size: int
@@ -71,14 +71,14 @@ def _growth(size: int, ran: Ran) -> Growth:
 
 
 def read_demo_or(ravdess: str | None, scratch: Path) -> Manifest:
-    """The corpus that the sizes are multiples of."""
+    """The base corpus that sizes are multiples of."""
     if ravdess is not None:
         return read_corpus(CorpusConfig(name="ravdess", root=ravdess), cache=scratch)
     return read_corpus(CorpusConfig(), cache=scratch)
 
 
 def corpus_growth(manifest: Manifest, scratch: Path) -> list[Growth]:
-    """An epoch of preset `light`, every view augmented while it trains, on the corpus several times over."""
+    """One epoch of preset `light`, with every view augmented during training, on multiples of the corpus."""
     found: list[Growth] = []
     for times in CORPUS_TIMES:
         table = scratch / f"times{times}.csv"
@@ -90,10 +90,10 @@ def corpus_growth(manifest: Manifest, scratch: Path) -> list[Growth]:
 
 
 def trial_growth(scratch: Path, counts: Sequence[int] = TRIALS) -> list[Growth]:
-    """Trials of one step on thirty short tones: what is left is what a trial costs."""
+    """Trials of one step on thirty short tones, to measure the overhead of a trial."""
     table = _write_tones(scratch)
     found: list[Growth] = []
-    # The first one decodes the tones, and reads from the disk what is then in memory.
+    # The first run decodes the tones and warms the disk cache.
     for number, count in enumerate((counts[0], *counts)):
         values = ",".join(f"{1e-4 * (1 + i / 1000):.7g}" for i in range(count // 5))
         flags = ["--grid", f"optim.lr={values}", "--corpus.name", "table", "--corpus.root", str(table)]
@@ -103,23 +103,23 @@ def trial_growth(scratch: Path, counts: Sequence[int] = TRIALS) -> list[Growth]:
 
 
 def torch_trainer_row(scratch: Path) -> Row:
-    """What two workers under TorchTrainer cost a fold, beside one in the trial's own process."""
+    """Extra cost per fold of two TorchTrainer workers compared with one in the trial's own process."""
     table = _write_tones(scratch)
     flags = ["--corpus.name", "table", "--corpus.root", str(table), *_TINY, "--cluster.max-concurrent-trials", "1"]
     one = run_job("crossval", scratch, "one-worker", *flags)
     two = run_job("crossval", scratch, "two-workers", *flags, "--cluster.workers-per-trial", "2")
     folds = len(one.results())
-    note = "more a fold than one worker in the trial's own process"
+    note = "per fold, compared with one worker in the trial's own process"
     return row_of("torch_trainer_overhead_s", [(two.seconds - one.seconds) / folds], "s", note)
 
 
 def cached_grid_rows(scratch: Path, manifest: Manifest) -> list[Row]:
-    """A grid of 16 points and 5 folds with frozen encoders of base size, against the same without kept features.
+    """A grid of 16 points and 5 folds with frozen base-size encoders, against the same without cached features.
 
-    Of the second, which would take hours, one point is trained: its fifteen others cost what it does.
+    The second would take hours, so only one point is trained; the other fifteen are assumed to cost the same.
 
     Raises:
-        AssertionError: the two say something else of an utterance by more than rounding.
+        AssertionError: the predictions for an utterance differ by more than rounding.
     """
     table = scratch / "some.csv"
     _write_table(table, manifest.utterances[:: max(1, len(manifest.utterances) // 100)])
@@ -140,7 +140,7 @@ def cached_grid_rows(scratch: Path, manifest: Manifest) -> list[Row]:
     at_once = len({r["process"] for r in uncached.results()})
     whole_s = uncached.seconds + (trials - len(paths)) * per_trial_s / at_once
     ours_s = statistics.fmean(r["ended"] - r["started"] for r in cached.results() if r["n"])
-    note = f"{cached.seconds:.0f} s, making the features included, against {whole_s:.0f} s, from {len(paths)} trials"
+    note = f"{cached.seconds:.0f} s, including feature extraction, against {whole_s:.0f} s, from {len(paths)} trials"
     return [
         row_of("cached_grid_vs_uncached", [cached.seconds / whole_s], "of 1", note),
         row_of(
@@ -150,7 +150,7 @@ def cached_grid_rows(scratch: Path, manifest: Manifest) -> list[Row]:
 
 
 def feeding_row(manifest: Manifest, scratch: Path) -> Row:
-    """Two data tasks against one, nobody training."""
+    """Two data tasks against one, without training."""
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
     try:
         store, _ = decode_corpus(manifest, str(scratch / ".cache"), trim_db=None, cpus=2)
@@ -165,14 +165,14 @@ def feeding_row(manifest: Manifest, scratch: Path) -> Row:
             taken[tasks].append(time.monotonic() - started)
     finally:
         ray.shutdown()
-    # The first one waited for its processes to start.
+    # The first run waited for its processes to start.
     gains = [one / two for one, two in zip(taken[1], taken[2][1:], strict=True)]
-    note = f"{statistics.median(taken[1]):.1f} s an epoch with one; nobody trains"
+    note = f"{statistics.median(taken[1]):.1f} s per epoch with one task; no training"
     return row_of("two_data_tasks_vs_one", gains, "x", note)
 
 
 def growth_rows(corpus: Sequence[Growth], trials: Sequence[Growth]) -> list[Row]:
-    """The largest size against the smallest, and the marginal cost."""
+    """The largest corpus against the smallest, and the marginal cost of trials."""
     small, large = corpus[0], corpus[-1]
     rows = [
         row_of(
@@ -181,7 +181,7 @@ def growth_rows(corpus: Sequence[Growth], trials: Sequence[Growth]) -> list[Row]
             "x",
             f"training process, corpus {large.size // small.size} times as large; {small.trial_gib:.2f} GiB before",
         ),
-        row_of("data_wait_share_large", [large.waited], "of 1", "the same; every view augmented while it trains"),
+        row_of("data_wait_share_large", [large.waited], "of 1", "the same; every view augmented during training"),
         row_of("corpus_time_growth", [large.seconds / small.seconds], "x", f"the same; {small.seconds:.0f} s before"),
     ]
     for one, more in itertools.pairwise(trials):
@@ -189,7 +189,7 @@ def growth_rows(corpus: Sequence[Growth], trials: Sequence[Growth]) -> list[Row]
             row_of(
                 f"trial_seconds_{one.size}_to_{more.size}",
                 [(more.seconds - one.seconds) / (more.size - one.size)],
-                "s a trial",
+                "s per trial",
                 f"driver {one.driver_gib:.2f} to {more.driver_gib:.2f} GiB",
             )
         )
@@ -226,7 +226,7 @@ def _write_tones(scratch: Path) -> Path:
 
 
 def _write_encoders(scratch: Path, texts: Sequence[str]) -> tuple[Path, Path]:
-    """wav2vec 2.0 and DistilBERT of base size, drawn at random, as folders."""
+    """Save randomly initialised base-size wav2vec 2.0 and DistilBERT models to folders."""
     audio, text = scratch / "audio", scratch / "text"
     torch.manual_seed(0)
     Wav2Vec2Model(Wav2Vec2Config()).save_pretrained(audio)
@@ -240,7 +240,7 @@ def _write_encoders(scratch: Path, texts: Sequence[str]) -> tuple[Path, Path]:
 def scaling_rows(
     ravdess: str | None, scratch: Path, picture: Path, show: Callable[[list[Row]], list[Row]]
 ) -> tuple[list[Row], dict[str, list[dict[str, float]]]]:
-    """All of them, and the picture of how time and memory grow. Returns: the rows, and what the picture shows."""
+    """All scaling rows, and the figure. Returns: the rows, and the data of the figure."""
     from raysys.report.scaling import scaling_picture
 
     manifest = read_demo_or(ravdess, scratch)

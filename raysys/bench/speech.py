@@ -1,4 +1,4 @@
-"""Utterances that are like IEMOCAP's in length and in nothing else: noise, with a word every 0.4 s."""
+"""Synthetic utterances that match IEMOCAP only in length: noise, with a word every 0.4 s."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _VOCABULARY = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speech:
-    """Utterances by id; a waveform is made when it is first asked for.
+    """Utterances by id; waveforms are generated on first use.
 
     Attributes:
-        labels: class index.
-        durations_s: seconds.
+        labels: class index by id.
+        durations_s: seconds by id.
     """
 
     utterances: dict[str, Utterance]
@@ -46,7 +46,7 @@ class Speech:
 
 
 def make_speech(n: int, *, seed: int = 0) -> Speech:
-    """Utterances of lognormal duration (median 3.6 s, mean 4.6 s, at most 34 s)."""
+    """Utterances with lognormal durations (median 3.6 s, mean 4.6 s, at most 34 s)."""
     rng = np.random.default_rng(seed)
     sigma = math.sqrt(2 * math.log(_MEAN_S / _MEDIAN_S))
     drawn_s = np.exp(rng.normal(math.log(_MEDIAN_S), sigma, n)).clip(_SHORTEST_S, _LONGEST_S)

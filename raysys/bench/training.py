@@ -1,7 +1,7 @@
-"""How fast the training step and the evaluation are, against the plain loop on the same utterances.
+"""Speed of the training step and the evaluation, compared with the plain loop on the same utterances.
 
-An epoch of some thousand utterances would take long, and one of few cannot be sorted by length: so batches are made
-of many, and every so-maniest of them, from the shortest to the longest, is timed.
+An epoch over thousands of utterances would take too long, and one over a few cannot be sorted by length. So batches are
+made from many utterances, and an even selection of them, from the shortest to the longest, is timed.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from raysys.training.loop import Trainer
 from raysys.training.state import EpochRecord
 
 _SAME = 1e-4
-"""Evaluation in other batches may change a probability by so much, in float32."""
+"""Maximum change of a probability when evaluated in other batches, in float32."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Setting:
-    """One network, drawn at random, and the utterances that it trains on."""
+    """A randomly initialised network and the utterances it trains on."""
 
     config: ExperimentConfig
     network: Network
@@ -46,12 +46,12 @@ class Setting:
     device: torch.device
 
     def steps(self) -> list[Step]:
-        """The project's own epoch: batches by length, classes in pairs."""
+        """An epoch of our own loop: batches by length, classes in pairs."""
         speech = self.speech
         return training_epoch(speech.ids, speech.durations_s, speech.labels, self.config.train, 0)
 
     def train(self, steps: Sequence[Step]) -> EpochRecord:
-        """The project's own loop over these steps."""
+        """Run our own loop over these steps."""
         trainer = Trainer(
             network=self.network,
             forward=self.network,
@@ -79,16 +79,16 @@ class Setting:
         return predict(self.network, self._evaluation(steps), self.device, Workers())
 
     def prepare(self, names: Sequence[str]) -> None:
-        """Make the waveforms, so that no clock is running meanwhile."""
+        """Generate the waveforms in advance, so that this is not timed."""
         for name in names:
             self.speech.views(name)
 
     def seconds(self, names: Sequence[str]) -> float:
-        """Of speech that is trained on: longer utterances are cropped."""
+        """Seconds of speech used in training; longer utterances are cropped."""
         return sum(min(self.config.train.crop_s, self.speech.durations_s[name]) for name in names)
 
     def padded(self, names: Sequence[str]) -> float:
-        """Seconds that a batch has when padded."""
+        """Seconds of a batch after padding."""
         return len(names) * min(self.config.train.crop_s, max(self.speech.durations_s[name] for name in names))
 
     def _batches(self, steps: Sequence[Step]) -> Iterator[tuple[Step, Batch]]:
@@ -106,7 +106,7 @@ class Setting:
 
 
 def small_setting(n_utterances: int) -> Setting:
-    """The paper's model at a fourth of its width and of its depth, batches of 16, float32: for CPUs."""
+    """The paper's model at a quarter of its width and depth, batches of 16, float32: for CPUs."""
     audio = Wav2Vec2Config(
         hidden_size=192,
         num_hidden_layers=3,
@@ -125,7 +125,7 @@ def small_setting(n_utterances: int) -> Setting:
 
 
 def full_setting(n_utterances: int, device: torch.device) -> Setting:
-    """The paper preset at full size from random weights, batches of 16 in one forward pass: for GPUs."""
+    """The paper preset at full size with random weights, batches of 16 in one forward pass: for GPUs."""
     base = paper()
     train = dataclasses.replace(base.train, epochs=1, batch_size=16, accumulate=1)
     config = dataclasses.replace(base, model=dataclasses.replace(base.model, weights="random"), train=train)
@@ -139,7 +139,7 @@ def _setting(
     encoders: tuple[Wav2Vec2Config, DistilBertConfig] | None = None,
 ) -> Setting:
     """Args:
-    encoders: their configurations; None: the ones that `config` names.
+    encoders: encoder configurations; None: those named in `config`.
     """
     speech = make_speech(n_utterances)
     tokenizer = train_wordpiece([u.transcript or "" for u in speech.utterances.values()])
@@ -174,11 +174,11 @@ def spread(batches: Sequence[tuple[str, ...]], n: int, length: Callable[[tuple[s
 def training_rows(
     setting: Setting, *, batches: int, repeats: int, note: str, plain_batch: int | None = None
 ) -> list[Row]:
-    """The step against the plain loop, and what it reaches by itself.
+    """The training step compared with the plain loop, and its absolute speed.
 
     Args:
-        batches: of each loop's epoch that are timed. Seconds are scaled to the epoch by padded seconds of speech.
-        plain_batch: utterances in a forward pass of the plain loop, which accumulates more of them; None: as many.
+        batches: batches timed per loop. Seconds are scaled to the whole epoch by padded seconds of speech.
+        plain_batch: utterances per forward pass of the plain loop, which accumulates the rest; None: the same number.
     """
     size = setting.config.train.batch_size
     together = size // (plain_batch or size)
@@ -190,7 +190,7 @@ def training_rows(
     plainly = [mixed[i] for i in spread(mixed, batches * together, setting.padded)]
     published = plain.as_published(setting.network)
     setting.prepare([*itertools.chain(*same), *itertools.chain(*plainly)])
-    # Warmed up on the longest batches: what memory they take is kept.
+    # Warm up on the longest batches, whose memory stays allocated.
     setting.train(chosen[-1:])
     setting.train_plain(published, plainly[-1:])
     taken = side_by_side(
@@ -225,10 +225,10 @@ def training_rows(
 
 
 def evaluation_row(setting: Setting, *, batches: int, repeats: int, note: str) -> Row:
-    """Evaluation against the plain loop, on sampled batches as in `training_rows`; nothing is cropped.
+    """Evaluation compared with the plain loop, on sampled batches as in `training_rows`; nothing is cropped.
 
     Raises:
-        AssertionError: the predictions of the same utterances differ by more than rounding.
+        AssertionError: predictions for the same utterances differ by more than rounding.
     """
     speech = setting.speech
 
@@ -247,7 +247,7 @@ def evaluation_row(setting: Setting, *, batches: int, repeats: int, note: str) -
     def evaluate_plainly(some: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
         return plain.evaluate(published, some, speech, setting.collator, setting.device)
 
-    # Warms up, too.
+    # Also serves as warm-up.
     ours = setting.evaluate(chosen)
     theirs = evaluate_plainly(plain.shuffled(names, setting.config.train.batch_size, seed=0))
     off = max(
@@ -266,7 +266,7 @@ def evaluation_row(setting: Setting, *, batches: int, repeats: int, note: str) -
 
 
 def _flop(setting: Setting, steps: Sequence[Step]) -> float:
-    """Floating-point operations of an utterance's step, the mean over an epoch; counted on one batch."""
+    """Floating-point operations per utterance in training, averaged over an epoch; counted on one batch."""
     own = [step.utterance_ids for step in steps]
     middle = own[spread(own, 1, setting.padded)[0]]
     batch = plain.collate(middle, setting.speech, setting.collator, setting.config.train.crop_s).to(setting.device)
@@ -281,7 +281,7 @@ def _flop(setting: Setting, steps: Sequence[Step]) -> float:
 
 
 def _matrix_peak(device: torch.device, repeats: int) -> list[float]:
-    """FLOP/s of a large matrix product, in bfloat16 on a GPU, as the network computes."""
+    """FLOP/s of a large matrix product, in bfloat16 on a GPU, like the network."""
     size = 2048 if device.type == "cpu" else 8192
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     a = torch.randn(size, size, device=device, dtype=dtype)

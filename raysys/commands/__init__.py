@@ -1,1 +1,1 @@
-"""One module a command: its flags, and the function that it calls. `jobs/X.py` and `raysys X` are the same."""
+"""One module per command: its flags and the function it calls. `jobs/X.py` and `raysys X` are equivalent."""

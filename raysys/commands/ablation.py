@@ -14,9 +14,9 @@ from raysys import cli
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ablation(cli.CommandLine):
     variant: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A variant of your own beside the paper's, name=flag,flag, such as 'mean=--model.pooling mean'; repeatable."""
+    """Your own variant in addition to the paper's, name=flag,flag, such as 'mean=--model.pooling mean'; repeatable."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Every variant is trained with each of these (--train.seed is not read)."""
+    """Seeds to train every variant with (--train.seed is ignored)."""
 
 
 def run(command: Ablation) -> None:

@@ -1,5 +1,5 @@
-"""Measure how fast training, evaluation, the data's parts and the orchestration are on this machine; print a table and
-keep it as JSON."""
+"""Measure the speed of training, evaluation, data processing and orchestration on this machine; print a table and
+save it as JSON."""
 
 import os
 import sys
@@ -13,21 +13,21 @@ import tyro
 @dataclass(frozen=True, kw_only=True)
 class Command:
     rows: Literal["main", "training", "scaling"] = "main"
-    """main: all but the long ones. training: step and evaluation alone, which need neither Ray nor a corpus.
-    scaling: how time and memory grow with the corpus and the number of trials, with a picture."""
+    """main: all but the long ones. training: only training step and evaluation, which need neither Ray nor a corpus.
+    scaling: how time and memory grow with corpus size and number of trials, with a figure."""
     out: Path = Path("runs/bench.json")
-    """Where the rows are written."""
+    """Output file for the rows."""
     repeats: int = 3
-    """Rounds of each comparison; the table shows their median and range."""
+    """Rounds per comparison; the table shows median and range."""
     ravdess: str | None = None
-    """Folder of RAVDESS, for the rows on corpus size; None: the demo corpus."""
+    """Folder of RAVDESS for the corpus-size rows; None: the demo corpus."""
 
 
 def main() -> None:
     command = tyro.cli(Command, description=__doc__)
     from raysys.allocator import ENVIRONMENT
 
-    # All loops are measured as a trial runs, the plain one too; the allocator reads this when a process starts.
+    # Measure all loops, the plain one too, with a trial's settings; the allocator reads them at process start.
     if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
         os.execve(sys.executable, [sys.executable, "-m", "raysys", "bench", *sys.argv[1:]], os.environ | ENVIRONMENT)
     from raysys.bench import run

@@ -1,4 +1,4 @@
-"""Compare two finished runs over the same corpus: does b beat a, and by more than chance among speakers would give?"""
+"""Compare two finished runs over the same corpus: does b beat a by more than chance variation between speakers?"""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -13,9 +13,9 @@ class Compare:
     a: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="A")]
     """Folder or address of a finished run."""
     b: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="B")]
-    """Another one over the same corpus. Differences are b minus a."""
+    """Another finished run over the same corpus. Differences are b minus a."""
     json: str | None = None
-    """File (a path or an address) to write the comparison to."""
+    """File (path or address) to write the comparison to."""
 
 
 def main() -> None:

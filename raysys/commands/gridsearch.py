@@ -14,10 +14,10 @@ from raysys import cli
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridSearch(cli.CommandLine):
     grid: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """An axis with its values, such as loss.alpha=1,0.1; repeat it for more axes. None: the paper's 4 x 4 grid,
-    loss.alpha and loss.beta of 1, 0.1, 0.01, 0.001."""
+    """An axis with its values, such as loss.alpha=1,0.1; repeat for more axes. None: the paper's 4 x 4 grid,
+    loss.alpha and loss.beta in 1, 0.1, 0.01, 0.001."""
     early_stopping: bool = False
-    """Stop points that are behind on a fold's validation part (ASHA, one bracket a fold): they are never chosen."""
+    """Stop points that fall behind on a fold's validation part (ASHA, one bracket per fold); they are never chosen."""
 
 
 def run(command: GridSearch) -> None:

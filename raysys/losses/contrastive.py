@@ -7,35 +7,35 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _SHORTEST = 1e-6
-"""Shorter rows are not stretched to unit length, so that a zero row keeps a finite gradient."""
+"""Shorter rows are not scaled to unit length, so that a zero row keeps a finite gradient."""
 
 
 def n_pair(embeddings_NE: Tensor, labels_N: Tensor, utterance_N: Tensor, *, l2: float = 0.0) -> Tensor:
     """Supervised contrastive term: the N-pair loss over all positives and negatives of the batch.
 
-    For an anchor i and a positive p of it, with n over the negatives of i:
+    For an anchor i and one of its positives p, with n over the negatives of i:
 
         l(i, p) = log(1 + sum_n exp(a_i.a_n - a_i.a_p)).
 
-    Positives of i are the rows of its class that belong to another utterance (its own other view is
-    L_ACL's); negatives are the rows of other classes. The term is the mean of l(i, p) over the
+    Positives of i are rows of its class from other utterances (its own other view belongs to
+    L_ACL); negatives are rows of other classes. The term is the mean of l(i, p) over the
     positives of i, then over the anchors that have a positive, plus l2 times the mean squared norm
-    of all rows. Dot products, not cosines: the embeddings are not brought to unit length. float32
-    whatever the autocast; any finite dot product is safe.
+    of all rows. Uses dot products, not cosines: embeddings are not normalised to unit length.
+    Always float32, regardless of autocast; any finite dot product is safe.
 
     Args:
         embeddings_NE: projections of all views; N rows are two views of N/2 utterances, in any
             order.
         labels_N: class of each row, int64.
-        utterance_N: which utterance each row is a view of, int64; rows of equal number are views of
-            the same one.
+        utterance_N: index of the utterance of each row, int64; rows with equal index are views of
+            the same utterance.
         l2: weight of the penalty on the norms (Sohn 2016, section 3.2.2).
 
-    Returns: a scalar. An anchor with positives and without negatives counts with 0. Where no row
-        has a positive the whole term, penalty included, is exactly 0, and its gradient is 0.
+    Returns: a scalar. An anchor with positives but no negatives contributes 0. If no row has a
+        positive, the whole term, penalty included, and its gradient are exactly 0.
 
     Source: Sohn, "Improved deep metric learning with multi-class N-pair loss objective", 2016;
-        equation 3 of the paper, whose single positive a_i+ is taken as each in turn.
+        equation 3 of the paper, taking each positive in turn as its single positive a_i+.
     """
     with torch.autocast(device_type=embeddings_NE.device.type, enabled=False):
         rows_NE = embeddings_NE.float()
@@ -47,8 +47,8 @@ def n_pair(embeddings_NE: Tensor, labels_N: Tensor, utterance_N: Tensor, *, l2: 
             return rows_NE[:0].sum()
 
         scores_NN = rows_NE @ rows_NE.T
-        # A log-sum-exp over nothing has a NaN gradient: rows without negatives pass through with
-        # all their scores and are set to 0 below.
+        # A log-sum-exp over nothing has a NaN gradient: rows without negatives keep all their
+        # scores here and are set to 0 below.
         has_negative_N = negative_NN.any(dim=1)
         summed_NN = scores_NN.masked_fill(~negative_NN & has_negative_N[:, None], -torch.inf)
         repulsion_N = torch.logsumexp(summed_NN, dim=1)
@@ -64,20 +64,20 @@ def n_pair(embeddings_NE: Tensor, labels_N: Tensor, utterance_N: Tensor, *, l2: 
 
 
 def supcon(embeddings_NE: Tensor, labels_N: Tensor, *, temperature: float) -> Tensor:
-    """Supervised contrastive loss, the form with the sum outside the logarithm.
+    """Supervised contrastive loss, with the sum outside the logarithm.
 
-    With unit vectors z, P(i) the other rows of i's class (its own other view among them), A(i) all other rows:
+    With unit vectors z, P(i) the other rows of i's class (including its own other view), A(i) all other rows:
 
         L = mean_i -1/|P(i)| sum_(p in P(i)) log(exp(z_i.z_p / t) / sum_(a in A(i)) exp(z_i.z_a / t)).
 
-    float32 whatever the autocast.
+    Always float32, regardless of autocast.
 
     Args:
         embeddings_NE: projections of all views, N rows in any order.
         labels_N: class of each row, int64.
         temperature: t, above 0.
 
-    Returns: a scalar, the mean over the rows that have a positive; exactly 0, with gradient 0, where none has.
+    Returns: a scalar, the mean over the rows that have a positive; exactly 0, with gradient 0, if none has.
 
     Source: Khosla et al., "Supervised contrastive learning", 2020, equation 2 (L_out).
     """
@@ -97,24 +97,24 @@ def supcon(embeddings_NE: Tensor, labels_N: Tensor, *, temperature: float) -> Te
 
 
 def info_nce_pairs(left_NE: Tensor, right_NE: Tensor, *, temperature: float, group_N: Tensor | None = None) -> Tensor:
-    """Augmentation contrastive term: an utterance's two views attract, other utterances' repel.
+    """Augmentation contrastive term: the two views of an utterance attract, views of other utterances repel.
 
     Symmetric InfoNCE on unit vectors u = left / |left|, v = right / |right|, t the temperature:
 
         L = 1/2 mean_i -log(e^(u_i.v_i/t) / sum_j e^(u_i.v_j/t))
           + 1/2 mean_i -log(e^(v_i.u_i/t) / sum_j e^(v_i.u_j/t)).
 
-    Each anchor has N - 1 negatives: the other view of the other utterances, whatever their class,
-    or of those of another group. float32 whatever the autocast.
+    Each anchor has N - 1 negatives, the other views of the other utterances of any class, or only
+    those of other groups. Always float32, regardless of autocast.
 
     Args:
         left_NE: projections of one view, N utterances.
         right_NE: projections of the other view, the same utterances in the same order.
         temperature: divides the cosines, above 0.
-        group_N: int64; utterances of equal group (equal class, say) are not each other's negatives. None: all are.
+        group_N: int64; utterances of the same group (e.g. class) are not each other's negatives. None: all are.
 
-    Returns: a scalar; exactly 0, with gradient 0, for one utterance or none. An utterance whose group holds all has
-        no negative and counts with 0.
+    Returns: a scalar; exactly 0, with gradient 0, for one utterance or none. An utterance whose group contains all
+        others has no negatives and contributes 0.
 
     Source: van den Oord et al. 2018 (InfoNCE), in the symmetric form of Radford et al. 2021.
     """

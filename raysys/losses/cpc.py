@@ -1,4 +1,4 @@
-"""Contrastive predictive coding: across modalities, and in time."""
+"""Contrastive predictive coding, across modalities and in time."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ def cross_modal_cpc(
     *,
     temperature: float,
 ) -> Tensor:
-    """InfoNCE in the batch: the prediction of row i must pick target i among those of other rows.
+    """InfoNCE within the batch: the prediction of row i must pick target i among those of other rows.
 
         f(i, j) = cos(W c_i, z_j) / t,
         L = mean_i -log(e^f(i, i) / sum_(j in {i} + N_i) e^f(i, j)),
 
-    where i and j run over usable rows and N_i holds those of another group than i's. Van den Oord's
-    bilinear score is the raw product z^T W c; here both sides are unit vectors divided by a
-    temperature, so that the score is bounded by 1/t whatever the width and the scale of the
-    encoders. W stays bilinear and is the caller's: it passes W c. Only the context is an anchor:
-    the loss is not symmetric. float32 whatever the autocast.
+    where i and j run over usable rows and N_i holds those of a different group than i. Van den
+    Oord's bilinear score is the raw product z^T W c; here both sides are unit vectors divided by a
+    temperature, so that the score is bounded by 1/t regardless of the width and scale of the
+    encoders. The caller applies W and passes W c. Only the context is an anchor: the loss is not
+    symmetric. Always float32, regardless of autocast.
 
     Args:
         predicted_ND: W c, the projected context of each utterance.
-        target_ND: what it predicts, the pooled vector of one modality.
-        usable_N: bool; rows that are False (no text, say) are neither anchors nor targets, and get
-            gradient 0 whatever they hold.
-        group_N: int64; rows of equal group (equal transcripts, say) are not each other's negatives.
+        target_ND: prediction target, the pooled vector of one modality.
+        usable_N: bool; False rows (e.g. without text) are neither anchors nor targets, and get
+            gradient 0 whatever they contain.
+        group_N: int64; rows of the same group (e.g. equal transcripts) are not each other's negatives.
         temperature: divides the cosines, above 0.
 
     Returns: a scalar; exactly 0, with gradient 0, with fewer than two usable rows. An anchor whose
-        group holds every usable row has no negative and counts with 0.
+        group contains every usable row has no negatives and contributes 0.
 
     Source: van den Oord, Li and Vinyals, "Representation learning with contrastive predictive
         coding", 2018, equation 4.
@@ -57,14 +57,14 @@ def cross_modal_cpc(
 def temporal_cpc(
     predicted_KBJL: Tensor, latents_BJL: Tensor, valid_BJ: Tensor, *, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """InfoNCE in time: the prediction made at frame j of the k-th frame after it must pick that frame.
+    """InfoNCE in time: the prediction at frame j for the k-th frame after it must pick that frame.
 
         f(j, i) = cos(W_k c_j, z_i) / t,
         l(j, k) = -log(e^f(j, j+k) / sum_i e^f(j, i)),   i over all valid frames of the same utterance.
 
-    Distractors are the other frames of the utterance, which are of the same speaker and channel: van den Oord's
-    hardest choice, and one that no other utterance of the batch has a part in. The score is bounded as in
-    `cross_modal_cpc`. float32 whatever the autocast.
+    Distractors are the other frames of the utterance, with the same speaker and channel: van den Oord's hardest
+    variant, and independent of the other utterances in the batch. The score is bounded as in `cross_modal_cpc`.
+    Always float32, regardless of autocast.
 
     Args:
         predicted_KBJL: W_k c_j for k = 1..K.
@@ -72,8 +72,8 @@ def temporal_cpc(
         valid_BJ: bool.
         temperature: divides the cosines, above 0.
 
-    Returns: for each utterance (B) the sum of l(j, k) over the pairs whose frames j and j + k are both valid, and the
-        number of these pairs, 0 for an utterance of one frame. All sums over all numbers is the loss.
+    Returns: for each utterance (B), the sum of l(j, k) over pairs whose frames j and j + k are both valid, and the
+        number of such pairs, 0 for an utterance of one frame. The loss is the total sum over the total number.
 
     Source: van den Oord, Li and Vinyals, "Representation learning with contrastive predictive
         coding", 2018, sections 2.2 and 3.1.
@@ -90,7 +90,7 @@ def temporal_cpc(
             losses_BJ = F.cross_entropy(
                 logits_BJI.transpose(1, 2), target_J.expand(len(logits_BJI), -1), reduction="none"
             )
-            # Frames of an utterance come first: where j + k is valid, j is.
+            # Valid frames come first: if j + k is valid, so is j.
             counted_BJ = valid_BJ[:, ahead:]
             total_B = total_B + losses_BJ.masked_fill(~counted_BJ, 0.0).sum(dim=1)
             pairs_B = pairs_B + counted_BJ.sum(dim=1)

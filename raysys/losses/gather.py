@@ -1,4 +1,4 @@
-"""Rows of all data-parallel workers, as one tensor that gradients flow back through."""
+"""Gather rows from all data-parallel workers into one differentiable tensor."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor
 def gather_rows(rows_ND: Tensor) -> Tensor:
     """Rows of all workers, in rank order, differentiable.
 
-    Forward: x = [x_0; x_1; ...; x_(w-1)], the same on every worker. Backward: every worker brings
-    its own gradient g_r of x; the sum over the workers is taken and worker r gets back the slice of
-    its rows. When all workers compute the same loss on x, that is w times the gradient of one
-    worker, and the mean that DDP takes mends it.
+    Forward: x = [x_0; x_1; ...; x_(w-1)], the same on every worker. Backward: every worker has its
+    own gradient g_r of x; these are summed over the workers, and worker r gets the slice of its
+    rows. If all workers compute the same loss on x, that is w times the gradient of one worker,
+    which DDP's mean corrects.
 
-    Collective: every worker calls it, in the same order, and calls backward; also one with no rows,
-    whose tensor must require a gradient where the others' do.
+    Collective: every worker must call it in the same order, and call backward; so must a worker
+    with no rows, whose tensor must require a gradient if the others' do.
 
     Args:
-        rows_ND: this worker's rows, any number of them, none included; all other dimensions equal
-            on all workers. Half precision is raised to float32 first, so that gradients are not
+        rows_ND: this worker's rows, any number including none; all other dimensions must be equal
+            on all workers. Half precision is converted to float32 first, so that gradients are not
             summed in half precision.
 
-    Returns: the rows of all workers; the argument itself (in float32 at least) where
+    Returns: the rows of all workers; the argument itself (in at least float32) if
         torch.distributed is not initialised or has one worker.
     """
     rows_ND = rows_ND.to(torch.promote_types(rows_ND.dtype, torch.float32))
@@ -38,7 +38,7 @@ def gather_rows(rows_ND: Tensor) -> Tensor:
 def gather_values(values_N: Tensor) -> Tensor:
     """Rows of all workers, in rank order, without gradient: labels, masks, lengths.
 
-    As `gather_rows`, for tensors of any type (bool travels as uint8, which every backend carries).
+    Like `gather_rows`, for tensors of any type (bool is sent as uint8, which every backend supports).
     """
     if _n_workers() == 1:
         return values_N
@@ -52,9 +52,9 @@ def _n_workers() -> int:
 
 
 def _all_rows(rows_ND: Tensor) -> list[Tensor]:
-    """One tensor a worker.
+    """One tensor per worker.
 
-    gloo aborts the process on unequal tensors: counts go first, then rows padded to the most.
+    gloo aborts the process on unequal tensors: counts are sent first, then rows padded to the maximum.
     """
     own = torch.tensor([len(rows_ND)], dtype=torch.int64, device=rows_ND.device)
     counts = [torch.empty_like(own) for _ in range(_n_workers())]

@@ -1,4 +1,4 @@
-"""Cross-entropy of the training objective."""
+"""Cross-entropy term of the training objective."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def cross_entropy_sum(
 
         sum_i -[(1 - s) w(label_i) log y_i(label_i) + s / C sum_c w(c) log y_i(c)],   y_i = softmax(logits_i).
 
-    A sum, because the mean must be taken over the rows of all workers and all accumulated passes of
-    a step: the caller scales by workers / global weight. float32 whatever the autocast.
+    A sum, because the mean is over the rows of all workers and all accumulated passes of a step:
+    the caller scales by workers / global weight. Always float32, regardless of autocast.
 
     Args:
         logits_BC: scores before the softmax, B rows (0 allowed: the sum is 0, with a gradient).
@@ -32,7 +32,7 @@ def cross_entropy_sum(
 
 
 def balanced_class_weights(counts: Sequence[int]) -> tuple[float, ...]:
-    """w(c) = N / (C n_c): every class weighs the same in all, and an utterance weighs 1 on average.
+    """w(c) = N / (C n_c): every class has the same total weight, and the mean weight of an utterance is 1.
 
     Args:
         counts: n_c, training utterances of each class, at least 1.

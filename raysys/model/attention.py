@@ -1,4 +1,4 @@
-"""Attention with fast dropout for the models of transformers."""
+"""Attention with fast dropout for transformers models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ATTENTION = "sdpa_with_fast_dropout"
 
 
 def speed_up_attention(model: Any) -> None:
-    """Exchange the attention of a transformers model where it is SDPA."""
+    """Replace the attention of a transformers model if it uses SDPA."""
     if model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(_ATTENTION)
 

@@ -1,4 +1,4 @@
-"""wav2vec 2.0 and its kin as an audio encoder: waveforms to frames and their mask."""
+"""wav2vec 2.0 and similar models as audio encoders: waveforms to frames and their mask."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _RECEPTIVE_FIELD = 400
-"""Samples of one frame (25 ms); shorter waveforms are padded with zeros to it."""
+"""Samples per frame (25 ms); shorter waveforms are zero-padded to this length."""
 
 
 _SAME_FEATURES = 1e-3
-"""Features that differ by less, relative to the largest, are the same but for rounding."""
+"""Smaller differences between features, relative to the largest, are treated as rounding."""
 
 
 class MaskedGroupNorm(nn.GroupNorm):
-    """Group norm over time that sees valid frames only.
+    """Group norm over time that uses only valid frames.
 
-    wav2vec2-base normalises every channel over time in its first convolution, so that zero padding changes all that
-    comes after. Mean and variance over the valid frames alone make an utterance's features independent of the batch.
+    wav2vec2-base normalises every channel over time in its first convolution, so zero padding changes everything
+    after it. Mean and variance over valid frames only make an utterance's features independent of the batch.
     Set `valid_B` (valid frames of each row) before the forward pass. Computed in float32.
     """
 
@@ -43,17 +43,17 @@ class MaskedGroupNorm(nn.GroupNorm):
         variance_BC1 = centred_BCT.square().sum(-1, keepdim=True) / valid_B11
         scale_C1, shift_C1 = self.weight.float()[:, None], self.bias.float()[:, None]
         normal_BCT = centred_BCT * (variance_BC1 + self.eps).rsqrt() * scale_C1 + shift_C1
-        # Padding may hold anything: the convolutions are not padded, so no valid frame reaches beyond valid samples.
+        # Padding values do not matter: the convolutions are unpadded, so valid frames only depend on valid samples.
         return normal_BCT.to(input.dtype)
 
 
 class Heard(NamedTuple):
-    """What an audio encoder gives.
+    """Output of an audio encoder.
 
     Attributes:
         frames_BJD: features.
         valid_BJ: bool; every row has at least one valid frame.
-        latents_BJL: output of the convolutions, before any frame knows of later ones.
+        latents_BJL: output of the convolutions, before any frame depends on later ones.
     """
 
     frames_BJD: Tensor
@@ -65,15 +65,15 @@ class WaveformEncoder(nn.Module):
     """A transformers audio model that reads raw waveforms (Wav2Vec2Model, HubertModel, WavLMModel, ...).
 
     Args:
-        model: with its weights.
-        normalise: bring every waveform to zero mean and unit variance over its own samples, as the model's
-            preprocessor configuration says.
+        model: the model with its weights.
+        normalise: normalise every waveform to zero mean and unit variance over its own samples, as set in the model's
+            preprocessor configuration.
         freeze: parts that are not trained.
-        layer: last: the last hidden state; cnn: the convolutions' output as the model projects it, its Transformer is
-            left out; weighted_sum: a learned softmax over all hidden states (Yang et al. 2021, SUPERB).
+        layer: last: the last hidden state; cnn: the projected output of the convolutions, without the Transformer;
+            weighted_sum: a learned softmax-weighted sum of all hidden states (Yang et al. 2021, SUPERB).
 
     Attributes:
-        padded: whether a batch goes through as one padded tensor; else utterance by utterance.
+        padded: whether a batch is processed as one padded tensor; otherwise utterance by utterance.
     """
 
     def __init__(
@@ -86,9 +86,9 @@ class WaveformEncoder(nn.Module):
     ) -> None:
         super().__init__()
         config = model.config
-        # A skipped layer has no gradient, which data parallelism does not forgive.
+        # A skipped layer has no gradient, which DDP does not allow.
         config.layerdrop = 0.0
-        # transformers would draw masks over the features from numpy's global generator.
+        # transformers would draw feature masks from numpy's global generator.
         config.mask_feature_prob = 0.0
         speed_up_dropout(model)
         self.model = model
@@ -104,7 +104,7 @@ class WaveformEncoder(nn.Module):
         self._latents_BLJ: Tensor | None = None
         model.feature_extractor.register_forward_hook(self._keep_latents)
         if layer == "cnn":
-            # Nothing of it is called: its parameters would have no gradient.
+            # Unused: its parameters would have no gradient.
             model.encoder = nn.Identity()
             model.masked_spec_embed = None
         states = config.num_hidden_layers + 1
@@ -119,7 +119,7 @@ class WaveformEncoder(nn.Module):
         layer = self.model.feature_extractor.conv_layers[0]
         cured = MaskedGroupNorm(layer.layer_norm.num_groups, layer.layer_norm.num_channels)
         if layer.layer_norm.num_groups != layer.layer_norm.num_channels:
-            raise EncoderError("The first convolution's group norm mixes channels; only one group a channel is known.")
+            raise EncoderError("The first convolution's group norm mixes channels; only one group per channel works.")
         cured.eps = layer.layer_norm.eps
         cured.weight, cured.bias = layer.layer_norm.weight, layer.layer_norm.bias
         layer.layer_norm = cured
@@ -171,7 +171,7 @@ class WaveformEncoder(nn.Module):
     def _frames(self, waveforms_BS: Tensor, heard_BS: Tensor, valid_BJ: Tensor) -> Tensor:
         if self.layer == "cnn":
             projected = self.model.feature_projection(self.model.feature_extractor(waveforms_BS).transpose(1, 2))
-            # HuBERT gives the projected features alone, the others those before the projection too.
+            # HuBERT returns only the projected features, the others also those before the projection.
             frames_BJD: Tensor = projected[0] if isinstance(projected, tuple) else projected
             return frames_BJD
         output = self.model(
@@ -190,7 +190,7 @@ class WaveformEncoder(nn.Module):
         self._latents_BLJ = output
 
     def _time_mask(self, valid_BJ: Tensor) -> Tensor | None:
-        """SpecAugment's time masks, drawn from torch's generator (transformers would draw from numpy's)."""
+        """SpecAugment time masks, drawn from torch's generator (transformers would use numpy's)."""
         config = self.model.config
         wanted = self.training and not self.frozen and getattr(config, "apply_spec_augment", False)
         if not wanted or config.mask_time_prob == 0:
@@ -205,17 +205,17 @@ class WaveformEncoder(nn.Module):
 
 
 def shape_step(device: torch.device) -> int:
-    """A batch is padded to a multiple of so many samples: 0.5 s on a GPU, some 30 shapes in place of one a batch.
+    """Batches are padded to a multiple of this many samples: 0.5 s on a GPU, about 30 shapes instead of one per batch.
 
-    cuDNN works out how to compute a shape when it meets it first. On an H100 a step of 16 utterances took 0.17 s, and
-    on a shape that was new 0.4 to 0.6 s more.
+    cuDNN tunes each shape when it first occurs. On an H100 a step of 16 utterances took 0.17 s, and 0.4 to 0.6 s more
+    on a new shape.
     """
     return 8_000 if device.type == "cuda" else 1
 
 
 @torch.no_grad()
 def padding_moves(encoder: WaveformEncoder) -> bool:
-    """Whether an utterance's features change when it is padded beside one ten times as long."""
+    """Whether an utterance's features change when it is batched with one ten times as long."""
     generator = torch.Generator().manual_seed(0)
     device = next(encoder.parameters()).device
     lengths_B = torch.tensor([4_000, 40_000])
@@ -243,9 +243,9 @@ def normalise_waveforms(waveforms_BS: Tensor, mask_BS: Tensor) -> Tensor:
 
 
 def span_mask(lengths_B: Tensor, n_frames: int, *, probability: float, span: int, at_least: int) -> Tensor:
-    """Random spans of frames to hide (wav2vec 2.0, section 3.1), as a bool mask B x n_frames.
+    """Random spans of frames to mask (wav2vec 2.0, section 3.1), as a bool mask B x n_frames.
 
-    Each row gets round-at-random(probability x length / span) spans, at least `at_least`, within its valid frames;
+    Each row gets probability x length / span spans (randomly rounded), at least `at_least`, within its valid frames;
     rows shorter than a span get none. Drawn on the CPU from torch's default generator.
     """
     mask_BJ = torch.zeros(len(lengths_B), n_frames, dtype=torch.bool)

@@ -1,7 +1,7 @@
-"""Dropout (Srivastava et al. 2014) that does not make a CPU wait for its random numbers.
+"""Dropout (Srivastava et al. 2014) with fast random numbers on a CPU.
 
-PyTorch draws them on one core, one 32-bit number an element, which was 18 % of a training step of a small wav2vec 2.0.
-Here 16 bits of a 64-bit number decide on an element, so a probability is a multiple of 2^-16. GPUs use PyTorch's.
+PyTorch draws one 32-bit number per element on one core, which took 18 % of a training step of a small wav2vec 2.0.
+Here each element uses 16 bits of a 64-bit number, so probabilities are multiples of 2^-16. GPUs use PyTorch's dropout.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LEVELS = 1 << 16
 
 
 def dropout(tensor: Tensor, p: float, training: bool) -> Tensor:
-    """Each element 0 with probability p (to 2^-16), else divided by 1 - p; drawn from torch's default generator."""
+    """Zero each element with probability p (to 2^-16), else divide by 1 - p; uses torch's default generator."""
     if not training or p == 0:
         return tensor
     if tensor.is_cuda:
@@ -28,18 +28,18 @@ def dropout(tensor: Tensor, p: float, training: bool) -> Tensor:
 
 
 class Dropout(nn.Dropout):
-    """nn.Dropout by `dropout`."""
+    """nn.Dropout implemented with `dropout`."""
 
     def forward(self, input: Tensor) -> Tensor:
         return dropout(input, self.p, self.training)
 
 
 def attend(queries_BHQd: Tensor, keys_BHKd: Tensor, values_BHKd: Tensor, mask: Tensor | None, p: float) -> Tensor:
-    """Attention with dropout of its weights (Vaswani et al. 2017, section 3.2.1).
+    """Attention with dropout on its weights (Vaswani et al. 2017, section 3.2.1).
 
     Args:
-        mask: bool (what may be attended to) or added to the scores; broadcast to B x heads x Q x K.
-        p: 0 outside training.
+        mask: bool (True: may be attended to) or added to the scores; broadcast to B x heads x Q x K.
+        p: dropout probability; 0 outside training.
     """
     if p == 0 or queries_BHQd.is_cuda:
         return F.scaled_dot_product_attention(queries_BHQd, keys_BHKd, values_BHKd, attn_mask=mask, dropout_p=p)

@@ -1,4 +1,4 @@
-"""Encoders by name: 'light', 'tiny', a name on the Hub, or a folder written by save_pretrained."""
+"""Build encoders by name: 'light', 'tiny', a Hub name, or a folder written by save_pretrained."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from raysys.pretrained import draw_model, first_line, load_config, load_part, lo
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Wav2Vec2Config
 
-# The models' classes take 5 s to import, and a driver or a trial of light audio needs none: they are imported where one
-# is built.
+# Model classes take 5 s to import and are not needed by a driver or a trial with light audio, so they are imported
+# where a model is built.
 
-# Their configurations are transformers' defaults: no Hub is needed to count or to draw them.
+# These use transformers' default configurations, so counting or initialising them needs no Hub access.
 _BASE_AUDIO = "facebook/wav2vec2-base"
 _BASE_TEXT = ("distilbert/distilbert-base-uncased", "distilbert-base-uncased")
 _SAFE_TO_PAD = ("wav2vec2", "hubert", "wavlm")
-"""Audio encoders whose features do not depend on padding, by the group norm's cure; tested. Others are probed."""
+"""Audio encoders whose features do not depend on padding (tested, with `MaskedGroupNorm`). Others are probed."""
 _UNUSED_WEIGHTS = ("pooler.",)
 _BERT_VOCAB = 30_522
 
 
 def has_own_tokenizer(config: ModelConfig) -> bool:
-    """False for text encoders that are trained from scratch: their tokenizer is trained on the training part."""
+    """False for text encoders trained from scratch: their tokenizer is trained on the training part."""
     if config.text in BUILT_IN:
         return False
     return not (config.weights == "random" and config.text in _BASE_TEXT)
 
 
 def make_tokenizer(config: ModelConfig, training_texts: list[str]) -> PreTrainedTokenizerBase:
-    """The encoder's own tokenizer, or a WordPiece one of the training texts for an encoder without."""
+    """The encoder's own tokenizer, or a WordPiece tokenizer trained on the training texts if it has none."""
     if has_own_tokenizer(config):
         return load_tokenizer(config.text)
     return train_wordpiece(training_texts)
 
 
 def build_audio_encoder(config: ModelConfig) -> nn.Module:
-    """The audio encoder, weights loaded or drawn (from torch's default generator).
+    """The audio encoder, with weights loaded or initialised (from torch's default generator).
 
     Raises:
-        EncoderError: it cannot be loaded, or weights are missing.
+        EncoderError: the encoder cannot be loaded, or weights are missing.
     """
     if config.audio == "light":
         return LightAudioEncoder(width=config.width, dropout=config.dropout, channel_dropout=config.dropout / 2)
@@ -72,9 +72,9 @@ def build_audio_encoder(config: ModelConfig) -> nn.Module:
 
 
 def check_padding(config: ModelConfig) -> str | None:
-    """What the run must say of an audio encoder whose features padding changes; None for any other.
+    """Note for the user if padding changes the audio encoder's features; otherwise None.
 
-    Encoders that are not known are loaded and probed.
+    Unknown encoders are loaded and probed.
     """
     known = audio_config(config)
     if known is None or known.model_type in _SAFE_TO_PAD:
@@ -87,10 +87,10 @@ def check_padding(config: ModelConfig) -> str | None:
 
 
 def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder | SmallTextEncoder:
-    """The text encoder, weights loaded or drawn; `vocab_size` is the tokenizer's.
+    """The text encoder, with weights loaded or initialised; `vocab_size` is the tokenizer's.
 
     Raises:
-        EncoderError: it cannot be loaded, or weights are missing.
+        EncoderError: the encoder cannot be loaded, or weights are missing.
     """
     if config.text in BUILT_IN:
         width = config.width if config.text == "light" else 32
@@ -114,13 +114,13 @@ def _tiny_wav2vec2(dropout: float) -> Wav2Vec2Config:
         activation_dropout=dropout,
         attention_dropout=dropout,
         feat_proj_dropout=dropout,
-        # Time masks are the encoder's other random part.
+        # Time masks are the encoder's other source of randomness.
         apply_spec_augment=dropout > 0,
     )
 
 
 def audio_config(config: ModelConfig) -> PreTrainedConfig | None:
-    """The audio encoder's configuration, read on the driver so that a wrong name fails there; None for 'light'."""
+    """Configuration of the audio encoder, read on the driver so that a wrong name fails early; None for 'light'."""
     if config.audio == "light":
         return None
     return _tiny_wav2vec2(config.dropout) if config.audio == "tiny" else _audio_config(config)
@@ -144,7 +144,7 @@ def _text_config(config: ModelConfig, vocab_size: int) -> PreTrainedConfig:
 
 
 def vocab_size_for_count(config: ModelConfig) -> int:
-    """Vocabulary of the text encoder before any tokenizer is there, for a dry run."""
+    """Vocabulary size of the text encoder before a tokenizer exists, for a dry run."""
     if config.text in BUILT_IN:
         return 1000
     if config.text in _BASE_TEXT and not Path(config.text).is_dir():
@@ -156,13 +156,13 @@ def vocab_size_for_count(config: ModelConfig) -> int:
 
 
 def check_encoders(config: ModelConfig, *, masked_lm: str = "light") -> None:
-    """Read the encoders' configurations, so that a wrong name is an error before any worker starts.
+    """Read the encoders' configurations, so that a wrong name fails before any worker starts.
 
     Args:
-        masked_lm: CBCA's model; 'light' has nothing to read.
+        masked_lm: CBCA's model; 'light' needs no check.
 
     Raises:
-        EncoderError: one is neither on the Hub nor a folder with a config.json.
+        EncoderError: an encoder is neither on the Hub nor a folder with a config.json.
     """
     for flag, name in (("--model.audio", config.audio), ("--model.text", config.text)):
         drawn_base = config.weights == "random" and name in (_BASE_AUDIO, *_BASE_TEXT)
@@ -181,8 +181,8 @@ def _normalises(config: ModelConfig) -> bool:
         return bool(load_part(AutoFeatureExtractor, config.audio).do_normalize)
     except (OSError, ValueError) as error:
         raise EncoderError(
-            f"--model.audio {config.audio}: preprocessor_config.json, which says how waveforms are normalised, "
-            f"cannot be read ({first_line(error)}). Save the model's feature extractor beside it."
+            f"--model.audio {config.audio}: preprocessor_config.json, which says how to normalise waveforms, "
+            f"cannot be read ({first_line(error)}). Save the model's feature extractor in the same folder."
         ) from error
 
 
@@ -191,8 +191,8 @@ def _read_config(name: str, flag: str) -> PreTrainedConfig:
         return load_config(name)
     except (OSError, ValueError) as error:
         raise EncoderError(
-            f"{flag} {name}: its config.json cannot be read ({first_line(error)}). Give 'light', a name on the Hub "
-            f"that this machine can reach, or a folder written by save_pretrained; "
+            f"{flag} {name}: its config.json cannot be read ({first_line(error)}). Give 'light', a Hub name "
+            f"that this machine can access, or a folder written by save_pretrained; "
             f"--model.weights random needs no download for the base encoders."
         ) from error
 
@@ -202,5 +202,5 @@ def _load(name: str, flag: str, drawn: bool, config: PreTrainedConfig) -> PreTra
 
     if drawn:
         return draw_model(AutoModel, config, flag, name)
-    advice = "Give a complete checkpoint, or ask for random weights with --model.weights random."
+    advice = "Give a complete checkpoint, or use random weights with --model.weights random."
     return load_pretrained(AutoModel, name, flag, advice, unused=_UNUSED_WEIGHTS)

@@ -14,7 +14,7 @@ from raysys.model.gru import bidirectional_gru
 class CrossModalLayer(nn.Module):
     """One post-norm Transformer layer whose queries come from one modality, keys and values from the other.
 
-    Equation 1: softmax(Q K^T / sqrt(D / heads)) V with Q from the queries, K and V from the context; then residual,
+    Equation 1: softmax(Q K^T / sqrt(D / heads)) V, Q from the queries, K and V from the context; then residual,
     layer norm, feed-forward with GELU, residual, layer norm (Vaswani et al. 2017).
     """
 
@@ -34,8 +34,8 @@ class CrossModalLayer(nn.Module):
 
     def forward(self, queries_BQD: Tensor, context_BKD: Tensor, context_valid_BK: Tensor) -> Tensor:
         """Args:
-            queries_BQD: what is rewritten.
-            context_BKD: what it attends to.
+            queries_BQD: sequence to update.
+            context_BKD: sequence it attends to.
             context_valid_BK: bool; padding never receives attention. Every row has at least one valid position.
 
         Returns: BQD.
@@ -62,7 +62,7 @@ class CrossModalLayer(nn.Module):
 
 
 class CrossModalBlock(nn.Module):
-    """A cross-modal coding block: layers whose queries are the layer before, all with the same context."""
+    """A cross-modal coding block: layers whose queries are the previous layer's output, with a shared context."""
 
     def __init__(self, *, n_layers: int, width: int, heads: int, feed_forward: int, dropout: float) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class CrossModalBlock(nn.Module):
         )
 
     def forward(self, queries_BQD: Tensor, context_BKD: Tensor, context_valid_BK: Tensor) -> Tensor:
-        """As `CrossModalLayer`."""
+        """See `CrossModalLayer`."""
         for layer in self.layers:
             queries_BQD = layer(queries_BQD, context_BKD, context_valid_BK)
         return queries_BQD
@@ -83,7 +83,7 @@ def close_up(
 ) -> tuple[Tensor, Tensor]:
     """Concatenate two padded sequences in time and move the padding between and behind them to the end.
 
-    Returns: (sequence_BUD, valid_BU) with U the longest of the valid lengths' sums.
+    Returns: (sequence_BUD, valid_BU) with U the largest sum of valid lengths.
     """
     joint_BUD = torch.cat([first_BSD, second_BTD], dim=1)
     valid_BU = torch.cat([first_valid_BS, second_valid_BT], dim=1)
@@ -96,7 +96,7 @@ def close_up(
 
 
 class BiGRU(nn.Module):
-    """One bidirectional GRU, D -> 2 x D/2, over a sequence without holes."""
+    """One bidirectional GRU, D -> 2 x D/2, over a sequence without gaps."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -118,11 +118,11 @@ class BiGRU(nn.Module):
 
 
 class ModalFusion(nn.Module):
-    """CCB1 and CCB2, either of which may be switched off, and what is left of the BiGRU over what they give.
+    """CCB1 and CCB2, either of which may be disabled, and the BiGRU over their outputs.
 
     CCB1: audio attends to text, H (BJD). CCB2: text attends to audio, G (BMD). The fused sequence M holds the valid
     frames of H followed by the valid tokens of G, after one GRU over both (`joint`), one GRU over each (`per_stream`)
-    or as they are (`none`). A block that is switched off has no parameters, and neither has its GRU.
+    or without a GRU (`none`). A disabled block and its GRU have no parameters.
     """
 
     def __init__(self, config: ModelConfig) -> None:

@@ -1,4 +1,4 @@
-"""A bidirectional GRU's recurrence on a CPU, without a graph node for every operation of every time step."""
+"""Bidirectional GRU recurrence for CPUs, without an autograd node for every operation of every time step."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from torch import Tensor, nn
 
 
 def bidirectional_gru(gru: nn.GRU, sequence_BUD: Tensor, lengths_B: Tensor) -> Tensor:
-    """What a one-layer bidirectional `gru` says of a packed sequence, up to rounding: BUx2H, zero at padding.
+    """Output of a one-layer bidirectional `gru` for a packed sequence, up to rounding: BUx2H, zero at padding.
 
-    PyTorch's own runs the two directions one after the other, and its backward pass multiplies and adds up the weights'
-    gradients step by step. Here both directions are one batched product a step, and those gradients one product.
+    PyTorch runs the two directions one after the other, and its backward pass accumulates the weight gradients step by
+    step. Here each step is one batched product for both directions, and the weight gradients are one product.
 
     Args:
         gru: batch first, H = hidden size.
         sequence_BUD: the valid positions of each row come first.
-        lengths_B: their number, at least 1.
+        lengths_B: number of valid positions, at least 1.
     """
     longest = sequence_BUD.shape[1]
     position_U = torch.arange(longest, device=sequence_BUD.device)
     valid_BU = position_U < lengths_B[:, None]
-    # Backwards in time: the last valid position comes first, padding stays behind.
+    # Reversed in time: the last valid position comes first, padding stays at the end.
     mirror_BU = torch.where(valid_BU, lengths_B[:, None] - 1 - position_U, position_U)
     (ahead_GD, ahead_GH, ahead_G, ahead_hidden_G), (back_GD, back_GH, back_G, back_hidden_G) = gru.all_weights
     forward_BUG = nn.functional.linear(sequence_BUD, ahead_GD, ahead_G)
@@ -49,7 +49,7 @@ class _Recurrence(torch.autograd.Function):
         width = gates // 3
         transposed_2HG = weights_2GH.transpose(1, 2).contiguous()
         biases_21G = biases_2G[:, None]
-        # What backward needs of each step: r and z, n, and W_n h + b_n.
+        # Saved for backward at each step: r and z, n, and W_n h + b_n.
         rz_U2BG = inputs_U2BG[..., : 2 * width].contiguous()
         n_U2BH = inputs_U2BG[..., 2 * width :].contiguous()
         candidate_U2BH = torch.empty_like(n_U2BH)
@@ -72,7 +72,7 @@ class _Recurrence(torch.autograd.Function):
         steps, directions, n_rows, width = n_U2BH.shape
         before_U2BH = torch.cat([states_U2BH.new_zeros(1, directions, n_rows, width), states_U2BH[:-1]])
         r, z = rz_U2BG[..., :width], rz_U2BG[..., width:]
-        # All that does not wait for the next step's gradient, for all steps at once: d h_t / d (gate before its curve).
+        # Independent of the next step's gradient, so for all steps at once: d h_t / d (gate before its nonlinearity).
         through_n = (1 - z) * (1 - n_U2BH.square())
         factors_U2BG = torch.cat(
             [through_n * candidate_U2BH * r * (1 - r), (before_U2BH - n_U2BH) * z * (1 - z), through_n * r], dim=-1

@@ -1,6 +1,6 @@
-"""The light audio encoder: log-mel, strided convolutions, a small Transformer; from scratch.
+"""The light audio encoder: log-mel, strided convolutions, a small Transformer; trained from scratch.
 
-For CPU and for small corpora (METHOD.md section 1). Letters: B utterances, S samples, T log-mel
+For CPUs and small corpora (METHOD.md section 1). Letters: B utterances, S samples, T log-mel
 frames (10 ms), J frames out, F mel bands, C channels, D width.
 """
 
@@ -23,7 +23,7 @@ FLOOR_POWER = 1e-6
 
 
 def mel_filters() -> Tensor:
-    """Triangles from 20 Hz to 8 kHz, equal in mel = 1127 ln(1 + Hz/700) as in Kaldi: (257, F)."""
+    """Triangular filters from 20 Hz to 8 kHz, equally spaced in mel = 1127 ln(1 + Hz/700) as in Kaldi: (257, F)."""
     bins_hz = torch.arange(FFT_SAMPLES // 2 + 1, dtype=torch.float64, device="cpu") * SAMPLE_RATE_HZ / FFT_SAMPLES
     bins_mel = 1127.0 * torch.log1p(bins_hz / 700.0)[:, None]
     low_mel, high_mel = (1127.0 * math.log1p(hz / 700.0) for hz in (20.0, SAMPLE_RATE_HZ / 2))
@@ -34,12 +34,12 @@ def mel_filters() -> Tensor:
 
 
 def valid_mask(lengths_B: Tensor, n: int) -> Tensor:
-    """True where a position, of n, is inside its utterance: (B, n)."""
+    """True where one of n positions is inside its utterance: (B, n)."""
     return torch.arange(n, device=lengths_B.device) < lengths_B[:, None]
 
 
 class MaskedInstanceNorm(nn.Module):
-    """Each channel to mean 0 and variance 1 over an utterance's own frames, then an affine map."""
+    """Normalise each channel to mean 0 and variance 1 over an utterance's own frames, then apply an affine map."""
 
     def __init__(self, n_channels: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class MaskedInstanceNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_channels))
 
     def forward(self, maps_BCTF: Tensor, lengths_B: Tensor) -> Tensor:
-        """maps_BCTF: zero beyond each utterance's length (frames). Padding comes out unmasked."""
+        """maps_BCTF: zero beyond each utterance's length (frames). The output is not masked in padding."""
         counts_B111 = (lengths_B * maps_BCTF.shape[3]).view(-1, 1, 1, 1)
         mean_BC11 = maps_BCTF.sum((2, 3), keepdim=True) / counts_B111
         norm_BC11 = torch.linalg.vector_norm(maps_BCTF, dim=(2, 3), keepdim=True)
@@ -58,8 +58,8 @@ class MaskedInstanceNorm(nn.Module):
 
 
 class _EncoderLayer(nn.TransformerEncoderLayer):
-    """PyTorch's, but that its self-attention is written out: PyTorch's own checks its mask with the compiler's shapes,
-    whose import takes 1.4 CPU seconds of every process that trains. Values and gradients are the same to the bit.
+    """PyTorch's layer with the self-attention written out: PyTorch's mask check imports its compiler's shape module,
+    which costs every training process 1.4 CPU seconds. Values and gradients are bit-identical.
     """
 
     def _sa_block(
@@ -68,13 +68,13 @@ class _EncoderLayer(nn.TransformerEncoderLayer):
         assert attn_mask is None and not is_causal
         attention = self.self_attn
         n_rows, n_frames, width = x.shape
-        # Time first, as PyTorch has it: a sum over the rows in another order is another one in its last bit.
+        # Time first, as in PyTorch: summing over rows in another order changes the last bit.
         projected_JBW = functional.linear(x.transpose(0, 1), attention.in_proj_weight, attention.in_proj_bias)
         split_3JBD = projected_JBW.unflatten(-1, (3, width)).unsqueeze(0).transpose(0, -2).squeeze(-2).contiguous()
         queries, keys, values = (
             part_JBD.view(n_frames, n_rows, attention.num_heads, -1).permute(1, 2, 0, 3) for part_JBD in split_3JBD
         )
-        # Padding is -inf by now.
+        # Padding is already -inf here.
         mask = None if key_padding_mask is None else key_padding_mask[:, None, None, :]
         p = attention.dropout if self.training else 0.0
         mixed_BHJd = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=p)
@@ -84,7 +84,7 @@ class _EncoderLayer(nn.TransformerEncoderLayer):
 
 
 class LightAudioEncoder(nn.Module):
-    """16 kHz waveforms to frames of `width`, 80 ms apart; the batch changes none by over 1e-4."""
+    """16 kHz waveforms to frames of `width`, 80 ms apart; batching changes no frame by more than 1e-4."""
 
     filters: Tensor
     window: Tensor
@@ -100,7 +100,7 @@ class LightAudioEncoder(nn.Module):
         dropout: float = 0.2,
         channel_dropout: float = 0.1,
     ) -> None:
-        """strides: (frames, bands) of each convolution; channel_dropout: of whole maps."""
+        """strides: (frames, bands) of each convolution; channel_dropout: drops whole feature maps."""
         super().__init__()
         if width % 2 or width % n_heads:
             raise ValueError(f"width {width} must be even and divisible by n_heads {n_heads}")
@@ -121,7 +121,7 @@ class LightAudioEncoder(nn.Module):
             n_in, n_bands = n_out, (n_bands - 1) // stride[1] + 1
         self.channel_dropout = nn.Dropout2d(channel_dropout)
         self.project = nn.Linear(n_in * n_bands, width)
-        # Every norm before it takes out how loud an utterance is; this brings it back.
+        # The norms before this remove an utterance's loudness; this restores it.
         self.level = nn.Linear(2, width)
         self.project_norm = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
@@ -135,13 +135,13 @@ class LightAudioEncoder(nn.Module):
 
     @torch.no_grad()
     def log_mel(self, waveforms_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, T, F), mean 0 and variance 1 over an utterance's own frames; how many they are (B,); what that took away,
-        mean level and its spread (B, 2), brought to the order of 1.
+        """Log-mel (B, T, F) with mean 0 and variance 1 over an utterance's own frames; number of frames (B,); and the
+        removed mean level and spread (B, 2), scaled to order 1.
 
-        Padding is 0. Only whole windows inside the utterance count; zeros fill up a lone one.
+        Padding is 0. Only whole windows inside the utterance count; a single short window is zero-padded.
         """
         inside_BS = valid_mask(lengths_B, waveforms_BS.shape[1])
-        # The window ends in zeros, so that the last one may reach beyond the utterance by what the transform adds.
+        # The window ends in zeros, so the last one may extend past the utterance by the FFT's padding.
         missing = max(0, WINDOW_SAMPLES - waveforms_BS.shape[1]) + FFT_SAMPLES - WINDOW_SAMPLES
         padded_BS = functional.pad(waveforms_BS.float() * inside_BS, (0, missing))
         spectrum = torch.fft.rfft(padded_BS.unfold(1, FFT_SAMPLES, HOP_SAMPLES) * self.window)
@@ -157,14 +157,14 @@ class LightAudioEncoder(nn.Module):
         return mel_BTF * torch.rsqrt(variance_B11 + 1e-5), n_frames_B, level_B2
 
     def positions(self, frames_BJD: Tensor) -> Tensor:
-        """Sines and cosines of the frame number, at 0.3 of the usual size: (J, D)."""
+        """Sinusoidal position encodings of the frame number, scaled by 0.3: (J, D)."""
         steps = torch.arange(0, self.width, 2, device=frames_BJD.device)
         rates = torch.exp(steps * (-math.log(1e4) / self.width))
         angles = torch.arange(frames_BJD.shape[1], device=frames_BJD.device)[:, None] * rates
         return 0.3 * torch.cat([angles.sin(), angles.cos()], dim=1)
 
     def forward(self, waveforms_BS: Tensor, lengths_B: Tensor) -> Heard:
-        """waveforms_BS: 16 kHz float32, zero padded; lengths_B: int64 samples.
+        """waveforms_BS: 16 kHz float32, zero-padded; lengths_B: int64 samples.
 
         Frames are 0 in padding.
         """
@@ -175,7 +175,7 @@ class LightAudioEncoder(nn.Module):
             maps_BCTF = convolution(maps_BCTF)
             lengths_B = (lengths_B - 1) // stride[0] + 1
             mask_B1T1 = valid_mask(lengths_B, maps_BCTF.shape[2])[:, None, :, None]
-            # The maps are the encoder's largest tensors: mask and dropout together go over them once.
+            # The maps are the encoder's largest tensors: apply mask and dropout in one pass.
             kept_BC11 = self.channel_dropout(maps_BCTF.new_ones(maps_BCTF.shape[:2])[:, :, None, None])
             normed_BCTF = norm(maps_BCTF * mask_B1T1, lengths_B)
             maps_BCTF = functional.relu(normed_BCTF, inplace=True) * (kept_BC11 * mask_B1T1)

@@ -22,18 +22,18 @@ from raysys.model.prediction import TemporalPredictor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """What the losses and the report read; N rows, all views one below the other.
+    """Inputs to the losses and the report; N rows, the views concatenated.
 
     Attributes:
-        logits_NC: of equation 2.
-        embeddings_NE: projection of [mp(A); mp(M)] for the contrastive terms; None where they are off.
+        logits_NC: logits of equation 2.
+        embeddings_NE: projection of [mp(A); mp(M)] for the contrastive terms; None if they are off.
         features_NF: [mp(A); mp(M)], F = 2D.
-        audio_ND, text_ND: mp(A) and mp(T), CPC's targets.
-        audio_predicted_ND, text_predicted_ND: W mp(M), the fused vector's predictions of them; None where cross-modal
-            CPC is off.
-        has_text_N: bool, rows whose text was there.
-        temporal_N, temporal_pairs_N: temporal CPC's sum over frames and the number of its terms, by row; None where it
-            is off.
+        audio_ND, text_ND: mp(A) and mp(T), the targets of CPC.
+        audio_predicted_ND, text_predicted_ND: W mp(M), predictions of the targets from the fused vector; None if
+            cross-modal CPC is off.
+        has_text_N: bool, rows that have text.
+        temporal_N, temporal_pairs_N: temporal CPC summed over frames, and its number of terms, by row; None if it is
+            off.
     """
 
     logits_NC: Tensor
@@ -61,9 +61,9 @@ class Network(nn.Module):
     Args:
         config: sizes and names.
         n_classes: C.
-        vocab_size: the tokenizer's.
+        vocab_size: vocabulary size of the tokenizer.
         loss: auxiliary terms that are off have no parameters.
-        modalities: a modality that is not used has no encoder; a single learned vector stands in for it.
+        modalities: an unused modality has no encoder; a single learned vector replaces it.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Network(nn.Module):
         self.temperature = loss.temperature
 
     def forward(self, views: tuple[View, ...]) -> Outputs:
-        """All views in one pass, their rows one below the other."""
+        """All views in one pass, with their rows concatenated."""
         view = stack_views(views)
         frames_NJD, frames_valid_NJ, temporal = self._audio(view, n_clean=len(views[0]))
         tokens_NMD, tokens_valid_NM, has_text_N = self._text(view, len(frames_NJD))
@@ -127,13 +127,13 @@ class Network(nn.Module):
         )
 
     def _audio(self, view: View, n_clean: int) -> tuple[Tensor, Tensor, tuple[Tensor | None, Tensor | None]]:
-        """Frames, their mask, and temporal CPC of the clean rows, which come first."""
+        """Frames, their mask, and temporal CPC for the clean rows, which come first."""
         if self.audio_encoder is None:
             assert self.no_audio_D is not None
             valid_11 = torch.ones(1, 1, dtype=torch.bool, device=self.no_audio_D.device)
             return self.no_audio_D[None, None], valid_11, (None, None)
         if view.frames_BJE is not None:
-            # Of the frozen encoder, made beforehand.
+            # Precomputed features of the frozen encoder.
             assert view.lengths_B is not None
             ahead_J = torch.arange(view.frames_BJE.shape[1], device=view.lengths_B.device)
             return self.audio_projection(view.frames_BJE), ahead_J < view.lengths_B[:, None], (None, None)
@@ -147,7 +147,7 @@ class Network(nn.Module):
         return self.audio_projection(heard.frames_BJD), heard.valid_BJ, temporal
 
     def _text(self, view: View, n_rows: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens, their mask, and who has text; a row without text becomes the learned token alone."""
+        """Tokens, their mask, and which rows have text; a row without text becomes the single learned token."""
         if self.text_encoder is None:
             assert self.no_text_D is not None
             token_N1D = self.no_text_D.expand(n_rows, 1, -1)
@@ -168,7 +168,7 @@ class Network(nn.Module):
 
 
 def stack_views(views: tuple[View, ...]) -> View:
-    """The rows of several views, one below the other, padded alike."""
+    """Concatenate the rows of several views, padded to a common length."""
     if len(views) == 1:
         return views[0]
 

@@ -1,4 +1,4 @@
-"""Counting parameters by part, without memory for them."""
+"""Count parameters by part, without allocating memory for them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PARTS = (
 
 
 def count_parameters(network: Network) -> dict[str, int]:
-    """Parameters by part, in the order of the data's way."""
+    """Parameters by part, ordered from input to output."""
     counts: dict[str, int] = {}
     for name, parameter in network.named_parameters():
         part = next(title for title, prefix in _PARTS if name.startswith(prefix))
@@ -44,10 +44,10 @@ def parts_of(
     loss: LossConfig,
     vocab_size: int | None = None,
 ) -> dict[str, int]:
-    """`count_parameters` of a configuration: on the meta device, with no weight loaded or downloaded.
+    """`count_parameters` for a configuration, on the meta device: no weights are loaded or downloaded.
 
     Args:
-        vocab_size: the tokenizer's; None: the encoder's published one, or 1000 for one trained from scratch.
+        vocab_size: size of the tokenizer; None: the encoder's published size, or 1000 if trained from scratch.
     """
     drawn = dataclasses.replace(config, weights="random")
     size = vocab_size_for_count(config) if vocab_size is None else vocab_size

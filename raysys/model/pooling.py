@@ -1,4 +1,4 @@
-"""mp(.) of equation 2: a sequence of vectors becomes one."""
+"""mp(.) of equation 2: pool a sequence of vectors into one."""
 
 from __future__ import annotations
 

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 _STEPS = 12
-"""Frames ahead that are predicted (van den Oord et al. 2018, section 3.1)."""
+"""Number of future frames to predict (van den Oord et al. 2018, section 3.1)."""
 _CONTEXT = 256
 
 
 class TemporalPredictor(nn.Module):
-    """A causal GRU over the convolutions' latents, and one linear map for each of the next 12 of them."""
+    """A causal GRU over the convolutions' latents, and one linear map for each of the next 12 frames."""
 
     def __init__(self, latent_width: int) -> None:
         super().__init__()
@@ -19,6 +19,6 @@ class TemporalPredictor(nn.Module):
         self.steps = nn.ModuleList(nn.Linear(_CONTEXT, latent_width, bias=False) for _ in range(_STEPS))
 
     def forward(self, latents_BJL: Tensor) -> Tensor:
-        """Returns: W_k c_j as KBJL; padding behind an utterance reaches none of its frames."""
+        """Returns: W_k c_j as KBJL; padding after an utterance does not affect its frames."""
         context_BJH, _ = self.context(latents_BJL)
         return torch.stack([step(context_BJH) for step in self.steps])

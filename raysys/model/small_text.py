@@ -1,4 +1,4 @@
-"""The text encoder that is trained from scratch: a small DistilBERT."""
+"""Text encoder trained from scratch: a small DistilBERT."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class SmallTextEncoder(nn.Module):
     """Tokens to vectors: learned positions, post-norm Transformer layers with GELU.
 
     Args:
-        vocab_size: of the tokenizer, whose token 0 is padding.
-        width: of the vectors; 4 heads divide it, and the feed-forward layers are 4 times as wide.
-        freeze: all: nothing of it is trained.
+        vocab_size: vocabulary size of the tokenizer, whose token 0 is padding.
+        width: width of the vectors, a multiple of 4 (heads); the feed-forward layers are 4 times as wide.
+        freeze: all: no part is trained.
     """
 
     def __init__(self, *, vocab_size: int, width: int, dropout: float, freeze: Literal["none", "all"] = "none") -> None:
@@ -35,7 +35,7 @@ class SmallTextEncoder(nn.Module):
 
     @property
     def config(self) -> PreTrainedConfig:
-        """What transformers builds the same model from: a saved model's folder keeps it."""
+        """The equivalent transformers configuration, stored in a saved model's folder."""
         from transformers import DistilBertConfig
 
         return DistilBertConfig(

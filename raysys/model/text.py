@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class TokenEncoder(nn.Module):
-    """Tokens to vectors, attention mask always passed.
+    """Tokens to vectors; the attention mask is always passed.
 
     Args:
         model: DistilBertModel, BertModel, RobertaModel, ..., with its weights.
-        freeze: all: nothing of it is trained.
+        freeze: all: no part is trained.
     """
 
     def __init__(self, model: PreTrainedModel, *, freeze: Literal["none", "all"]) -> None:

@@ -1,4 +1,4 @@
-"""The final model's card: what it is, how it was chosen, what is not known about it."""
+"""The final model's card: what it is, how it was selected, and its limits."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def model_card(results: dict[str, Any]) -> str:
     synthetic = f"\n{SYNTHETIC}\n" if corpus["name"] == "demo" else ""
     return f"""# Speech emotion model
 
-Tells {classes} apart from {_inputs(results["modalities"])}.
+Classifies {_inputs(results["modalities"])} as {classes}.
 {results["parameters"]:,} parameters were trained, with seed {results["seed"]}, on all {corpus["utterances"]} utterances
 by {corpus["speakers"]} speakers of the corpus `{corpus["name"]}` (fingerprint `{corpus["fingerprint"]}`).
 {synthetic}
-## How it was chosen
+## How it was selected
 
-{_plain(final["point"])}, {final["epochs"]} epochs: of {len(grid["points"])} points ({axes})
-the one with the best mean UA over the folds' validation speakers ({100 * row["validation_ua"]:.1f}), and the median
-of its best epochs there. No test score was read.
+{_plain(final["point"])}, {final["epochs"]} epochs: out of {len(grid["points"])} points ({axes}),
+the one with the best mean UA over the folds' validation speakers ({100 * row["validation_ua"]:.1f}), trained for the
+median of its best epochs there. No test scores were used.
 
-**This model has no test score**: it was trained on everything. The procedure that made it was scored by nested
-cross-validation, where each fold chose its own point and epoch on its own validation speakers:
+**This model has no test score**: it was trained on all data. The procedure that produced it was evaluated by nested
+cross-validation, where each fold selected its own point and epoch on its own validation speakers:
 pooled UA {100 * pooled["ua"]:.1f} (95 % interval {low:.1f} to {high:.1f}), WA {100 * pooled["wa"]:.1f},
 over {pooled["n"]} test utterances, each scored once.
 
@@ -44,21 +44,21 @@ over {pooled["n"]} test utterances, each scored once.
 from raysys.inference import load_model, read_waveform
 
 model = load_model("model")            # this folder
-waveforms = [read_waveform("a.wav")]   # any rate; brought to 16 kHz, mono
+waveforms = [read_waveform("a.wav")]   # any rate; converted to 16 kHz mono
 {_call(results["modalities"])}
 ```
 
-Columns are in the order {classes}.
+Columns are in this order: {classes}.
 
 ## Limits
 
-It knows the speakers, the language, the recording and the way of acting of its corpus, and nothing else. What a
-person expresses is not what they feel; nobody should be judged by it.
+The model has only seen the speakers, language, recording conditions and acting style of its corpus. Expressed emotion
+is not felt emotion; do not use it to judge people.
 """
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it is, in one line."""
+    """Escape text so that Markdown shows it literally, on one line."""
     return re.sub(r"([\\`*_{}\[\]<>()#|~&!])", r"\\\1", " ".join(text.split()))
 
 
@@ -67,15 +67,15 @@ def _inputs(modalities: str) -> str:
         case "both":
             return "speech and its transcript (which may be missing)"
         case "audio":
-            return "speech alone"
+            return "speech only"
         case _:
-            return "the transcript alone"
+            return "transcripts only"
 
 
 def _call(modalities: str) -> str:
     match modalities:
         case "both":
-            return 'model.probabilities(waveforms, ["so glad to see you"])  # None where there is no transcript'
+            return 'model.probabilities(waveforms, ["so glad to see you"])  # None if there is no transcript'
         case "audio":
             return "model.probabilities(waveforms)"
         case _:

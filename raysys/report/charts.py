@@ -23,17 +23,17 @@ LOSSES = {
     "cpc": "predictive coding (CPC)",
 }
 _TSNE = {
-    "without": ("Without the contrastive terms", "As figure 5 of the paper, whose model had cross-entropy alone. "),
-    "with": ("With the contrastive terms", "As figure 6 of the paper. "),
+    "without": ("Without the contrastive terms", "Compare figure 5 of the paper (cross-entropy only). "),
+    "with": ("With the contrastive terms", "Compare figure 6 of the paper. "),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A figure with its words.
+    """A figure with its title and caption.
 
     Attributes:
-        name: of its file, and its anchor on the page.
+        name: file name, and anchor on the page.
         title: one short line.
         caption: how to read it; also its text for screen readers.
     """
@@ -45,25 +45,25 @@ class Chart:
 
 
 def draw(run: Run) -> dict[str, Chart]:
-    """All figures of a run, by name; those whose data are missing are not there."""
+    """All figures of a run, by name; figures with missing data are left out."""
     charts = [confusion(run), *grid(run), *ablation(run), *learning_curves(run), *features(run), reliability(run)]
     return {chart.name: chart for chart in charts}
 
 
 def confusion(run: Run) -> Chart:
-    number = {"iemocap": "As figure 3 of the paper. ", "ravdess": "As figure 4 of the paper. "}
+    number = {"iemocap": "Compare figure 3 of the paper. ", "ravdess": "Compare figure 4 of the paper. "}
     shares = "colour and per cent" if len(run.results["classes"]) <= figures.MOST_WITH_SHARES else "colour"
     return Chart(
         name="confusion",
         title="Confusion matrix",
-        caption=f"{number.get(run.manifest.corpus, '')}Rows are the true classes, columns the predicted ones; all test "
-        f"utterances. Numbers are counts, {shares} the share of the row.",
+        caption=f"{number.get(run.manifest.corpus, '')}All test utterances; rows are true classes, columns predicted "
+        f"classes. Numbers are counts; {shares} show the share of the row.",
         figure=figures.confusion_matrix(run.results["confusion"], run.results["classes"]),
     )
 
 
 def grid(run: Run) -> list[Chart]:
-    """The heat map of a grid with two axes."""
+    """Heat map of a grid with two axes."""
     found = run.results.get("grid")
     if found is None or len(found["axes"]) != 2 or all(p["validation_ua"] is None for p in found["points"]):
         return []
@@ -83,8 +83,8 @@ def grid(run: Run) -> list[Chart]:
         Chart(
             name="grid",
             title="Validation UA over the grid",
-            caption="Per cent, mean over the folds' validation parts; the ramp runs from the lowest to the highest. A "
-            "dot for each fold that chose the point" + ("." if final is None else "; framed: the final model's point."),
+            caption="Per cent, mean over the folds' validation parts; colours run from the lowest to the highest. One "
+            "dot per fold that chose the point" + ("." if final is None else "; framed: the final model's point."),
             figure=figures.heat_map(
                 values,
                 (names[0], rows),
@@ -102,13 +102,13 @@ def ablation(run: Run) -> list[Chart]:
     if found is None:
         return []
     variants, n_seeds = found["variants"], len(found["seeds"])
-    said = f"the mean over {n_seeds} seeds, lines their standard deviation" if n_seeds > 1 else "one seed"
+    said = f"the mean over {n_seeds} seeds, lines the standard deviation" if n_seeds > 1 else "one seed"
     apart = [v for v in variants if v["difference"] is not None]
     return [
         Chart(
             name="ablation",
             title="Scores of the variants",
-            caption=_as_in_the_paper(run, "As figure 7 of the paper. ")
+            caption=_as_in_the_paper(run, "Compare figure 7 of the paper. ")
             + f"Pooled over all test utterances; bars are {said}.",
             figure=figures.variant_bars(
                 [v["name"] for v in variants],
@@ -118,9 +118,9 @@ def ablation(run: Run) -> list[Chart]:
         ),
         Chart(
             name="ablation-difference",
-            title="What each part is worth",
-            caption="Difference in UA to the full model, mean over seeds, with the 95 % interval of a bootstrap that "
-            "draws the same speakers for both. Left of the dashed line the variant is worse.",
+            title="Contribution of each part",
+            caption="Difference in UA from the full model, mean over seeds, with the 95 % interval of a bootstrap that "
+            "draws the same speakers for both. Left of the dashed line, the variant is worse.",
             figure=figures.differences(
                 [v["name"] for v in apart],
                 [v["difference"]["ua"] for v in apart],
@@ -131,7 +131,7 @@ def ablation(run: Run) -> list[Chart]:
 
 
 def learning_curves(run: Run) -> list[Chart]:
-    """The validation score by epoch, and each part of the loss that was switched on."""
+    """Validation score by epoch, and each active term of the loss."""
     charts = []
     kept = {fold["name"]: fold["epoch"] for fold in run.results["folds"]}
     validation = _lines(run, lambda epoch: epoch["validation_ua"], times=100)
@@ -140,7 +140,7 @@ def learning_curves(run: Run) -> list[Chart]:
             Chart(
                 name="validation",
                 title="Validation UA",
-                caption="Per cent, after each epoch. Dots: the epochs that were kept.",
+                caption="Per cent, after each epoch. Dots mark the selected epochs.",
                 figure=figures.curves(validation, "UA, %", chosen=kept),
             )
         )
@@ -151,8 +151,8 @@ def learning_curves(run: Run) -> list[Chart]:
                 Chart(
                     name=f"loss-{part}",
                     title=f"Training: {title}",
-                    caption="Mean over each epoch's steps"
-                    + (", each part with its weight." if part == "total" else ", without its weight."),
+                    caption="Mean over the steps of each epoch"
+                    + (", all terms weighted." if part == "total" else ", unweighted."),
                     figure=figures.curves(lines, "loss"),
                 )
             )
@@ -167,8 +167,8 @@ def features(run: Run) -> list[Chart]:
             name=f"tsne-{name}",
             title=title,
             caption=_as_in_the_paper(run, caption)
-            + f"t-SNE of what the head reads, of one fold: the {len(found.emotions)} test utterances of fold 1 "
-            f"({fold['name']}). Near points are alike; far distances and sizes mean nothing.",
+            + f"t-SNE of the head's input features: the {len(found.emotions)} test utterances of fold 1 "
+            f"({fold['name']}). Nearby points are similar; large distances and cluster sizes mean nothing.",
             figure=figures.embedding(embed(found.values_NF), found.emotions, run.results["classes"]),
         )
         for name, (title, caption) in _TSNE.items()
@@ -181,20 +181,20 @@ def reliability(run: Run) -> Chart:
     return Chart(
         name="reliability",
         title="Reliability",
-        caption=f"Bars: share of right predictions among those of like confidence, in 15 bins; below, the share of "
-        f"utterances in each. Diamonds: the bin's mean confidence; on the dashed line confidence is what it says. "
+        caption=f"Bars: accuracy by confidence in 15 bins; below, the share of utterances in each bin. "
+        f"Diamonds: mean confidence of the bin; perfect calibration lies on the dashed line. "
         f"Calibration error: {error:.1f} per cent.",
         figure=figures.reliability(reliability_bins(run.predictions, run.results["classes"])),
     )
 
 
 def _as_in_the_paper(run: Run, said: str) -> str:
-    """Its figures are of two corpora; beside others they mean nothing."""
+    """The paper's figures cover two corpora; for others there is nothing to compare."""
     return said if run.manifest.corpus in REFERENCES else ""
 
 
 def _lines(run: Run, value: Any, *, times: float = 1.0) -> dict[str, tuple[list[int], list[float]]]:
-    """Epochs (from 1) and values by fold; epochs without the value are left out, and folds without any."""
+    """Epochs (from 1) and values by fold; epochs without the value, and folds without any, are left out."""
     lines = {}
     names = {fold["fold"]: fold["name"] for fold in run.results["folds"]}
     for fold, history in run.histories.items():

@@ -1,4 +1,4 @@
-"""Two finished runs over the same corpus: how much the second is better than the first, and whether that is chance."""
+"""Compare two finished runs over the same corpus: how much better the second is, and whether it may be chance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESULTS, PREDICTIONS = "results.json", "predictions.parquet"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """A run's facts, and its predictions in the order of their utterance ids."""
+    """A run's metadata, and its predictions sorted by utterance id."""
 
     location: str
     about: dict[str, Any]
@@ -33,18 +33,18 @@ class _Run:
 
 
 def compare(a: Folder, b: Folder) -> dict[str, Any]:
-    """Scores of both runs and their differences, b minus a; the same speakers are drawn for both (METHOD, section 8).
+    """Scores of both runs and their differences, b minus a, drawing the same speakers for both (METHOD, section 8).
 
     Args:
         a, b: folders of finished runs; the same folder twice gives differences of 0.
 
     Returns:
-        What may be written as JSON: `a` and `b` (run, kind, modalities, seed, parameters, wa, ua), `corpus`, `n`,
-        `speakers`, `difference` (wa and ua, each with _ci95 and _excludes_0), `recalls` (a class each), `folds` (UA of
-        each fold of a), and `folds_differ`: the runs cut the corpus in different ways, and the folds are those of a.
+        JSON-serialisable: `a` and `b` (run, kind, modalities, seed, parameters, wa, ua), `corpus`, `n`, `speakers`,
+        `difference` (wa and ua, each with _ci95 and _excludes_0), `recalls` (one per class), `folds` (UA of each fold
+        of a), and `folds_differ`: the runs split the corpus differently, and the folds are those of a.
 
     Raises:
-        StorageError: a folder that holds no finished run, or cannot be read.
+        StorageError: a folder holds no finished run, or cannot be read.
         ConfigError: the runs are over different corpora, utterances or classes.
     """
     one, other = _read(a), _read(b)
@@ -90,10 +90,10 @@ def comparison_table(comparison: dict[str, Any]) -> str:
     lines += [
         "",
         f"Intervals resample the {comparison['speakers']} speakers within folds, the same ones for both runs.",
-        "What another seed would change is not in them.",
+        "They do not cover variation between seeds.",
     ]
     if comparison["folds_differ"]:
-        lines.append("The runs cut the corpus into different folds: those of a are used here, for both.")
+        lines.append("The runs use different folds: those of a are used here, for both.")
     return "\n".join(lines)
 
 
@@ -144,9 +144,9 @@ def _refuse_different(a: _Run, b: _Run) -> None:
         )
     if a.corpus["fingerprint"] != b.corpus["fingerprint"]:
         raise ConfigError(
-            f"{where} are over different corpora, of the fingerprints {a.corpus['fingerprint']} and "
-            f"{b.corpus['fingerprint']}: ids are the same, but audio, labels, speakers, transcripts, sessions or folds "
-            f"are not. Run both over the same corpus."
+            f"{where} use different corpora, with fingerprints {a.corpus['fingerprint']} and "
+            f"{b.corpus['fingerprint']}: the ids match, but audio, labels, speakers, transcripts, sessions or folds "
+            f"differ. Run both over the same corpus."
         )
 
 

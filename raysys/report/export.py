@@ -1,4 +1,4 @@
-"""A run's scores for other programs and for a paper: CSV, Markdown, LaTeX."""
+"""Export a run's scores for other programs and for papers: CSV, Markdown, LaTeX."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from raysys.report.markup import percent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperTable:
-    """A table as a paper prints it; scores in per cent."""
+    """A table for a paper; scores in per cent."""
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
 
 def results_csv(results: dict[str, Any]) -> str:
-    """A row a fold, and one of the pooled scores with their intervals; scores from 0 to 1."""
+    """One row per fold, and one for the pooled scores with their intervals; scores from 0 to 1."""
     names = ("fold", "name", "n_train", "n_validation", "n", "epoch", "point", "wa", "ua")
     rows = [[fold.get(name, "") for name in names] + [""] * 4 for fold in results["folds"]]
     pooled = results["pooled"]
@@ -31,7 +31,7 @@ def results_csv(results: dict[str, Any]) -> str:
 
 
 def grid_csv(grid: dict[str, Any]) -> str:
-    """A row a point; test scores are of the best epoch on the test folds, so optimistic."""
+    """One row per point; test scores are from the best epoch on the test folds, so optimistic."""
     names = ("validation_ua", "test_ua", "test_wa")
     rows = []
     for point in grid["points"]:
@@ -43,7 +43,7 @@ def grid_csv(grid: dict[str, Any]) -> str:
 
 
 def ablation_csv(ablation: dict[str, Any]) -> str:
-    """A row a variant and seed, with the variant's difference to the full model over all seeds."""
+    """One row per variant and seed, with the variant's difference from the full model over all seeds."""
     rows = []
     for variant in ablation["variants"]:
         difference = variant["difference"] or {"ua": "", "ua_ci95": ["", ""], "wa": "", "wa_ci95": ["", ""]}
@@ -51,12 +51,12 @@ def ablation_csv(ablation: dict[str, Any]) -> str:
         for seed, wa, ua in zip(ablation["seeds"], variant["wa"], variant["ua"], strict=True):
             rows.append([variant["name"], " ".join(variant["flags"]), variant["parameters"], seed, wa, ua, *apart])
     differences = [f"{score}_difference{end}" for score in ("wa", "ua") for end in ("", "_low", "_high")]
-    # Flags are the user's own words, for a command line.
+    # Flags are the user's own input, to be pasted into a command line.
     return _csv(["variant", "flags", "parameters", "seed", "wa", "ua", *differences], rows, as_typed=("flags",))
 
 
 def paper_tables(results: dict[str, Any]) -> list[PaperTable]:
-    """The scores with their protocol, and the ablations where there are any."""
+    """The scores with their protocol, and the ablations if any."""
     pooled, corpus = results["pooled"], results["corpus"]["name"]
     about = (corpus, results["modalities"])
     scores = (_with_interval(pooled, "wa"), _with_interval(pooled, "ua"))
@@ -85,11 +85,11 @@ def markdown(tables: Sequence[PaperTable]) -> str:
 
 
 def latex(tables: Sequence[PaperTable]) -> str:
-    """With booktabs' rules."""
+    """LaTeX with booktabs rules."""
 
     def line(cells: Sequence[str]) -> str:
         row = " & ".join(cell.translate(_LATEX) for cell in cells)
-        # A bracket at a row's begin would be an option of the line break before it.
+        # A bracket at the start of a row would be parsed as an option of the preceding line break.
         return ("{}" if row.startswith("[") else "") + row + r" \\"
 
     blocks = [
@@ -149,10 +149,10 @@ def _csv(headings: Sequence[str], rows: Sequence[Sequence[object]], as_typed: Co
 
 
 def _inert(cell: object) -> object:
-    """A cell that no spreadsheet takes for a formula: names come from a corpus. Numbers are numbers with their sign."""
+    """Escape a cell that a spreadsheet would run as a formula (names come from a corpus). Signed numbers stay."""
     if not isinstance(cell, str):
         return cell
-    # Which is a line's end to many readers, and is not quoted by this writer.
+    # Many readers treat \r as a line end, and this writer does not quote it.
     shown = cell.replace("\r", " ")
     if not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
         return shown

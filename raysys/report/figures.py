@@ -1,7 +1,7 @@
 """The figures: plain data in, a matplotlib Figure out.
 
-Each is drawn as wide as a phone, so that its text stays legible there, and for colours that follow the page's theme
-(`palette`). What is told by colour is also told by a marker, a line style, a hatch or a number.
+Each is drawn at phone width, so that its text stays legible there, in colours that follow the page's theme (`palette`).
+Anything shown by colour is also shown by a marker, a line style, a hatch or a number.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from raysys.report.palette import HEAT, INK, LINE, ON_HEAT, ON_PALE, SERIES, STY
 from raysys.report.scores import Bin
 
 WIDTH = 4.2
-"""Inches: at CSS's 96 pixels an inch, about as wide as a phone."""
+"""Inches: at CSS's 96 pixels per inch, about the width of a phone."""
 
 MOST_WITH_SHARES = 6
-"""Classes; with more of them a confusion matrix's cells have room for the counts alone."""
+"""Number of classes; with more, the cells of a confusion matrix only have room for counts."""
 
 _MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
 _LINES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1)))
@@ -33,7 +33,7 @@ _LINES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2
 
 @rc_context(STYLE)
 def confusion_matrix(counts_CC: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
-    """Counts, coloured by the share of the true class (row); a class without utterances has an empty row."""
+    """Counts, coloured by share of the true class (row); a class without utterances has an empty row."""
     counts = np.asarray(counts_CC)
     totals_C = counts.sum(axis=1, keepdims=True)
     shares_CC = counts / np.maximum(totals_C, 1)
@@ -62,9 +62,9 @@ def heat_map(
 
     Args:
         values_RC: from 0 to 1; NaN where a point was stopped.
-        rows, columns: an axis's name, and its values as typed.
-        choices_RC: by how many folds each point was chosen: as many dots.
-        final: row and column of the final model's point, which gets a frame.
+        rows, columns: name of the axis, and its values as typed.
+        choices_RC: number of folds that chose each point, shown as dots.
+        final: row and column of the final model's point, which is framed.
     """
     low, high = float(np.nanmin(values_RC)), float(np.nanmax(values_RC))
     choices = np.asarray(choices_RC)
@@ -73,7 +73,7 @@ def heat_map(
         if np.isnan(value):
             _write(axes, row, column, "stopped", strength=0.0)
             continue
-        # In this order the best is 1 exactly, which rounding must not exceed.
+        # Evaluated in this order, the best is exactly 1; rounding must not exceed it.
         strength = 0.08 + 0.92 * ((value - low) / (high - low)) if high > low else 0.5
         _cell(axes, row, column, strength=strength)
         _write(axes, row - 0.08, column, f"{100 * value:.1f}", strength=strength, bold=True)
@@ -96,12 +96,12 @@ def curves(
     *,
     chosen: Mapping[str, int] | None = None,
 ) -> Figure:
-    """One line a fold over epochs.
+    """One line per fold over epochs.
 
     Args:
         lines: epochs (from 1) and values, by fold.
-        label: of the vertical axis.
-        chosen: the epoch that each fold kept, marked by a dot.
+        label: label of the vertical axis.
+        chosen: selected epoch of each fold, marked by a dot.
     """
     figure = Figure(figsize=(WIDTH, 2.9))
     axes = figure.subplots()
@@ -129,7 +129,7 @@ def curves(
 
 @rc_context(STYLE)
 def embedding(points_N2: NDArray[np.float32], emotions: Sequence[str], classes: Sequence[str]) -> Figure:
-    """Points in the plane, by class."""
+    """2D points, coloured by class."""
     figure = Figure(figsize=(WIDTH, 4.1))
     axes = figure.subplots()
     labels = np.asarray(emotions)
@@ -163,9 +163,9 @@ def variant_bars(
     """Bars from 0 to 100 per cent, the first variant on top.
 
     Args:
-        names: of the variants.
-        scores: what is scored ('UA') to a value of each variant, from 0 to 1; two at most.
-        deviations: of the same, over seeds; None with one seed: no error bar.
+        names: variant names.
+        scores: metric ('UA') to a value per variant, from 0 to 1; at most two metrics.
+        deviations: standard deviations over seeds, likewise; None with one seed: no error bar.
     """
     figure = Figure(figsize=(WIDTH, 0.75 + 0.52 * len(names)))
     axes = figure.subplots()
@@ -198,7 +198,7 @@ def variant_bars(
 
 @rc_context(STYLE)
 def differences(names: Sequence[str], values: Sequence[float], intervals: Sequence[tuple[float, float]]) -> Figure:
-    """Differences to a full model, in points of a hundred, each with its interval; the first on top."""
+    """Differences from the full model, in percentage points, each with its interval; the first on top."""
     figure = Figure(figsize=(WIDTH, 0.75 + 0.52 * (len(names) + 1)))
     axes = figure.subplots()
     rows = np.arange(len(names))
@@ -218,7 +218,7 @@ def differences(names: Sequence[str], values: Sequence[float], intervals: Sequen
 
 @rc_context(STYLE)
 def reliability(bins: Sequence[Bin]) -> Figure:
-    """Accuracy by confidence against the diagonal, and below it how many utterances each bin holds."""
+    """Accuracy by confidence against the diagonal, and below it the share of utterances in each bin."""
     figure = Figure(figsize=(WIDTH, 4.3))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
     width = 100 * (bins[0].high - bins[0].low)
@@ -276,7 +276,7 @@ def _write(axes: Axes, row: float, column: float, text: str, *, strength: float,
 
 
 def over(strength: float) -> str:
-    """The colour that is legible, in both themes, on a cell of a matrix."""
+    """Text colour that is legible on a matrix cell in both themes."""
     return ON_HEAT if strength > 0.78 else ON_PALE
 
 
@@ -296,7 +296,7 @@ def _label_cells(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> Non
 
 
 def signed(points: float) -> str:
-    """With one decimal and a true minus."""
+    """Format with one decimal and a real minus sign."""
     return f"{points:+.1f}".replace("-", "−")
 
 

@@ -1,4 +1,4 @@
-"""HTML from data: everything is escaped unless it is `Html` already."""
+"""Build HTML from data: everything is escaped unless it is already `Html`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from raysys.report.svg import to_svg
 
 
 class Html(str):
-    """Text that is markup already."""
+    """Text that is already markup."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A part of the page with a heading; its anchor is unique on the page."""
+    """A section of the page with a heading; its anchor is unique on the page."""
 
     anchor: str
     title: str
@@ -24,14 +24,14 @@ class Section:
 
 
 def text(value: object) -> Html:
-    """Escape, unless it is markup; None is a dash."""
+    """Escape unless already markup; None becomes a dash."""
     if isinstance(value, Html):
         return value
     return Html("–" if value is None else html.escape(str(value)))
 
 
 def join(parts: Sequence[str]) -> Html:
-    """Markup one after the other."""
+    """Join pieces of markup."""
     return Html("\n".join(parts))
 
 
@@ -69,11 +69,11 @@ def table(
     """A table that scrolls sideways within itself on a narrow screen.
 
     Args:
-        label: what it is, for a reader who does not see it.
-        headings, rows: cells; the first of a row is its heading.
-        groups: headings above those beside the first, each with the number of columns that it spans.
-        words: columns beside the first that hold words; the rest are numbers and stand right.
-        summary: how many of the last rows sum up the others.
+        label: description for screen readers.
+        headings, rows: cells; the first cell of a row is its heading.
+        groups: headings above all columns but the first, each with the number of columns it spans.
+        words: text columns besides the first; the rest are numbers, right-aligned.
+        summary: number of trailing summary rows.
     """
 
     def cell(column: int, value: object, opening: str) -> str:
@@ -97,12 +97,12 @@ def table(
 
 
 def below(first: object, second: object) -> Html:
-    """Two lines of a cell, the second one smaller; without a second, the first."""
+    """A cell with two lines, the second smaller; only the first if there is no second."""
     return text(first) if second is None else Html(f"{text(first)}<small>{text(second)}</small>")
 
 
 def facts(values: Mapping[str, object]) -> Html:
-    """Names and values."""
+    """A list of names and values."""
     rows = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in values.items())
     return Html(f"<dl>{rows}</dl>")
 
@@ -112,7 +112,7 @@ def bullets(values: Sequence[object]) -> Html:
 
 
 def folded(title: str, body: Html) -> Html:
-    """Behind a line that opens it."""
+    """Collapsed behind a title that opens it."""
     return Html(f"<details><summary>{text(title)}</summary>{body}</details>")
 
 
@@ -124,5 +124,5 @@ def chart(drawn: Chart) -> Html:
 
 
 def side_by_side(parts: Sequence[Html]) -> Html:
-    """In columns where there is room."""
+    """In columns if there is room."""
     return Html(f'<div class="columns">{"".join(parts)}</div>')

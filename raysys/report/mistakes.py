@@ -12,7 +12,7 @@ from raysys.report.scores import Mistake, surest_mistakes
 
 
 def mistakes(run: Run, charts: Mapping[str, Chart]) -> Section:
-    """The most confident mistakes, to read and to listen to."""
+    """The most confident mistakes, with transcripts and audio."""
     found = surest_mistakes(run.manifest, run.predictions)
     players = [player(mistake.utterance) for mistake in found]
     cards = "".join(_card(mistake, sound) for mistake, sound in zip(found, players, strict=True))
@@ -22,7 +22,9 @@ def mistakes(run: Run, charts: Mapping[str, Chart]) -> Section:
     ]
     if any(players) and run.manifest.corpus != "demo":
         body.append(
-            paragraph("This page holds sound and words of the corpus: its licence says who may have them.", "small")
+            paragraph(
+                "This page contains audio and transcripts: check the licence of the corpus before sharing.", "small"
+            )
         )
     return Section(anchor="mistakes", title="Most confident mistakes", body=join(body if found else body[:1]))
 

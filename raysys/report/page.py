@@ -1,4 +1,4 @@
-"""A run's report: one page that opens without a server or a network, its figures, its scores as tables."""
+"""A run's report: a self-contained page that opens offline, with figures and score tables beside it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from raysys.report.svg import to_png
 from raysys.report.tables import SYNTHETIC
 from raysys.storage import Folder
 
-# Nothing may run on the page or be fetched, whatever a transcript holds.
+# No scripts and no requests, whatever a transcript contains.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 
 
 def write_report(run: Folder) -> None:
-    """Write the report of a finished run into its folder: from its files alone, the same for the same files.
+    """Write the report of a finished run into its folder, deterministically and from its files alone.
 
-    Leaves report.html, figures/<name>.png, results.csv, table.md, table.tex, and of a sweep grid.csv or ablation.csv.
+    Writes report.html, figures/<name>.png, results.csv, table.md, table.tex, and for sweeps grid.csv or ablation.csv.
 
     Raises:
         StorageError: the run is not finished, or its folder cannot be written.

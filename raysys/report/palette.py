@@ -1,9 +1,9 @@
-"""The report's look: its colours, light and dark, and the style of its figures.
+"""The report's look: light and dark colours, and the style of its figures.
 
-Figures are drawn in the light colours; in an SVG each of them becomes the CSS variable of its name (`svg.to_svg`), so
-the page's theme colours the figures too. Series are Okabe and Ito's colours, which colour-blind readers tell apart;
-the yellow is darkened for white paper. Strong cells of a matrix are `heat` at full strength, weak ones let the page
-shine through: a ramp of one hue, by lightness, in both themes.
+Figures are drawn in the light colours; in an SVG each becomes the CSS variable of the same name (`svg.to_svg`), so the
+page's theme colours the figures too. Series use Okabe and Ito's colour-blind-safe palette, with the yellow darkened for
+white paper. Strong matrix cells are `heat` at full opacity and weak ones are transparent: a ramp of one hue, by
+lightness, in both themes.
 """
 
 from __future__ import annotations
@@ -80,17 +80,17 @@ STYLE: Any = {
     "legend.labelcolor": INK,
     "legend.title_fontsize": 9,
     "text.color": INK,
-    # Names of classes and variants are the user's: a dollar sign in them is no formula.
+    # Class and variant names are the user's: a dollar sign in them does not start a formula.
     "text.parse_math": False,
     "xtick.color": SOFT,
     "xtick.labelcolor": INK,
     "ytick.color": SOFT,
     "ytick.labelcolor": INK,
 }
-"""How figures are drawn, as matplotlib's settings."""
+"""Figure style, as matplotlib settings."""
 
 
 def theme() -> str:
-    """CSS that defines the variables, dark where the reader's system is."""
+    """CSS that defines the variables, following the system's light or dark mode."""
     light, dark = ("".join(f"--{name}:{color};" for name, color in colors.items()) for colors in (LIGHT, DARK))
     return f":root{{{light}}}\n@media (prefers-color-scheme: dark){{:root{{{dark}}}}}\n"

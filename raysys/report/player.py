@@ -14,13 +14,13 @@ from raysys.data.manifest import Utterance
 from raysys.report.markup import Html
 
 LONGEST_S = 10.0
-"""Longer utterances get no player: the page would grow heavy."""
+"""Longer utterances get no player, to keep the page small."""
 
 
 def player(utterance: Utterance) -> Html | None:
     """An `<audio>` element with the utterance as the model's input (16 kHz, mono), as MP3.
 
-    None where the utterance is longer than `LONGEST_S` or its file cannot be read on this machine.
+    None if the utterance is longer than `LONGEST_S` or its file cannot be read on this machine.
     """
     if (utterance.duration_s or 0.0) > LONGEST_S:
         return None
@@ -33,7 +33,7 @@ def player(utterance: Utterance) -> Html | None:
             buffer, waveform_S, SAMPLE_RATE_HZ, format="MP3", bitrate_mode="VARIABLE", compression_level=0.7
         )
     except (AudioError, OSError, RuntimeError, ValueError):
-        # The file has moved, or this libsndfile writes no MP3: the words are there all the same.
+        # The file has moved, or this libsndfile cannot write MP3: the transcript is still shown.
         return None
     data = base64.b64encode(buffer.getvalue()).decode()
     label = html.escape(f"Utterance {utterance.utterance_id}")

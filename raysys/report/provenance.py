@@ -1,4 +1,4 @@
-"""What made a result: when, by which command, from which commit, on what hardware."""
+"""Provenance of a result: date, command, commit and hardware."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def provenance(run: Folder, results: str, gpus: Iterable[str | None]) -> dict[st
 
 
 def command_line(words: list[str]) -> str:
-    """As it may be typed again; a login in an address is left out."""
+    """The command line, quoted for a shell; credentials in addresses are removed."""
     program = Path(words[0]).name if words else ""
     return re.sub(r"//[^/\s@]*@", "//", shlex.join([program, *words[1:]]))
 
 
 def commit(folder: Path) -> str | None:
-    """The commit of the checkout that holds this package, and whether files have changed since; None outside of one."""
+    """Commit of the checkout that holds this package, and whether files have changed since; None if not in one."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]
@@ -60,7 +60,7 @@ def commit(folder: Path) -> str | None:
 
 
 def hardware(gpus: Iterable[str | None] = ()) -> str:
-    """The driver's processor, cores that it may use, and memory; the kinds of GPUs."""
+    """The driver's processor, usable cores and memory; the GPU models."""
     processor = platform.processor() or platform.machine()
     try:
         models = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())

@@ -1,4 +1,4 @@
-"""A finished run's folder, read for its report."""
+"""Read a finished run's folder for its report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from raysys.storage import Folder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """What the head read of one fold's test utterances: N x F, and their emotions."""
+    """The head's input for one fold's test utterances (N x F), and their emotions."""
 
     values_NF: NDArray[np.float32]
     emotions: tuple[str, ...]
@@ -26,17 +26,16 @@ class Features:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What a report is made of.
+    """Contents of a run that a report uses.
 
     Attributes:
-        name: of the run's folder.
+        name: name of the run's folder.
         results: content of results.json.
         config: content of config.yaml.
         folds: content of folds.json: index (from 0), name, train, validation, test.
-        predictions: one row a test utterance.
-        histories: a fold's epochs in order, by fold (from 1), of the trial that was chosen for it; empty where the
-            trial kept none.
-        features: 'without' and 'with' the contrastive terms; those that were kept.
+        predictions: one row per test utterance.
+        histories: by fold (from 1), the epochs of the trial chosen for it, in order; empty if the trial saved none.
+        features: 'without' and 'with' the contrastive terms; only those that were saved.
     """
 
     name: str
@@ -51,7 +50,7 @@ class Run:
     @property
     def kind(self) -> str:
         """crossval, gridsearch or ablation."""
-        # Runs of earlier versions do not say; there were only cross-validations.
+        # Runs of earlier versions lack this; all were cross-validations.
         return str(self.results.get("kind", "crossval"))
 
 
@@ -63,8 +62,8 @@ def read_run(folder: Folder) -> Run:
     """
     if not folder.exists("results.json"):
         raise StorageError(
-            f"{folder.location}: there is no results.json, so this is no finished run. Give the folder of one, or let "
-            f"the command that began it go on."
+            f"{folder.location}: there is no results.json, so this is not a finished run. Give the folder of a "
+            f"finished run, or resume this one by running its command again."
         )
     results = folder.read_json("results.json")
     manifest = Manifest.from_table(folder.read_table("manifest.parquet"))

@@ -1,4 +1,4 @@
-"""Scores that others published for the same corpora, each with the protocol that it was measured by."""
+"""Published scores for the same corpora, each with its evaluation protocol."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """Scores in per cent; None where none is given."""
+    """Scores in per cent; None if not reported."""
 
     source: str
     wa: float | None
@@ -22,14 +22,14 @@ REFERENCES: dict[str, tuple[Reference, ...]] = {
         Reference(source="the paper", wa=82.3, ua=83.0, protocol=_CHOSEN_ON_TEST),
         Reference(source="the paper, without both tasks", wa=70.6, ua=70.1, protocol=_CHOSEN_ON_TEST),
         Reference(source="the paper, without CCB1", wa=77.0, ua=77.4, protocol=_CHOSEN_ON_TEST),
-        Reference(source="Padi 2022", wa=75.9, ua=75.0, protocol="as the paper compares with it"),
+        Reference(source="Padi 2022", wa=75.9, ua=75.0, protocol="as cited in the paper"),
         Reference(
             source="EmoBox, wav2vec2-base", wa=57.7, ua=58.3, protocol="EmoBox's folds; encoder frozen, audio only"
         ),
         Reference(
             source="EmoBox, Whisper-large-v3", wa=72.9, ua=73.5, protocol="EmoBox's folds; encoder frozen, audio only"
         ),
-        Reference(source="wav2vec2 or HuBERT, fine-tuned", wa=73.0, ua=None, protocol="speaker-independent; about"),
+        Reference(source="wav2vec2 or HuBERT, fine-tuned", wa=73.0, ua=None, protocol="speaker-independent; approx."),
         Reference(source="majority class", wa=30.9, ua=None, protocol="always the most frequent class"),
     ),
     "ravdess": (
@@ -44,11 +44,11 @@ REFERENCES: dict[str, tuple[Reference, ...]] = {
             protocol="EmoBox's six folds; encoder frozen, audio only",
         ),
         Reference(
-            source="small model from scratch (2026)", wa=None, ua=65.2, protocol="speaker-independent; the best known"
+            source="small model from scratch (2026)", wa=None, ua=65.2, protocol="speaker-independent; best known"
         ),
         Reference(source="majority class", wa=13.3, ua=None, protocol="always the most frequent class"),
     ),
 }
 
 PAPER_RECALLS: dict[str, str] = {"iemocap": "happy 87.5, sad 84.8", "ravdess": "happy 89.5, sad 90, surprise 76"}
-"""The paper's best class recalls, in per cent, chosen as its scores are."""
+"""The paper's best class recalls, in per cent, selected like its scores."""

@@ -1,4 +1,4 @@
-"""Adding up: predictions of all folds to scores."""
+"""Pool the predictions of all folds and compute scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PACKAGES = ("ray", "torch", "torchaudio", "transformers", "numpy", "pyarrow")
 
 
 def pool_predictions(manifest: Manifest, tables: Sequence[pa.Table]) -> pa.Table:
-    """All folds' predictions in one table, by utterance id.
+    """All folds' predictions in one table, sorted by utterance id.
 
     Raises:
         RuntimeError: an utterance of the manifest is scored twice, or not at all.
@@ -31,8 +31,8 @@ def pool_predictions(manifest: Manifest, tables: Sequence[pa.Table]) -> pa.Table
         found, wanted = Counter(scored), Counter(expected)
         odd = sorted((found - wanted) | (wanted - found))[:5]
         raise RuntimeError(
-            f"{len(expected)} utterances were to be scored once each; there are {len(scored)} predictions, "
-            f"and these are missing, unknown or scored twice: {odd}"
+            f"expected one prediction for each of {len(expected)} utterances, found {len(scored)} predictions; "
+            f"missing, unknown or scored twice: {odd}"
         )
     return pooled
 
@@ -79,7 +79,7 @@ def summarise(
             "ua": float(metrics.unweighted_accuracy(labels, predicted)),
             "wa_ci95": interval("wa"),
             "ua_ci95": interval("ua"),
-            # Always answering the most frequent class; any class at random.
+            # WA: always predict the most frequent class. UA: predict any class at random.
             "chance_wa": float(counts.max() / len(labels)),
             "chance_ua": float(1 / np.count_nonzero(counts)),
             "macro_f1": float(metrics.macro_f1(labels, predicted)),

@@ -1,4 +1,4 @@
-"""The picture of how time and memory grow with the corpus and with the number of trials."""
+"""Figure of how time and memory scale with corpus size and number of trials."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from raysys.report.svg import to_png
 
 @rc_context(STYLE)
 def scaling_picture(values: Mapping[str, Sequence[Mapping[str, float]]], *, corpus: str) -> bytes:
-    """PNG: seconds above, peak memory below; sizes of the corpus on the left, numbers of trials on the right.
+    """PNG: seconds above, peak memory below; corpus size on the left, number of trials on the right.
 
     Args:
         values: `corpus` and `trials`, each a list of {size, seconds, driver_gib, trial_gib}.
-        corpus: its name.
+        corpus: name of the corpus.
     """
     figure = Figure(figsize=(8.4, 5.2))
     above, below = figure.subplots(2, 2)
@@ -29,7 +29,7 @@ def scaling_picture(values: Mapping[str, Sequence[Mapping[str, float]]], *, corp
         seconds = [float(point["seconds"]) for point in values[name]]
         _lines(above[column], sizes, {"measured": seconds})
         linear = [seconds[0] * size / sizes[0] for size in sizes]
-        above[column].plot(sizes, linear, color=LINE, linestyle="--", linewidth=1.2, label="if it grew linearly")
+        above[column].plot(sizes, linear, color=LINE, linestyle="--", linewidth=1.2, label="linear growth")
         above[column].set(yscale="log", ylabel="seconds")
         above[column].yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         above[column].yaxis.set_minor_locator(NullLocator())

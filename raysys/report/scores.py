@@ -1,4 +1,4 @@
-"""What the report counts beside results.json: classes, parts of the test set, calibration, surprising errors."""
+"""Scores the report adds to results.json: classes, parts of the test set, calibration, confident mistakes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BINS = 15
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassScore:
-    """A class's scores, from 0 to 1; None where nothing was of the class, or predicted to be."""
+    """Scores of a class, from 0 to 1; None where undefined: no utterances of the class, or none predicted."""
 
     name: str
     precision: float | None
@@ -30,7 +30,7 @@ class ClassScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Scores on some of the test utterances; without any, `n` is 0 and the rest None."""
+    """Scores on a subset of the test utterances; if it is empty, `n` is 0 and the rest None."""
 
     name: str
     n: int
@@ -42,7 +42,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bin:
-    """Utterances whose predicted class has a probability in (low, high]; None where there are none."""
+    """Utterances whose predicted class has a probability in (low, high]; None if there are none."""
 
     low: float
     high: float
@@ -53,7 +53,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mistake:
-    """A test utterance that was taken for another class, and how sure the model was."""
+    """A misclassified test utterance, and the model's confidence."""
 
     utterance: Utterance
     fold: int
@@ -85,13 +85,13 @@ def class_scores(confusion_CC: Sequence[Sequence[int]], classes: Sequence[str]) 
 
 
 def dialog_parts(manifest: Manifest, folds: Sequence[Mapping[str, Any]], predictions: pa.Table) -> list[Part]:
-    """Scores on all utterances of a corpus in IEMOCAP's layout, the improvised, the scripted, the script-disjoint.
+    """Scores on all, improvised, scripted and script-disjoint utterances of a corpus in IEMOCAP's layout.
 
-    The dialog's kind is in the utterance's id. Script-disjoint are test utterances whose transcript, normalised, occurs
-    in no training utterance of their fold; those without a transcript are left out.
+    The dialog type is read from the utterance id. Script-disjoint utterances are those whose normalised transcript
+    occurs in no training utterance of their fold; utterances without a transcript are left out.
 
     Args:
-        folds: as in folds.json; their index is from 0, while predictions count from 1.
+        folds: as in folds.json; their index starts at 0, while predictions count folds from 1.
     """
     ids, fold_of = predictions["utterance_id"].to_pylist(), predictions["fold"].to_pylist()
     words = {
@@ -147,7 +147,7 @@ def reliability_bins(predictions: pa.Table, classes: Sequence[str]) -> list[Bin]
 
 
 def surest_mistakes(manifest: Manifest, predictions: pa.Table, most: int = 10) -> list[Mistake]:
-    """The wrong predictions with the highest probabilities, the surest first; equal ones by id."""
+    """The wrong predictions with the highest probabilities, most confident first; ties by id."""
     by_id = {u.utterance_id: u for u in manifest.utterances}
     wrong = [row for row in predictions.to_pylist() if row["prediction"] != row["label"]]
     wrong.sort(key=lambda row: (-row[f"p_{row['prediction']}"], row["utterance_id"]))

@@ -1,4 +1,4 @@
-"""The parts of the page that every run has."""
+"""Report sections common to all runs."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def scores(run: Run, charts: Charts) -> Section:
     said = [f"{words.scored(run)} {words.protocol(run)}", words.MEASURES]
     if pooled["absent_classes"]:
         said.append(
-            f"No test utterance is of these classes, which UA leaves out: {', '.join(pooled['absent_classes'])}."
+            f"UA leaves out these classes, which have no test utterances: {', '.join(pooled['absent_classes'])}."
         )
     body = join([Html(f'<div class="tiles">{tiles}{small}</div>'), *map(paragraph, said)])
     return Section(anchor="scores", title="Scores", body=body)
 
 
 def _tile(name: str, value: float, ends: tuple[float, float], chance: float | None) -> Html:
-    """A score in large, and where its interval and chance are between 0 and 100; runs of before have no chance."""
+    """A score with its interval and chance level on a scale from 0 to 100; older runs have no chance level."""
     low, high = ends
     mark = "" if chance is None else f'<u style="left:{100 * chance:.2f}%"></u>'
     said = "" if chance is None else f"<p>chance <span>{percent(chance)}</span></p>"
@@ -78,7 +78,7 @@ def _spread(results: dict[str, Any], key: str) -> str:
 
 
 def what_was_run(run: Run, charts: Charts) -> Section:
-    """Corpus, model, folds, versions; the configuration behind a line."""
+    """Corpus, model, folds, versions; the configuration is collapsed."""
     results, config, corpus = run.results, run.config, run.results["corpus"]
     hours = sum(u.duration_s or 0.0 for u in run.manifest.utterances) / 3600
     spoken = sum(u.transcript is not None for u in run.manifest.utterances)
@@ -102,7 +102,7 @@ def what_was_run(run: Run, charts: Charts) -> Section:
         Html(f"<section><h4>{text(name)}</h4>{facts({k: _plain(v) for k, v in config[name].items()})}</section>")
         for name in ("model", "loss", "augment", "optim", "train")
     ]
-    varied = {"gridsearch": " but for the grid's axes", "ablation": " of the full model"}.get(run.kind, "")
+    varied = {"gridsearch": " except for the grid axes", "ablation": " of the full model"}.get(run.kind, "")
     settings = folded(f"Configuration{varied}", Html(f'<div class="settings">{"".join(groups)}</div>'))
     return Section(anchor="run", title="What was run", body=join([about, settings]))
 
@@ -123,11 +123,11 @@ def _plain(value: object) -> object:
 
 
 def reference(run: Run, charts: Charts) -> Section:
-    """What others report for the same corpus, and how they measured it."""
+    """Published results for the same corpus, and how they were measured."""
     corpus, results = run.manifest.corpus, run.results
     counts = Counter(u.emotion for u in run.manifest.utterances)
     guess = (
-        f"Always answering the most frequent class would reach WA {100 * max(counts.values()) / counts.total():.1f} "
+        f"Always predicting the most frequent class would give WA {100 * max(counts.values()) / counts.total():.1f} "
         f"and UA {100 / len(counts):.1f} on this corpus."
     )
     if corpus not in REFERENCES:
@@ -142,7 +142,7 @@ def reference(run: Run, charts: Charts) -> Section:
         own.append([below(this, why), percent(best["pooled_wa"]), percent(best["pooled_ua"])])
     others = [[below(r.source, r.protocol), r.wa, r.ua] for r in REFERENCES[corpus]]
     body = [
-        paragraph("Numbers of different protocols are not of one kind: compare only what was measured alike."),
+        paragraph("Numbers from different protocols are not comparable: compare only those measured the same way."),
         table("Reference numbers", ["source and protocol", "WA", "UA"], [*own, *others]),
         paragraph(f"The paper's best class recalls: {PAPER_RECALLS[corpus]} per cent. {guess}"),
     ]
@@ -183,9 +183,7 @@ def classes(run: Run, charts: Charts) -> Section:
 def learning(run: Run, charts: Charts) -> Section:
     names = ["validation", *(f"loss-{part}" for part in LOSSES)]
     drawn = [chart(charts[name]) for name in names if name in charts]
-    body = (
-        side_by_side(drawn) if drawn else paragraph("This run kept no history of its epochs, so there are no curves.")
-    )
+    body = side_by_side(drawn) if drawn else paragraph("This run saved no epoch history, so there are no curves.")
     return Section(anchor="learning", title="Learning curves", body=body)
 
 
@@ -194,13 +192,13 @@ def features(run: Run, charts: Charts) -> Section:
     body = (
         side_by_side(drawn)
         if drawn
-        else paragraph("This run kept no final features (features.parquet), or too few, so there is no t-SNE of them.")
+        else paragraph("This run saved no final features (features.parquet), or too few, so there is no t-SNE plot.")
     )
     return Section(anchor="features", title="Final features", body=body)
 
 
 def parts(run: Run, charts: Charts) -> Section:
-    """Improvised, scripted, script-disjoint: of corpora in IEMOCAP's layout."""
+    """Improvised, scripted and script-disjoint utterances, for corpora in IEMOCAP's layout."""
     rows = [
         [p.name, p.n, below(percent(p.wa), interval(p.wa_ci95)), below(percent(p.ua), interval(p.ua_ci95))]
         for p in dialog_parts(run.manifest, run.folds, run.predictions)
@@ -208,9 +206,9 @@ def parts(run: Run, charts: Charts) -> Section:
     headings = ["test utterances", "n", *(below(score, "95 % interval") for score in ("WA", "UA"))]
     body = [
         paragraph(
-            "A model that reads may know a scripted line from its training part. Script-disjoint are the test "
-            "utterances whose transcript, but for case and punctuation, occurs in no training utterance of their fold. "
-            "The parts differ in their words and classes too, so not every difference is one of knowing the line."
+            "A model that uses text may have seen a scripted line in training. Script-disjoint utterances are those "
+            "whose transcript, ignoring case and punctuation, occurs in no training utterance of their fold. The "
+            "subsets also differ in wording and classes, so not every difference is due to known lines."
         ),
         table("Scores on parts of the test utterances", headings, rows),
     ]
@@ -229,9 +227,9 @@ def calibration(run: Run, charts: Charts) -> Section:
 
 
 def notes(run: Run, charts: Charts) -> Section:
-    """What the run says about itself, and which utterances it left out."""
+    """Notes from the run, and the utterances it skipped."""
     said, skipped = run.results["notes"], run.results["skipped"]
-    body = [bullets(said) if said else paragraph("The run has nothing to note.")]
+    body = [bullets(said) if said else paragraph("There are no notes.")]
     if skipped:
         rows = [[s["utterance_id"], s["reason"]] for s in skipped]
         listed = table("Skipped utterances", ["utterance", "reason"], rows, words=(1,))

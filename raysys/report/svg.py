@@ -1,4 +1,4 @@
-"""Matplotlib figures as PNG on white, and as SVG for a page: its colours, its font, ids of its own."""
+"""Export matplotlib figures as PNG on white, and as SVG with the page's colours and font and unique ids."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _PIXELS_PER_INCH = 96
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure on white, 200 dots per inch; the same figure gives the same bytes."""
+    """The figure on white, 200 dots per inch; deterministic."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
 
 def to_svg(figure: Figure, *, name: str, title: str, description: str) -> str:
-    """The figure as an inline `<svg>` element; the same figure and name give the same text.
+    """The figure as an inline `<svg>` element; deterministic for a figure and name.
 
-    Text stays text, in the page's font. Colours of the palette become the page's CSS variables. Every id begins with
-    the figure's name, so that several figures do not share clip paths and markers on one page.
+    Text stays text, in the page's font. Palette colours become the page's CSS variables. Every id is prefixed with the
+    figure's name, so that figures on one page do not share clip paths and markers.
 
     Args:
         name: unique on the page; letters, digits and dashes.

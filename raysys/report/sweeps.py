@@ -1,4 +1,4 @@
-"""The parts of the page that a grid search or an ablation has."""
+"""Report sections for grid searches and ablations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Charts = Mapping[str, Chart]
 
 
 def grid(run: Run, charts: Charts) -> Section:
-    """Points, choices, both protocols, the final model."""
+    """Points, choices, both protocols and the final model."""
     found = run.results["grid"]
     points = _points(found)
     body = [
@@ -23,8 +23,8 @@ def grid(run: Run, charts: Charts) -> Section:
         Html("<h3>Nested and optimistic</h3>"),
         paragraph(
             f"The optimistic protocol chooses one point for all folds (here {found['optimistic']['point']}), and each "
-            f"fold's epoch, by the scores on the test folds, as the paper does. It is no estimate of what the model "
-            f"does on new speakers, and stands here only to compare with numbers that were made like it."
+            f"fold's epoch, by the scores on the test folds, as the paper does. It does not estimate performance on "
+            f"new speakers and is shown only for comparison with numbers obtained the same way."
         ),
         _protocols(run.results),
         Html("<h3>Final model</h3>"),
@@ -54,7 +54,7 @@ def _points(found: dict[str, Any]) -> Html:
 
 
 def _protocols(results: dict[str, Any]) -> Html:
-    """Fold by fold and pooled, the nested choice beside the optimistic one."""
+    """Nested and optimistic scores side by side, by fold and pooled."""
     best = results["grid"]["optimistic"]
     tested = {fold["fold"]: fold for fold in best["folds"]}
     rows = [
@@ -86,8 +86,8 @@ def _final(found: dict[str, Any]) -> str:
     epochs = f"{final['epochs']} epoch{'' if final['epochs'] == 1 else 's'}"
     return (
         f"{final['point']}, {epochs}, trained on all data, in the folder {final['folder']}. The point "
-        f"has the best mean over the folds' validation parts. The final model has no test score: it has seen "
-        f"everything."
+        f"has the best mean over the folds' validation parts. The final model has no test score: it was trained on "
+        f"all utterances."
     )
 
 
@@ -100,8 +100,8 @@ def ablation(run: Run, charts: Charts) -> Section:
     body = [
         side_by_side([chart(charts["ablation"]), chart(charts["ablation-difference"])]),
         paragraph(
-            f"Pooled over all test utterances, mean and standard deviation over seeds {seeds}. An interval that holds "
-            f"0 leaves open whether there is a difference at all; among many variants some will miss 0 by chance."
+            f"Pooled over all test utterances, mean and standard deviation over seeds {seeds}. If an interval includes "
+            f"0, there may be no difference; among many variants, some intervals will exclude 0 by chance."
         ),
         table("Variants against the full model", headings, [_variant(v) for v in found["variants"]]),
         *_costs(found),
@@ -127,14 +127,14 @@ def _difference(difference: dict[str, Any], score: str) -> Html:
 
 
 def _costs(found: dict[str, Any]) -> list[Html]:
-    """What the sweep cost beside its training."""
+    """Costs of the sweep beyond training."""
     said = []
     if found.get("n_trials") is not None and found.get("seconds_beyond_training") is not None:
         seconds = found["seconds_beyond_training"]
         shown = f"{seconds:.2f} s" if seconds < 60 else clock(seconds)
         said.append(f"{found['n_trials']} trials; one takes {shown} beyond its training (median).")
     if found.get("epochs_saved"):
-        said.append(f"Stopping hopeless trials early saved {found['epochs_saved']} epochs.")
+        said.append(f"Early stopping saved {found['epochs_saved']} epochs.")
     if found.get("n_failed"):
-        said.append(f"{found['n_failed']} trials failed and are out of every choice; the notes say why.")
+        said.append(f"{found['n_failed']} trials failed and were excluded from selection; the notes say why.")
     return [paragraph(" ".join(said))] if said else []

@@ -1,4 +1,4 @@
-"""Results as text for a terminal."""
+"""Results as text for the terminal."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 from raysys.data.manifest import Manifest
 
 SYNTHETIC = (
-    "The demo corpus is synthetic: speech made by eSpeak NG, with emotions that a script wrote into rate, pitch and "
-    "words.\nIts scores show that the system works; they say nothing about people."
+    "The demo corpus is synthetic: speech made by eSpeak NG, with emotions scripted into rate, pitch and words.\n"
+    "Its scores show that the system works; they say nothing about people."
 )
 
 
 def corpus_lines(manifest: Manifest) -> str:
-    """What the corpus holds."""
+    """Summary of the corpus."""
     hours = sum(u.duration_s or 0.0 for u in manifest.utterances) / 3600
     counts = {c: sum(u.emotion == c for u in manifest.utterances) for c in manifest.classes}
     spoken = sum(u.transcript is not None for u in manifest.utterances)
@@ -65,7 +65,7 @@ def _confusion(results: dict[str, Any]) -> str:
 
 
 def grid_table(results: dict[str, Any]) -> str:
-    """Points with their validation scores, who chose which, and the optimistic protocol beside the nested one."""
+    """Points with their validation scores, the folds that chose them, and both protocols."""
     grid = results["grid"]
     chosen_by: dict[str, list[str]] = {}
     for fold, point in grid["nested"].items():
@@ -78,8 +78,8 @@ def grid_table(results: dict[str, Any]) -> str:
     best, pooled, final = grid["optimistic"], results["pooled"], grid["final"]
     lines += [
         "",
-        f"nested      WA {100 * pooled['wa']:5.1f}  UA {100 * pooled['ua']:5.1f}  pooled; each fold chose point and "
-        f"epoch on its own validation speakers",
+        f"nested      WA {100 * pooled['wa']:5.1f}  UA {100 * pooled['ua']:5.1f}  pooled; point and epoch chosen per "
+        f"fold on its own validation speakers",
         f"optimistic  WA {100 * best['pooled_wa']:5.1f}  UA {100 * best['pooled_ua']:5.1f}  pooled; {best['point']} "
         f"and each fold's epoch chosen on the test folds, as the paper does: not an estimate",
         "",
@@ -89,7 +89,7 @@ def grid_table(results: dict[str, Any]) -> str:
 
 
 def ablation_table(results: dict[str, Any]) -> str:
-    """Variants with their pooled scores over seeds and their difference to the full model."""
+    """Variants with their pooled scores over seeds and their difference from the full model."""
     found = results["ablation"]
     width = max(7, *(len(row["name"]) for row in found["variants"]))
     lines = [f"{'variant':<{width}}     WA     UA   std   UA against full, 95 % interval"]
@@ -115,5 +115,5 @@ def _costs(sweep: dict[str, Any]) -> list[str]:
     if sweep.get("n_stopped"):
         lines.append(f"{sweep['n_stopped']} trials were stopped early, which saved {sweep['epochs_saved']} epochs")
     if sweep.get("n_failed"):
-        lines.append(f"{sweep['n_failed']} trials failed and are out of every choice (see notes)")
+        lines.append(f"{sweep['n_failed']} trials failed and were excluded from selection (see notes)")
     return lines

@@ -1,4 +1,4 @@
-"""What the numbers mean, in sentences: the protocols, and what was run."""
+"""Sentences that explain the scores: the protocols, and what was run."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ KINDS = {"crossval": "Cross-validation", "gridsearch": "Grid search", "ablation"
 
 MEASURES = (
     "WA (weighted accuracy) is overall accuracy, UA (unweighted accuracy) the mean of the class recalls. Pooled scores "
-    "count every test utterance once; their 95 % intervals are of a bootstrap that resamples speakers within folds. "
-    "Scores over folds are their mean and standard deviation. All are in per cent."
+    "count every test utterance once; their 95 % intervals come from a bootstrap that resamples speakers within folds. "
+    "Scores over folds are mean and standard deviation. All are in per cent."
 )
 
 
 def protocol(run: Run) -> str:
-    """How epochs, points and test parts were kept apart."""
+    """How epochs and points were selected without the test parts."""
     results = run.results
     if results["protocol"] != "nested":
         return f"Protocol: {results['protocol']}."
@@ -27,13 +27,13 @@ def protocol(run: Run) -> str:
         withheld = " Validation and test had no transcripts."
     return (
         f"Nested protocol: each of the {len(results['folds'])} folds tests one group of speakers, and no speaker is in "
-        f"two parts of a fold. In each, {chosen} chosen by validation UA on speakers of the fold's own validation "
-        f"part; the test part is scored once, with what was chosen.{differ}{withheld}"
+        f"two parts of a fold. In each fold, {chosen} chosen by UA on the fold's own validation speakers; the test "
+        f"part is then scored once.{differ}{withheld}"
     )
 
 
 def scored(run: Run) -> str:
-    """Whose scores those on top are."""
+    """Which model the scores at the top belong to."""
     match run.kind:
         case "gridsearch":
             return "Scores of the nested choice."
@@ -44,7 +44,7 @@ def scored(run: Run) -> str:
 
 
 def heard(modalities: str) -> str:
-    return {"both": "audio and text", "audio": "audio alone", "text": "text alone"}.get(modalities, modalities)
+    return {"both": "audio and text", "audio": "audio only", "text": "text only"}.get(modalities, modalities)
 
 
 def encoders(config: dict[str, Any], modalities: str) -> str:

@@ -1,7 +1,7 @@
-"""The files of a fold's checkpoints: names, and which are kept. Without torch, for those who only tidy up.
+"""File names of a fold's checkpoints, and which are kept. Without torch, for processes that only clean up.
 
-While a fold trains it has the last two states, and the best weights that either of them speaks of; when it is done, the
-best weights alone.
+During training a fold keeps the last two states and the best weights that either refers to; once done, only the best
+weights.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ BEST = "best.safetensors"
 
 
 def best_name(epoch: int) -> str:
-    """Name of an epoch's weights while the fold trains: of several, since the last two states may speak of two."""
+    """File name of an epoch's weights during training, numbered since the last two states may refer to two."""
     return f"best-{epoch:04d}.safetensors"
 
 
@@ -29,20 +29,20 @@ def keep_best(folder: Folder, epochs: Collection[int]) -> None:
 
 
 def delete_unfinished(folder: Folder) -> None:
-    """Remove the temporary files of processes killed during a write. Call it while nobody writes."""
+    """Remove temporary files of processes killed during a write. Call it only while no process writes."""
     for name in folder.names():
         if name.startswith(".") and ".safetensors." in name:
             folder.delete(name)
 
 
 def finish(folder: Folder, epoch: int) -> None:
-    """The fold is trained: only the weights of its best epoch may still be wanted."""
+    """Training of the fold is done: keep only the weights of its best epoch."""
     folder.move(best_name(epoch), BEST)
     keep_best(folder, ())
 
 
 def delete_states(folder: Folder) -> None:
-    """Remove what a fold would go on from."""
+    """Remove the states a fold would resume from."""
     for name in (LAST, BEFORE):
         folder.delete(name)
 

@@ -1,4 +1,4 @@
-"""The training loss of one step: what METHOD calls L, over the embeddings of all workers."""
+"""The training loss of one step (L in METHOD), over the embeddings of all workers."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def criterion(
     step_weight: float,
     class_weights_C: Tensor | None = None,
 ) -> LossParts:
-    """L = L_CE + alpha L_SCL + beta L_ACL + gamma L_CPC, scaled for the mean over workers that DDP takes.
+    """L = L_CE + alpha L_SCL + beta L_ACL + gamma L_CPC, scaled for DDP's mean over workers.
 
-    Averaged over the workers, its gradient is that of one worker with the whole step: cross-entropy is workers x
+    Averaged over the workers, its gradient equals that of one worker with the whole step: cross-entropy is workers x
     local sum / weight of all workers' utterances; every worker computes the contrastive terms on the embeddings
     gathered from all. The caller weights each step by its share of an accumulated update.
 
     Args:
-        outputs: of the clean view's rows, then the augmented view's where the batch has one.
+        outputs: rows of the clean view, then of the augmented view if the batch has one.
         batch: this worker's share of the step.
-        workers: data-parallel workers.
-        step_weight: what the cross-entropy's sum over all workers is divided by: the step's utterances, or its share
-            of the update's class weights.
-        class_weights_C: of the cross-entropy; None: all 1.
+        workers: number of data-parallel workers.
+        step_weight: divisor of the cross-entropy summed over all workers: the step's utterances, or its share of the
+            update's class weights.
+        class_weights_C: class weights of the cross-entropy; None: all 1.
     """
     mine = len(batch.utterance_ids)
     rows = len(batch.labels_B)
@@ -89,7 +89,7 @@ def criterion(
         cpc = _cross_modal(clean, batch, mine, config.temperature)
     total = ce + config.alpha * scl + config.beta * acl + config.gamma * cpc
     if mine == 0:
-        # This worker still takes part in the gradients' reduction, with zeros.
+        # This worker still takes part in the gradient reduction, with zeros.
         total = total + 0.0 * outputs.logits_NC.sum()
     return LossParts(total=total, ce=ce, scl=scl, acl=acl, cpc=cpc)
 
@@ -101,14 +101,14 @@ def _supervised(rows_NE: Tensor, labels_N: Tensor, utterance_N: Tensor, config: 
 
 
 def _temporal(clean: Outputs, workers: int) -> Tensor:
-    """Temporal CPC: as cross-entropy, workers x local sum over the number of terms of all workers."""
+    """Temporal CPC: as for cross-entropy, workers x local sum / number of terms over all workers."""
     assert clean.temporal_N is not None and clean.temporal_pairs_N is not None
     pairs = gather_values(clean.temporal_pairs_N).sum()
     return workers * clean.temporal_N.sum() / pairs.clamp(min=1)
 
 
 def _cross_modal(clean: Outputs, batch: Batch, mine: int, temperature: float) -> Tensor:
-    """Cross-modal CPC: the fused vector predicts the pooled audio and the pooled text of its own utterance."""
+    """Cross-modal CPC: the fused vector predicts the pooled audio and pooled text of its own utterance."""
     assert clean.audio_predicted_ND is not None and clean.text_predicted_ND is not None
     has_text_N = gather_values(clean.has_text_N)
     utterance_N = gather_values(batch.utterance_B[:mine])

@@ -1,4 +1,4 @@
-"""What a network says of a part of a fold, and how good it is."""
+"""Predictions of a network for one part of a fold, and their scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from raysys.training.finite import refuse_predictions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workers:
-    """This process among the data-parallel workers of a trial."""
+    """This process's rank among the data-parallel workers of a trial."""
 
     rank: int = 0
     size: int = 1
@@ -51,13 +51,13 @@ class Predictions:
 def predict(
     network: Network, steps: Iterable[tuple[Step, Batch]], device: torch.device, workers: Workers
 ) -> Predictions:
-    """A part's predictions, gathered from all workers; each of its utterances exactly once.
+    """Predictions for a part, gathered from all workers; each utterance exactly once.
 
     Args:
         steps: this worker's share of every step of the part.
 
     Raises:
-        TrainingError: naming the utterances that the network has no finite prediction for.
+        TrainingError: a prediction is not finite; names the utterances.
     """
     network.eval()
     where = ""
@@ -69,7 +69,7 @@ def predict(
         where = "test part" if step.part == "test" else f"epoch {step.epoch + 1}, {step.part} part"
         wanted += step.utterance_ids
         if batch.utterance_ids:
-            # Around the forward alone: the iterator already makes the next part's first batch.
+            # Only around the forward pass: the iterator already prepares the next part's first batch.
             with torch.inference_mode(), autocast(device):
                 outputs = network((batch.to(device).clean,))
             names += batch.utterance_ids

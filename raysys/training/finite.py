@@ -1,4 +1,4 @@
-"""What must be finite: losses, the weights that an update leaves, predictions. Nothing else becomes a score.
+"""Checks that losses, updated weights and predictions are finite, before they can become a score.
 
 Messages count epochs and steps from 1, as the progress lines do.
 """
@@ -14,18 +14,18 @@ from torch import Tensor, nn
 from raysys.errors import TrainingError
 from raysys.training.criterion import LossParts
 
-_LOWER = "A lower --optim.lr or --loss.alpha usually mends it."
+_LOWER = "A lower --optim.lr or --loss.alpha usually fixes this."
 
 
 def refuse_training(losses: Tensor, network: nn.Module, names: Sequence[tuple[str, ...]], epoch: int) -> None:
-    """Look at an epoch's losses, and at the weights that its last update left, which no loss has seen.
+    """Check an epoch's losses, and the weights after its last update, which no loss has used yet.
 
     Args:
-        losses: parts of every step (steps x parts), on the CPU.
+        losses: loss parts of every step (steps x parts), on the CPU.
         names: utterances of every step.
 
     Raises:
-        TrainingError: naming the first step of which something is not finite, and its utterances.
+        TrainingError: a value is not finite; names the first such step and its utterances.
     """
     broken = (~losses.isfinite()).any(dim=1).nonzero()
     if len(broken):
@@ -35,7 +35,7 @@ def refuse_training(losses: Tensor, network: nn.Module, names: Sequence[tuple[st
             f"epoch {epoch + 1}, step {index + 1}: the loss is not finite, {parts}; "
             f"utterances {', '.join(names[index])}. {_LOWER}"
         )
-    # One wait for the device, not one a tensor.
+    # One device synchronisation instead of one per tensor.
     finite = torch.stack([p.detach().isfinite().all() for p in network.parameters() if p.requires_grad])
     if not finite.all():
         raise TrainingError(
@@ -45,11 +45,11 @@ def refuse_training(losses: Tensor, network: nn.Module, names: Sequence[tuple[st
 
 
 def refuse_predictions(probabilities_NC: np.ndarray, names: Sequence[str], where: str) -> None:
-    """Raises: TrainingError: naming the utterances of which the network says nothing finite, and `where` it was."""
+    """Raises: TrainingError: predictions are not finite; names the utterances, and `where` it happened."""
     unknown_N = ~np.isfinite(probabilities_NC).all(axis=1)
     if unknown_N.any():
         broken = [name for name, unknown in zip(names, unknown_N, strict=True) if unknown]
-        advice = _LOWER if unknown_N.all() else "Is there sound in them that no other has?"
+        advice = _LOWER if unknown_N.all() else "Check their audio: the others are fine."
         raise TrainingError(
             f"{where}: the predictions of {len(broken)} of {len(names)} utterances are not finite: "
             f"{', '.join(broken[:5])}. {advice}"

@@ -1,4 +1,4 @@
-"""The training loop: no Ray, no tracker. It takes batches in the plan's order and calls back once an epoch."""
+"""The training loop, without Ray or a tracker: consumes batches in the plan's order, with one callback per epoch."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def _never() -> bool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldOutcome:
     """Attributes:
-    epoch: of the weights that are kept.
-    history: one record an epoch.
-    test: predictions of the test part; None where there is none.
-    test_curve: confusion matrix of the test part after each epoch, where the plan asks for it.
+    epoch: epoch of the selected weights.
+    history: one record per epoch.
+    test: predictions for the test part; None if there is none.
+    test_curve: confusion matrix of the test part after each epoch, if the plan includes it.
     """
 
     epoch: int
@@ -53,21 +53,21 @@ class FoldOutcome:
 
 @dataclass(slots=True)
 class Trainer:
-    """One fold's training.
+    """Training of one fold.
 
     Args:
-        network: on its device.
+        network: already on its device.
         forward: the network, or its DistributedDataParallel wrapper.
         labels: class index by utterance id.
-        folder: where rank 0 keeps `last` and `best`; None keeps nothing.
-        trial_id: written into checkpoints; one of another trial is not resumed from.
-        class_weights: of the cross-entropy, by class; None: all 1.
-        validated: whether there is a validation part, which chooses the epoch; without one it is the last.
-        stopping: asked before every batch; where it says so, the state is kept and `fit` raises `Paused`.
+        folder: where rank 0 saves `last` and `best`; None: nothing is saved.
+        trial_id: written into checkpoints; checkpoints of other trials are ignored.
+        class_weights: class weights of the cross-entropy; None: all 1.
+        validated: whether a validation part selects the epoch; without one, the last epoch is used.
+        stopping: called before every batch; if it returns True, the state is saved and `fit` raises `Paused`.
 
     Attributes:
-        state: what is trained, and kept; resume it before the plan is made.
-        first_step_at: when the first step of this process was done (seconds since 1970).
+        state: trained and saved state; resume it before the plan is made.
+        first_step_at: time at which this process completed its first step (seconds since 1970).
     """
 
     network: Network
@@ -102,17 +102,17 @@ class Trainer:
         self._weights_C = None if weights is None else torch.tensor(weights, device=self.device)
 
     def fit(self, batches: Batches, on_epoch: Callable[[EpochRecord], None]) -> FoldOutcome:
-        """Consume a fold's plan from where the state is: train and validate each epoch, then score the test part once.
+        """Run the rest of a fold's plan: train and validate each epoch, then score the test part once.
 
-        The test part is scored with the weights, or their average, of the best epoch on the validation part.
+        The test part is scored with the weights, or their average, from the best epoch on the validation part.
 
         Args:
             batches: this worker's share of every step, in the plan's order.
             on_epoch: called on every worker after each epoch's validation and checkpoint.
 
         Raises:
-            TrainingError: a loss, the weights or predictions that are not finite, or more than the GPU's memory holds.
-            Paused: `stopping` asked for it.
+            TrainingError: a loss, weights or predictions are not finite, or the GPU is out of memory.
+            Paused: `stopping` returned True.
         """
         try:
             return self._fit(batches, on_epoch)
@@ -158,10 +158,10 @@ class Trainer:
         )
 
     def _timed(self, batches: Batches) -> Iterator[tuple[Step, Batch]]:
-        """The batches, and how long they were waited for.
+        """The batches, measuring the time spent waiting for them.
 
         Raises:
-            _Stop: between two optimizer updates, where `stopping` says so.
+            _Stop: `stopping` returned True between two optimizer updates.
         """
         coming = iter(batches)
         done: Step | None = None
@@ -177,9 +177,9 @@ class Trainer:
             yield item
 
     def _keep_amid_epoch(self) -> int:
-        """Keep the state between two updates of an epoch. Returns: the steps that are done.
+        """Save the state between two updates of an epoch. Returns: the number of completed steps.
 
-        Where all epochs are trained, the last one's state says everything; and the weights are the best ones' by then.
+        Once all epochs are trained, the last saved state is complete, and the weights are already the best epoch's.
         """
         state = self.state
         if state.losses:
@@ -250,7 +250,7 @@ class Trainer:
 
 
 class _Stop(Exception):
-    """`stopping` said so."""
+    """`stopping` returned True."""
 
 
 def _part_and_epoch(item: tuple[Step, Batch]) -> tuple[str, int]:

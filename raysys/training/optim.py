@@ -1,4 +1,4 @@
-"""Optimizer and schedule."""
+"""Optimizer and learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from raysys.model.network import Network
 
 
 def make_optimizer(network: Network, config: OptimConfig) -> AdamW:
-    """Adam (AdamW with weight decay) over the trainable parameters, in two groups: encoders and the rest."""
+    """Adam (AdamW with weight decay) over the trainable parameters in two groups: encoders and the rest."""
     encoders: list[torch.nn.Parameter] = []
     rest: list[torch.nn.Parameter] = []
     for name, parameter in network.named_parameters():
@@ -28,7 +28,7 @@ def make_optimizer(network: Network, config: OptimConfig) -> AdamW:
 
 
 def rate_factor(update: int, total: int, warmup: float) -> float:
-    """Share of the peak rate at an update (counted from 0): linear warm-up, then linear decay towards 0."""
+    """Fraction of the peak rate at an update (counted from 0): linear warm-up, then linear decay towards 0."""
     rise = max(1, round(warmup * total))
     if update < rise:
         return (update + 1) / rise
@@ -38,12 +38,11 @@ def rate_factor(update: int, total: int, warmup: float) -> float:
 class WeightAverage:
     """A moving average of the trained weights: m <- d m + (1 - d) w after every update.
 
-    The decay d rises to its value as min(d, (1 + u) / (10 + u)) with the updates u, so that the first weights, which
-    are random, are soon forgotten.
+    The decay is min(d, (1 + u) / (10 + u)) after u updates, so that the random initial weights are soon forgotten.
 
     Args:
-        network: whose weights are followed, on their device.
-        decay: 0 follows nothing: the average is the weights themselves.
+        network: network whose weights are averaged, on their device.
+        decay: d; 0: no averaging, the weights themselves are used.
     """
 
     def __init__(self, network: torch.nn.Module, decay: float) -> None:
@@ -53,14 +52,14 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, update: int) -> None:
-        """Take in the weights after an update (counted from 0 over the whole training)."""
+        """Include the weights after an update (counted from 0 over the whole training)."""
         if self.average:
             decay = min(self._decay, (1 + update) / (10 + update))
             torch._foreach_lerp_(list(self.average.values()), list(self._weights.values()), 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The network computes with the average, and afterwards with its weights again."""
+        """Swap the average into the network; on exit, restore its weights."""
         with torch.no_grad():
             kept = {name: self._weights[name].detach().clone() for name in self.average}
             for name, value in self.average.items():

@@ -21,11 +21,11 @@ from raysys.training.optim import WeightAverage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochRecord:
-    """What is known after an epoch. Losses are means over the training steps; no validation part, no such scores.
+    """Results of an epoch. Losses are means over the training steps; validation scores are None without that part.
 
     Attributes:
-        seconds: of training and validation; the state is kept afterwards.
-        waited_s: those of them in which the loop stood still, waiting for a batch.
+        seconds: time for training and validation, not for saving the state.
+        waited_s: part of that time spent waiting for a batch.
     """
 
     epoch: int
@@ -40,22 +40,22 @@ class EpochRecord:
 
 @dataclass(slots=True, kw_only=True)
 class FoldState:
-    """Weights, optimizer and what is known of the epochs.
+    """Weights, optimizer and epoch records.
 
     Args:
-        network, optimizer, averaged: what is trained, and how.
-        device: the network's.
-        workers: this process among those that train together.
-        folder: where rank 0 keeps `last` and `best`; None keeps nothing.
-        trial_id: written into checkpoints; one of another trial is not resumed from.
-        validated: whether there is a validation part, which chooses the epoch; without one it is the last.
+        network, optimizer, averaged: the network, its optimizer and its moving average.
+        device: device of the network.
+        workers: this process among the data-parallel workers.
+        folder: where rank 0 saves `last` and `best`; None: nothing is saved.
+        trial_id: written into checkpoints; checkpoints of other trials are ignored.
+        validated: whether a validation part selects the epoch; without one, the last epoch is used.
 
     Attributes:
-        history: of the epochs that are done.
-        losses, names: loss parts and utterances of each step of the epoch that is not.
+        history: records of completed epochs.
+        losses, names: loss parts and utterances of each step of the current, incomplete epoch.
         best_state: weights of the best epoch, on the CPU.
-        test_curve: confusion matrix of the test part after each epoch, where the plan asks for it.
-        notes: what a user should know of how the training went on.
+        test_curve: confusion matrix of the test part after each epoch, if the plan includes it.
+        notes: notes for the user on how the training was resumed.
     """
 
     network: Network
@@ -75,17 +75,17 @@ class FoldState:
 
     @property
     def first_epoch(self) -> int:
-        """The epoch that is next, or that is not done yet."""
+        """The next epoch, or the current one if incomplete."""
         return len(self.history)
 
     @property
     def first_step(self) -> int:
-        """Steps of it that are done already."""
+        """Number of steps already completed in that epoch."""
         return len(self.losses)
 
     @property
     def best_epoch(self) -> int:
-        """The epoch of best validation UA; the lower validation loss, then the earlier epoch, breaks a tie."""
+        """Epoch with the best validation UA; ties go to the lower validation loss, then to the earlier epoch."""
         return self._best_of(self.history)
 
     def _best_of(self, history: Sequence[EpochRecord]) -> int:
@@ -108,7 +108,7 @@ class FoldState:
         self.test_curve.append(confusion)
 
     def end_epoch(self, record: EpochRecord) -> None:
-        """Take in an epoch that is done, and keep the state, and the weights where they are the best yet."""
+        """Record a completed epoch and save the state, and the weights if they are the best so far."""
         self.losses, self.names = [], []
         self.history.append(record)
         if improved := self.best_epoch == record.epoch:
@@ -117,16 +117,16 @@ class FoldState:
         self._keep(record.epoch, improved)
 
     def load_best(self) -> None:
-        """Let the network compute with the best epoch's weights."""
+        """Load the best epoch's weights into the network."""
         assert self.best_state is not None, "no epoch was trained"
         checkpoint.load_trainable_state(self.network, self.best_state)
 
     def keep_amid_epoch(self, losses: Tensor) -> None:
-        """Write the state between two updates of an epoch, with its losses so far (steps x parts)."""
+        """Save the state between two updates of an epoch, with its losses so far (steps x parts)."""
         self._keep_last({"step/losses": losses}, {"epoch": len(self.history) - 1})
 
     def _keep(self, epoch: int, improved: bool) -> None:
-        """Write `best`, where it is a new one, and `last`."""
+        """Write `best`, if improved, and `last`."""
         if self.folder is None or self.workers.rank != 0:
             return
         assert self.best_state is not None
@@ -134,7 +134,7 @@ class FoldState:
         if improved:
             checkpoint.save(self.folder, checkpoint_files.best_name(epoch), self.best_state, meta)
         self._keep_last({}, {"epoch": epoch})
-        # Those that the last two states speak of.
+        # The best epochs that the last two states refer to.
         bests = {self._best_of(self.history[:n]) for n in (epoch, epoch + 1) if n}
         checkpoint_files.keep_best(self.folder, bests)
 
@@ -150,9 +150,9 @@ class FoldState:
         checkpoint.save_last(self.folder, state, meta)
 
     def resume(self) -> bool:
-        """Go on from this trial's last checkpoint that is whole, if there is one. Call before the plan is made.
+        """Resume from this trial's last intact checkpoint, if any. Call before the plan is made.
 
-        A damaged one is removed and noted; the one before it is taken.
+        A damaged checkpoint is removed and noted, and the previous one is used.
         """
         if self.folder is None:
             return False
@@ -164,14 +164,14 @@ class FoldState:
         return resumed
 
     def _agree(self) -> None:
-        """Raises: RuntimeError: another worker sees another checkpoint; after a restart, all see the last one."""
+        """Raises: RuntimeError: workers see different checkpoints; after a restart, all see the last one."""
         mine = self.first_epoch
         seen = torch.tensor([mine, -mine], device=self.device)
         torch.distributed.all_reduce(seen, torch.distributed.ReduceOp.MAX)
         latest, earliest = int(seen[0]), -int(seen[1])
         if latest != earliest:
             raise RuntimeError(
-                f"workers would go on from epochs {earliest + 1} to {latest + 1}, this one from {mine + 1}"
+                f"workers would resume from epochs {earliest + 1} to {latest + 1}, this one from {mine + 1}"
             )
 
     def _resume(self, folder: Folder) -> bool:
@@ -181,21 +181,21 @@ class FoldState:
             except checkpoint.Damaged as error:
                 if self.workers.rank == 0:
                     folder.delete(name)
-                self.notes.append(f"{folder.location}/{name} is damaged ({error}) and left out")
+                self.notes.append(f"{folder.location}/{name} is damaged ({error}) and was skipped")
                 continue
             if found is not None and self._restore(folder, *found):
                 return True
         return False
 
     def _restore(self, folder: Folder, tensors: dict[str, Tensor], meta: dict[str, Any]) -> bool:
-        """Take a state over; not that of another trial, nor one whose best weights are gone."""
+        """Restore a state, unless it is from another trial or its best weights are missing."""
         if meta["trial_id"] != self.trial_id:
             return False
         history = [_record(values) for values in meta["history"]]
         best = checkpoint.load_best(folder, self.trial_id, self._best_of(history)) if history else None
         if history and best is None:
             self.notes.append(
-                f"{folder.location}: the best weights of epoch {self._best_of(history) + 1} are not whole"
+                f"{folder.location}: the best weights of epoch {self._best_of(history) + 1} are missing or damaged"
             )
             return False
         self.history = history
@@ -206,7 +206,7 @@ class FoldState:
         for name, value in self.averaged.average.items():
             value.copy_(tensors[f"average/{name}"])
         self.losses = list(tensors.get("step/losses", torch.empty(0)).to(self.device))
-        # These losses were finite, or they would not have been kept: nobody will ask whose they are.
+        # Saved losses are finite, so no error message will need their utterances.
         self.names = [()] * len(self.losses)
         self.test_curve = meta["test_curve"]
         self.notes = [*meta["notes"], *self.notes]

@@ -1,4 +1,4 @@
-"""What the benchmark compares computes the same: only then is a ratio of times worth anything."""
+"""The loops that the benchmark compares compute the same; otherwise a ratio of times means nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from raysys.report.scaling import scaling_picture
 
 @pytest.fixture(scope="module")
 def setting() -> Setting:
-    """The paper preset at tiny width, with nothing random in a step."""
+    """The paper preset at tiny width, with deterministic steps."""
     speech = make_speech(12)
     tokenizer = train_wordpiece([u.transcript or "" for u in speech.utterances.values()])
     base = paper()
@@ -55,7 +55,7 @@ def evaluation(setting: Setting) -> list[Step]:
 
 
 def test_the_loop_learns_what_the_plain_loop_learns_from_the_same_batches(setting: Setting) -> None:
-    """Two forwards, eager attention and a loss read every step, against one forward and none of it."""
+    """Two forward passes, eager attention and a loss read every step, against one forward pass without these."""
     steps = setting.steps()
     batches = [step.utterance_ids for step in steps]
     ours = dataclasses.replace(setting, network=copy.deepcopy(setting.network))
@@ -64,7 +64,7 @@ def test_the_loop_learns_what_the_plain_loop_learns_from_the_same_batches(settin
     losses = setting.train_plain(theirs, batches)
     assert len(losses) == 3
     assert history.step_losses == pytest.approx(losses, rel=1e-5)
-    # Not weight by weight: where a gradient is next to 0, Adam makes a whole step of the sign of its rounding.
+    # Not weight by weight: where a gradient is close to 0, Adam turns the sign of its rounding into a full step.
     after = plain.evaluate(theirs, batches, setting.speech, setting.collator, setting.device)
     mine = ours.evaluate(evaluation(setting))
     for name, row in zip(mine.utterance_ids, mine.probabilities_NC, strict=True):
@@ -100,7 +100,7 @@ def test_an_evaluation_that_says_the_same_is_a_row(setting: Setting) -> None:
 def test_training_rows_scale_what_was_timed_to_the_epoch(
     plain_batch: int | None, setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A clock that goes by padded seconds: the ratio is that of the padding, whatever batches were timed."""
+    """With a clock that counts padded seconds, the ratio is that of the padding, whichever batches are timed."""
     clock = [0.0]
 
     def tick(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""L_SCL and L_ACL against values worked out by hand and plain float64 loops."""
+"""L_SCL and L_ACL against hand-computed values and plain float64 loops."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from raysys.losses.contrastive import info_nce_pairs, n_pair, supcon
 
 
 def n_pair_by_loops(rows: Tensor, labels: Tensor, utterances: Tensor) -> float:
-    """METHOD section 4, word for word, in Python floats."""
+    """METHOD section 4 implemented literally in Python floats."""
     points = rows.double().tolist()
     rank = range(len(points))
 
@@ -54,7 +54,7 @@ def two_views(n: int, n_classes: int, seed: int = 0) -> tuple[Tensor, Tensor, Te
 def test_n_pair_by_hand() -> None:
     # a.a = 1 with the positive, a.n = 0: each of the four anchors of class 0 costs
     # log(1 + 2 e^(0 - 1)), with the two views of the one utterance of class 1 as negatives, whose
-    # rows have no positive and are no anchors.
+    # rows have no positive and are not anchors.
     rows_NE = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]).repeat(2, 1)
     labels_N, utterance_N = torch.tensor([0, 0, 1] * 2), torch.arange(3).repeat(2)
     loss = n_pair(rows_NE, labels_N, utterance_N)
@@ -79,7 +79,7 @@ def test_n_pair_does_not_depend_on_the_order_of_rows() -> None:
 
 
 def test_n_pair_own_other_view_is_no_positive() -> None:
-    # Every class has one utterance: its two views are no pair for this term.
+    # Every class has one utterance, whose two views are not a pair for this term.
     rows_NE, _, utterance_N = two_views(4, 4)
     rows_NE.requires_grad_()
     loss = n_pair(rows_NE, torch.arange(4).repeat(2), utterance_N, l2=1.0)
@@ -99,7 +99,7 @@ def test_n_pair_without_negatives_is_zero_and_differentiable(n: int) -> None:
 
 
 def test_n_pair_survives_huge_dot_products() -> None:
-    # a.n - a.p of 2e4 overflows exp in every floating type; the loss is then a.n - a.p itself.
+    # a.n - a.p of 2e4 overflows exp in every float type; the loss is then a.n - a.p itself.
     rows_NE = torch.tensor([[100.0], [-100.0], [100.0]]).repeat(2, 1).requires_grad_()
     labels_N, utterance_N = torch.tensor([0, 0, 1] * 2), torch.arange(3).repeat(2)
     loss = n_pair(rows_NE, labels_N, utterance_N)
@@ -186,8 +186,8 @@ def supcon_by_loops(rows: Tensor, labels: Tensor, temperature: float) -> float:
 
 
 def test_supcon_by_hand() -> None:
-    # Two utterances of two classes, both views of each alike, the utterances orthogonal: every anchor has its own
-    # other view at cosine 1 and two negatives at 0.
+    # Two orthogonal utterances of two classes, with identical views: every anchor has its other view at cosine 1 and
+    # two negatives at 0.
     rows_NE = torch.tensor([[2.0, 0.0], [0.0, 3.0]]).repeat(2, 1)
     loss = supcon(rows_NE, torch.tensor([0, 1] * 2), temperature=1.0)
     assert loss.item() == pytest.approx(math.log(math.e + 2) - 1, abs=1e-6)
@@ -203,7 +203,7 @@ def test_supcon_agrees_with_loops(seed: int) -> None:
 
 
 def test_supcon_of_one_class_pulls_all_together() -> None:
-    """No negatives: the loss is at its least, log of the number of positives, when all rows are one."""
+    """No negatives: the loss has its minimum, log of the number of positives, when all rows are equal."""
     labels_N = torch.zeros(6, dtype=torch.int64)
     same = supcon(torch.ones(6, 3), labels_N, temperature=0.07)
     assert same.item() == pytest.approx(math.log(5), abs=1e-5)

@@ -32,7 +32,7 @@ def rows(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def test_by_hand() -> None:
-    # Predictions equal to orthogonal targets: cosine 1 with one's own, 0 with the two others.
+    # Predictions equal to orthogonal targets: cosine 1 with their own target, 0 with the two others.
     loss = cross_modal_cpc(3 * torch.eye(3), torch.eye(3), torch.ones(3).bool(), torch.arange(3), temperature=1.0)
     assert loss.item() == pytest.approx(math.log(1 + 2 / math.e), abs=1e-6)
 
@@ -66,7 +66,7 @@ def test_rows_that_are_not_usable_change_nothing_whatever_they_hold() -> None:
 
 
 def test_equal_transcripts_are_not_told_apart() -> None:
-    # With all rows of one group there is nothing to tell apart: no negatives, no cost, no gradient.
+    # With all rows in one group there are no negatives: no loss and no gradient.
     predicted_ND, target_ND = rows(5)
     predicted_ND.requires_grad_()
     usable_N, group_N = torch.ones(5).bool(), torch.full((5,), 7)
@@ -103,7 +103,7 @@ def test_float32_under_autocast_and_at_a_huge_scale() -> None:
 
 
 def temporal_by_loops(predicted: Tensor, latents: Tensor, lengths: list[int], temperature: float) -> list[float]:
-    """Sum over frames and steps of one utterance after the other, in Python floats."""
+    """Sum over frames and steps, one utterance at a time, in Python floats."""
 
     def score(a: list[float], b: list[float]) -> float:
         return sum(x * y for x, y in zip(a, b, strict=True)) / (math.hypot(*a) * math.hypot(*b)) / temperature
@@ -125,8 +125,8 @@ def valid(lengths: list[int], longest: int) -> Tensor:
 
 
 def test_temporal_by_hand() -> None:
-    # Three orthogonal frames, the next one predicted rightly from the first and the second: cosine 1 with the
-    # target and 0 with two distractors, the frame itself among them.
+    # Three orthogonal frames; the next one is predicted correctly from the first and the second: cosine 1 with the
+    # target and 0 with two distractors, including the frame itself.
     latents_BJL = torch.eye(3)[None]
     predicted_KBJL = torch.roll(latents_BJL, -1, dims=1)[None]
     sums_B, pairs_B = temporal_cpc(predicted_KBJL, latents_BJL, torch.ones(1, 3).bool(), temperature=1.0)

@@ -1,4 +1,4 @@
-"""w workers' gradients are those of one worker with all rows, whatever each holds."""
+"""Gradients of w workers equal those of one worker with all rows, however the rows are split."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def one_worker_gradient(n: int) -> tuple[Tensor, Tensor]:
 
 
 def worker(rank: int, cases: list[tuple[int, ...]], folder: str) -> None:
-    """One process of several; it runs all cases, since it takes far longer to start than they."""
+    """One of several processes; it runs all cases, since starting takes far longer than they do."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=len(cases[0]))
     for counts in cases:
@@ -49,7 +49,7 @@ def worker(rank: int, cases: list[tuple[int, ...]], folder: str) -> None:
 
 
 def one_of_several(rank: int, counts: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """This worker's rows through the shared weight, the whole loss, and the mean that DDP takes."""
+    """This worker's rows through the shared weight, the whole loss, and DDP's mean."""
     weight, left_NF, right_NF, labels_N = data(sum(counts))
     weight.requires_grad_()
     own = slice(sum(counts[:rank]), sum(counts[: rank + 1]))

@@ -1,4 +1,4 @@
-"""Cross-entropy of the objective: a sum that may be over no rows."""
+"""Cross-entropy of the objective: a sum over any number of rows, including none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from raysys.losses.objective import balanced_class_weights, cross_entropy_sum
 
 
 def test_by_hand() -> None:
-    # softmax(log 1, log 3) = (1/4, 3/4); smoothed by 0.2, a label weighs 0.9, the other 0.1.
+    # softmax(log 1, log 3) = (1/4, 3/4); with smoothing 0.2 the label has weight 0.9, the other class 0.1.
     logits_BC = torch.log(torch.tensor([[1.0, 3.0], [1.0, 3.0]]))
     labels_B = torch.tensor([0, 1])
     loss = cross_entropy_sum(logits_BC, labels_B, label_smoothing=0.0)

@@ -1,4 +1,4 @@
-"""Tiny pretrained encoders as users have them: folders written by save_pretrained."""
+"""Tiny pretrained encoders as users would have them: folders written by save_pretrained."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SIZES = {
     "num_conv_pos_embeddings": 8,
     "num_conv_pos_embedding_groups": 2,
 }
-"""Of a wav2vec 2.0, HuBERT or WavLM."""
+"""Sizes of a wav2vec 2.0, HuBERT or WavLM."""
 TEXT_SIZES = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}
-"""Of a DistilBERT."""
+"""Sizes of a DistilBERT."""
 _TEXTS = ["kids are talking by the door", "dogs are sitting by the door"]
 
 
 def write_encoders(folder: Path, texts: Sequence[str] = _TEXTS, *, seed: int = 0) -> tuple[Path, Path]:
-    """A wav2vec 2.0 and a DistilBERT with a tokenizer of the texts, below `folder`."""
+    """Save a wav2vec 2.0 and a DistilBERT, with a tokenizer trained on the texts, in `folder`."""
     audio, text = folder / "audio", folder / "text"
     torch.manual_seed(seed)
     Wav2Vec2Model(Wav2Vec2Config(**SIZES)).save_pretrained(audio)

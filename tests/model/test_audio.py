@@ -1,4 +1,4 @@
-"""WaveformEncoder: features do not depend on the batch, and are those of transformers' model."""
+"""WaveformEncoder: features do not depend on the batch and match transformers' model."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def tiny(family: str, **overrides: object) -> PreTrainedModel:
     torch.manual_seed(0)
     built: PreTrainedModel = model(config(**(sizes | overrides)))
     group_norm = built.feature_extractor.conv_layers[0].layer_norm
-    nn.init.normal_(group_norm.bias)  # Zero at first, which would hide what it does to padding.
+    nn.init.normal_(group_norm.bias)  # Initially zero, which would hide its effect on padding.
     return built.eval()
 
 
 def speech(n_samples: int, seed: int = 0) -> Tensor:
-    """Noise with an offset, so that normalising it does something."""
+    """Noise with an offset, so that normalisation has an effect."""
     return 0.1 * torch.randn(n_samples, generator=torch.Generator().manual_seed(seed)) + 0.03
 
 
@@ -63,7 +63,7 @@ def beside(waveform_S: Tensor, other_S: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def assert_the_batch_does_not_matter(encoder: WaveformEncoder, *, atol: float = 1e-4, rtol: float = 1e-4) -> None:
-    """Two thousand samples alone and beside ten times as many."""
+    """Two thousand samples alone and batched with ten times as many."""
     alone = encoder(speech(2_000)[None], torch.tensor([2_000]))
     both = encoder(*beside(speech(2_000), speech(20_000, 1)))
     assert both.valid_BJ.sum(dim=1).tolist() == [6, 62]
@@ -102,7 +102,7 @@ def test_shapes_of_a_gpu_change_no_frame(family: str, monkeypatch: pytest.Monkey
 
 
 def test_the_cure_is_needed() -> None:
-    """The plain model fails what the encoder passes; should it no longer, drop MaskedGroupNorm."""
+    """The plain model fails where the encoder passes; if that ever changes, drop MaskedGroupNorm."""
     model = tiny("wav2vec2")
     waveforms_BS, lengths_B = beside(speech(2_000), speech(20_000, 1))
     mask_BS = torch.arange(20_000) < lengths_B[:, None]
@@ -128,7 +128,7 @@ def test_unpadded_output_is_that_of_transformers(family: str, normalise: bool) -
 
 
 def test_layer_norm_models_do_not_depend_on_the_batch() -> None:
-    """wav2vec2-large normalises each frame by itself and needs no cure."""
+    """wav2vec2-large normalises each frame separately and needs no fix."""
     model = tiny("wav2vec2", feat_extract_norm="layer", do_stable_layer_norm=True)
     assert_the_batch_does_not_matter(WaveformEncoder(model, normalise=True, freeze="none").eval(), rtol=0.0)
 
@@ -205,7 +205,7 @@ def test_wholly_frozen_encoder_has_no_gradient_and_no_dropout() -> None:
 
 
 def test_randomness_in_training_is_torchs_alone() -> None:
-    """transformers draws masks, and skips layers, by generators that no run of ours seeds."""
+    """transformers draws masks and skips layers using generators that our runs do not seed."""
     model = tiny("wav2vec2", mask_feature_prob=0.5, mask_feature_length=4, layerdrop=0.5)
     encoder = WaveformEncoder(model, normalise=True, freeze="none").train()
     found = []
@@ -231,11 +231,11 @@ def test_spans_hide_valid_frames_only() -> None:
 
 
 def test_spans_are_as_many_as_asked_for() -> None:
-    """At least `at_least`; else probability x length / span on average, which rounding keeps."""
+    """At least `at_least`; else probability x length / span on average, preserved by the rounding."""
     torch.manual_seed(0)
     few_BJ = span_mask(torch.full((50,), 100), 100, probability=0.0, span=10, at_least=2)
     assert int(few_BJ.sum(dim=1).min()) >= 10 and int(few_BJ.sum(dim=1).max()) <= 20
-    # Spans of one frame: 0.25 spans in a row of ten on average times ten.
+    # Spans of one frame: 0.25 spans in a row of ten on average, times ten.
     many_BJ = span_mask(torch.full((2_000,), 10), 10, probability=0.025, span=1, at_least=0)
     assert float(many_BJ.sum(dim=1).float().mean()) == pytest.approx(0.25, abs=0.05)
 
@@ -250,7 +250,7 @@ def test_spans_come_from_torchs_generator() -> None:
 
 
 def data2vec(**overrides: object) -> PreTrainedModel:
-    """An encoder that is not among those whose padding is known."""
+    """An encoder that is not among those known to be safe to pad."""
     torch.manual_seed(0)
     sizes = {name: value for name, value in SIZES.items() if name != "num_conv_pos_embeddings"}
     built: PreTrainedModel = Data2VecAudioModel(

@@ -1,4 +1,4 @@
-"""Dropout: how often, how large, the same from the same seed; attention with it is PyTorch's without."""
+"""Dropout: rate, scale, reproducibility; attention with no dropped weights equals PyTorch's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_zero_with_probability_p_and_the_same_mean(p: float) -> None:
 
 
 def test_each_element_is_drawn_by_itself() -> None:
-    """Neighbours share a 64-bit number: no two of its four parts may tell of each other."""
+    """Neighbours share a 64-bit number: its four parts must be pairwise independent."""
     torch.manual_seed(0)
     kept_NK = (dropout(torch.ones(200_000, 4), 0.5, True) != 0).double()
     correlation_KK = torch.corrcoef(kept_NK.T)
@@ -61,7 +61,7 @@ def test_attention_that_drops_next_to_nothing_is_torchs(kind: str) -> None:
     valid = (torch.arange(7) < torch.tensor([7, 3])[:, None])[:, None, None]
     mask = {"bool": valid, "added": torch.where(valid, 0.0, -1e9), "none": None}[kind]
     expected = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-    # 1e-6 is rounded to 0 of 2^16: the way with dropout, and nothing dropped.
+    # 1e-6 rounds to 0 of 2^16: the dropout code path, with nothing dropped.
     torch.testing.assert_close(attend(queries, keys, values, mask, 1e-6), expected, atol=1e-6, rtol=1e-5)
 
 
@@ -80,7 +80,7 @@ def test_a_transformers_model_says_the_same_without_dropout(name: str) -> None:
     speed_up_dropout(model)
     assert not any(type(part) is nn.Dropout for part in model.modules())
     torch.testing.assert_close(model(**inputs).last_hidden_state, expected, atol=1e-6, rtol=1e-5)
-    # The way that training takes, with so little dropout that nothing is dropped: padding stays out of attention.
+    # The training code path, with so little dropout that nothing is dropped: padding gets no attention.
     for part in model.modules():
         for attribute in ("p", "dropout", "dropout_prob"):
             if isinstance(getattr(part, attribute, None), float):

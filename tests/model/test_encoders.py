@@ -1,4 +1,4 @@
-"""Encoders from folders: weights arrive whole, or an error names what is missing, and the flag."""
+"""Encoders from folders: weights load completely, or an error names the flag and what is missing."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def text(folder: Path | str, **others: object) -> ModelConfig:
 
 
 def without(folder: Path, weight: str, copy: Path) -> Path:
-    """A copy of a saved model that lacks the first weight whose name ends so."""
+    """A copy of a saved model without the first weight whose name has this ending."""
     shutil.copytree(folder, copy, dirs_exist_ok=True)
     tensors = safetensors.torch.load_file(copy / "model.safetensors")
     tensors.pop(next(name for name in tensors if name.endswith(weight)))
@@ -143,7 +143,7 @@ def test_weight_of_another_shape_is_refused(audio_folder: Path, tmp_path: Path) 
 
 
 def test_broken_file_is_an_error(audio_folder: Path, tmp_path: Path) -> None:
-    """Such as a pointer of Git LFS in the weights' place."""
+    """For example a Git LFS pointer instead of the weights."""
     shutil.copytree(audio_folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(EncoderError, match=r"--model\.audio .*cannot be loaded"):
@@ -166,7 +166,7 @@ def test_missing_folder_names_its_flag(tmp_path: Path, flag: str, look: Callable
 
 
 def test_missing_preprocessor_is_an_error(tmp_path: Path) -> None:
-    """Whether to normalise must not be guessed."""
+    """Whether to normalise waveforms must not be guessed."""
     Wav2Vec2Model(Wav2Vec2Config(**SIZES)).save_pretrained(tmp_path)
     with pytest.raises(EncoderError, match=r"preprocessor_config\.json"):
         build_audio_encoder(audio(tmp_path))
@@ -220,7 +220,7 @@ def test_frozen_text_encoder_has_no_gradient_and_no_dropout(text_folder: Path) -
 
 
 def test_random_weights_of_the_base_encoders_need_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """METHOD's count of the paper's network, without a download."""
+    """The parameter count of the paper's network given in METHOD, without a download."""
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("something was read")

@@ -1,4 +1,4 @@
-"""Fusion: the cross-modal block is equation 1, and padding changes nothing anywhere."""
+"""Fusion: the cross-modal block implements equation 1, and padding has no effect."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ WIDTH, HEADS = 8, 2
 def make_block() -> CrossModalLayer:
     torch.manual_seed(0)
     block = CrossModalLayer(width=WIDTH, heads=HEADS, feed_forward=12, dropout=0.3)
-    for parameter in block.parameters():  # Layer norms begin at 1 and 0, which would hide a mix-up.
+    for parameter in block.parameters():  # Layer norms start at 1 and 0, which would hide a mix-up.
         nn.init.normal_(parameter, std=0.5)
     return block.eval()
 
 
 def rows(*lengths: int, longest: int | None = None) -> tuple[Tensor, Tensor]:
-    """Padded sequences full of noise, padding too, and which positions are valid."""
+    """Sequences of noise, padding included, and their valid positions."""
     n = longest or max(lengths)
     return torch.randn(len(lengths), n, WIDTH), torch.arange(n) < torch.tensor(lengths)[:, None]
 
 
 def by_hand(block: CrossModalLayer, queries_QD: Tensor, context_KD: Tensor) -> Tensor:
-    """Equation 1 and what follows it for one row, in float64 and head by head."""
+    """Equation 1 and the rest of the layer for one row, in float64, head by head."""
     weights = {name: p.detach().double() for name, p in block.named_parameters()}
 
     def linear(name: str, x: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ def little(**values: Any) -> ModelConfig:
 def test_every_arrangement_is_the_plain_one_row_by_row(
     bigru: Literal["joint", "per_stream", "none"], n_layers: int, ccb1: bool, ccb2: bool
 ) -> None:
-    """H then G, or the one of them that is left, in as many frames and tokens as are valid."""
+    """H then G, or the remaining one, with only the valid frames and tokens."""
     torch.manual_seed(3)
     fusion = ModalFusion(little(bigru=bigru, n_layers=n_layers, ccb1=ccb1, ccb2=ccb2))
     frames_BJD, frames_valid_BJ = rows(4, 1)

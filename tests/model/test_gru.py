@@ -1,4 +1,4 @@
-"""The recurrence on a CPU says and learns what torch.nn.GRU does."""
+"""The CPU recurrence has the same outputs and gradients as torch.nn.GRU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The light audio encoder: padding changes nothing, short input works, every parameter learns."""
+"""The light audio encoder: padding has no effect, short input works, every parameter learns."""
 
 import pytest
 import torch

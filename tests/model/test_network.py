@@ -1,4 +1,4 @@
-"""The network: a prediction depends on its utterance alone, and every parameter learns."""
+"""The network: a prediction depends only on its utterance, and every parameter learns."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def make_batch(names: Sequence[str], modalities: Modalities = "both") -> Batch:
         collator = dataclasses.replace(COLLATOR, tokenizer=None)
     if modalities == "text":
         return collator(names, None, None, epoch=0)
-    # The augmented view is of another length, as after a change of speed.
+    # The augmented view has a different length, as after speed perturbation.
     shorter = [augmented[name][: int(0.9 * len(augmented[name])) + 1] for name in names]
     return collator(names, [clean[name] for name in names], shorter, epoch=0)
 
@@ -90,7 +90,7 @@ def test_rows_without_text_ignore_their_tokens() -> None:
     other = dataclasses.replace(view, tokens_BM=other_BM, token_valid_BM=other_valid_BM)
     expected, found = outputs_of(network, view), outputs_of(network, other)
     assert torch.equal(found.logits_NC, expected.logits_NC)
-    # What stands in for a text is learned, and the same for all.
+    # The replacement for missing text is learned, and the same for all rows.
     assert network.no_text_D is not None
     assert torch.equal(expected.text_ND[1], network.no_text_D)
     with torch.no_grad():
@@ -140,9 +140,9 @@ def test_two_views_in_one_pass_are_two_passes(size: str, modalities: Modalities)
 @pytest.mark.parametrize(("ccb1", "ccb2"), [(True, True), (True, False), (False, True)])
 @pytest.mark.parametrize("size", ["tiny", "light"])
 def test_every_trained_parameter_gets_a_gradient(size: str, ccb1: bool, ccb2: bool) -> None:
-    """The whole criterion, on rows with text and without; what learns nothing would be a dead part.
+    """The whole criterion, on rows with and without text; a parameter without gradient would be dead.
 
-    In evaluation mode there are no time masks, whose embedding is the one parameter left out.
+    In evaluation mode there are no time masks; their embedding is the only parameter left out.
     """
     torch.manual_seed(0)
     config = ModelConfig(audio=size, text=size, width=16, heads=4, feed_forward=24, ccb1=ccb1, ccb2=ccb2)

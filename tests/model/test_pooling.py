@@ -1,4 +1,4 @@
-"""mp(.): values by hand, and padding that never counts."""
+"""mp(.): values by hand, and padding is ignored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VALID_BT = torch.tensor([[True, True, False], [True, True, True]])
 
 
 def test_values_by_hand() -> None:
-    """All valid values of a channel may be negative: a padding of zeros would win."""
+    """All valid values of a channel may be negative: zero padding would win."""
     assert masked_max(SEQUENCE_BTD, VALID_BT).tolist() == [[-1.0, 4.0], [1.0, 0.0]]
     assert masked_mean(SEQUENCE_BTD, VALID_BT).tolist() == [[-2.0, 3.0], [1.0, 0.0]]
 

@@ -1,4 +1,4 @@
-"""Small finished runs of all three kinds, as sweeps leave them, with made-up predictions."""
+"""Small finished runs of all three kinds, as sweeps write them, with made-up predictions."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def write_run(
     )
     if kind == "gridsearch":
         results["grid"] = _grid(results, rng)
-        # A final model's fold tests nothing.
+        # The final model's fold has no test part.
         everything = [u.utterance_id for u in manifest.utterances]
         folds.append({"index": 3, "name": "all", "train": everything, "validation": [], "test": []})
     if kind == "ablation":

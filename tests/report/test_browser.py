@@ -1,4 +1,4 @@
-"""The report in a real browser: it looks things up nowhere, nothing is cut off, nothing overlaps."""
+"""The report in a real browser: no requests, nothing cut off, no overlaps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 
 EIGHT = ("angry", "calm", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
 
-# Corners of each text, from its own box through its own matrix: a slanted label's upright box would be too large.
+# Corners of each text, from its own box and transform: the axis-aligned box of a slanted label would be too large.
 TEXTS = """() => [...document.querySelectorAll('figure')].map(figure => {
   const svg = figure.querySelector('svg'), frame = svg.getBoundingClientRect();
   const determinant = matrix => matrix.a * matrix.d - matrix.b * matrix.c;
@@ -42,7 +42,7 @@ TEXTS = """() => [...document.querySelectorAll('figure')].map(figure => {
 })"""
 
 
-# Elements with words of their own that are wider than they are, outside of what scrolls by itself.
+# Elements whose own text overflows them, outside scrolling containers.
 CUT = """() => [...document.querySelectorAll('body *')].filter(e => !e.closest('svg, .scroll, details')
   && [...e.childNodes].some(node => node.nodeType === 3 && node.textContent.trim())
   && getComputedStyle(e).display !== 'inline' && e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)"""
@@ -58,7 +58,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Reports by kind of run; the last has the most classes, and names as long as they get."""
+    """Reports by kind of run; the last has the most classes and the longest names."""
     runs = {kind: write_run(tmp_path_factory.mktemp(kind), kind) for kind in FIGURES}
     runs["crossval of 8 classes"] = write_run(tmp_path_factory.mktemp("eight"), corpus="ravdess", classes=EIGHT)
     for run in runs.values():
@@ -119,7 +119,7 @@ def _inside(corners: list[tuple[float, float]], frame: list[float]) -> bool:
 
 
 def _overlap(one: list[tuple[float, float]], other: list[tuple[float, float]]) -> bool:
-    """Whether two rectangles share more than a pixel, by separating axes."""
+    """Whether two rectangles overlap by more than a pixel (separating axis test)."""
     for corners in (one, other):
         for (x0, y0), (x1, y1) in itertools.pairwise(corners[:3]):
             length = ((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5

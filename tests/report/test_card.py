@@ -1,4 +1,4 @@
-"""A model's card shows names as they are."""
+"""A model card shows names literally."""
 
 from __future__ import annotations
 
@@ -47,4 +47,4 @@ def test_a_line_break_in_a_name_begins_no_heading() -> None:
 
 
 def test_an_ordinary_name_is_as_it_is() -> None:
-    assert f"Tells {', '.join(PLAIN)} apart" in card(PLAIN)
+    assert f" as {', '.join(PLAIN)}." in card(PLAIN)

@@ -1,4 +1,4 @@
-"""Two runs: what is better, by how much, and only where they can be compared."""
+"""Comparison of two runs: which is better, by how much, and refusal where they are not comparable."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def write_run(
     manifest: Manifest | None = None,
     fold_of: Mapping[str, int] | None = None,
 ) -> Folder:
-    """A finished run's folder, as far as a comparison reads it.
+    """A finished run's folder, with the files a comparison reads.
 
     Args:
         predictions: first letter of the class, by utterance id.
@@ -52,7 +52,7 @@ def write_run(
     """
     manifest = manifest or manifest_of(LABELS)
     folds = fold_of or {"ana": 1, "bo": 1, "cy": 2, "di": 2}
-    # Every run in an order of its own: only the ids say which predictions belong together.
+    # Every run has its own row order: predictions must be matched by id.
     rows = random.Random(location.rsplit("/", 1)[-1]).sample(manifest.utterances, len(manifest.utterances))
     table = pa.table(
         {
@@ -84,13 +84,13 @@ def b(tmp_path: Path) -> Folder:
 
 
 def test_differences_by_hand(a: Folder, b: Folder) -> None:
-    """Joy: 6 of 8 in a, 7 in b. Fear: 7 of 8, 8. Bo gains an utterance in fold 1, di another in fold 2."""
+    """Joy: 6 of 8 in a, 7 in b. Fear: 7 of 8 in a, 8 in b. Bo gains one utterance in fold 1, di one in fold 2."""
     found = compare(a, b)
     assert (found["n"], found["speakers"]) == (16, 4)
     assert (found["a"]["wa"], found["b"]["wa"]) == pytest.approx((13 / 16, 15 / 16))
     assert found["difference"]["wa"] == pytest.approx(2 / 16)
     assert found["difference"]["ua"] == pytest.approx((7 / 8 + 1) / 2 - (6 / 8 + 7 / 8) / 2)
-    # A draw of a fold has each of its two speakers 0, 1 or 2 times: 0, 1/8 or 2/8 are gained.
+    # A draw of a fold has each of its two speakers 0, 1 or 2 times: the gain is 0, 1/8 or 2/8.
     assert found["difference"]["wa_ci95"] == pytest.approx([0, 4 / 16])
     assert found["difference"]["wa_excludes_0"] is False
     joy, fear, rage = found["recalls"]
@@ -132,7 +132,7 @@ def test_the_table_shows_the_numbers_in_per_cent(a: Folder, b: Folder) -> None:
     assert lines["rage"] == "rage 0 - - -"
     assert lines["Session1"] == "Session1 8 87.5 100.0 +12.5"
     assert "4 speakers" in table and "different folds" not in table
-    # One column for all differences, whatever stands above it.
+    # All differences line up in one column, whatever the heading.
     ends = {line.index(word) + len(word) for word in ("b - a", "+12.5") for line in table.splitlines() if word in line}
     assert len(ends) == 1
 
@@ -144,7 +144,7 @@ def test_where_the_folds_differ_those_of_the_first_run_serve_both(tmp_path: Path
     assert "different folds: those of a" in comparison_table(found)
     same = compare(a, write_run(str(tmp_path / "same"), B))
     assert found["folds"] == same["folds"] and found["difference"] == same["difference"]
-    # From the other side, the folds are the other's: both gains lie in its second one.
+    # The other way round, the folds are the other run's: both gains are in its second fold.
     assert [row["difference"] for row in compare(other, a)["folds"]] == pytest.approx([0, -2 / 8])
 
 

@@ -1,4 +1,4 @@
-"""Tables for other programs and for a paper."""
+"""Tables for other programs and for papers."""
 
 from __future__ import annotations
 

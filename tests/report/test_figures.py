@@ -1,4 +1,4 @@
-"""Figures show the numbers they are given, follow the page's theme, and leave nothing behind."""
+"""Figures show the given numbers, follow the page's theme, and have no side effects."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_equal_data_give_equal_bytes(draw: Callable[[], Figure]) -> None:
 
 @each_figure
 def test_every_colour_is_the_themes(draw: Callable[[], Figure]) -> None:
-    """A colour that stays as drawn, or black that is left out, is not legible in the dark."""
+    """A colour left as drawn, or an implicit black, is not legible in dark mode."""
     svg = svg_of(draw())
     assert not re.findall(r"#[0-9a-f]{3,6}\b(?=[;\"])", svg)
     assert "var(--ink)" in svg
@@ -106,7 +106,7 @@ def test_title_and_description_are_escaped() -> None:
 
 
 def test_a_confusion_matrix_shows_counts_and_shares_of_the_true_class() -> None:
-    """Of 40, 30 are right: 75 per cent of the row, not of the column."""
+    """30 of 40 are correct: 75 per cent of the row, not of the column."""
     assert [t for t in texts(confusion()) if t[0].isdigit()] == ["30", "75 %", "10", "25 %", "0", "0 %", "8", "100 %"]
 
 
@@ -140,7 +140,7 @@ def test_equal_scores_make_one_colour() -> None:
 
 
 def test_the_best_of_a_grid_is_not_over_one_by_rounding() -> None:
-    """An opacity of 1.0000000000000002 is an error, at the end of a whole sweep."""
+    """An opacity of 1.0000000000000002 would raise an error at the very end of a sweep."""
     for high in np.arange(0.21, 1.0, 0.01):
         axes = figures.heat_map(
             np.array([[0.2, high]]), ("a", ["1"]), ("b", ["1", "2"]), choices_RC=[[0, 0]], final=None

@@ -1,4 +1,4 @@
-"""The report of a run: what stands on the page, what lies beside it."""
+"""The report of a run: contents of the page, and the files beside it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FIGURES = {
 
 
 class Plain(HTMLParser):
-    """The words of a page, the anchors, and the links to them; tags that do not match are an error."""
+    """Text, anchors and links of a page; mismatched tags are an error."""
 
     VOID = frozenset({"meta", "link", "br", "path", "use"})
 
@@ -74,7 +74,7 @@ def report(run: Folder) -> str:
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Folder]:
-    """A run with its report, to read from, by kind and corpus."""
+    """A run with its report, by kind and corpus; read-only."""
 
     @functools.cache
     def make(kind: str = "crossval", corpus: str = "demo") -> Folder:
@@ -118,7 +118,7 @@ def test_a_page_of_each_kind_is_whole_and_shows_markup_as_text(reported: Callabl
     found = parsed(page)
     assert len(found.ids) == len(set(found.ids))
     assert found.links and {link.removeprefix("#") for link in found.links} <= set(found.ids)
-    # Of a transcript, of a variant's name, of a note.
+    # From a transcript, a variant's name and a note.
     assert MARKUP in words(page) and MARKUP not in page
     assert not {"script", "hears"} & set(found.tags)
     assert "the audio encoder <hears> one utterance at a time" in words(page)
@@ -168,7 +168,7 @@ def test_reference_numbers_are_of_the_same_corpus_and_say_how_they_were_measured
         assert f"{line.source} {line.protocol} {scores}" in said
     (other,) = {"iemocap", "ravdess"} - {corpus}
     assert f"{REFERENCES[other][0].wa} {REFERENCES[other][0].ua}" not in said
-    assert "synthetic" not in said and "its licence says who may have them" in said
+    assert "synthetic" not in said and "check the licence of the corpus before sharing" in said
 
 
 @pytest.mark.parametrize(("corpus", "there"), [("demo", True), ("iemocap", True), ("ravdess", False)])
@@ -180,9 +180,9 @@ def test_the_nested_choice_stands_beside_the_optimistic_one_which_is_marked(repo
     said = words(page_of(reported("gridsearch")))
     assert "nested optimistic fold point of the nested choice epoch WA UA epoch WA UA" in said
     assert "1 Session1 alpha=0.1 beta=1 4 60.0 62.0 5 71.0 72.0" in said
-    assert "It is no estimate" in said
+    assert "It does not estimate" in said
     assert "The final model has no test score" in said
-    assert "48 trials; one takes 1.25 s beyond its training (median). Stopping hopeless trials early saved 3" in said
+    assert "48 trials; one takes 1.25 s beyond its training (median). Early stopping saved 3" in said
 
 
 @pytest.mark.parametrize("axes", [{"loss.alpha": ["1", "0.1"]}, {"a.x": ["1"], "b.y": ["1", "2"], "c.z": ["1"]}])
@@ -211,7 +211,7 @@ def test_one_seed_has_no_deviation(tmp_path: Path) -> None:
 
 
 def test_a_run_of_an_earlier_version_has_a_report(tmp_path: Path) -> None:
-    """It knows neither its kind nor its trials nor t-SNE; its trials are the folds."""
+    """Such runs have no kind, trials or t-SNE; their trials are the folds."""
     run = write_run(tmp_path)
     results = run.read_json("results.json")
     del results["kind"], results["tsne"]
@@ -223,14 +223,14 @@ def test_a_run_of_an_earlier_version_has_a_report(tmp_path: Path) -> None:
 
 
 def test_what_a_run_lacks_is_not_drawn_and_is_reported(tmp_path: Path) -> None:
-    """Final features, validation, and an utterance that was skipped."""
+    """Final features, validation, and a skipped utterance."""
     run = write_run(tmp_path, with_features=False)
     epoch = {"epoch": 0, "losses": {"total": 1.0, "ce": 1.0, "scl": 0.0}, "validation_ua": None}
     for fold in (1, 2, 3):
         (run / f"folds/{fold}").write_bytes("history.jsonl", json.dumps(epoch).encode())
     change(run, skipped=[{"utterance_id": "z<1>", "audio_path": "/z.wav", "reason": "is cut short"}])
     page = report(run)
-    assert "kept no final features" in page
+    assert "saved no final features" in page
     assert set(re.findall(r'<figure id="([^"]+)">', page)) == {"confusion", "reliability", "loss-total", "loss-ce"}
     assert "1 skipped utterance" in words(page) and "z<1> is cut short" in words(page)
 
@@ -253,7 +253,7 @@ def test_short_utterances_can_be_heard_long_and_lost_ones_cannot(
 
 
 def test_the_sound_is_the_utterances(reported: Callable[..., Folder]) -> None:
-    """Decoded again, the MP3 is as long and as loud as the half second of tone."""
+    """The decoded MP3 is as long and as loud as the half second of tone."""
     sound = player(Manifest.from_table(reported().read_table("manifest.parquet")).utterances[0])
     assert sound is not None
     samples, rate_hz = soundfile.read(io.BytesIO(base64.b64decode(sound.split("base64,")[1].split('"')[0])))

@@ -1,4 +1,4 @@
-"""Words stand out from what they are written on, in both themes."""
+"""Text has enough contrast with its background, in both themes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def luminance(color_3: np.ndarray) -> float:
 
 
 def contrast(one_3: np.ndarray, other_3: np.ndarray) -> float:
-    """WCAG 2.2: 4.5 is what it asks of text, 3 of large text and of what is drawn."""
+    """WCAG 2.2 requires 4.5 for text, and 3 for large text and graphics."""
     low, high = sorted((luminance(one_3), luminance(other_3)))
     return (high + 0.05) / (low + 0.05)
 
@@ -51,7 +51,7 @@ def test_numbers_are_legible_on_a_cell_of_any_strength(colors: dict[str, str], s
 
 
 def test_both_themes_define_every_colour_and_light_ones_are_told_apart() -> None:
-    """A light colour stands for its variable, so no two may be the same."""
+    """A light colour identifies its variable, so no two may be equal."""
     assert LIGHT.keys() == DARK.keys()
     assert len(set(LIGHT.values())) == len(LIGHT)
     assert all(theme().count(f"--{name}:") == 2 for name in LIGHT)

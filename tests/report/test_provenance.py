@@ -1,4 +1,4 @@
-"""What made a result: kept from the first time, without secrets; no error where git or a checkout is missing."""
+"""Provenance of a result: kept from the first time, without secrets; no error if git or a checkout is missing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_commit_is_the_checkouts_and_says_where_files_changed(
     assert found is not None and len(found) == 40
     (package / "a.py").write_text("a = 2\n")
     assert commit(package) == f"{found}, changed"
-    # Installed below somebody else's checkout, it is not of that checkout.
+    # A package installed inside another project's checkout does not belong to that checkout.
     below = package / "site-packages" / "raysys"
     below.mkdir(parents=True)
     assert commit(below) is None

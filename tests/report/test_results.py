@@ -1,4 +1,4 @@
-"""Adding up: every utterance once, and WA and UA not swapped."""
+"""Pooling: every utterance counted once, and WA and UA not swapped."""
 
 from __future__ import annotations
 
@@ -81,18 +81,18 @@ def results(manifest: Manifest) -> dict[str, Any]:
 
 
 def test_pooled_scores_by_hand(results: dict[str, Any]) -> None:
-    """WA: 4 of 6. UA: joy 3 of 4, fear 1 of 2, their mean 5/8; rage, absent, does not count."""
+    """WA: 4 of 6. UA: joy 3 of 4, fear 1 of 2, mean 5/8; rage is absent and does not count."""
     pooled = results["pooled"]
     assert pooled["n"] == 6
     assert pooled["wa"] == pytest.approx(4 / 6)
     assert pooled["ua"] == pytest.approx(5 / 8)
     assert pooled["absent_classes"] == ["rage"]
-    # Four of six are joy; two classes are there.
+    # Four of six are joy; two classes are present.
     assert (pooled["chance_wa"], pooled["chance_ua"]) == (pytest.approx(4 / 6), 0.5)
     assert results["confusion"] == [[3, 0, 1], [1, 1, 0], [0, 0, 0]]
     # F1: joy 2 x 3 / (4 + 4), fear 2 / (2 + 1), rage 0.
     assert pooled["macro_f1"] == pytest.approx((6 / 8 + 2 / 3 + 0) / 3)
-    # Always certain, right four times of six.
+    # Always certain, right four times out of six.
     assert pooled["calibration_error"] == pytest.approx(1 / 3)
     for name in ("wa", "ua"):
         low, high = pooled[f"{name}_ci95"]
@@ -113,7 +113,7 @@ def test_folds_are_in_order_and_facts_and_skipped_files_are_kept(results: dict[s
 
 
 def test_the_confusion_matrix_counts_classes_by_name(manifest: Manifest) -> None:
-    """Not in the order in which they appear: all are predicted as the last class here."""
+    """Not by order of appearance: here all are predicted as the last class."""
     rows = {name: (label, "rage", s) for name, (label, _, s) in {**FOLD_1, **FOLD_2}.items()}
     pooled = pool_predictions(manifest, [table(1, rows)])
     folds = [fold_result(1, 0, 0), fold_result(2, 0, 0)]

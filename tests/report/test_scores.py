@@ -1,4 +1,4 @@
-"""What the report counts itself, by hand."""
+"""Scores computed by the report itself, checked by hand."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def predictions() -> pa.Table:
 
 
 def test_precision_recall_and_f1_by_hand() -> None:
-    """a: 6 of 8 found, 6 of 10 predictions right; b: 1 of 5, 1 of 3; c is neither there nor predicted."""
+    """a: 6 of 8 found, 6 of 10 predictions right; b: 1 of 5, 1 of 3; c is neither present nor predicted."""
     a, b, c = class_scores([[6, 2, 0], [4, 1, 0], [0, 0, 0]], ["a", "b", "c"])
     assert (a.precision, a.recall, a.f1, a.support) == (6 / 10, 6 / 8, pytest.approx(2 * 6 / 18), 8)
     assert (b.precision, b.recall, b.f1, b.support) == (1 / 3, 1 / 5, pytest.approx(2 * 1 / 8), 5)
@@ -67,9 +67,9 @@ def test_precision_recall_and_f1_by_hand() -> None:
 def test_script_disjoint_utterances_have_no_line_of_their_own_folds_training_part(
     manifest: Manifest, predictions: pa.Table
 ) -> None:
-    """Fold 1: 'I am here' and 'Where is it' are trained there, 'Alone' is not. Fold 2 trains 'Where is it' and 'Alone',
-    but not 'I am here'; an utterance without a transcript has no line that could be new. The entry of the final model,
-    which trains on everything, belongs to no fold that is tested.
+    """Fold 1 trains on 'I am here' and 'Where is it', but not on 'Alone'. Fold 2 trains on 'Where is it' and 'Alone',
+    but not on 'I am here'; an utterance without a transcript has no line that could be new. The entry of the final
+    model, which trains on all data, is not a test fold.
     """
     parts = {part.name: part for part in dialog_parts(manifest, FOLDS, predictions)}
     assert {name: part.n for name, part in parts.items()} == {
@@ -78,17 +78,17 @@ def test_script_disjoint_utterances_have_no_line_of_their_own_folds_training_par
         "scripted": 4,
         "script-disjoint": 2,
     }
-    # Alone: hap, right. I am here (fold 2): hap, taken for ang.
+    # Alone: hap, right. I am here (fold 2): hap, predicted as ang.
     assert parts["script-disjoint"].wa == 0.5
     # Right: all but Ses01_script01_F000 and Ses02_impro01_F000.
     assert parts["all"].wa == pytest.approx(4 / 6)
     assert parts["improvised"].wa == 0.5 and parts["scripted"].wa == 0.75
-    # Scripted: of ang 1 of 2, of hap 2 of 2.
+    # Scripted: ang 1 of 2, hap 2 of 2.
     assert parts["scripted"].ua == 0.75
 
 
 def test_a_part_without_utterances_has_no_scores(manifest: Manifest, predictions: pa.Table) -> None:
-    """Every line is trained in every fold."""
+    """Every line is in the training part of every fold."""
     folds = [fold | {"train": list(ROWS)} for fold in FOLDS]
     part = dialog_parts(manifest, folds, predictions)[-1]
     assert (part.n, part.wa, part.ua, part.wa_ci95, part.ua_ci95) == (0, None, None, None, None)

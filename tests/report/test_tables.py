@@ -1,4 +1,4 @@
-"""What the terminal shows are the numbers of results.json."""
+"""The terminal tables show the numbers in results.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A little fold for the training tests: tones whose pitch tells the class, texts that do not."""
+"""A small fold for the training tests: tones whose pitch encodes the class, and uninformative texts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LittleFold:
         return {name: len(waveform) / 16_000 for name, waveform in self.waveforms.items()}
 
     def view(self, name: str, epoch: int) -> np.ndarray:
-        """An augmented waveform: noisier and shorter, decided by the epoch and the name."""
+        """An augmented waveform: noisier and shorter, determined by epoch and name."""
         noise = np.random.default_rng(derive_seed("view", epoch, name))
         waveform_S = self.waveforms[name]
         noisy_S = waveform_S + noise.normal(0, 0.02, len(waveform_S))
@@ -109,7 +109,7 @@ def little_config(
 
 
 def make_network(config: ExperimentConfig, little: LittleFold) -> Network:
-    """Weights by a seed of their own, and no trace of it in torch's generator."""
+    """Weights from their own seed, without changing torch's global generator."""
     tokenizer = little.collator.tokenizer
     assert tokenizer is not None
     with torch.random.fork_rng():
@@ -146,6 +146,6 @@ def make_trainer(
 
 
 def descend_plainly(trainer: Trainer, *, rate: float) -> None:
-    """Steps as long as the gradient: Adam's are of one length and magnify rounding."""
+    """Steps proportional to the gradient: Adam's have a fixed length and magnify rounding."""
     parameters = [p for p in trainer.network.parameters() if p.requires_grad]
     trainer.state.optimizer = torch.optim.SGD([{"params": parameters, "peak_lr": rate}], lr=rate)

@@ -1,4 +1,4 @@
-"""Checkpoints: all comes back, nothing is pickled, another network's is refused."""
+"""Checkpoints: everything is restored, nothing is pickled, those of another network are refused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def learn(network: nn.Module, optimizer: AdamW, steps: int) -> None:
 
 
 def saved(tmp_path: Path) -> tuple[Folder, nn.Sequential, AdamW]:
-    """Weights and optimizer after three steps, in a file."""
+    """Weights and optimizer state after three steps, in a file."""
     network = make_network()
     optimizer = make_adamw(network)
     learn(network, optimizer, 3)
@@ -55,7 +55,7 @@ def test_training_goes_on_to_the_bit(tmp_path: Path) -> None:
     assert meta == {"epoch": 2, "history": [{"loss": 0.1}]}
 
     again = make_network()
-    again[0].bias.data.copy_(network[0].bias)  # Frozen: it comes from its source.
+    again[0].bias.data.copy_(network[0].bias)  # Frozen: reloaded from its source.
     fresh = make_adamw(again)
     weights = {n: t for n, t in tensors.items() if not n.startswith("optimizer/")}
     assert weights.keys() == {"0.weight", "2.weight", "2.bias"}
@@ -68,7 +68,7 @@ def test_training_goes_on_to_the_bit(tmp_path: Path) -> None:
 
 
 def test_state_is_a_copy(tmp_path: Path) -> None:
-    """Best weights that went on training with the network would be the last ones."""
+    """Best weights that share memory with the network would end up as the last ones."""
     _, network, optimizer = saved(tmp_path)
     state = checkpoint.trainable_state(network)
     before = {name: tensor.clone() for name, tensor in state.items()}
@@ -89,7 +89,7 @@ def test_other_networks_are_refused() -> None:
 
 @pytest.mark.parametrize("width", [1, 5])
 def test_weights_of_another_shape_are_refused(width: int) -> None:
-    """A width of 1 would spread over the whole weight without a word."""
+    """A width of 1 would silently broadcast to the whole weight."""
     state = checkpoint.trainable_state(make_network(width))
     with pytest.raises(ValueError, match=r"another network.*0\.weight"):
         checkpoint.load_trainable_state(make_network(), state)

@@ -1,4 +1,4 @@
-"""The training loss: each term by its weight, and w workers with the gradient of one."""
+"""The training loss: each term with its weight, and w workers give the gradient of one."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_rows_without_text_are_out_of_cpcs_text_term() -> None:
 
 
 def test_equal_transcripts_are_no_negatives() -> None:
-    """Only the text term knows: with one transcript for all it has nothing to tell apart."""
+    """Only the text term uses transcripts: if all are the same, it has no negatives."""
     outputs, batch = outputs_and_batch()
     loss = dataclasses.replace(OFF, gamma=1.0)
     same = dataclasses.replace(batch, transcript_B=torch.zeros_like(batch.transcript_B))
@@ -167,7 +167,7 @@ def test_temporal_cpc_is_of_the_clean_view_and_its_mean_over_frames() -> None:
 
 
 def test_class_weights_are_those_of_torch() -> None:
-    """One step of one worker: the weighted mean that torch takes itself."""
+    """One step of one worker: the weighted mean as computed by torch."""
     outputs, batch = outputs_and_batch()
     weights_C = torch.tensor([0.5, 1.0, 3.0])
     n = len(batch.labels_B)
@@ -189,7 +189,7 @@ def test_class_weights_are_those_of_torch() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """Encoders, sizes of the accumulated steps of one update, and what the loss is."""
+    """Encoders, sizes of the accumulated steps of one update, and the loss settings."""
 
     size: str
     steps: tuple[int, ...]
@@ -214,7 +214,7 @@ def with_classified(config: ExperimentConfig, both: bool) -> ExperimentConfig:
 
 
 def wrapped(network: Network, workers: int) -> torch.nn.Module:
-    """Small buckets: many reductions beside those of the gathered rows, as at full size."""
+    """Small buckets: many reductions concurrent with those of the gathered rows, as at full size."""
     if workers == 1:
         return network
     return DistributedDataParallel(network, find_unused_parameters=True, bucket_cap_mb=0.005)
@@ -239,7 +239,7 @@ def make_one_of(
 
 
 def gradients(case: str, rank: int, workers: int) -> dict[str, Tensor]:
-    """Of one update, which the trainer's own steps accumulate."""
+    """Gradients of one update, accumulated by the trainer's own steps."""
     chosen = CASES[case]
     little = little_fold(n_train=sum(chosen.steps))
     config = little_config(size=chosen.size, dropout=0.0, loss=chosen.loss)
@@ -265,7 +265,7 @@ def gradients(case: str, rank: int, workers: int) -> dict[str, Tensor]:
 
 
 def fit(rank: int, workers: int) -> FoldOutcome:
-    """Two epochs, the last step of each and the test part of a single utterance."""
+    """Two epochs; the last step of each and the test part have a single utterance."""
     little = little_fold(n_train=9, n_test=1)
     config = little_config(dropout=0.0, epochs=2)
     trainer = make_one_of(config, little, rank, workers)
@@ -274,7 +274,7 @@ def fit(rank: int, workers: int) -> FoldOutcome:
 
 
 def worker(rank: int, workers: int, folder: str) -> None:
-    """One process of several; it runs all cases, since it takes far longer to start than they."""
+    """One of several processes; it runs all cases, since starting takes far longer than they do."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=workers)
     found = {case: gradients(case, rank, workers) for case in CASES}
@@ -287,7 +287,7 @@ def worker(rank: int, workers: int, folder: str) -> None:
 def results(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> list[tuple[dict[str, dict[str, Tensor]], FoldOutcome]]:
-    """What each worker found."""
+    """Results of each worker."""
     folder, workers = tmp_path_factory.mktemp("workers"), request.param
     run_workers(worker, workers, workers, str(folder))
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(workers)]

@@ -1,4 +1,4 @@
-"""The shortest and the longest utterance get a prediction, beside each other and alone."""
+"""The shortest and the longest utterance get a prediction, batched together and alone."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["light", "tiny"])
 def test_ten_milliseconds_and_ten_minutes_get_a_prediction(table: Path, tmp_path: Path, encoder: str) -> None:
-    """Read with the default longest duration, decoded, planned, collated and predicted as a run does it."""
+    """Read with the default maximum duration, decoded, planned, collated and predicted as in a run."""
     torch.manual_seed(0)
     manifest = read_corpus(CorpusConfig(name="table", root=str(table)), cache=tmp_path)
     model = ModelConfig(audio=encoder, text=encoder, width=32, heads=4, feed_forward=64)

@@ -1,4 +1,4 @@
-"""The loop: it learns, repeats itself to the bit, goes on where it stopped, scores all once."""
+"""The loop: it learns, is bit-reproducible, resumes where it stopped, and scores every utterance once."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ torch.set_num_threads(1)
 
 
 class Stopped(Exception):
-    """The machine is gone."""
+    """Simulates a lost machine."""
 
 
 def ignore(_: EpochRecord) -> None:
-    """For runs whose epochs nobody asks about."""
+    """Callback for runs whose epochs are not checked."""
 
 
 def run(config: ExperimentConfig, little: LittleFold, folder: Folder | None = None) -> tuple[Trainer, FoldOutcome]:
@@ -53,7 +53,7 @@ def timeless(history: tuple[EpochRecord, ...]) -> list[EpochRecord]:
 
 
 def assert_same(found: FoldOutcome, expected: FoldOutcome) -> None:
-    """To the bit, but for the time that it took."""
+    """Bit-identical except for timings."""
     assert timeless(found.history) == timeless(expected.history)
     assert found.epoch == expected.epoch
     assert found.test_curve == expected.test_curve
@@ -74,7 +74,7 @@ def test_overfits_a_handful_of_utterances() -> None:
     assert losses[0]["ce"] > 0.7
     assert losses[-1]["ce"] < 0.1
     assert losses[-1]["total"] < 0.3 * losses[0]["total"]
-    # The pitch is all there is to learn, and it is the same in the other parts.
+    # Pitch is all there is to learn, and it is the same in the other parts.
     assert outcome.history[outcome.epoch].validation_ua == 1.0
     labels = [little.collator.labels[name] for name in outcome.test.utterance_ids]
     assert outcome.test.probabilities_NC.argmax(axis=1).tolist() == labels
@@ -98,7 +98,7 @@ def test_losses_are_means_over_the_steps() -> None:
 
 @pytest.mark.parametrize("size", ["light", "tiny"])
 def test_same_seed_same_result_whatever_else_is_random(size: str) -> None:
-    """Dropout and time masks come from the run's seed: not from generators that others use too."""
+    """Dropout and time masks come from the run's seed, not from shared generators."""
     little, config = little_fold(), little_config(size=size, epochs=2)
     torch.manual_seed(1)
     _, first = run(config, little)
@@ -142,7 +142,7 @@ def test_the_test_curve_has_a_confusion_an_epoch_and_changes_nothing(uninterrupt
     labels = [little.collator.labels[name] for name in little.fold.test]
     for matrix in uninterrupted.test_curve:
         assert np.sum(matrix, axis=1).tolist() == np.bincount(labels, minlength=3).tolist()
-    # At the epoch that validation chose it is the confusion of the predictions that are kept.
+    # At the epoch selected by validation, it equals the confusion matrix of the saved predictions.
     test = uninterrupted.test
     assert test is not None
     kept = np.zeros((3, 3), dtype=int)
@@ -162,7 +162,7 @@ def test_the_features_are_what_the_head_reads(uninterrupted: FoldOutcome) -> Non
 
 
 def final_batches(little: LittleFold, first_epoch: int, stop_after: int) -> Iterator[tuple[Step, Batch]]:
-    """The plan of a fold that trains on its training part and neither validates nor tests."""
+    """The plan of a fold with a training part only."""
     fold = dataclasses.replace(little.fold, validation=(), test=())
     labels = dict(little.collator.labels)
     for step in fold_plan(fold, little.durations_s, labels, FINAL.train, first_epoch, stop_after=stop_after):
@@ -173,7 +173,7 @@ FINAL = dataclasses.replace(RESUMABLE, train=dataclasses.replace(RESUMABLE.train
 
 
 def test_without_validation_the_last_epoch_is_kept_and_the_schedule_is_the_whole_ones(tmp_path: Path) -> None:
-    """The weights after 2 of 3 epochs are those that a validated training has after 2 of its 3."""
+    """The weights after 2 of 3 epochs equal those of a validated training after 2 of its 3."""
     little, folder = little_fold(), Folder.at(str(tmp_path))
     trainer = make_trainer(FINAL, little, validated=False)
     outcome = trainer.fit(final_batches(little, 0, stop_after=2), ignore)
@@ -209,7 +209,7 @@ def stop_after_epoch(trainer: Trainer, little: LittleFold, epoch: int) -> None:
 
 @pytest.mark.parametrize("stops", [[2], [0, 1, 2]])
 def test_resumed_equals_uninterrupted(stops: list[int], uninterrupted: FoldOutcome, tmp_path: Path) -> None:
-    """Stopped after these epochs, each time gone on in a new process's Trainer; 2 is the last."""
+    """Stopped after these epochs and resumed each time in a new Trainer; 2 is the last epoch."""
     little = little_fold()
     for epoch in stops:
         trainer = make_trainer(RESUMABLE, little, folder=Folder.at(str(tmp_path)))
@@ -242,7 +242,7 @@ def test_resumed_amid_an_epoch_equals_uninterrupted(uninterrupted: FoldOutcome, 
 def test_stopped_between_the_two_files_goes_on_from_the_epoch_before(
     uninterrupted: FoldOutcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The best weights of a later epoch than `last` are there: `last` still finds those that it speaks of."""
+    """With best weights from a later epoch than `last`, `last` still finds those it refers to."""
     little, folder = little_fold(), Folder.at(str(tmp_path))
     save, improving = checkpoint.save, itertools.count()
     with monkeypatch.context() as patched:
@@ -260,7 +260,7 @@ def test_stopped_between_the_two_files_goes_on_from_the_epoch_before(
     trainer = make_trainer(RESUMABLE, little, folder=folder)
     assert trainer.state.resume()
     assert trainer.state.first_epoch == 1
-    # Of epoch 1 the score was made up; of this one it is the same.
+    # The score of epoch 1 was made up; this one's is unchanged.
     trainer.state.history[0] = dataclasses.replace(trainer.state.history[0], **_scores(uninterrupted.history[0]))
     assert_same(trainer.fit(little.batches(RESUMABLE, 1), ignore), uninterrupted)
 
@@ -273,7 +273,7 @@ def _scores(record: EpochRecord) -> dict[str, float | None]:
 def test_damaged_state_is_left_out_and_said(
     whole_epochs: int, how: str, uninterrupted: FoldOutcome, tmp_path: Path
 ) -> None:
-    """After one epoch there is none before it: the fold starts from the beginning."""
+    """After one epoch there is no earlier checkpoint: the fold starts from the beginning."""
     little, folder = little_fold(), Folder.at(str(tmp_path))
     stop_after_epoch(make_trainer(RESUMABLE, little, folder=folder), little, whole_epochs - 1)
     path = tmp_path / checkpoint_files.LAST
@@ -287,7 +287,7 @@ def test_damaged_state_is_left_out_and_said(
     assert str(path) in note and "damaged" in note
     assert not path.exists()
     assert_same(trainer.fit(little.batches(RESUMABLE, trainer.state.first_epoch), ignore), uninterrupted)
-    # Who goes on later knows it too: it is in the results, however often the process is lost.
+    # Later resumes keep the note: it reaches the results, however often the process is lost.
     again = make_trainer(RESUMABLE, little, folder=folder)
     assert again.state.resume()
     assert again.state.notes == [note]
@@ -312,7 +312,7 @@ def test_damaged_best_weights_are_not_used(uninterrupted: FoldOutcome, tmp_path:
     path.write_bytes(path.read_bytes()[:-1])
     trainer = make_trainer(RESUMABLE, little, folder=folder)
     assert not trainer.state.resume()
-    assert trainer.state.notes == [f"{tmp_path}: the best weights of epoch 1 are not whole"]
+    assert trainer.state.notes == [f"{tmp_path}: the best weights of epoch 1 are missing or damaged"]
     assert_same(trainer.fit(little.batches(RESUMABLE), ignore), uninterrupted)
 
 
@@ -340,10 +340,10 @@ def test_no_weights_are_left_but_the_best(tmp_path: Path) -> None:
     assert folder.names() == [checkpoint_files.BEST]
 
 
-# Asked before each of two updates, the test curve and the validation of 3 epochs, and before the test: 13 times.
+# Called before each of two updates, the test curve and the validation in 3 epochs, and before the test: 13 times.
 @pytest.mark.parametrize("asked", [[2], [7], [12], [1] * 6])
 def test_paused_anywhere_equals_uninterrupted(asked: list[int], uninterrupted: FoldOutcome, tmp_path: Path) -> None:
-    """`asked`: how often each process asks before it is told to stop."""
+    """`asked`: number of calls in each process before it is told to stop."""
     little, folder = little_fold(), Folder.at(str(tmp_path))
     for times in asked:
         trainer = make_trainer(RESUMABLE, little, folder=folder)
@@ -449,7 +449,7 @@ def test_validation_scores_are_those_of_its_predictions() -> None:
 def poisoned(
     little: LittleFold, config: ExperimentConfig, at: tuple[str, int, int], broken: list[str]
 ) -> Iterator[tuple[Step, Batch]]:
-    """The batches of a training, with a NaN in the first row of the step (part, epoch, index), whose ids are noted."""
+    """Training batches with a NaN in the first row of the step (part, epoch, index), whose ids are recorded."""
     for step, batch in little.batches(config):
         if (step.part, step.epoch, step.index) == at:
             broken.extend(step.utterance_ids)
@@ -473,7 +473,7 @@ def test_loss_that_is_not_finite_names_epoch_step_and_utterances(epoch: int, ind
 
 
 def test_weights_that_the_last_update_broke_are_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No loss sees them: it was computed before."""
+    """No loss shows this: it was computed before the update."""
     little, config = little_fold(n_train=8), little_config(epochs=1)
     trainer = make_trainer(config, little, folder=Folder.at(str(tmp_path)))
     update = trainer.state.optimizer.step
@@ -519,7 +519,7 @@ def test_every_test_utterance_is_scored_once(fault: str) -> None:
 
 
 def test_accumulated_update_is_that_of_the_undivided_step() -> None:
-    """Of the cross-entropy; contrastive terms see only their own forward pass."""
+    """For the cross-entropy only; contrastive terms only use their own forward pass."""
     little = little_fold(n_train=7, text_dropout=0.0)
     loss = LossConfig(alpha=0.0, beta=0.0, gamma=0.0)
     found = []

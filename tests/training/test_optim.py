@@ -1,4 +1,4 @@
-"""Rates: warm-up and decay by hand, and which parameters learn at which rate."""
+"""Learning rates: warm-up and decay by hand, and which parameters learn at which rate."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ torch.set_num_threads(1)
     ],
 )
 def test_rate_by_hand(total: int, warmup: float, expected: list[float]) -> None:
-    """Rises in equal steps to the peak, falls in equal steps; no update is lost to a rate of 0."""
+    """Rises to the peak and falls in equal steps; no update is wasted at a rate of 0."""
     assert [rate_factor(u, total, warmup) for u in range(total)] == pytest.approx(expected)
 
 

@@ -1,4 +1,4 @@
-"""The paper's model at full size from random weights: it trains, and everything that is trained gets a gradient."""
+"""The paper's model at full size from random weights: it trains, and every trainable parameter gets a gradient."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_two_steps_at_full_size_give_finite_losses_and_a_gradient_to_every_param
             name: Utterance(utterance_id=name, audio_path="", speaker="", emotion="", transcript=TEXTS[i % 4])
             for i, name in enumerate(names)
         }
-        # 0.6 s: frames enough for time masks of 10.
+        # 0.6 s: enough frames for time masks of length 10.
         waveforms = {n: np.random.default_rng(i).normal(0, 0.1, 9_600).astype(np.float32) for i, n in enumerate(names)}
         collator = Collator(
             utterances=by_id,
@@ -56,13 +56,13 @@ def test_two_steps_at_full_size_give_finite_losses_and_a_gradient_to_every_param
         assert all(np.isfinite(value) and value > 0 for value in record.losses.values()), record.losses
     for found in gradients:
         assert not [name for name, largest in found.items() if largest is None]
-        # Adding a constant to all keys changes no softmax.
+        # Adding a constant to all keys does not change the softmax.
         still = [name for name, largest in found.items() if largest == 0.0]
         assert not [name for name in still if not name.endswith(("k_proj.bias", "k_lin.bias", "key.bias"))]
 
 
 def train(model: ModelConfig, collator: Collator, names: list[str], waveforms: dict[str, np.ndarray], config):  # type: ignore[no-untyped-def]
-    """The largest gradient of every trained parameter at each optimizer step, and the epochs' records."""
+    """The largest gradient of every trainable parameter at each optimizer step, and the epoch records."""
     torch.manual_seed(0)
     network = Network(model, n_classes=4, vocab_size=30_522, loss=config.loss)
     assert sum(p.numel() for p in network.parameters()) == 180_526_724
