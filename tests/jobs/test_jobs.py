@@ -88,7 +88,7 @@ def test_a_report_that_fails_is_a_note_and_the_job_that_it_names_writes_it(
         ("report.py", ["/nowhere"], "error: /nowhere: there is no results.json"),
         ("compare.py", ["{a}", "/nowhere"], "error: /nowhere: there is no results.json"),
         ("compare.py", ["{a}", "nothing://b"], "no file system is installed for nothing://"),
-        ("compare.py", ["{a}"], ""),
+        ("compare.py", ["{a}"], "Another finished run over the same corpus"),
         ("compare.py", ["{a}", "{b}", "--jsn", "x"], "--json"),
         ("prepare.py", ["--corpus.name", "ravdess"], "needs --corpus.root"),
         ("prepare.py", ["--corpus.name", "table", "--corpus.root", "/nowhere.csv"], "/nowhere.csv"),
