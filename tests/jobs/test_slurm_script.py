@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,42 +16,89 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "cluster" / "slurm" / "crossval.sbatch"
+# Stand-ins in Python: bash may lose its place where a signal comes while it reads a command substitution.
+HEADER = f"""#!{sys.executable} -IS
+import os, signal, subprocess, sys, time
+
+def log(line):
+    with open(os.environ["LOG"], "a") as file:
+        file.write(line + "\\n")
+
+def on_sigterm(act):
+    signal.signal(signal.SIGTERM, lambda *_: act())
+
+def forever():
+    while True:
+        time.sleep(0.05)
+
+"""
 # Like srun, hands SIGTERM on: to all processes of each task, or (Slurm with cgroups) to its first one alone.
 SRUN = """
-options=() tasks=1
-while [[ $1 == --* ]]; do
-  options+=("$1")
-  [[ $1 != --ntasks=* ]] || tasks=${1#*=}
-  shift
-done
-echo "srun ${options[*]} ${*:5}" >>"$LOG"
-children=() ended=''
-stop() { ended=yes; for child in "${children[@]}"; do kill -TERM -- "${TO_ALL:+-}$child" 2>/dev/null; done; }
-trap stop TERM
-for ((i = 0; i < tasks; i++)); do setsid "$@" & children+=($!); echo $! >>"$LOG.groups"; done
-[[ -z $ended ]] || stop
-for child in "${children[@]}"; do
-  while kill -0 "$child" 2>/dev/null; do sleep 0.05; done
-done
+words = sys.argv[1:]
+options = [word for word in words if word.startswith("--")][: next(i for i, word in enumerate(words) if word[:2] != "--")]
+tasks = next(int(option.split("=")[1]) for option in options if option.startswith("--ntasks="))
+command = words[len(options):]
+log(f"srun {' '.join([*options, *command[4:]])}")
+children, ended = [], []
+
+def stop():
+    ended.append(True)
+    for child in children:
+        try:
+            (os.killpg if os.environ.get("TO_ALL") else os.kill)(child.pid, signal.SIGTERM)
+        except ProcessLookupError:
+            pass
+
+on_sigterm(stop)
+for _ in range(tasks):
+    children.append(subprocess.Popen(command, start_new_session=True))
+    with open(os.environ["LOG"] + ".groups", "a") as file:
+        file.write(f"{children[-1].pid}\\n")
+if ended:
+    stop()
+sys.exit(max(child.wait() for child in children))
 """
 SCONTROL = """
-if [[ $1 == show ]]; then printf '%s\\n' $SLURM_JOB_NODELIST; exit; fi
-echo "scontrol $*; left: $(ls -A "$RAYSYS_RUN_ROOT")" >>"$LOG"
+if sys.argv[1] == "show":
+    print(*os.environ["SLURM_JOB_NODELIST"].split(), sep="\\n")
+else:
+    log(f"scontrol {' '.join(sys.argv[1:])}; left: {' '.join(os.listdir(os.environ['RAYSYS_RUN_ROOT']))}")
 """
 RAY = """
-trap 'trap "" TERM; echo "ray $2 ended" >>"$LOG"; exit 0' TERM
-echo "ray $2 $RAY_AUTH_MODE $(stat -c %a "$RAY_AUTH_TOKEN_PATH") $(stat -c %a "${RAY_AUTH_TOKEN_PATH%/*}") \\
-$(wc -c <"$RAY_AUTH_TOKEN_PATH") ${RAY_AUTH_TOKEN:-no-other}" >>"$LOG"
-if [[ $2 == --head && -n ${HEAD_DIES:-} ]]; then exit 1; fi
-while :; do sleep 0.05; done
+where = sys.argv[2]
+
+def end():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    log(f"ray {where} ended")
+    os._exit(0)
+
+on_sigterm(end)
+token = os.environ["RAY_AUTH_TOKEN_PATH"]
+modes = [oct(os.stat(path).st_mode & 0o777)[2:] for path in (token, os.path.dirname(token))]
+log(f"ray {where} {os.environ['RAY_AUTH_MODE']} {' '.join(modes)} {os.path.getsize(token)} "
+    + os.environ.get("RAY_AUTH_TOKEN", "no-other"))
+if where == "--head" and os.environ.get("HEAD_DIES"):
+    sys.exit(1)
+forever()
 """
 # Both hold.py and the job: one exec fewer. Waits for SIGTERM where no code is given.
 PYTHON = """
-trap 'echo "driver SIGTERM" >>"$LOG"; exit 75' TERM
-echo "driver $RAY_ADDRESS ${*:2} $RAYSYS_CORPUS_ROOT $RAYSYS_RUN_ROOT" >>"$LOG"
-until [[ $(grep -c '^ray .* token' "$LOG") -eq $(wc -w <<<"$SLURM_JOB_NODELIST") ]]; do sleep 0.05; done
-[[ -n ${CODE:-} ]] && exit "$CODE"
-while :; do sleep 0.05; done
+def end():
+    log("driver SIGTERM")
+    os._exit(75)
+
+on_sigterm(end)
+log("driver " + " ".join([os.environ["RAY_ADDRESS"], *sys.argv[2:], os.environ["RAYSYS_CORPUS_ROOT"], os.environ["RAYSYS_RUN_ROOT"]]))
+
+def nodes():
+    with open(os.environ["LOG"]) as file:
+        return sum(line.startswith("ray ") and " token " in line for line in file)
+
+while nodes() < len(os.environ["SLURM_JOB_NODELIST"].split()):
+    time.sleep(0.05)
+if os.environ.get("CODE"):
+    sys.exit(int(os.environ["CODE"]))
+forever()
 """
 
 
@@ -61,8 +109,7 @@ class Job:
         binaries = place / "venv" / "bin"
         binaries.mkdir(parents=True)
         for name, body in {"srun": SRUN, "scontrol": SCONTROL, "ray": RAY, "python": PYTHON}.items():
-            # In braces: read to its end before it runs. Bash may lose its place where a signal comes while it parses.
-            (binaries / name).write_text(f"#!/usr/bin/env bash\n{{\n{body}\nexit\n}}\n")
+            (binaries / name).write_text(HEADER + body)
             (binaries / name).chmod(0o755)
         self.log, self.runs = place / "log", place / "runs"
         self.log.touch()
