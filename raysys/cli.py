@@ -45,7 +45,7 @@ def parse(
     description: str = "",
     kind: type[Command] = CommandLine,  # type: ignore[assignment]
     preset: str = "demo",
-    shown: type[Any] | None = None,
+    shown: Callable[[ExperimentConfig, str], Any] | None = None,
 ) -> Command:
     """Parse flags.
 
@@ -53,23 +53,31 @@ def parse(
         argv: of the process unless given.
         kind: a job's own command line.
         preset: where to start from unless --preset says so.
-        shown: what --help lists, where the job takes more flags than it reads.
+        shown: of the preset's configuration and name, what --help lists where a job takes more flags than it reads.
 
     Raises:
         ConfigError: an unknown preset or file, or a value that the configuration refuses.
         SystemExit: a flag that does not exist or does not parse (code 2), or --help (code 0).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if shown is not None and {"-h", "--help"} & {*arguments}:
-        _unwrap_help(shown)
-        tyro.cli(shown, args=["--help"], description=description, config=(tyro.conf.AvoidSubcommands,))
-    _unwrap_help(kind)
     name = _preset_name(arguments, preset)
-    default, from_file = _preset(name)
+    preset_config, from_file = _preset(name)
+    default = _with_corpus_root(preset_config)
+    if shown is not None and {"-h", "--help"} & {*arguments}:
+        listed = shown(default, name)
+        _unwrap_help(type(listed))
+        tyro.cli(
+            type(listed),
+            args=["--help"],
+            default=listed,
+            description=description,
+            config=(tyro.conf.AvoidSubcommands,),
+        )
+    _unwrap_help(kind)
     parsed: Command = tyro.cli(
         kind,
         args=[*from_file, *arguments],
-        default=kind(config=_with_corpus_root(default), preset=preset),
+        default=kind(config=default, preset=preset),
         description=description,
         config=(tyro.conf.AvoidSubcommands,),
     )
@@ -199,7 +207,7 @@ def main(
     run: Callable[[Command], None],
     kind: type[Command] = CommandLine,  # type: ignore[assignment]
     preset: str = "demo",
-    shown: type[Any] | None = None,
+    shown: Callable[[ExperimentConfig, str], Any] | None = None,
 ) -> None:
     """A job's entry point: parse its command line (see `parse`) and run it, its errors as `exit_codes` says."""
     with exit_codes():

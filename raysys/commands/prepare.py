@@ -7,17 +7,17 @@ Example: prepare --preset light --corpus.name table --corpus.root my.csv
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from raysys import cli
-from raysys.config import AugmentConfig, ClusterConfig, CorpusConfig, RunConfig
+from raysys.config import AugmentConfig, ClusterConfig, CorpusConfig, ExperimentConfig, RunConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Views:
-    crop_s: float = 13.0
+    crop_s: float
     """Length of the crops that are augmented, in seconds."""
-    seed: int = 0
+    seed: int
     """Seed of the augmented views."""
 
 
@@ -25,13 +25,24 @@ class _Views:
 class _Shown:
     """What --help lists."""
 
-    preset: str = "demo"
+    preset: str
     """demo, demo-short, light, paper, or a YAML file such as a run's config.yaml; flags override its values."""
-    corpus: CorpusConfig = field(default_factory=CorpusConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    train: _Views = field(default_factory=_Views)
-    cluster: ClusterConfig = field(default_factory=ClusterConfig)
-    run: RunConfig = field(default_factory=RunConfig)
+    corpus: CorpusConfig
+    augment: AugmentConfig
+    train: _Views
+    cluster: ClusterConfig
+    run: RunConfig
+
+
+def _shown(config: ExperimentConfig, preset: str) -> _Shown:
+    return _Shown(
+        preset=preset,
+        corpus=config.corpus,
+        augment=config.augment,
+        train=_Views(crop_s=config.train.crop_s, seed=config.train.seed),
+        cluster=config.cluster,
+        run=config.run,
+    )
 
 
 def run(command: cli.CommandLine) -> None:
@@ -46,4 +57,4 @@ def run(command: cli.CommandLine) -> None:
 
 
 def main() -> None:
-    cli.main(__doc__, run, shown=_Shown)
+    cli.main(__doc__, run, shown=_shown)

@@ -54,6 +54,3 @@ class Queue(Searcher):
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: no run is restored by Tune, since every trial knows where it was."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        raise NotImplementedError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 from pathlib import Path
 
@@ -62,6 +63,20 @@ def test_help_has_an_example_and_the_jobs_own_flags(
     assert f"Example: {job.removesuffix('.py')} --" in said and "--corpus.root" in said
     trains = job != "prepare.py"
     assert all((flag in said) == trains for flag in ("--model.audio", "--optim.lr", "--loss.alpha", "--train.epochs"))
+
+
+@pytest.mark.parametrize("preset", ["demo", "light"])
+def test_the_help_of_prepare_shows_the_presets_own_values(
+    preset: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "79")
+    shown = []
+    for job in ("crossval.py", "prepare.py"):
+        assert run_job(monkeypatch, job, "--preset", preset, "--help") == 0
+        said = capsys.readouterr().out
+        shown.append(re.search(r"--augment\.variants.*?\(default: (\d+)\)", said, re.DOTALL))
+    assert shown[0] is not None and shown[1] is not None
+    assert shown[0][1] == shown[1][1] != "0"
 
 
 def test_a_report_that_fails_is_a_note_and_the_job_that_it_names_writes_it(
