@@ -35,7 +35,7 @@ def forever():
 # Like srun, hands SIGTERM on: to all processes of each task, or (Slurm with cgroups) to its first one alone.
 SRUN = """
 words = sys.argv[1:]
-options = [word for word in words if word.startswith("--")][: next(i for i, word in enumerate(words) if word[:2] != "--")]
+options = words[: next(i for i, word in enumerate(words) if not word.startswith("--"))]
 tasks = next(int(option.split("=")[1]) for option in options if option.startswith("--ntasks="))
 command = words[len(options):]
 log(f"srun {' '.join([*options, *command[4:]])}")
@@ -88,7 +88,8 @@ def end():
     os._exit(75)
 
 on_sigterm(end)
-log("driver " + " ".join([os.environ["RAY_ADDRESS"], *sys.argv[2:], os.environ["RAYSYS_CORPUS_ROOT"], os.environ["RAYSYS_RUN_ROOT"]]))
+places = [os.environ["RAYSYS_CORPUS_ROOT"], os.environ["RAYSYS_RUN_ROOT"]]
+log(" ".join(["driver", os.environ["RAY_ADDRESS"], *sys.argv[2:], *places]))
 
 def nodes():
     with open(os.environ["LOG"]) as file:
