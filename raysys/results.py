@@ -334,5 +334,6 @@ class RunResult:
             return TypeAdapter(cls).validate_python(run.read_json(RESULTS))
         except (ValidationError, ValueError) as error:
             raise StorageError(
-                f"{run.location}/{RESULTS}: not as a run writes it ({error}). Run the job again under another --run.name."
+                f"{run.location}/{RESULTS}: not as a run writes it ({error}). Run the job again under "
+                f"another --run.name."
             ) from error
