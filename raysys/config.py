@@ -271,9 +271,6 @@ class TrainConfig:
     """Probability that a training utterance has no text in an epoch (modality dropout)."""
     seed: int = 0
     """Seed of all random numbers."""
-    test_curve: bool = False
-    """Also score the test part after every epoch, for the paper's protocol, which selects epochs by it. These scores
-    are stored separately, marked optimistic, and used for nothing else. A grid search sets this."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "per_class"):
@@ -292,9 +289,7 @@ class ClusterConfig:
     address: str | None = None
     """Address of a running Ray cluster. Default: the cluster that a submitted job runs in; otherwise start one here."""
     workers_per_trial: int = 1
-    """Data-parallel workers (DDP) per trial. A single worker trains in the trial's own process."""
-    torch_trainer: bool = False
-    """Use Ray Train's TorchTrainer for a single worker too (two or more always use it)."""
+    """Data-parallel workers (DDP) per trial, under Ray Train. A single worker trains in the trial's own process."""
     cpus_per_worker: int = 1
     """CPU cores, and torch threads, per training worker."""
     gpus_per_worker: float | None = None
@@ -375,9 +370,7 @@ class ExperimentConfig:
         values: dict[str, Any] = dataclasses.asdict(self)
         for section in ("run", "track"):
             del values[section]
-        values["cluster"] = {
-            name: values["cluster"][name] for name in ("workers_per_trial", "cpus_per_worker", "torch_trainer")
-        }
+        values["cluster"] = {name: values["cluster"][name] for name in ("workers_per_trial", "cpus_per_worker")}
         # A refused run has no results, so existing results do not depend on these.
         for name in ("root", "allow_duplicates"):
             del values["corpus"][name]

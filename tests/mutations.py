@@ -341,10 +341,10 @@ MUTATIONS = (
     # CBCA and batches.
     Mutation(
         "cbca: the test part is read",
-        "orchestrate/texts.py",
+        "data/texts.py",
         "for name in fold.train if",
         "for name in fold.train + fold.test if",
-        "orchestrate/test_texts.py::test_no_test_or_validation_transcript_or_label_reaches_the_language_model",
+        "data/test_texts.py::test_no_test_or_validation_transcript_or_label_reaches_the_language_model",
     ),
     Mutation(
         "batches: groups of one",

@@ -13,10 +13,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "raysys"
 ROOTS = {
     "decoded": ("raysys.data.precompute:_decode", "raysys.data.precompute:_make_part"),
     "views": ("raysys.data.views:augmented", "raysys.data.precompute:_make_part"),
-    "texts": ("raysys.orchestrate.texts:new_texts",),
-    "audio features": ("raysys.orchestrate.features:_Listener",),
-    "text features": ("raysys.orchestrate.features:_Reader",),
-    "trials": ("raysys.orchestrate.trial:run_trial", "raysys.data.folds:make_folds"),
+    "texts": ("raysys.data.texts:new_texts",),
+    "audio features": ("raysys.runs.features:_Listener",),
+    "text features": ("raysys.runs.features:_Reader",),
+    "trials": ("raysys.runs.trial:run_trial", "raysys.data.folds:make_folds"),
 }
 CHANGES = [
     ("augment/lsa.py", "_SMOOTHING = ", "_SMOOTHING = 0.5 * ", {"views", "trials"}),
@@ -30,7 +30,7 @@ CHANGES = [
     ("adamw.py", "_EPS = 1e-8", "_EPS = 1e-6", {"texts", "trials"}),
     ("report/palette.py", "from __future__", "NEW = 1\nfrom __future__", set()),
     ("tracking.py", "_CALL_S = ", "_CALL_S = 2 * ", set()),
-    ("orchestrate/session.py", "_PROBE_S = ", "_PROBE_S = 2 * ", set()),
+    ("runs/cluster.py", "_PROBE_S = ", "_PROBE_S = 2 * ", set()),
     ("cli.py", "from __future__", "NEW = 1\nfrom __future__", set()),
 ]
 

@@ -20,15 +20,15 @@ class Ablation(cli.CommandLine):
 
 
 def run(command: Ablation) -> None:
-    from raysys.orchestrate.points import ablations, parse_variants
+    from raysys.runs.ablation import ablations, parse_variants
 
     if command.dry_run:
-        from raysys.orchestrate.dry_run import dry_run
+        from raysys.dry_run import dry_run
 
         variants = [*ablations(command.config), *parse_variants(command.variant)]
         dry_run(command.config, f"{len(variants)} variants x {len(command.seeds)} seed(s) x ")
     else:
-        from raysys.orchestrate.ablation import ablation
+        from raysys.runs.ablation import ablation
 
         ablation(command.config, command.variant, command.seeds)
 

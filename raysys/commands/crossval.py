@@ -10,11 +10,11 @@ from raysys import cli
 
 def run(command: cli.CommandLine) -> None:
     if command.dry_run:
-        from raysys.orchestrate.dry_run import dry_run
+        from raysys.dry_run import dry_run
 
         dry_run(command.config)
     else:
-        from raysys.orchestrate.crossval import crossval
+        from raysys.runs.crossval import crossval
 
         crossval(command.config)
 

@@ -21,15 +21,15 @@ class GridSearch(cli.CommandLine):
 
 
 def run(command: GridSearch) -> None:
-    from raysys.orchestrate.points import PAPER_GRID, grid_points, parse_axes
+    from raysys.runs.grid import PAPER_GRID, grid_points, parse_axes
 
     grid = command.grid or PAPER_GRID
     if command.dry_run:
-        from raysys.orchestrate.dry_run import dry_run
+        from raysys.dry_run import dry_run
 
         dry_run(command.config, f"{len(grid_points(command.config, parse_axes(grid)))} points x ")
     else:
-        from raysys.orchestrate.gridsearch import gridsearch
+        from raysys.runs.grid import gridsearch
 
         gridsearch(command.config, grid, early_stopping=command.early_stopping)
 

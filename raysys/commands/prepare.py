@@ -47,11 +47,11 @@ def _shown(config: ExperimentConfig, preset: str) -> _Shown:
 
 def run(command: cli.CommandLine) -> None:
     if command.dry_run:
-        from raysys.orchestrate.dry_run import dry_run
+        from raysys.dry_run import dry_run
 
         dry_run(command.config)
     else:
-        from raysys.orchestrate.prepare import prepare
+        from raysys.runs.inputs import prepare
 
         prepare(command.config)
 

@@ -139,12 +139,14 @@ def fold_plan(
     *,
     first_step: int = 0,
     class_weights: Sequence[float] | None = None,
+    test_curve: bool = False,
     stop_after: int | None = None,
 ) -> list[Step]:
     """All steps of a fold: each epoch's training and validation from `first_epoch` on, then the test part once.
 
     Args:
         first_step: training steps of the first epoch that are done already.
+        test_curve: also score the test part after every epoch.
         stop_after: epochs after which training stops, in the middle of its schedule; None: at its end.
     """
     left = total_updates(len(fold.train), config)
@@ -159,7 +161,7 @@ def fold_plan(
             left -= step.ends_update
             if left == 0:
                 break
-        if config.test_curve:
+        if test_curve:
             plan += evaluation_steps(fold.test, durations_s, "test_curve", epoch)
         plan += evaluation_steps(fold.validation, durations_s, "validation", epoch)
     return plan + evaluation_steps(fold.test, durations_s, "test", config.epochs)

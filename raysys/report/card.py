@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from raysys.report.tables import SYNTHETIC
+from raysys.results import RunResult
 
 
-def model_card(results: dict[str, Any]) -> str:
+def model_card(results: RunResult) -> str:
     """Markdown for the README.md of a final model's folder.
 
     Args:
         results: of the grid search that chose it.
     """
-    grid, pooled, corpus = results["grid"], results["pooled"], results["corpus"]
-    final = grid["final"]
-    row = next(point for point in grid["points"] if point["name"] == final["point"])
-    low, high = (100 * value for value in pooled["ua_ci95"])
-    axes = ", ".join(_plain(f"{flag} of {', '.join(values)}") for flag, values in grid["axes"].items())
-    classes = ", ".join(_plain(name) for name in results["classes"])
-    synthetic = f"\n{SYNTHETIC}\n" if corpus["name"] == "demo" else ""
+    grid, pooled, corpus = results.grid, results.pooled, results.corpus
+    assert grid is not None
+    final = grid.final
+    assert final is not None
+    row = next(point for point in grid.points if point.name == final.point)
+    validation = 100 * (row.validation_ua or 0.0)
+    low, high = (100 * value for value in pooled.ua_ci95)
+    axes = ", ".join(_plain(f"{flag} of {', '.join(values)}") for flag, values in grid.axes.items())
+    classes = ", ".join(_plain(name) for name in results.classes)
+    synthetic = f"\n{SYNTHETIC}\n" if corpus.name == "demo" else ""
     return f"""# Speech emotion model
 
-Classifies {_inputs(results["modalities"])} as {classes}.
-{results["parameters"]:,} parameters were trained, with seed {results["seed"]}, on all {corpus["utterances"]} utterances
-by {corpus["speakers"]} speakers of the corpus `{corpus["name"]}` (fingerprint `{corpus["fingerprint"]}`).
+Classifies {_inputs(results.modalities)} as {classes}.
+{results.parameters:,} parameters were trained, with seed {results.seed}, on all {corpus.utterances} utterances
+by {corpus.speakers} speakers of the corpus `{corpus.name}` (fingerprint `{corpus.fingerprint}`).
 {synthetic}
 ## How it was selected
 
-{_plain(final["point"])}, {final["epochs"]} epochs: out of {len(grid["points"])} points ({axes}),
-the one with the best mean UA over the folds' validation speakers ({100 * row["validation_ua"]:.1f}), trained for the
+{_plain(final.point)}, {final.epochs} epochs: out of {len(grid.points)} points ({axes}),
+the one with the best mean UA over the folds' validation speakers ({validation:.1f}), trained for the
 median of its best epochs there. No test scores were used.
 
 **This model has no test score**: it was trained on all data. The procedure that produced it was evaluated by nested
 cross-validation, where each fold selected its own point and epoch on its own validation speakers:
-pooled UA {100 * pooled["ua"]:.1f} (95 % interval {low:.1f} to {high:.1f}), WA {100 * pooled["wa"]:.1f},
-over {pooled["n"]} test utterances, each scored once.
+pooled UA {100 * pooled.ua:.1f} (95 % interval {low:.1f} to {high:.1f}), WA {100 * pooled.wa:.1f},
+over {pooled.n} test utterances, each scored once.
 
 ## Use
 
@@ -45,7 +48,7 @@ from raysys.inference import load_model, read_waveform
 
 model = load_model("model")            # this folder
 waveforms = [read_waveform("a.wav")]   # any rate; converted to 16 kHz mono
-{_call(results["modalities"])}
+{_call(results.modalities)}
 ```
 
 Columns are in this order: {classes}.

@@ -52,32 +52,32 @@ def draw(run: Run) -> dict[str, Chart]:
 
 def confusion(run: Run) -> Chart:
     number = {"iemocap": "Compare figure 3 of the paper. ", "ravdess": "Compare figure 4 of the paper. "}
-    shares = "colour and per cent" if len(run.results["classes"]) <= figures.MOST_WITH_SHARES else "colour"
+    shares = "colour and per cent" if len(run.results.classes) <= figures.MOST_WITH_SHARES else "colour"
     return Chart(
         name="confusion",
         title="Confusion matrix",
         caption=f"{number.get(run.manifest.corpus, '')}All test utterances; rows are true classes, columns predicted "
         f"classes. Numbers are counts; {shares} show the share of the row.",
-        figure=figures.confusion_matrix(run.results["confusion"], run.results["classes"]),
+        figure=figures.confusion_matrix(run.results.confusion, run.results.classes),
     )
 
 
 def grid(run: Run) -> list[Chart]:
     """Heat map of a grid with two axes."""
-    found = run.results.get("grid")
-    if found is None or len(found["axes"]) != 2 or all(p["validation_ua"] is None for p in found["points"]):
+    found = run.results.grid
+    if found is None or len(found.axes) != 2 or all(p.validation_ua is None for p in found.points):
         return []
-    (row_axis, rows), (column_axis, columns) = found["axes"].items()
+    (row_axis, rows), (column_axis, columns) = found.axes.items()
     values = np.full((len(rows), len(columns)), np.nan)
     choices = np.zeros((len(rows), len(columns)), dtype=int)
-    chosen = Counter(found["nested"].values())
+    chosen = Counter(found.nested.values())
     place = {}
-    for point in found["points"]:
-        cell = rows.index(point["values"][row_axis]), columns.index(point["values"][column_axis])
-        place[point["name"]] = cell
-        values[cell] = np.nan if point["validation_ua"] is None else point["validation_ua"]
-        choices[cell] = chosen[point["name"]]
-    final = found["final"]
+    for point in found.points:
+        cell = rows.index(point.values[row_axis]), columns.index(point.values[column_axis])
+        place[point.name] = cell
+        values[cell] = np.nan if point.validation_ua is None else point.validation_ua
+        choices[cell] = chosen[point.name]
+    final = found.final
     names = row_axis.rsplit(".", 1)[-1], column_axis.rsplit(".", 1)[-1]
     return [
         Chart(
@@ -90,7 +90,7 @@ def grid(run: Run) -> list[Chart]:
                 (names[0], rows),
                 (names[1], columns),
                 choices_RC=choices,
-                final=None if final is None else place[final["point"]],
+                final=None if final is None else place[final.point],
             ),
         )
     ]
@@ -98,12 +98,12 @@ def grid(run: Run) -> list[Chart]:
 
 def ablation(run: Run) -> list[Chart]:
     """The paper's figure 7."""
-    found = run.results.get("ablation")
+    found = run.results.ablation
     if found is None:
         return []
-    variants, n_seeds = found["variants"], len(found["seeds"])
+    variants, n_seeds = found.variants, len(found.seeds)
     said = f"the mean over {n_seeds} seeds, lines the standard deviation" if n_seeds > 1 else "one seed"
-    apart = [v for v in variants if v["difference"] is not None]
+    apart = {v.name: v.difference for v in variants if v.difference is not None}
     return [
         Chart(
             name="ablation",
@@ -111,9 +111,9 @@ def ablation(run: Run) -> list[Chart]:
             caption=_as_in_the_paper(run, "Compare figure 7 of the paper. ")
             + f"Pooled over all test utterances; bars are {said}.",
             figure=figures.variant_bars(
-                [v["name"] for v in variants],
-                {score.upper(): [v[f"{score}_mean"] for v in variants] for score in ("ua", "wa")},
-                {score.upper(): [v[f"{score}_std"] for v in variants] for score in ("ua", "wa")},
+                [v.name for v in variants],
+                {score.upper(): [getattr(v, f"{score}_mean") for v in variants] for score in ("ua", "wa")},
+                {score.upper(): [getattr(v, f"{score}_std") for v in variants] for score in ("ua", "wa")},
             ),
         ),
         Chart(
@@ -122,9 +122,9 @@ def ablation(run: Run) -> list[Chart]:
             caption="Difference in UA from the full model, mean over seeds, with the 95 % interval of a bootstrap that "
             "draws the same speakers for both. Left of the dashed line, the variant is worse.",
             figure=figures.differences(
-                [v["name"] for v in apart],
-                [v["difference"]["ua"] for v in apart],
-                [tuple(v["difference"]["ua_ci95"]) for v in apart],
+                list(apart),
+                [difference.ua for difference in apart.values()],
+                [difference.ua_ci95 for difference in apart.values()],
             ),
         ),
     ]
@@ -133,7 +133,7 @@ def ablation(run: Run) -> list[Chart]:
 def learning_curves(run: Run) -> list[Chart]:
     """Validation score by epoch, and each active term of the loss."""
     charts = []
-    kept = {fold["name"]: fold["epoch"] for fold in run.results["folds"]}
+    kept = {fold.name: fold.epoch for fold in run.results.folds}
     validation = _lines(run, lambda epoch: epoch["validation_ua"], times=100)
     if validation:
         charts.append(
@@ -161,15 +161,15 @@ def learning_curves(run: Run) -> list[Chart]:
 
 def features(run: Run) -> list[Chart]:
     """t-SNE of the final features, without and with the contrastive terms."""
-    fold = run.results["folds"][0]
+    fold = run.results.folds[0]
     return [
         Chart(
             name=f"tsne-{name}",
             title=title,
             caption=_as_in_the_paper(run, caption)
             + f"t-SNE of the head's input features: the {len(found.emotions)} test utterances of fold 1 "
-            f"({fold['name']}). Nearby points are similar; large distances and cluster sizes mean nothing.",
-            figure=figures.embedding(embed(found.values_NF), found.emotions, run.results["classes"]),
+            f"({fold.name}). Nearby points are similar; large distances and cluster sizes mean nothing.",
+            figure=figures.embedding(embed(found.values_NF), found.emotions, run.results.classes),
         )
         for name, (title, caption) in _TSNE.items()
         if (found := run.features.get(name)) is not None and len(found.emotions) >= FEWEST
@@ -177,14 +177,14 @@ def features(run: Run) -> list[Chart]:
 
 
 def reliability(run: Run) -> Chart:
-    error = 100 * run.results["pooled"]["calibration_error"]
+    error = 100 * run.results.pooled.calibration_error
     return Chart(
         name="reliability",
         title="Reliability",
         caption=f"Bars: accuracy by confidence in 15 bins; below, the share of utterances in each bin. "
         f"Diamonds: mean confidence of the bin; perfect calibration lies on the dashed line. "
         f"Calibration error: {error:.1f} per cent.",
-        figure=figures.reliability(reliability_bins(run.predictions, run.results["classes"])),
+        figure=figures.reliability(reliability_bins(run.predictions, run.results.classes)),
     )
 
 
@@ -196,7 +196,7 @@ def _as_in_the_paper(run: Run, said: str) -> str:
 def _lines(run: Run, value: Any, *, times: float = 1.0) -> dict[str, tuple[list[int], list[float]]]:
     """Epochs (from 1) and values by fold; epochs without the value, and folds without any, are left out."""
     lines = {}
-    names = {fold["fold"]: fold["name"] for fold in run.results["folds"]}
+    names = {fold.fold: fold.name for fold in run.results.folds}
     for fold, history in run.histories.items():
         found = [(epoch["epoch"] + 1, times * v) for epoch in history if (v := value(epoch)) is not None]
         if found:

@@ -6,9 +6,9 @@ import csv
 import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from raysys.report.markup import percent
+from raysys.results import AblationResult, GridResult, PooledScores, RunResult, VariantScores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,56 +19,55 @@ class PaperTable:
     rows: tuple[tuple[str, ...], ...]
 
 
-def results_csv(results: dict[str, Any]) -> str:
+def results_csv(results: RunResult) -> str:
     """One row per fold, and one for the pooled scores with their intervals; scores from 0 to 1."""
     names = ("fold", "name", "n_train", "n_validation", "n", "epoch", "point", "wa", "ua")
-    rows = [[fold.get(name, "") for name in names] + [""] * 4 for fold in results["folds"]]
-    pooled = results["pooled"]
-    rows.append(
-        ["", "pooled", "", "", pooled["n"], "", "", pooled["wa"], pooled["ua"], *pooled["wa_ci95"], *pooled["ua_ci95"]]
-    )
+    rows = [[getattr(fold, name) for name in names] + [""] * 4 for fold in results.folds]
+    pooled = results.pooled
+    rows.append(["", "pooled", "", "", pooled.n, "", "", pooled.wa, pooled.ua, *pooled.wa_ci95, *pooled.ua_ci95])
     return _csv([*names, "wa_low", "wa_high", "ua_low", "ua_high"], rows)
 
 
-def grid_csv(grid: dict[str, Any]) -> str:
+def grid_csv(grid: GridResult) -> str:
     """One row per point; test scores are from the best epoch on the test folds, so optimistic."""
     names = ("validation_ua", "test_ua", "test_wa")
     rows = []
-    for point in grid["points"]:
-        chosen = [fold for fold, name in grid["nested"].items() if name == point["name"]]
-        values = [point["values"][axis] for axis in grid["axes"]]
-        rows.append([*values, *(point[name] for name in names), point["stopped"], " ".join(chosen)])
+    for point in grid.points:
+        chosen = [fold for fold, name in grid.nested.items() if name == point.name]
+        values = [point.values[axis] for axis in grid.axes]
+        rows.append([*values, *(getattr(point, name) for name in names), point.stopped, " ".join(chosen)])
     headings = ["validation_ua", "optimistic_test_ua", "optimistic_test_wa", "stopped", "chosen_by_folds"]
-    return _csv([*grid["axes"], *headings], rows)
+    return _csv([*grid.axes, *headings], rows)
 
 
-def ablation_csv(ablation: dict[str, Any]) -> str:
+def ablation_csv(ablation: AblationResult) -> str:
     """One row per variant and seed, with the variant's difference from the full model over all seeds."""
     rows = []
-    for variant in ablation["variants"]:
-        difference = variant["difference"] or {"ua": "", "ua_ci95": ["", ""], "wa": "", "wa_ci95": ["", ""]}
-        apart = [difference["wa"], *difference["wa_ci95"], difference["ua"], *difference["ua_ci95"]]
-        for seed, wa, ua in zip(ablation["seeds"], variant["wa"], variant["ua"], strict=True):
-            rows.append([variant["name"], " ".join(variant["flags"]), variant["parameters"], seed, wa, ua, *apart])
+    for variant in ablation.variants:
+        apart: list[object] = [""] * 6
+        if (difference := variant.difference) is not None:
+            apart = [difference.wa, *difference.wa_ci95, difference.ua, *difference.ua_ci95]
+        for seed, wa, ua in zip(ablation.seeds, variant.wa, variant.ua, strict=True):
+            rows.append([variant.name, " ".join(variant.flags), variant.parameters, seed, wa, ua, *apart])
     differences = [f"{score}_difference{end}" for score in ("wa", "ua") for end in ("", "_low", "_high")]
     # Flags are the user's own input, to be pasted into a command line.
     return _csv(["variant", "flags", "parameters", "seed", "wa", "ua", *differences], rows, as_typed=("flags",))
 
 
-def paper_tables(results: dict[str, Any]) -> list[PaperTable]:
+def paper_tables(results: RunResult) -> list[PaperTable]:
     """The scores with their protocol, and the ablations if any."""
-    pooled, corpus = results["pooled"], results["corpus"]["name"]
-    about = (corpus, results["modalities"])
+    pooled, corpus = results.pooled, results.corpus.name
+    about = (corpus, results.modalities)
     scores = (_with_interval(pooled, "wa"), _with_interval(pooled, "ua"))
-    rows: list[tuple[str, ...]] = [(*about, results["protocol"], str(pooled["n"]), *scores)]
-    if "grid" in results:
-        best = results["grid"]["optimistic"]
-        scores = (str(percent(best["pooled_wa"])), str(percent(best["pooled_ua"])))
-        rows.append((*about, "optimistic (chosen on the test folds)", str(pooled["n"]), *scores))
+    rows: list[tuple[str, ...]] = [(*about, results.protocol, str(pooled.n), *scores)]
+    if results.grid is not None:
+        best = results.grid.optimistic
+        scores = (str(percent(best.pooled_wa)), str(percent(best.pooled_ua)))
+        rows.append((*about, "optimistic (chosen on the test folds)", str(pooled.n), *scores))
     headings: tuple[str, ...] = ("corpus", "modalities", "protocol", "n", "WA [95 % interval]", "UA [95 % interval]")
     tables = [PaperTable(headings=headings, rows=tuple(rows))]
-    if "ablation" in results:
-        variants = results["ablation"]["variants"]
+    if results.ablation is not None:
+        variants = results.ablation.variants
         headings = ("variant", "parameters", "WA", "UA", "UA against full [95 % interval]")
         tables.append(PaperTable(headings=headings, rows=tuple(_variant(v) for v in variants)))
     return tables
@@ -120,22 +119,22 @@ _LATEX = str.maketrans(
 )
 
 
-def _with_interval(pooled: dict[str, Any], score: str) -> str:
-    low, high = pooled[f"{score}_ci95"]
-    return f"{percent(pooled[score])} [{percent(low)}, {percent(high)}]"
+def _with_interval(pooled: PooledScores, score: str) -> str:
+    low, high = getattr(pooled, f"{score}_ci95")
+    return f"{percent(getattr(pooled, score))} [{percent(low)}, {percent(high)}]"
 
 
-def _variant(variant: dict[str, Any]) -> tuple[str, ...]:
+def _variant(variant: VariantScores) -> tuple[str, ...]:
     scores = [
-        str(percent(variant[f"{score}_mean"]))
-        + ("" if variant[f"{score}_std"] is None else f" ± {percent(variant[f'{score}_std'])}")
+        str(percent(getattr(variant, f"{score}_mean")))
+        + ("" if getattr(variant, f"{score}_std") is None else f" ± {percent(getattr(variant, f'{score}_std'))}")
         for score in ("wa", "ua")
     ]
     apart = ""
-    if variant["difference"] is not None:
-        low, high = (100 * end for end in variant["difference"]["ua_ci95"])
-        apart = f"{100 * variant['difference']['ua']:+.1f} [{low:+.1f}, {high:+.1f}]"
-    return (variant["name"], f"{variant['parameters']:,}", *scores, apart)
+    if variant.difference is not None:
+        low, high = (100 * end for end in variant.difference.ua_ci95)
+        apart = f"{100 * variant.difference.ua:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return (variant.name, f"{variant.parameters:,}", *scores, apart)
 
 
 def _csv(headings: Sequence[str], rows: Sequence[Sequence[object]], as_typed: Collection[str] = ()) -> str:

@@ -38,16 +38,16 @@ def write_report(run: Folder) -> None:
         "table.md": export.markdown(tables),
         "table.tex": export.latex(tables),
     }
-    if "grid" in found.results:
-        files["grid.csv"] = export.grid_csv(found.results["grid"])
-    if "ablation" in found.results:
-        files["ablation.csv"] = export.ablation_csv(found.results["ablation"])
+    if found.results.grid is not None:
+        files["grid.csv"] = export.grid_csv(found.results.grid)
+    if found.results.ablation is not None:
+        files["ablation.csv"] = export.ablation_csv(found.results.ablation)
     for name, content in files.items():
         run.write_bytes(name, content.encode())
 
 
 def _sections(run: Run) -> list[Callable[[Run, sections.Charts], Section]]:
-    sweep = [sweeps.grid] * ("grid" in run.results) + [sweeps.ablation] * ("ablation" in run.results)
+    sweep = [sweeps.grid] * (run.results.grid is not None) + [sweeps.ablation] * (run.results.ablation is not None)
     dialogs = [sections.parts] if run.manifest.corpus in ("demo", "iemocap") else []
     return [
         sections.scores,
@@ -104,7 +104,7 @@ def page(run: Run, built: Sequence[Section]) -> str:
 <main>
 <header>
 <h1>{text(title)}</h1>
-<p class="lead">{text(words.heard(run.results["modalities"]))}; run <code>{text(run.name)}</code></p>
+<p class="lead">{text(words.heard(run.results.modalities))}; run <code>{text(run.name)}</code></p>
 {warnings}
 </header>
 {body}

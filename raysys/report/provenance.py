@@ -11,31 +11,27 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from raysys.results import RESULTS, Provenance, RunResult
 from raysys.storage import Folder
 
 _SOURCE = Path(__file__).resolve().parents[1]
 
 
-def provenance(run: Folder, results: str, gpus: Iterable[str | None]) -> dict[str, Any]:
-    """Date (UTC), command line, commit and hardware; of a finished run, what its results say already.
+def provenance(run: Folder, gpus: Iterable[str | None]) -> Provenance:
+    """Date (UTC), command line, commit and hardware; for a finished run, what its results already say.
 
     Args:
-        results: name of the file with the run's results.
         gpus: of each trial the GPU that it trained on, if any.
     """
-    if run.exists(results):
-        earlier: dict[str, Any] = run.read_json(results)
-        if "made" in earlier:
-            found: dict[str, Any] = earlier["made"]
-            return found
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": command_line(sys.argv),
-        "commit": commit(_SOURCE),
-        "hardware": hardware(gpus),
-    }
+    if run.exists(RESULTS) and (earlier := RunResult.read(run).made) is not None:
+        return earlier
+    return Provenance(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command_line(sys.argv),
+        commit=commit(_SOURCE),
+        hardware=hardware(gpus),
+    )
 
 
 def command_line(words: list[str]) -> str:

@@ -12,7 +12,7 @@ import yaml
 from numpy.typing import NDArray
 
 from raysys.data.manifest import Manifest
-from raysys.errors import StorageError
+from raysys.results import RunResult
 from raysys.storage import Folder
 
 
@@ -39,7 +39,7 @@ class Run:
     """
 
     name: str
-    results: dict[str, Any]
+    results: RunResult
     config: dict[str, Any]
     manifest: Manifest
     folds: list[dict[str, Any]]
@@ -50,8 +50,7 @@ class Run:
     @property
     def kind(self) -> str:
         """crossval, gridsearch or ablation."""
-        # Runs of earlier versions lack this; all were cross-validations.
-        return str(self.results.get("kind", "crossval"))
+        return self.results.kind
 
 
 def read_run(folder: Folder) -> Run:
@@ -60,16 +59,11 @@ def read_run(folder: Folder) -> Run:
     Raises:
         StorageError: the run is not finished.
     """
-    if not folder.exists("results.json"):
-        raise StorageError(
-            f"{folder.location}: there is no results.json, so this is not a finished run. Give the folder of a "
-            f"finished run, or resume this one by running its command again."
-        )
-    results = folder.read_json("results.json")
+    results = RunResult.read(folder)
     manifest = Manifest.from_table(folder.read_table("manifest.parquet"))
     features = {
         name: found
-        for name, trial in results.get("tsne", {}).items()
+        for name, trial in results.tsne.items()
         if trial is not None and (found := _features(folder / trial, manifest)) is not None
     }
     return Run(
@@ -79,7 +73,7 @@ def read_run(folder: Folder) -> Run:
         manifest=manifest,
         folds=folder.read_json("folds.json"),
         predictions=folder.read_table("predictions.parquet"),
-        histories={f["fold"]: _history(folder / f.get("trial", f"folds/{f['fold']}")) for f in results["folds"]},
+        histories={f.fold: _history(folder / (f.trial or f"folds/{f.fold}")) for f in results.folds},
         features=features,
     )
 

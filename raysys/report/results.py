@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from raysys import metrics
 from raysys.data.manifest import Manifest
+from raysys.results import CorpusFacts, FoldRow, PooledScores, RunResult, Scores
 
 _PACKAGES = ("ray", "torch", "torchaudio", "transformers", "numpy", "pyarrow")
 
@@ -37,16 +38,13 @@ def pool_predictions(manifest: Manifest, tables: Sequence[pa.Table]) -> pa.Table
     return pooled
 
 
-def summarise(
-    manifest: Manifest, folds: Sequence[dict[str, Any]], predictions: pa.Table, **facts: Any
-) -> dict[str, Any]:
-    """The content of results.json.
+def summarise(manifest: Manifest, folds: Sequence[FoldRow], predictions: pa.Table, **facts: Any) -> RunResult:
+    """A run's results.
 
     Args:
         manifest: of the whole corpus.
-        folds: each fold's row (see `orchestrate.result`).
         predictions: of `pool_predictions`.
-        facts: what else the run knows (protocol, seed, parameters, seconds, ...).
+        facts: the fields of `RunResult` that the predictions do not tell.
     """
     index = {name: i for i, name in enumerate(manifest.classes)}
     labels = np.array([index[name] for name in predictions["label"].to_pylist()])
@@ -55,39 +53,39 @@ def summarise(
     fold_of = np.array(predictions["fold"].to_pylist())
     probabilities = np.stack([predictions[f"p_{name}"].to_numpy() for name in manifest.classes], axis=1)
 
-    def interval(metric: Any) -> list[float]:
-        return [round(float(v), 6) for v in metrics.bootstrap_interval(labels, predicted, speakers, fold_of, metric)]
+    def interval(metric: metrics.Metric) -> tuple[float, float]:
+        low, high = metrics.bootstrap_interval(labels, predicted, speakers, fold_of, metric)
+        return round(float(low), 6), round(float(high), 6)
 
     counts = np.bincount(labels)
-    ordered = sorted(folds, key=lambda f: f["fold"])
-    return {
+    ordered = tuple(sorted(folds, key=lambda f: f.fold))
+    wa, ua = [fold.wa for fold in ordered], [fold.ua for fold in ordered]
+    return RunResult(
         **facts,
-        "corpus": {
-            "name": manifest.corpus,
-            "fingerprint": manifest.fingerprint(),
-            "utterances": len(manifest.utterances),
-            "speakers": len(manifest.speakers),
-        },
-        "classes": list(manifest.classes),
-        "versions": {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
-        "folds": ordered,
-        "mean": {name: statistics.fmean(f[name] for f in ordered) for name in ("wa", "ua")},
-        "std": {name: statistics.stdev(f[name] for f in ordered) for name in ("wa", "ua")},
-        "pooled": {
-            "n": len(labels),
-            "wa": float(metrics.weighted_accuracy(labels, predicted)),
-            "ua": float(metrics.unweighted_accuracy(labels, predicted)),
-            "wa_ci95": interval("wa"),
-            "ua_ci95": interval("ua"),
+        corpus=CorpusFacts(
+            name=manifest.corpus,
+            fingerprint=manifest.fingerprint(),
+            utterances=len(manifest.utterances),
+            speakers=len(manifest.speakers),
+        ),
+        classes=manifest.classes,
+        versions={name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        folds=ordered,
+        mean=Scores(wa=statistics.fmean(wa), ua=statistics.fmean(ua)),
+        std=Scores(wa=statistics.stdev(wa), ua=statistics.stdev(ua)),
+        pooled=PooledScores(
+            n=len(labels),
+            wa=float(metrics.weighted_accuracy(labels, predicted)),
+            ua=float(metrics.unweighted_accuracy(labels, predicted)),
+            wa_ci95=interval("wa"),
+            ua_ci95=interval("ua"),
             # WA: always predict the most frequent class. UA: predict any class at random.
-            "chance_wa": float(counts.max() / len(labels)),
-            "chance_ua": float(1 / np.count_nonzero(counts)),
-            "macro_f1": float(metrics.macro_f1(labels, predicted)),
-            "calibration_error": float(metrics.calibration_error(probabilities, labels)),
-            "absent_classes": list(metrics.absent_classes(labels, manifest.classes)),
-        },
-        "confusion": metrics.confusion(labels, predicted, len(manifest.classes)).tolist(),
-        "skipped": [
-            {"utterance_id": s.utterance_id, "audio_path": s.audio_path, "reason": s.reason} for s in manifest.skipped
-        ],
-    }
+            chance_wa=float(counts.max() / len(labels)),
+            chance_ua=float(1 / np.count_nonzero(counts)),
+            macro_f1=float(metrics.macro_f1(labels, predicted)),
+            calibration_error=float(metrics.calibration_error(probabilities, labels)),
+            absent_classes=metrics.absent_classes(labels, manifest.classes),
+        ),
+        confusion=metrics.confusion(labels, predicted, len(manifest.classes)).tolist(),
+        skipped=manifest.skipped,
+    )

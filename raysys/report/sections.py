@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 from raysys.report import words
 from raysys.report.charts import LOSSES, Chart
@@ -28,33 +27,34 @@ from raysys.report.markup import (
 from raysys.report.reading import Run
 from raysys.report.reference import PAPER_RECALLS, REFERENCES
 from raysys.report.scores import class_scores, dialog_parts, reliability_bins
+from raysys.results import Provenance, RunResult
 
 Charts = Mapping[str, Chart]
 
 
 def scores(run: Run, charts: Charts) -> Section:
     """The pooled scores with their intervals, and what they mean."""
-    pooled = run.results["pooled"]
+    pooled = run.results.pooled
     tiles = join(
         [
-            _tile(name.upper(), pooled[name], pooled[f"{name}_ci95"], pooled.get(f"chance_{name}"))
+            _tile(
+                name.upper(), getattr(pooled, name), getattr(pooled, f"{name}_ci95"), getattr(pooled, f"chance_{name}")
+            )
             for name in ("wa", "ua")
         ]
     )
     small = facts(
         {
-            "Macro-F1": percent(pooled["macro_f1"]),
-            "Calibration error": percent(pooled["calibration_error"]),
-            "Test utterances": f"{pooled['n']:,}",
+            "Macro-F1": percent(pooled.macro_f1),
+            "Calibration error": percent(pooled.calibration_error),
+            "Test utterances": f"{pooled.n:,}",
             "WA over folds": _spread(run.results, "wa"),
             "UA over folds": _spread(run.results, "ua"),
         }
     )
     said = [f"{words.scored(run)} {words.protocol(run)}", words.MEASURES]
-    if pooled["absent_classes"]:
-        said.append(
-            f"UA leaves out these classes, which have no test utterances: {', '.join(pooled['absent_classes'])}."
-        )
+    if pooled.absent_classes:
+        said.append(f"UA leaves out these classes, which have no test utterances: {', '.join(pooled.absent_classes)}.")
     body = join([Html(f'<div class="tiles">{tiles}{small}</div>'), *map(paragraph, said)])
     return Section(anchor="scores", title="Scores", body=body)
 
@@ -73,29 +73,29 @@ def _tile(name: str, value: float, ends: tuple[float, float], chance: float | No
     )
 
 
-def _spread(results: dict[str, Any], key: str) -> str:
-    return f"{percent(results['mean'][key])} ± {percent(results['std'][key])}"
+def _spread(results: RunResult, key: str) -> str:
+    return f"{percent(getattr(results.mean, key))} ± {percent(getattr(results.std, key))}"
 
 
 def what_was_run(run: Run, charts: Charts) -> Section:
     """Corpus, model, folds, versions; the configuration is collapsed."""
-    results, config, corpus = run.results, run.config, run.results["corpus"]
+    results, config, corpus = run.results, run.config, run.results.corpus
     hours = sum(u.duration_s or 0.0 for u in run.manifest.utterances) / 3600
     spoken = sum(u.transcript is not None for u in run.manifest.utterances)
     counts = Counter(u.emotion for u in run.manifest.utterances)
     about = facts(
         {
-            "Corpus": f"{corpus['name']}: {corpus['utterances']:,} utterances, {hours:.2f} h, {corpus['speakers']} "
+            "Corpus": f"{corpus.name}: {corpus.utterances:,} utterances, {hours:.2f} h, {corpus.speakers} "
             f"speakers, {spoken:,} with a transcript",
-            "Classes": ", ".join(f"{name} {counts[name]:,}" for name in results["classes"]),
-            "Model": f"{words.encoders(config, results['modalities'])}, {results['parameters']:,} parameters",
-            "Modalities": words.heard(results["modalities"]),
-            "Folds": f"{len(results['folds'])}: {', '.join(fold['name'] for fold in results['folds'])}",
-            "Seed": results["seed"],
-            "Time": f"{clock(results['seconds'])} from start to end",
-            "Corpus fingerprint": corpus["fingerprint"],
-            **_made(results.get("made", {})),
-            "Versions": ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
+            "Classes": ", ".join(f"{name} {counts[name]:,}" for name in results.classes),
+            "Model": f"{words.encoders(config, results.modalities)}, {results.parameters:,} parameters",
+            "Modalities": words.heard(results.modalities),
+            "Folds": f"{len(results.folds)}: {', '.join(fold.name for fold in results.folds)}",
+            "Seed": results.seed,
+            "Time": f"{clock(results.seconds)} from start to end",
+            "Corpus fingerprint": corpus.fingerprint,
+            **_made(results.made),
+            "Versions": ", ".join(f"{name} {version}" for name, version in results.versions.items()),
         }
     )
     groups = [
@@ -107,9 +107,9 @@ def what_was_run(run: Run, charts: Charts) -> Section:
     return Section(anchor="run", title="What was run", body=join([about, settings]))
 
 
-def _made(made: Mapping[str, Any]) -> dict[str, object]:
+def _made(made: Provenance | None) -> dict[str, object]:
     titles = {"date": "Date (UTC)", "command": "Command", "commit": "Commit", "hardware": "Hardware"}
-    return {title: made[name] for name, title in titles.items() if made.get(name)}
+    return {title: value for name, title in titles.items() if (value := getattr(made, name, None))}
 
 
 def _plain(value: object) -> object:
@@ -133,13 +133,13 @@ def reference(run: Run, charts: Charts) -> Section:
     if corpus not in REFERENCES:
         body = [paragraph(f"There are no published numbers for the corpus “{corpus}”."), paragraph(guess)]
         return Section(anchor="reference", title="Reference numbers", body=join(body))
-    this, heard = Html("<b>this run</b>"), words.heard(results["modalities"])
-    pooled = results["pooled"]
-    own = [[below(this, f"nested; {heard}"), percent(pooled["wa"]), percent(pooled["ua"])]]
-    if "grid" in results:
-        best = results["grid"]["optimistic"]
+    this, heard = Html("<b>this run</b>"), words.heard(results.modalities)
+    pooled = results.pooled
+    own = [[below(this, f"nested; {heard}"), percent(pooled.wa), percent(pooled.ua)]]
+    if results.grid is not None:
+        best = results.grid.optimistic
         why = f"point and epochs chosen on the test folds: optimistic; {heard}"
-        own.append([below(this, why), percent(best["pooled_wa"]), percent(best["pooled_ua"])])
+        own.append([below(this, why), percent(best.pooled_wa), percent(best.pooled_ua)])
     others = [[below(r.source, r.protocol), r.wa, r.ua] for r in REFERENCES[corpus]]
     body = [
         paragraph("Numbers from different protocols are not comparable: compare only those measured the same way."),
@@ -153,20 +153,20 @@ def folds(run: Run, charts: Charts) -> Section:
     results = run.results
     rows: list[list[object]] = [
         [
-            below(f"{fold['fold']}\u00a0{fold['name']}", fold.get("point")),
-            fold["n_train"],
-            fold["n_validation"],
-            fold["n"],
-            fold["epoch"],
-            percent(fold["wa"]),
-            percent(fold["ua"]),
+            below(f"{fold.fold}\u00a0{fold.name}", fold.point or None),
+            fold.n_train,
+            fold.n_validation,
+            fold.n,
+            fold.epoch,
+            percent(fold.wa),
+            percent(fold.ua),
         ]
-        for fold in results["folds"]
+        for fold in results.folds
     ]
-    blank, pooled = Html(""), results["pooled"]
+    blank, pooled = Html(""), results.pooled
     for name, label in (("mean", "mean"), ("std", "deviation")):
-        rows.append([label, *[blank] * 4, percent(results[name]["wa"]), percent(results[name]["ua"])])
-    rows.append(["pooled", blank, blank, pooled["n"], blank, percent(pooled["wa"]), percent(pooled["ua"])])
+        rows.append([label, *[blank] * 4, percent(getattr(results, name).wa), percent(getattr(results, name).ua)])
+    rows.append(["pooled", blank, blank, pooled.n, blank, percent(pooled.wa), percent(pooled.ua)])
     body = table("Scores by fold", ["fold", "train", "valid", "test", "epoch", "WA", "UA"], rows, summary=3)
     return Section(anchor="folds", title="Folds", body=body)
 
@@ -174,7 +174,7 @@ def folds(run: Run, charts: Charts) -> Section:
 def classes(run: Run, charts: Charts) -> Section:
     rows = [
         [c.name, percent(c.precision), percent(c.recall), percent(c.f1), c.support]
-        for c in class_scores(run.results["confusion"], run.results["classes"])
+        for c in class_scores(run.results.confusion, run.results.classes)
     ]
     scores_by_class = table("Scores by class", ["class", "precision", "recall", "F1", "n"], rows)
     return Section(anchor="classes", title="Classes", body=side_by_side([chart(charts["confusion"]), scores_by_class]))
@@ -218,7 +218,7 @@ def parts(run: Run, charts: Charts) -> Section:
 def calibration(run: Run, charts: Charts) -> Section:
     rows = [
         [f"{100 * b.low:.0f} to {100 * b.high:.0f}", b.n, percent(b.confidence), percent(b.accuracy)]
-        for b in reliability_bins(run.predictions, run.results["classes"])
+        for b in reliability_bins(run.predictions, run.results.classes)
         if b.n
     ]
     bins = table("Calibration by confidence", ["confidence", "n", "mean confidence", "accuracy"], rows)
@@ -228,10 +228,10 @@ def calibration(run: Run, charts: Charts) -> Section:
 
 def notes(run: Run, charts: Charts) -> Section:
     """Notes from the run, and the utterances it skipped."""
-    said, skipped = run.results["notes"], run.results["skipped"]
+    said, skipped = run.results.notes, run.results.skipped
     body = [bullets(said) if said else paragraph("There are no notes.")]
     if skipped:
-        rows = [[s["utterance_id"], s["reason"]] for s in skipped]
+        rows = [[s.utterance_id, s.reason] for s in skipped]
         listed = table("Skipped utterances", ["utterance", "reason"], rows, words=(1,))
         body += [Html(f"<h3>{len(skipped):,} skipped utterance{'' if len(skipped) == 1 else 's'}</h3>"), listed]
     else:

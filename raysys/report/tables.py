@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from raysys.data.manifest import Manifest
+from raysys.results import AblationResult, GridResult, RunResult
 
 SYNTHETIC = (
     "The demo corpus is synthetic: speech made by eSpeak NG, with emotions scripted into rate, pitch and words.\n"
@@ -27,93 +26,96 @@ def corpus_lines(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def result_table(results: dict[str, Any]) -> str:
+def result_table(results: RunResult) -> str:
     """Folds, mean, pooled scores with intervals, and the confusion matrix."""
-    width = max(4, *(len(f["name"]) for f in results["folds"]))
+    width = max(4, *(len(f.name) for f in results.folds))
     lines = [f"{'fold':<{width}}  train  valid   test  epoch     WA     UA"]
-    for fold in results["folds"]:
+    for fold in results.folds:
         lines.append(
-            f"{fold['name']:<{width}}  {fold['n_train']:5d}  {fold['n_validation']:5d}  {fold['n']:5d}  "
-            f"{fold['epoch']:5d}  {100 * fold['wa']:5.1f}  {100 * fold['ua']:5.1f}"
+            f"{fold.name:<{width}}  {fold.n_train:5d}  {fold.n_validation:5d}  {fold.n:5d}  "
+            f"{fold.epoch:5d}  {100 * fold.wa:5.1f}  {100 * fold.ua:5.1f}"
         )
     pad = " " * (width + 29)
     for name in ("mean", "std"):
-        scores = results[name]
-        lines.append(f"{name}{pad[4:]} {100 * scores['wa']:5.1f}  {100 * scores['ua']:5.1f}")
-    pooled = results["pooled"]
-    lines += ["", f"pooled over {pooled['n']} test utterances, each scored once ({results['protocol']} protocol)"]
+        scores = getattr(results, name)
+        lines.append(f"{name}{pad[4:]} {100 * scores.wa:5.1f}  {100 * scores.ua:5.1f}")
+    pooled = results.pooled
+    lines += ["", f"pooled over {pooled.n} test utterances, each scored once ({results.protocol} protocol)"]
     for name, meaning in (("wa", "overall accuracy"), ("ua", "mean class recall")):
-        low, high = (100 * v for v in pooled[f"{name}_ci95"])
+        low, high = (100 * v for v in getattr(pooled, f"{name}_ci95"))
+        chance = getattr(pooled, f"chance_{name}")
+        said = "" if chance is None else f"; chance {100 * chance:.1f}"
         lines.append(
-            f"  {name.upper()} {100 * pooled[name]:5.1f}   95 % interval {low:.1f} to {high:.1f}, "
-            f"resampling speakers ({meaning}); chance {100 * pooled[f'chance_{name}']:.1f}"
+            f"  {name.upper()} {100 * getattr(pooled, name):5.1f}   95 % interval {low:.1f} to {high:.1f}, "
+            f"resampling speakers ({meaning}){said}"
         )
     lines += ["", _confusion(results)]
     return "\n".join(lines)
 
 
-def _confusion(results: dict[str, Any]) -> str:
-    classes = results["classes"]
+def _confusion(results: RunResult) -> str:
+    classes = results.classes
     width = max(6, *(len(c) for c in classes))
     lines = ["rows: true class, columns: predicted"]
     lines.append(" " * width + "".join(f"  {c[:width]:>{width}}" for c in classes) + "  recall")
-    for name, row in zip(classes, results["confusion"], strict=True):
+    for name, row in zip(classes, results.confusion, strict=True):
         own, total = row[classes.index(name)], sum(row)
         recall = f"{100 * own / total:5.1f}" if total else "    -"
         lines.append(f"{name:<{width}}" + "".join(f"  {n:>{width}d}" for n in row) + f"   {recall}")
     return "\n".join(lines)
 
 
-def grid_table(results: dict[str, Any]) -> str:
+def grid_table(results: RunResult) -> str:
     """Points with their validation scores, the folds that chose them, and both protocols."""
-    grid = results["grid"]
+    grid = results.grid
+    assert grid is not None
     chosen_by: dict[str, list[str]] = {}
-    for fold, point in grid["nested"].items():
-        chosen_by.setdefault(point, []).append(fold)
-    width = max(5, *(len(point["name"]) for point in grid["points"]))
+    for fold, name in grid.nested.items():
+        chosen_by.setdefault(name, []).append(fold)
+    width = max(5, *(len(point.name) for point in grid.points))
     lines = [f"{'point':<{width}}  validation UA  chosen by fold"]
-    for point in sorted(grid["points"], key=lambda p: -(p["validation_ua"] or 0.0)):
-        score = "stopped" if point["validation_ua"] is None else f"{100 * point['validation_ua']:.1f}"
-        lines.append(f"{point['name']:<{width}}  {score:>13}  {' '.join(chosen_by.get(point['name'], []))}".rstrip())
-    best, pooled, final = grid["optimistic"], results["pooled"], grid["final"]
+    for point in sorted(grid.points, key=lambda p: -(p.validation_ua or 0.0)):
+        score = "stopped" if point.validation_ua is None else f"{100 * point.validation_ua:.1f}"
+        lines.append(f"{point.name:<{width}}  {score:>13}  {' '.join(chosen_by.get(point.name, []))}".rstrip())
+    best, pooled, final = grid.optimistic, results.pooled, grid.final
     lines += [
         "",
-        f"nested      WA {100 * pooled['wa']:5.1f}  UA {100 * pooled['ua']:5.1f}  pooled; point and epoch chosen per "
+        f"nested      WA {100 * pooled.wa:5.1f}  UA {100 * pooled.ua:5.1f}  pooled; point and epoch chosen per "
         f"fold on its own validation speakers",
-        f"optimistic  WA {100 * best['pooled_wa']:5.1f}  UA {100 * best['pooled_ua']:5.1f}  pooled; {best['point']} "
+        f"optimistic  WA {100 * best.pooled_wa:5.1f}  UA {100 * best.pooled_ua:5.1f}  pooled; {best.point} "
         f"and each fold's epoch chosen on the test folds, as the paper does: not an estimate",
-        "",
-        f"final model {final['point']}, {final['epochs']} epochs on all data; it has no test score",
     ]
+    if final is not None:
+        lines += ["", f"final model {final.point}, {final.epochs} epochs on all data; it has no test score"]
     return "\n".join([*lines, *_costs(grid)])
 
 
-def ablation_table(results: dict[str, Any]) -> str:
+def ablation_table(results: RunResult) -> str:
     """Variants with their pooled scores over seeds and their difference from the full model."""
-    found = results["ablation"]
-    width = max(7, *(len(row["name"]) for row in found["variants"]))
+    found = results.ablation
+    assert found is not None
+    width = max(7, *(len(row.name) for row in found.variants))
     lines = [f"{'variant':<{width}}     WA     UA   std   UA against full, 95 % interval"]
-    for row in found["variants"]:
-        std = "    -" if row["ua_std"] is None else f"{100 * row['ua_std']:5.1f}"
-        line = f"{row['name']:<{width}}  {100 * row['wa_mean']:5.1f}  {100 * row['ua_mean']:5.1f} {std}"
-        if row["difference"] is not None:
-            low, high = (100 * value for value in row["difference"]["ua_ci95"])
-            line += f"   {100 * row['difference']['ua']:+5.1f}   {low:+.1f} to {high:+.1f}"
+    for row in found.variants:
+        std = "    -" if row.ua_std is None else f"{100 * row.ua_std:5.1f}"
+        line = f"{row.name:<{width}}  {100 * row.wa_mean:5.1f}  {100 * row.ua_mean:5.1f} {std}"
+        if row.difference is not None:
+            low, high = (100 * value for value in row.difference.ua_ci95)
+            line += f"   {100 * row.difference.ua:+5.1f}   {low:+.1f} to {high:+.1f}"
         lines.append(line)
-    seeds = ", ".join(map(str, found["seeds"]))
+    seeds = ", ".join(map(str, found.seeds))
     lines.append(f"pooled over all test utterances, mean and deviation over seeds {seeds}; intervals resample speakers")
     return "\n".join([*lines, *_costs(found)])
 
 
-def _costs(sweep: dict[str, Any]) -> list[str]:
+def _costs(sweep: GridResult | AblationResult) -> list[str]:
     lines: list[str] = []
-    if sweep["seconds_beyond_training"] is not None:
+    if sweep.seconds_beyond_training is not None:
         lines.append(
-            f"{sweep['n_trials']} trials; one costs {sweep['seconds_beyond_training']:.1f} s "
-            f"beyond its training (median)"
+            f"{sweep.n_trials} trials; one costs {sweep.seconds_beyond_training:.1f} s beyond its training (median)"
         )
-    if sweep.get("n_stopped"):
-        lines.append(f"{sweep['n_stopped']} trials were stopped early, which saved {sweep['epochs_saved']} epochs")
-    if sweep.get("n_failed"):
-        lines.append(f"{sweep['n_failed']} trials failed and were excluded from selection (see notes)")
+    if isinstance(sweep, GridResult) and sweep.n_stopped:
+        lines.append(f"{sweep.n_stopped} trials were stopped early, which saved {sweep.epochs_saved} epochs")
+    if isinstance(sweep, GridResult) and sweep.n_failed:
+        lines.append(f"{sweep.n_failed} trials failed and were excluded from selection (see notes)")
     return lines

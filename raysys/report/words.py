@@ -18,15 +18,15 @@ MEASURES = (
 def protocol(run: Run) -> str:
     """How epochs and points were selected without the test parts."""
     results = run.results
-    if results["protocol"] != "nested":
-        return f"Protocol: {results['protocol']}."
+    if results.protocol != "nested":
+        return f"Protocol: {results.protocol}."
     chosen = "grid point and epoch are" if run.kind == "gridsearch" else "the epoch is"
     differ = " Points may differ by fold." if run.kind == "gridsearch" else ""
     withheld = ""
-    if run.config.get("corpus", {}).get("test_modalities") == "audio" and results["modalities"] == "both":
+    if run.config.get("corpus", {}).get("test_modalities") == "audio" and results.modalities == "both":
         withheld = " Validation and test had no transcripts."
     return (
-        f"Nested protocol: each of the {len(results['folds'])} folds tests one group of speakers, and no speaker is in "
+        f"Nested protocol: each of the {len(results.folds)} folds tests one group of speakers, and no speaker is in "
         f"two parts of a fold. In each fold, {chosen} chosen by UA on the fold's own validation speakers; the test "
         f"part is then scored once.{differ}{withheld}"
     )
@@ -38,9 +38,9 @@ def scored(run: Run) -> str:
         case "gridsearch":
             return "Scores of the nested choice."
         case "ablation":
-            return f"Scores of the full model with the first seed ({run.results['seed']})."
+            return f"Scores of the full model with the first seed ({run.results.seed})."
         case _:
-            return f"Scores of one seed ({run.results['seed']})."
+            return f"Scores of one seed ({run.results.seed})."
 
 
 def heard(modalities: str) -> str:

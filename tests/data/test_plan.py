@@ -176,7 +176,7 @@ def test_a_fold_trains_and_validates_each_epoch_and_tests_once(fold: Fold) -> No
 
 def test_a_test_curve_scores_the_test_part_after_every_epoch_and_moves_no_other_step(fold: Fold) -> None:
     plain = fold_plan(fold, LENGTHS, classes(LENGTHS), config(epochs=3), first_epoch=0)
-    plan = fold_plan(fold, LENGTHS, classes(LENGTHS), config(epochs=3, test_curve=True), first_epoch=0)
+    plan = fold_plan(fold, LENGTHS, classes(LENGTHS), config(epochs=3), first_epoch=0, test_curve=True)
     assert [step for step in plan if step.part != "test_curve"] == plain
     for epoch in range(3):
         seen = [u for s in plan if (s.part, s.epoch) == ("test_curve", epoch) for u in s.utterance_ids]

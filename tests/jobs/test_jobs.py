@@ -11,8 +11,8 @@ import pytest
 import ray
 
 from raysys.errors import StorageError
-from raysys.orchestrate.places import report
 from raysys.report.compare import compare
+from raysys.runs.run import report
 from raysys.storage import Folder
 from tests.report.run_folder import write_run as write_finished_run
 from tests.report.test_compare import A, B, write_run

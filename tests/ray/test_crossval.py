@@ -16,15 +16,16 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import ray
 import soundfile
 
 from raysys.cli import parse
 from raysys.config import ExperimentConfig
 from raysys.errors import ConfigError, ManifestError
-from raysys.orchestrate import session
-from raysys.orchestrate.crossval import crossval, run_folds
-from raysys.orchestrate.groundwork import Point, check, lay, make_tasks
+from raysys.runs.cluster import running
+from raysys.runs.crossval import crossval
+from raysys.runs.inputs import make_trials, prepare_run
+from raysys.runs.run import Point, check
+from raysys.runs.tuner import run_trials
 from tests.corpora.iemocap_folder import write_iemocap
 from tests.model.encoder_folders import write_encoders
 from tests.ray.conftest import Head
@@ -126,13 +127,11 @@ def first_fold(joined: Head, tmp_path: Path) -> FirstFold:
 
     def train(name: str, *more: str) -> tuple[list[float], Any]:
         config = _flags(tmp_path, *flags, *more, "--run.name", name)
-        checked = check(config, [Point(name="", config=config)], "crossval")
-        cluster = session.start(config)
-        try:
-            run_folds(make_tasks(lay(checked, cluster), checked.points)[:1], cluster)
-        finally:
-            ray.shutdown()
-        fold = checked.run / "folds" / "1"
+        run = check(config, [Point(name="", config=config)], "crossval")
+        with running(config) as cluster:
+            trial = make_trials(prepare_run(run, cluster), run.points)[0]
+            run_trials([dataclasses.replace(trial, torch_trainer=name == "trainer")], cluster, keep="all")
+        fold = run.folder / "folds" / "1"
         lines = fold.read_bytes("history.jsonl").decode().splitlines()
         losses = [loss for line in lines for loss in json.loads(line)["step_losses"]]
         return losses, fold.read_table("predictions.parquet")
@@ -147,7 +146,7 @@ def test_torch_trainer_gives_what_the_trials_own_process_gives(first_fold: First
     losses, predictions = first_fold("in-process", *whole)
     assert len(losses) >= 8
     # One worker under TorchTrainer: the same to the bit.
-    trainer_losses, trainer_predictions = first_fold("trainer", "--cluster.torch-trainer", *whole)
+    trainer_losses, trainer_predictions = first_fold("trainer", *whole)
     assert trainer_losses == losses
     assert trainer_predictions.equals(predictions)
     # Two workers: the same batches, split; every test utterance once.

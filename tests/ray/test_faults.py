@@ -29,10 +29,10 @@ import soundfile
 from raysys.cli import TERMINATED, parse
 from raysys.data.waveforms import INDEX
 from raysys.errors import StorageError
-from raysys.orchestrate.crossval import crossval
-from raysys.orchestrate.watchdog import STOP
+from raysys.runs.crossval import crossval
 from raysys.storage import Folder
 from raysys.training import checkpoint, checkpoint_files
+from raysys.training.watchdog import STOP
 from tests.ray.conftest import Head
 
 pytestmark = pytest.mark.cluster
@@ -277,7 +277,7 @@ def test_a_worker_that_hangs_is_ended_and_goes_on(runs: Runs) -> None:
     (run / "file").replace(stop)
     said = ended(process)
     assert f"fold {fold}: its process was lost; it resumes from its last checkpoint" in said
-    assert f"fold {fold}: no step for 12 s; its process ended itself and was restarted" in said
+    assert f"fold {fold}: no step for 12 s; the process ended itself and was restarted" in said
     assert runs.predictions("hang").equals(runs.predictions("whole"))
 
 

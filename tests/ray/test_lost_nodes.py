@@ -18,9 +18,10 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from raysys.cli import parse
-from raysys.orchestrate import session
-from raysys.orchestrate.crossval import run_folds
-from raysys.orchestrate.groundwork import Point, check, lay, make_tasks
+from raysys.runs.cluster import running
+from raysys.runs.inputs import make_trials, prepare_run
+from raysys.runs.run import Point, check
+from raysys.runs.tuner import run_trials
 from tests.corpora.iemocap_folder import write_iemocap
 from tests.ray.conftest import Head
 from tests.ray.test_faults import ended, until
@@ -63,13 +64,14 @@ def test_a_killed_rank_is_replaced_with_its_group(joined: Head, tmp_path: Path) 
     for name in ("whole", "killed"):
         # One fold: a group takes most of a minute to start.
         config = parse([*command, "--run.name", name]).config
-        checked = check(config, [Point(name="", config=config)], "crossval")
+        run = check(config, [Point(name="", config=config)], "crossval")
         fold = tmp_path / name / "folds" / "1"
         thread = threading.Thread(target=kill, args=(fold,), daemon=True)
         if name == "killed":
             thread.start()
-        with session.running(config) as cluster:
-            run_folds(make_tasks(lay(checked, cluster), checked.points)[:1], cluster)
+        with running(config) as joined_cluster:
+            trials = make_trials(prepare_run(run, joined_cluster), run.points)[:1]
+            run_trials(trials, joined_cluster, keep="all")
         tables.append(pq.read_table(fold / "predictions.parquet"))
     assert killed, "nobody was killed"
     whole, again = tables

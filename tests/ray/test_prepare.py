@@ -11,8 +11,8 @@ import soundfile
 
 from raysys.cli import parse
 from raysys.errors import ManifestError
-from raysys.orchestrate.crossval import crossval
-from raysys.orchestrate.prepare import prepare
+from raysys.runs.crossval import crossval
+from raysys.runs.inputs import prepare
 from tests.ray.conftest import Head
 
 pytestmark = pytest.mark.cluster

@@ -24,8 +24,8 @@ from raysys.cli import parse
 from raysys.config import ExperimentConfig
 from raysys.errors import ConfigError
 from raysys.inference import load_model, read_waveform
-from raysys.orchestrate.ablation import ablation
-from raysys.orchestrate.gridsearch import gridsearch
+from raysys.runs.ablation import ablation
+from raysys.runs.grid import gridsearch
 from raysys.training.checkpoint_files import BEST, LAST
 from tests.corpora.iemocap_folder import write_iemocap
 from tests.ray.conftest import Head

@@ -29,6 +29,7 @@ class LittleFold:
     fold: Fold
     waveforms: dict[str, np.ndarray]
     collator: Collator
+    test_curve: bool = False
 
     @property
     def durations_s(self) -> dict[str, float]:
@@ -55,7 +56,15 @@ class LittleFold:
         self, config: ExperimentConfig, first_epoch: int = 0, *, first_step: int = 0, rank: int = 0, workers: int = 1
     ) -> Iterator[tuple[Step, Batch]]:
         labels = dict(self.collator.labels)
-        for step in fold_plan(self.fold, self.durations_s, labels, config.train, first_epoch, first_step=first_step):
+        for step in fold_plan(
+            self.fold,
+            self.durations_s,
+            labels,
+            config.train,
+            first_epoch,
+            first_step=first_step,
+            test_curve=self.test_curve,
+        ):
             yield step, self.batch(step, rank, workers)
 
 

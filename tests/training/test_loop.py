@@ -123,19 +123,22 @@ def test_same_seed_same_result_whatever_else_is_random(size: str) -> None:
 
 
 RESUMABLE = little_config(
-    epochs=3, accumulate=2, batch_size=3, test_curve=True, optim=OptimConfig(encoder_lr=3e-3, lr=3e-3, average=0.8)
+    epochs=3, accumulate=2, batch_size=3, optim=OptimConfig(encoder_lr=3e-3, lr=3e-3, average=0.8)
 )
 
 
 @pytest.fixture(scope="module")
 def uninterrupted() -> FoldOutcome:
-    return run(RESUMABLE, little_fold())[1]
+    return run(RESUMABLE, with_curve())[1]
+
+
+def with_curve() -> LittleFold:
+    return dataclasses.replace(little_fold(), test_curve=True)
 
 
 def test_the_test_curve_has_a_confusion_an_epoch_and_changes_nothing(uninterrupted: FoldOutcome) -> None:
     little = little_fold()
-    plain = dataclasses.replace(RESUMABLE, train=dataclasses.replace(RESUMABLE.train, test_curve=False))
-    _, without = run(plain, little)
+    _, without = run(RESUMABLE, little)
     assert without.test_curve == ()
     assert_same(dataclasses.replace(uninterrupted, test_curve=()), without)
     assert len(uninterrupted.test_curve) == 3
@@ -165,21 +168,18 @@ def final_batches(little: LittleFold, first_epoch: int, stop_after: int) -> Iter
     """The plan of a fold with a training part only."""
     fold = dataclasses.replace(little.fold, validation=(), test=())
     labels = dict(little.collator.labels)
-    for step in fold_plan(fold, little.durations_s, labels, FINAL.train, first_epoch, stop_after=stop_after):
+    for step in fold_plan(fold, little.durations_s, labels, RESUMABLE.train, first_epoch, stop_after=stop_after):
         yield step, little.batch(step)
-
-
-FINAL = dataclasses.replace(RESUMABLE, train=dataclasses.replace(RESUMABLE.train, test_curve=False))
 
 
 def test_without_validation_the_last_epoch_is_kept_and_the_schedule_is_the_whole_ones(tmp_path: Path) -> None:
     """The weights after 2 of 3 epochs equal those of a validated training after 2 of its 3."""
     little, folder = little_fold(), Folder.at(str(tmp_path))
-    trainer = make_trainer(FINAL, little, validated=False)
+    trainer = make_trainer(RESUMABLE, little, validated=False)
     outcome = trainer.fit(final_batches(little, 0, stop_after=2), ignore)
     assert outcome.test is None and outcome.epoch == 1
     assert [record.validation_ua for record in outcome.history] == [None, None]
-    validated = make_trainer(FINAL, little, folder=folder)
+    validated = make_trainer(RESUMABLE, little, folder=folder)
     stop_after_epoch(validated, little, 1)
     tensors, _ = checkpoint.load(folder, checkpoint_files.LAST) or ({}, {})
     for name, weights in checkpoint.trainable_state(trainer.network).items():
@@ -188,10 +188,10 @@ def test_without_validation_the_last_epoch_is_kept_and_the_schedule_is_the_whole
 
 def test_a_training_without_validation_resumes_to_the_bit(tmp_path: Path) -> None:
     little, folder = little_fold(), Folder.at(str(tmp_path))
-    whole = make_trainer(FINAL, little, validated=False)
+    whole = make_trainer(RESUMABLE, little, validated=False)
     expected = whole.fit(final_batches(little, 0, stop_after=3), ignore)
-    make_trainer(FINAL, little, folder=folder, validated=False).fit(final_batches(little, 0, stop_after=1), ignore)
-    resumed = make_trainer(FINAL, little, folder=folder, validated=False)
+    make_trainer(RESUMABLE, little, folder=folder, validated=False).fit(final_batches(little, 0, stop_after=1), ignore)
+    resumed = make_trainer(RESUMABLE, little, folder=folder, validated=False)
     assert resumed.state.resume()
     assert_same(resumed.fit(final_batches(little, 1, stop_after=3), ignore), expected)
     for name, weights in checkpoint.trainable_state(whole.network).items():
@@ -210,7 +210,7 @@ def stop_after_epoch(trainer: Trainer, little: LittleFold, epoch: int) -> None:
 @pytest.mark.parametrize("stops", [[2], [0, 1, 2]])
 def test_resumed_equals_uninterrupted(stops: list[int], uninterrupted: FoldOutcome, tmp_path: Path) -> None:
     """Stopped after these epochs and resumed each time in a new Trainer; 2 is the last epoch."""
-    little = little_fold()
+    little = with_curve()
     for epoch in stops:
         trainer = make_trainer(RESUMABLE, little, folder=Folder.at(str(tmp_path)))
         trainer.state.resume()
@@ -223,7 +223,7 @@ def test_resumed_equals_uninterrupted(stops: list[int], uninterrupted: FoldOutco
 
 
 def test_resumed_amid_an_epoch_equals_uninterrupted(uninterrupted: FoldOutcome, tmp_path: Path) -> None:
-    little, folder = little_fold(), Folder.at(str(tmp_path))
+    little, folder = with_curve(), Folder.at(str(tmp_path))
 
     def cut_short() -> Iterator[tuple[Step, Batch]]:
         for step, batch in little.batches(RESUMABLE):
@@ -243,7 +243,7 @@ def test_stopped_between_the_two_files_goes_on_from_the_epoch_before(
     uninterrupted: FoldOutcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With best weights from a later epoch than `last`, `last` still finds those it refers to."""
-    little, folder = little_fold(), Folder.at(str(tmp_path))
+    little, folder = with_curve(), Folder.at(str(tmp_path))
     save, improving = checkpoint.save, itertools.count()
     with monkeypatch.context() as patched:
         patched.setattr(evaluation, "unweighted_accuracy", lambda *_: next(improving) / 10)
@@ -274,7 +274,7 @@ def test_damaged_state_is_left_out_and_said(
     whole_epochs: int, how: str, uninterrupted: FoldOutcome, tmp_path: Path
 ) -> None:
     """After one epoch there is no earlier checkpoint: the fold starts from the beginning."""
-    little, folder = little_fold(), Folder.at(str(tmp_path))
+    little, folder = with_curve(), Folder.at(str(tmp_path))
     stop_after_epoch(make_trainer(RESUMABLE, little, folder=folder), little, whole_epochs - 1)
     path = tmp_path / checkpoint_files.LAST
     data = bytearray(path.read_bytes())
@@ -301,11 +301,11 @@ def test_more_than_the_gpu_holds_is_the_trainings_own_failure_and_says_what_need
     with pytest.raises(
         TrainingError, match=r"epoch 1: CUDA out of memory\..* 2\.00 GiB\. A smaller --train\.batch-size"
     ):
-        make_trainer(RESUMABLE, little_fold()).fit(batches(), ignore)
+        make_trainer(RESUMABLE, with_curve()).fit(batches(), ignore)
 
 
 def test_damaged_best_weights_are_not_used(uninterrupted: FoldOutcome, tmp_path: Path) -> None:
-    little, folder = little_fold(), Folder.at(str(tmp_path))
+    little, folder = with_curve(), Folder.at(str(tmp_path))
     trainer = make_trainer(RESUMABLE, little, folder=folder)
     stop_after_epoch(trainer, little, 0)
     path = tmp_path / checkpoint_files.best_name(0)
@@ -317,7 +317,7 @@ def test_damaged_best_weights_are_not_used(uninterrupted: FoldOutcome, tmp_path:
 
 
 def test_what_a_writer_left_that_was_killed_is_removed(tmp_path: Path) -> None:
-    little, folder = little_fold(), Folder.at(str(tmp_path))
+    little, folder = with_curve(), Folder.at(str(tmp_path))
     stop_after_epoch(make_trainer(RESUMABLE, little, folder=folder), little, 0)
     whole = folder.names()
     folder.write_bytes(".beat-1.json.0a1b2c3d", b"another worker is just writing it")
@@ -331,7 +331,7 @@ def test_what_a_writer_left_that_was_killed_is_removed(tmp_path: Path) -> None:
 
 
 def test_no_weights_are_left_but_the_best(tmp_path: Path) -> None:
-    little, folder = little_fold(), Folder.at(str(tmp_path))
+    little, folder = with_curve(), Folder.at(str(tmp_path))
     trainer, outcome = run(RESUMABLE, little, folder)
     wanted = {checkpoint_files.best_name(trainer.state.best_epoch), checkpoint_files.LAST, checkpoint_files.BEFORE}
     assert wanted <= set(folder.names())
@@ -344,7 +344,7 @@ def test_no_weights_are_left_but_the_best(tmp_path: Path) -> None:
 @pytest.mark.parametrize("asked", [[2], [7], [12], [1] * 6])
 def test_paused_anywhere_equals_uninterrupted(asked: list[int], uninterrupted: FoldOutcome, tmp_path: Path) -> None:
     """`asked`: number of calls in each process before it is told to stop."""
-    little, folder = little_fold(), Folder.at(str(tmp_path))
+    little, folder = with_curve(), Folder.at(str(tmp_path))
     for times in asked:
         trainer = make_trainer(RESUMABLE, little, folder=folder)
         trainer.state.resume()
@@ -363,7 +363,7 @@ def test_paused_anywhere_equals_uninterrupted(asked: list[int], uninterrupted: F
 
 
 def test_checkpoint_of_another_trial_is_not_used(tmp_path: Path) -> None:
-    little, folder = little_fold(), Folder.at(str(tmp_path))
+    little, folder = with_curve(), Folder.at(str(tmp_path))
     stop_after_epoch(make_trainer(RESUMABLE, little, folder=folder), little, 0)
     other = make_trainer(RESUMABLE, little, folder=folder, trial_id="another")
     before = checkpoint.trainable_state(other.network)
@@ -399,7 +399,7 @@ def record(epoch: int, ua: float, loss: float) -> EpochRecord:
     ids=["unweighted accuracy", "then the lower loss", "then the earlier", "may be the last"],
 )
 def test_best_epoch(scores: list[tuple[float, float]], best: int) -> None:
-    trainer = make_trainer(RESUMABLE, little_fold())
+    trainer = make_trainer(RESUMABLE, with_curve())
     trainer.state.history = [record(epoch, *score) for epoch, score in enumerate(scores)]
     assert trainer.state.best_epoch == best
 
@@ -407,7 +407,7 @@ def test_best_epoch(scores: list[tuple[float, float]], best: int) -> None:
 def test_test_part_is_scored_with_the_weights_of_the_best_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    little, config = little_fold(), little_config(epochs=3)
+    little, config = with_curve(), little_config(epochs=3)
     scores = iter([0.2, 0.9, 0.5])
     monkeypatch.setattr(evaluation, "unweighted_accuracy", lambda *_: next(scores))
     trainer = make_trainer(config, little, folder=Folder.at(str(tmp_path)))
@@ -493,7 +493,7 @@ def test_weights_that_the_last_update_broke_are_not_kept(monkeypatch: pytest.Mon
 
 
 def test_a_prediction_that_is_not_finite_is_an_error_and_no_score() -> None:
-    little, config = little_fold(), little_config(epochs=1)
+    little, config = with_curve(), little_config(epochs=1)
     broken: list[str] = []
     said = r"^test part: the predictions of 1 of \d+ utterances are not finite"
     with pytest.raises(TrainingError, match=said) as caught:
@@ -503,7 +503,7 @@ def test_a_prediction_that_is_not_finite_is_an_error_and_no_score() -> None:
 
 @pytest.mark.parametrize("fault", ["missing", "twice"])
 def test_every_test_utterance_is_scored_once(fault: str) -> None:
-    little, config = little_fold(), little_config(epochs=1)
+    little, config = with_curve(), little_config(epochs=1)
 
     def faulty() -> Iterator[tuple[Step, Batch]]:
         for step, batch in little.batches(config):
@@ -536,14 +536,14 @@ def test_accumulated_update_is_that_of_the_undivided_step() -> None:
 
 
 def test_max_steps_ends_the_training_early() -> None:
-    little, config = little_fold(), little_config(epochs=3, max_steps=4)
+    little, config = with_curve(), little_config(epochs=3, max_steps=4)
     _, outcome = run(config, little)
     assert [len(record.step_losses) for record in outcome.history] == [3, 1]
     assert len(outcome.test.utterance_ids) == len(little.fold.test)
 
 
 def test_time_that_the_loop_stands_still_is_told_by_epoch() -> None:
-    little, config = little_fold(), little_config(epochs=2)
+    little, config = with_curve(), little_config(epochs=2)
 
     def late() -> Iterator[tuple[Step, Batch]]:
         for step, batch in little.batches(config):
@@ -557,7 +557,7 @@ def test_time_that_the_loop_stands_still_is_told_by_epoch() -> None:
 
 
 def test_validation_and_test_use_the_average_and_training_goes_on_with_the_weights() -> None:
-    little = little_fold()
+    little = with_curve()
     plain = little_config(epochs=2)
     averaged = dataclasses.replace(plain, optim=dataclasses.replace(plain.optim, average=0.9))
     (_, first), (trainer, second) = run(plain, little), run(averaged, little)

@@ -1,0 +1,226 @@
+"""Ablations: variants of one model over the same folds and seeds, and what each costs against the full model."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from raysys import metrics
+from raysys.config import AUDIO_EFFECTS, ExperimentConfig
+from raysys.data.manifest import Manifest
+from raysys.errors import ConfigError, TrainingError
+from raysys.metrics import Metric
+from raysys.report.results import pool_predictions
+from raysys.report.tables import ablation_table
+from raysys.results import PREDICTIONS, AblationResult, Difference, RunResult, VariantScores
+from raysys.runs.cluster import running
+from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header
+from raysys.runs.run import Point, add_up, check, claimed, finish, log_summary, refuse_equal, varied
+from raysys.runs.trial import Trial
+from raysys.runs.tuner import Outcome, run_trials
+
+FULL = "full"
+_WITHOUT_TASKS = "no CPC, no ECL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A configuration that differs from the full model's in its flags alone."""
+
+    name: str
+    flags: tuple[str, ...]
+
+
+def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int]) -> RunResult:
+    """Train the full model and its variants on every fold and seed, and compare each variant with the full model.
+
+    Leaves in `<run.root>/<run.name>` what a cross-validation leaves, with the scores of the full model on the first
+    seed, and a folder per trial in `trials/`. A sweep that was stopped is resumed by the same command.
+
+    Args:
+        own: the user's variants as typed, 'name=flag,flag', in addition to the seven of METHOD, section 8.
+        seeds: to train each variant with.
+
+    Returns: the content of results.json.
+
+    Raises:
+        UserError: anything that the user must fix, before any training where it can be known then.
+    """
+    started = time.monotonic()
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds {' '.join(map(str, seeds))}: expected different seeds, at least one.")
+    variants = (*ablations(config), *parse_variants(own))
+    by_seed = {seed: variant_points(config, variants, seed) for seed in seeds}
+    run = check(config, [point for points in by_seed.values() for point in points], "ablation")
+    with claimed(run):
+        with running(config) as cluster:
+            ground = prepare_run(run, cluster)
+            trials = make_trials(ground, ground.run.points)
+            seeded = f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
+            print_header(ground, f"{len(variants)} variants x {seeded} x {len(ground.folds)} folds")
+            outcome = run_trials(trials, cluster, keep="none")
+        if outcome.failed:
+            lines = [f"{t.title}: {error}" for t in trials if (error := outcome.failed.get(t.trial_id))]
+            raise TrainingError("trials failed; the same command retries them:\n" + "\n".join(lines))
+        of_variant = {
+            (variant.name, seed): [t for t in trials if t.point == point.name]
+            for seed, points in by_seed.items()
+            for variant, point in zip(variants, points, strict=True)
+        }
+        rows = _variant_scores(ground, outcome, variants, seeds, of_variant)
+        places = {row.name: row.trial for row in rows}
+        results = add_up(
+            ground.run,
+            ground.manifest,
+            of_variant[FULL, seeds[0]],
+            outcome,
+            kind="ablation",
+            seconds=round(time.monotonic() - started, 1),
+            tsne={"without": places[_WITHOUT_TASKS], "with": places[FULL]},
+            ablation=AblationResult(
+                seeds=tuple(seeds),
+                variants=rows,
+                n_trials=len(trials),
+                seconds_beyond_training=outcome.seconds_beyond_training(),
+            ),
+        )
+        log_summary(ground.run, rows, results.pooled)
+        finish(ground.run, results, f"{ablation_table(results)}\n\nfull model, seed {seeds[0]}")
+    return results
+
+
+def ablations(config: ExperimentConfig) -> tuple[Variant, ...]:
+    """The paper's figure 7 (full; no CPC and no ECL; no augmentation; no CCB1; no CCB2) and one modality alone.
+
+    'no augmentation' leaves every task on: the second view is the clean utterance again, with other dropout.
+    """
+    no_tasks = ("--loss.alpha", "0", "--loss.beta", "0", "--loss.gamma", "0")
+    no_effects = tuple(f"--augment.no-{name.replace('_', '-')}" for name in AUDIO_EFFECTS)
+    variants = [
+        Variant(name=FULL, flags=()),
+        Variant(name=_WITHOUT_TASKS, flags=no_tasks),
+        Variant(name="no augmentation", flags=(*no_effects, "--augment.cbca", "none")),
+        Variant(name="no CCB1", flags=("--model.no-ccb1",)),
+        Variant(name="no CCB2", flags=("--model.no-ccb2",)),
+    ]
+    alone = [
+        Variant(name="audio only", flags=("--corpus.modalities", "audio")),
+        Variant(name="text only", flags=("--corpus.modalities", "text")),
+    ]
+    # Where the corpus has one modality anyway, the full model is that one already.
+    return (*variants, *alone) if config.corpus.resolved_modalities == "both" else tuple(variants)
+
+
+def parse_variants(variants: Sequence[str]) -> tuple[Variant, ...]:
+    """`name=flag,flag` strings to variants; a flag is `--model.pooling mean`, with or without its dashes.
+
+    Raises:
+        ConfigError: no name, or no flag.
+    """
+    parsed: list[Variant] = []
+    for text in variants:
+        name, equals, listed = text.partition("=")
+        parts = [shlex.split(part) for part in listed.split(",") if part.strip()]
+        if not equals or not name.strip() or not parts:
+            raise ConfigError(
+                f"--variant {text!r}: expected name=flag,flag, such as --variant 'mean=--model.pooling mean'."
+            )
+        flags = [word for first, *rest in parts for word in (f"--{first.removeprefix('--')}", *rest)]
+        parsed.append(Variant(name=name.strip(), flags=tuple(flags)))
+    return tuple(parsed)
+
+
+def variant_points(config: ExperimentConfig, variants: Sequence[Variant], seed: int) -> tuple[Point, ...]:
+    """The variants' configurations for one seed.
+
+    Raises:
+        ConfigError: two of one name or of one configuration, a flag that does not exist or may not vary.
+    """
+    counts = Counter(variant.name for variant in variants)
+    if twice := sorted(name for name, n in counts.items() if n > 1):
+        raise ConfigError(f"--variant {twice[0]}: there are {counts[twice[0]]} variants of this name; rename one.")
+    seeded = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
+    points = [
+        Point(
+            name=f"{variant.name}, seed {seed}",
+            config=varied(seeded, variant.flags, f"--variant {variant.name!r}"),
+        )
+        for variant in variants
+    ]
+    refuse_equal(points)
+    return tuple(points)
+
+
+def _variant_scores(
+    ground: Ground,
+    outcome: Outcome,
+    variants: Sequence[Variant],
+    seeds: Sequence[int],
+    of_variant: dict[tuple[str, int], list[Trial]],
+) -> tuple[VariantScores, ...]:
+    """Each variant's pooled scores by seed, their mean and deviation, and the difference from the full model."""
+    manifest = ground.manifest
+    tables = {
+        key: pool_predictions(manifest, [trial.folder.read_table(PREDICTIONS) for trial in own])
+        for key, own in of_variant.items()
+    }
+    full = [tables[FULL, seed] for seed in seeds]
+    rows = []
+    for variant in variants:
+        own = [tables[variant.name, seed] for seed in seeds]
+        matrices = [_confusion(manifest, table) for table in own]
+        wa, ua = (tuple(float(metrics.score(matrix, name)) for matrix in matrices) for name in ("wa", "ua"))
+        first = of_variant[variant.name, seeds[0]]
+        rows.append(
+            VariantScores(
+                name=variant.name,
+                flags=variant.flags,
+                parameters=max(outcome.results[trial.trial_id].parameters for trial in first),
+                confusion=sum(matrices[1:], matrices[0]).tolist(),
+                wa=wa,
+                wa_mean=statistics.fmean(wa),
+                wa_std=statistics.stdev(wa) if len(wa) > 1 else None,
+                ua=ua,
+                ua_mean=statistics.fmean(ua),
+                ua_std=statistics.stdev(ua) if len(ua) > 1 else None,
+                difference=None if variant.name == FULL else _difference(manifest, full, own),
+                trial=first[0].place,
+            )
+        )
+    return tuple(rows)
+
+
+def _classes(manifest: Manifest, table: pa.Table, column: str) -> np.ndarray:
+    index = {name: i for i, name in enumerate(manifest.classes)}
+    return np.array([index[name] for name in table[column].to_pylist()])
+
+
+def _confusion(manifest: Manifest, table: pa.Table) -> np.ndarray:
+    labels, predicted = (_classes(manifest, table, column) for column in ("label", "prediction"))
+    return metrics.confusion(labels, predicted, len(manifest.classes))
+
+
+def _difference(manifest: Manifest, full: Sequence[pa.Table], own: Sequence[pa.Table]) -> Difference:
+    """Variant minus full model, drawing the same speakers for both; the mean over seeds."""
+    table = full[0]
+
+    def between(metric: Metric) -> tuple[float, float, float]:
+        return metrics.paired_difference(
+            _classes(manifest, table, "label"),
+            np.stack([_classes(manifest, t, "prediction") for t in full]),
+            np.stack([_classes(manifest, t, "prediction") for t in own]),
+            np.array(table["speaker"].to_pylist()),
+            np.array(table["fold"].to_pylist()),
+            metric,
+        )
+
+    (wa, *wa_ends), (ua, *ua_ends) = between("wa"), between("ua")
+    return Difference(wa=wa, ua=ua, wa_ci95=(wa_ends[0], wa_ends[1]), ua_ci95=(ua_ends[0], ua_ends[1]))

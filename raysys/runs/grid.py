@@ -1,0 +1,238 @@
+"""Grid search: points x folds, both protocols of selection, and a final model trained on all data."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from raysys import metrics
+from raysys.config import ExperimentConfig
+from raysys.errors import ConfigError, TrainingError
+from raysys.inference import CONFIG as MODEL_CONFIG
+from raysys.report.card import model_card
+from raysys.report.tables import grid_table
+from raysys.results import RESULT, FinalModel, GridResult, OptimisticFold, OptimisticScores, PointScores, RunResult
+from raysys.runs.cluster import running
+from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header, whole_fold
+from raysys.runs.run import Point, add_up, check, claimed, finish, log_summary, refuse_equal, varied
+from raysys.runs.trial import MODEL, TEST_CURVE
+from raysys.runs.tuner import Outcome, run_trials
+from raysys.selection import Tested, Validated, final_point, nested, optimistic
+
+PAPER_GRID = ("loss.alpha=1,0.1,0.01,0.001", "loss.beta=1,0.1,0.01,0.001")
+"""The paper's 4 x 4 grid (METHOD, section 4)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """A flag, without its dashes, and the values that a grid gives it, as typed."""
+
+    flag: str
+    values: tuple[str, ...]
+
+
+def gridsearch(config: ExperimentConfig, grid: Sequence[str], *, early_stopping: bool) -> RunResult:
+    """Train every point of a grid on every fold, select, and train the final model on all data.
+
+    Leaves in `<run.root>/<run.name>` what a cross-validation leaves, with the scores of the nested selection, a folder
+    per trial in `trials/`, and the final model in `model/`. A sweep that was stopped is resumed by the same command.
+
+    Args:
+        grid: axes as typed, 'loss.alpha=1,0.1'.
+        early_stopping: stop hopeless points early, by the validation part; they are never selected.
+
+    Returns: the content of results.json.
+
+    Raises:
+        UserError: anything that the user must fix, before any training where it can be known then.
+    """
+    started = time.monotonic()
+    if early_stopping and config.cluster.workers_per_trial > 1:
+        raise ConfigError("--early-stopping is for trials of one worker; leave out --cluster.workers-per-trial.")
+    axes = parse_axes(grid)
+    run = check(config, grid_points(config, axes), "gridsearch")
+    with claimed(run):
+        with running(config) as cluster:
+            ground = prepare_run(run, cluster, whole=True)
+            run, n_folds = ground.run, len(ground.folds)
+            # The paper's protocol selects epochs by their test scores, so these are wanted; stored separately.
+            trials = [dataclasses.replace(t, test_curve=True) for t in make_trials(ground, run.points)]
+            print_header(ground, f"{len(run.points)} points x {n_folds} folds")
+            outcome = run_trials(trials, cluster, keep="best", stop_early=early_stopping)
+            _refuse_empty(outcome, n_folds)
+            final = _final_model(ground, outcome)
+        choice = nested(_validated(outcome))
+        by_place = {(trial.point, trial.fold + 1): trial for trial in trials}
+        chosen = [by_place[point, fold] for fold, point in choice.items()]
+        found = GridResult(
+            axes={axis.flag: axis.values for axis in axes},
+            points=tuple(_point_scores(point, axes, outcome) for point in run.points),
+            nested={str(fold): point for fold, point in choice.items()},
+            optimistic=_optimistic(outcome, n_folds),
+            final=final,
+            n_trials=len(trials),
+            n_failed=len(outcome.failed),
+            n_stopped=len(outcome.stopped),
+            seconds_beyond_training=outcome.seconds_beyond_training(),
+            epochs_saved=sum(config.train.epochs - epochs for epochs in outcome.stopped.values()),
+        )
+        results = add_up(
+            run,
+            ground.manifest,
+            chosen,
+            outcome,
+            kind="gridsearch",
+            parameters=final.parameters,
+            seconds=round(time.monotonic() - started, 1),
+            tsne={"with": chosen[0].place},
+            notes=[f"trial {trial} failed: {error}" for trial, error in outcome.failed.items()],
+            grid=found,
+        )
+        (run.folder / MODEL).write_bytes("README.md", model_card(results).encode())
+        log_summary(run, found.points, results.pooled)
+        finish(run, results, grid_table(results))
+    return results
+
+
+def parse_axes(grid: Sequence[str]) -> tuple[Axis, ...]:
+    """`axis=v1,v2` strings to axes.
+
+    Raises:
+        ConfigError: an axis without a name or values, or one that is given twice.
+    """
+    axes: list[Axis] = []
+    for text in grid:
+        flag, equals, listed = text.partition("=")
+        values = tuple(value.strip() for value in listed.split(",") if value.strip())
+        flag = flag.strip().removeprefix("--").replace("_", "-")
+        if not equals or not flag or not values:
+            raise ConfigError(f"--grid {text}: expected axis=v1,v2, such as --grid loss.alpha=1,0.1.")
+        if twice := sorted(value for value, n in Counter(values).items() if n > 1):
+            raise ConfigError(f"--grid {text}: {', '.join(twice)} is there more than once.")
+        if flag in {axis.flag for axis in axes}:
+            raise ConfigError(f"--grid {text}: the axis {flag} is given twice; put all its values into one.")
+        axes.append(Axis(flag=flag, values=values))
+    if not axes:
+        raise ConfigError("--grid: the grid is empty; give at least one axis=v1,v2.")
+    return tuple(axes)
+
+
+def grid_points(config: ExperimentConfig, axes: Sequence[Axis]) -> tuple[Point, ...]:
+    """Every combination of the axes' values; the first axis varies slowest.
+
+    Raises:
+        ConfigError: an axis that does not exist or may not vary, a value that it refuses.
+    """
+    short = [axis.flag.rsplit(".", 1)[-1] for axis in axes]
+    names = short if len(set(short)) == len(short) else [axis.flag for axis in axes]
+    points: list[Point] = []
+    for values in itertools.product(*(axis.values for axis in axes)):
+        flags = [part for axis, value in zip(axes, values, strict=True) for part in (f"--{axis.flag}", value)]
+        where = "--grid " + " ".join(f"{axis.flag}={value}" for axis, value in zip(axes, values, strict=True))
+        name = " ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
+        points.append(Point(name=name, config=varied(config, flags, where), typed=values))
+    refuse_equal(points)
+    return tuple(points)
+
+
+def _validated(outcome: Outcome) -> list[Validated]:
+    """What the nested selection may see."""
+    found = [(trial, result) for trial in outcome.trials if (result := outcome.of(trial)) is not None]
+    return [
+        Validated(
+            point=trial.point,
+            fold=result.fold,
+            epoch=result.epoch,
+            ua=result.validation_ua,
+            loss=result.validation_loss,
+        )
+        for trial, result in found
+        if result.validation_ua is not None and result.validation_loss is not None
+    ]
+
+
+def _tested(outcome: Outcome) -> list[Tested]:
+    """What only the paper's protocol sees."""
+    finished = [trial for trial in outcome.trials if outcome.of(trial) is not None]
+    return [Tested(point=t.point, fold=t.fold + 1, curve=t.folder.read_json(TEST_CURVE)) for t in finished]
+
+
+def _refuse_empty(outcome: Outcome, n_folds: int) -> None:
+    """Raises: TrainingError: a fold without a finished trial, or no point that is complete."""
+    folds = {v.fold for v in _validated(outcome)}
+    if missing := sorted(set(range(1, n_folds + 1)) - folds):
+        first = next(iter(outcome.failed.values()), "all its points were stopped early")
+        raise TrainingError(f"fold {missing[0]}: no point was trained to its end ({first})")
+    try:
+        final_point(_validated(outcome), n_folds)
+    except ValueError as error:
+        raise TrainingError(f"{error}: there is nothing to make a final model of") from error
+
+
+def _final_model(ground: Ground, outcome: Outcome) -> FinalModel:
+    """Train the selected point on all data for the median of its epochs, as one more trial, unless that was done."""
+    point, epochs = final_point(_validated(outcome), len(ground.folds))
+    config = next(p.config for p in ground.run.points if p.name == point)
+    fold = whole_fold(ground.manifest, len(ground.folds))
+    (trial,) = make_trials(ground, [Point(name=f"final: {point}", config=config)], [fold])
+    trial = dataclasses.replace(trial, stop_after=epochs, keeps_model=True)
+    if not (ground.run.folder / MODEL).exists(MODEL_CONFIG):
+        # Written last: without it the model is incomplete, whatever the result says.
+        trial.folder.delete(RESULT)
+    result = trial.result()
+    if result is None:
+        print(f"final     {point}, {epochs} epochs on all {len(fold.train)} utterances", flush=True)
+        result = run_trials([trial], ground.cluster, keep="all").of(trial)
+    assert result is not None
+    return FinalModel(point=point, epochs=epochs, folder=MODEL, trial=trial.place, parameters=result.parameters)
+
+
+def _point_scores(point: Point, axes: Sequence[Axis], outcome: Outcome) -> PointScores:
+    """A point's scores: on the validation parts, and, optimistic, at the best epoch of each test fold."""
+    own = [trial for trial in outcome.trials if trial.point == point.name]
+    found = sorted((r for trial in own if (r := outcome.of(trial)) is not None), key=lambda r: r.fold)
+    ua = [r.validation_ua for r in found if r.validation_ua is not None]
+    complete = len(found) == len(own)
+    best = None
+    if complete:
+        best = optimistic([t for t in _tested(outcome) if t.point == point.name], len(own)).confusions.values()
+    return PointScores(
+        name=point.name,
+        values={axis.flag: value for axis, value in zip(axes, point.typed, strict=True)},
+        stopped=not complete,
+        validation_ua=statistics.fmean(ua) if complete else None,
+        validation_ua_folds=tuple(ua) if complete else (),
+        epochs=tuple(r.epoch for r in found) if complete else (),
+        test_ua=None if best is None else statistics.fmean(float(metrics.score(m, "ua")) for m in best),
+        test_wa=None if best is None else statistics.fmean(float(metrics.score(m, "wa")) for m in best),
+    )
+
+
+def _optimistic(outcome: Outcome, n_folds: int) -> OptimisticScores:
+    best = optimistic(_tested(outcome), n_folds)
+    pooled = np.sum(list(best.confusions.values()), axis=0)
+    folds = tuple(
+        OptimisticFold(
+            fold=fold,
+            epoch=best.epochs[fold],
+            wa=float(metrics.score(matrix, "wa")),
+            ua=float(metrics.score(matrix, "ua")),
+        )
+        for fold, matrix in best.confusions.items()
+    )
+    return OptimisticScores(
+        point=best.point,
+        wa=statistics.fmean(f.wa for f in folds),
+        ua=statistics.fmean(f.ua for f in folds),
+        folds=folds,
+        pooled_wa=float(metrics.score(pooled, "wa")),
+        pooled_ua=float(metrics.score(pooled, "ua")),
+        confusion=pooled.tolist(),
+    )

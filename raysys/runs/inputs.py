@@ -1,0 +1,234 @@
+"""What trials read, prepared once before the first: the decoded corpus, views, new texts, features, and the folds."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from raysys.config import ExperimentConfig
+from raysys.corpora.read import read_corpus
+from raysys.data.duplicates import equal_once_decoded, waveform_digests
+from raysys.data.folds import Fold, make_folds
+from raysys.data.manifest import Manifest, Skipped
+from raysys.data.precompute import decode_corpus, make_views
+from raysys.data.statistics import CorpusStatistics, corpus_statistics, statistics_lines
+from raysys.data.texts import make_texts
+from raysys.data.views import Source
+from raysys.data.waveforms import WaveformStore
+from raysys.errors import ManifestError
+from raysys.report.tables import SYNTHETIC, corpus_lines
+from raysys.runs.cluster import Cluster, check_nodes, running
+from raysys.runs.run import Point, Run, local_cache, note_duplicates, with_places
+from raysys.runs.trial import Trial, code_version, write_folds
+from raysys.storage import Folder
+
+if TYPE_CHECKING:
+    from raysys.data.batch import TextFeatures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What all trials of a run share; all of it is on storage.
+
+    Attributes:
+        run: with a note on utterances that are equal once decoded.
+        manifest: of the utterances that decode.
+        store: location of the decoded corpus.
+    """
+
+    run: Run
+    manifest: Manifest
+    folds: tuple[Fold, ...]
+    store: str
+    cluster: Cluster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What points with the same data and encoders train on: waveforms or features, and a file of texts per fold."""
+
+    source: Source
+    texts: list[str | None]
+    text_features: TextFeatures | None
+
+
+def prepare_run(run: Run, cluster: Cluster, *, whole: bool = False) -> Ground:
+    """Check the nodes, decode the corpus, make the folds, and write what the trials read into the run's folder.
+
+    Args:
+        whole: also write `whole_fold`, as the last one.
+
+    Raises:
+        UserError: a node that does not see the data, audio that does not decode, too few speakers for nested folds,
+            the same audio in a fold's test part and in what it learns from.
+    """
+    config = run.config
+    check_nodes(run.folder, run.manifest.utterances[0].audio_path)
+    manifest, store = _decoded(config, run.manifest, cluster)
+    folds = make_folds(manifest, config.corpus)
+    same = equal_once_decoded(manifest, WaveformStore(store))
+    notes = note_duplicates(config, manifest, folds, same, "to the sample once decoded")
+    run = dataclasses.replace(run, notes=(*run.notes, *notes))
+    write_folds(run.folder, manifest, (*folds, whole_fold(manifest, len(folds))) if whole else folds)
+    return Ground(run=run, manifest=manifest, folds=folds, store=store, cluster=cluster)
+
+
+def print_header(ground: Ground, trials: str) -> None:
+    """Print what is about to run, on what, and where its results will be."""
+    config, cluster = ground.run.config, ground.cluster
+    print(corpus_lines(ground.manifest))
+    if config.corpus.name == "demo":
+        print(SYNTHETIC)
+    print(
+        f"model     {config.model.audio} + {config.model.text}, "
+        f"modalities: {config.corpus.resolved_modalities}\n"
+        f"trials    {trials}; at once: {cluster.trials_at_once}, workers of each: {config.cluster.workers_per_trial}\n"
+        f"cluster   nodes: {cluster.nodes}, CPUs: {cluster.cpus}, GPUs: {cluster.gpus}\n"
+        f"run       {ground.run.folder.location}",
+        flush=True,
+    )
+    for note in ground.run.notes:
+        print(f"note      {note}")
+
+
+def whole_fold(manifest: Manifest, index: int) -> Fold:
+    """The fold that trains on everything and tests nothing, for a final model."""
+    everything = tuple(u.utterance_id for u in manifest.utterances)
+    return Fold(index=index, name="all", train=everything, validation=(), test=())
+
+
+def make_trials(ground: Ground, points: Sequence[Point], folds: Sequence[Fold] | None = None) -> list[Trial]:
+    """A trial for each point and fold, point by point, with their inputs made unless an earlier point or run did.
+
+    Args:
+        folds: those of the ground unless given.
+    """
+    chosen = ground.folds if folds is None else tuple(folds)
+    fingerprint, code = ground.manifest.fingerprint(), code_version()
+    inputs: dict[Any, Inputs] = {}
+    trials: list[Trial] = []
+    for point in points:
+        config, model = point.config, point.config.model
+        # Everything that inputs depend on; the many points of a sweep share few of these.
+        data = (config.corpus.resolved_modalities, config.needs_augmented_view, config.masked_lm)
+        encoders = (model.audio, model.text, model.weights, model.freeze_audio, model.freeze_text, model.layer)
+        key = (config.augment, config.train.crop_s, config.train.seed, data, encoders)
+        if key not in inputs:
+            inputs[key] = _make_inputs(config, ground, chosen)
+        for fold, texts in zip(chosen, inputs[key].texts, strict=True):
+            trials.append(
+                Trial(
+                    config=config,
+                    run=ground.run.folder.location,
+                    source=inputs[key].source,
+                    fold=fold.index,
+                    fingerprint=fingerprint,
+                    code=code,
+                    texts=texts,
+                    text_features=inputs[key].text_features,
+                    point=point.name,
+                )
+            )
+    return trials
+
+
+def _make_inputs(config: ExperimentConfig, ground: Ground, folds: Sequence[Fold]) -> Inputs:
+    manifest, cluster = ground.manifest, ground.cluster
+    source = _source(config, manifest, ground.store, cluster)
+    texts = make_texts(config, manifest, folds, cpus=cluster.idle_cpus, gpus_per_task=cluster.gpus_per_worker)
+    # `features` imports torch and Ray Data, which most runs start seconds sooner without.
+    if config.keeps_audio_features:
+        from raysys.runs.features import make_audio_features
+
+        source = dataclasses.replace(source, features=make_audio_features(config, manifest, source, cluster))
+    text_features = None
+    if config.keeps_text_features:
+        from raysys.runs.features import make_text_features
+
+        text_features = make_text_features(config, manifest, texts, cluster)
+    return Inputs(source=source, texts=texts, text_features=text_features)
+
+
+def _source(config: ExperimentConfig, manifest: Manifest, store: str, cluster: Cluster) -> Source:
+    """Where the trials' waveforms come from; variants of the augmented view are made here, once for all."""
+    source = Source(
+        store=store,
+        augment=config.augment if config.needs_augmented_view else None,
+        crop_s=config.train.crop_s,
+        seed=config.train.seed,
+    )
+    with_audio = config.corpus.resolved_modalities != "text"
+    if not (with_audio and source.variants and config.augment.changes_audio):
+        return source
+    views = make_views(manifest, source, str(config.run.cache), cpus=cluster.idle_cpus)
+    return dataclasses.replace(source, views=views)
+
+
+def _decoded(config: ExperimentConfig, manifest: Manifest, cluster: Cluster) -> tuple[Manifest, str]:
+    """Decode the corpus into the cache. Returns: the manifest of what decodes, and the cache entry's location."""
+    cache, trim_db = str(config.run.cache), config.corpus.trim_db
+    store, errors = decode_corpus(manifest, cache, trim_db=trim_db, cpus=cluster.idle_cpus)
+    return without_undecodable(manifest, errors, config), store
+
+
+def without_undecodable(manifest: Manifest, errors: dict[str, str], config: ExperimentConfig) -> Manifest:
+    """The manifest without what does not decode, if that is little and the user asked for it.
+
+    Raises:
+        ManifestError: naming the files.
+    """
+    if not errors:
+        return manifest
+    broken = [u for u in manifest.utterances if u.utterance_id in errors]
+    if config.corpus.on_error == "fail" or len(broken) > len(manifest.utterances) / 10:
+        shown = "\n".join(f"  {u.audio_path} {errors[u.utterance_id]}" for u in broken[:5])
+        raise ManifestError(
+            f"{len(broken)} of {len(manifest.utterances)} utterances cannot be used:\n{shown}\n"
+            f"Fix or remove these files; to leave a few of many out, use --corpus.on-error skip."
+        )
+    skipped = tuple(
+        Skipped(utterance_id=u.utterance_id, audio_path=u.audio_path, reason=errors[u.utterance_id]) for u in broken
+    )
+    kept = tuple(u for u in manifest.utterances if u.utterance_id not in errors)
+    return dataclasses.replace(manifest, utterances=kept, skipped=manifest.skipped + skipped)
+
+
+def prepare(config: ExperimentConfig) -> CorpusStatistics:
+    """Read and check the corpus, make its folds, decode it into the cache, and make the augmented views that are kept.
+
+    Prints what the corpus holds and where the cache is. Trains nothing and leaves no run.
+
+    Raises:
+        UserError: anything that the user must fix, before the cluster starts where it can be known then.
+    """
+    started = time.monotonic()
+    config = with_places(config)
+    manifest = read_corpus(config.corpus, cache=local_cache(config))
+    make_folds(manifest, config.corpus)
+    cache = str(config.run.cache)
+    with running(config) as cluster:
+        check_nodes(Folder.at(cache), manifest.utterances[0].audio_path)
+        print(f"preparing   {len(manifest.utterances)} utterances on {cluster.nodes} node(s), into {cache}", flush=True)
+        manifest, store = _decoded(config, manifest, cluster)
+        folds = make_folds(manifest, config.corpus)
+        source = _source(config, manifest, store, cluster)
+    decoded = WaveformStore(store)
+    statistics = corpus_statistics(manifest, waveform_digests(decoded))
+    print(statistics_lines(statistics, folds))
+    print(f"decoded     {store}, {_megabytes(decoded):.1f} MB")
+    for variant, views in enumerate(source.views):
+        print(f"views       {views}, {_megabytes(WaveformStore(views)):.1f} MB (variant {variant}, seed {source.seed})")
+    if config.corpus.name == "demo":
+        print(SYNTHETIC)
+    print(
+        f"{time.monotonic() - started:.0f} s; a run with the same corpus flags and --run.cache {cache} reads all this"
+    )
+    return statistics
+
+
+def _megabytes(store: WaveformStore) -> float:
+    """Float32 samples."""
+    return 4 * sum(samples or 0 for samples in store.samples.values()) / 1e6

@@ -1,0 +1,340 @@
+"""A run: what is trained and where, checked before a cluster starts; its folder, claimed while it is worked on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from raysys.cli import to_yaml, with_flags
+from raysys.config import BUILT_IN, ExperimentConfig
+from raysys.corpora.read import read_corpus
+from raysys.data.duplicates import Duplicate, check_duplicates, equal_bytes
+from raysys.data.folds import Fold, make_folds
+from raysys.data.manifest import Manifest
+from raysys.errors import ConfigError, StorageError, UserError
+from raysys.lock import locked
+from raysys.report.provenance import provenance
+from raysys.report.results import pool_predictions, summarise
+from raysys.report.tables import SYNTHETIC, result_table
+from raysys.results import PREDICTIONS, PooledScores, RunResult
+from raysys.runs.cluster import in_submitted_job, nodes_of_this_job
+from raysys.runs.trial import Trial
+from raysys.runs.tuner import Outcome
+from raysys.storage import Folder, absolute, check_location, is_address
+from raysys.tracking import WandbTracker, wandb_folder
+
+CONFIG = "config.yaml"
+CLAIM = "run.json"
+_FREE_OF_CORPUS = ("modalities", "test_modalities")
+RUN_ROOT = "RAYSYS_RUN_ROOT"
+"""Environment variable with the default of --run.root: storage that every node sees."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One configuration of a run: a grid point, or a variant with a seed. A cross-validation has one, without a name.
+
+    Attributes:
+        typed: a grid point's values, in the order of the axes.
+    """
+
+    name: str
+    config: ExperimentConfig
+    typed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run that may start: everything that can be checked without a cluster is in order.
+
+    Attributes:
+        config: what the points have in common, with absolute paths.
+        points: what is trained, with absolute paths.
+        learning_hash: of everything the points' results depend on, except the corpus.
+        notes: for the user.
+    """
+
+    config: ExperimentConfig
+    folder: Folder
+    manifest: Manifest
+    points: tuple[Point, ...]
+    learning_hash: str
+    notes: tuple[str, ...]
+
+
+def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Run:
+    """Read the corpus, make the folds, read the encoders' configurations. Writes nothing into the run's folder.
+
+    Args:
+        config: what the points have in common: corpus, cluster, run.
+        points: what is to be trained.
+        kind: of job; with the corpus and a hash of the points it names a run that the user did not name.
+
+    Raises:
+        UserError: anything that the user must fix.
+    """
+    config = with_places(config)
+    points = tuple(dataclasses.replace(p, config=_at_the_places_of(config, p.config)) for p in points)
+    every = json.dumps([[p.name, p.config.learning_hash()] for p in points])
+    learning_hash = hashlib.sha256(every.encode()).hexdigest()[:16]
+    name = config.run.name or f"{kind}-{config.corpus.name}-{learning_hash[:8]}"
+    notes = _check_models(points)
+    manifest = read_corpus(config.corpus, cache=local_cache(config))
+    folds = make_folds(manifest, config.corpus)
+    notes += note_duplicates(config, manifest, folds, equal_bytes(manifest.utterances), "to the byte")
+    return Run(
+        config=config,
+        folder=Folder.at(str(config.run.root)) / name,
+        manifest=manifest,
+        points=points,
+        learning_hash=learning_hash,
+        notes=tuple(notes),
+    )
+
+
+def _check_models(points: Sequence[Point]) -> list[str]:
+    """Read the encoders' configurations. Returns: notes on them."""
+    models = dict.fromkeys((p.config.model, _masked_lm(p.config)) for p in points)
+    if {name for model, masked_lm in models for name in (model.audio, model.text, masked_lm)} <= set(BUILT_IN):
+        return []
+    # Imports torch, 3 s that a start without pretrained encoders does not wait for.
+    from raysys.model.encoders import check_encoders, check_padding
+
+    for model, masked_lm in models:
+        check_encoders(model, masked_lm=masked_lm)
+    audio = {(model.audio, model.weights): model for model, _ in models}.values()
+    return [note for model in audio if (note := check_padding(model)) is not None]
+
+
+def _masked_lm(config: ExperimentConfig) -> str:
+    return config.masked_lm if config.rewrites_text else "light"
+
+
+def note_duplicates(
+    config: ExperimentConfig, manifest: Manifest, folds: Sequence[Fold], duplicates: Sequence[Duplicate], how: str
+) -> tuple[str, ...]:
+    """Notes on utterances with the same audio.
+
+    Raises:
+        ManifestError: one is in a fold's test part and another in what the fold learns from, and that is not allowed.
+    """
+    # A text-only model does not use the audio.
+    allowed = config.corpus.allow_duplicates or config.corpus.resolved_modalities == "text"
+    return check_duplicates(manifest, folds, duplicates, how, allowed=allowed)
+
+
+def varied(config: ExperimentConfig, flags: Sequence[str], where: str) -> ExperimentConfig:
+    """What a point changes must be what is compared: not the corpus, its folds, the seed or the machines."""
+    varied = with_flags(config, flags, where)
+    same_corpus = dataclasses.replace(varied.corpus, **{name: getattr(config.corpus, name) for name in _FREE_OF_CORPUS})
+    fixed = {
+        "--corpus (other than --corpus.modalities and --corpus.test-modalities)": same_corpus != config.corpus,
+        "--train.seed": varied.train.seed != config.train.seed,
+        "--cluster": varied.cluster != config.cluster,
+        "--run": varied.run != config.run,
+        "--track": varied.track != config.track,
+    }
+    for what, moved in fixed.items():
+        if moved:
+            raise ConfigError(
+                f"{where}: {what} must be the same in everything that is compared; set it for the whole job."
+            )
+    return varied
+
+
+def refuse_equal(points: Sequence[Point]) -> None:
+    seen: dict[str, str] = {}
+    for point in points:
+        first = seen.setdefault(point.config.learning_hash(), point.name)
+        if first != point.name:
+            raise ConfigError(f"{first!r} and {point.name!r} are the same configuration: remove one of them.")
+
+
+@contextlib.contextmanager
+def claimed(run: Run) -> Iterator[None]:
+    """Hold the run's folder, with config.yaml in it.
+
+    Raises:
+        StorageError: another process is working there.
+        ConfigError: it holds a run of another configuration or corpus.
+    """
+    folder = run.folder
+    with locked(folder):
+        mine = {"learning_hash": run.learning_hash, "fingerprint": run.manifest.fingerprint()}
+        if folder.exists(CLAIM) and folder.read_json(CLAIM) != mine:
+            raise ConfigError(
+                f"{folder.location}: this folder holds a run of another configuration or corpus (see its {CONFIG}). "
+                f"Choose another --run.name, or remove the folder."
+            )
+        folder.write_json(CLAIM, mine)
+        folder.write_bytes(CONFIG, to_yaml(run.config).encode())
+        yield
+
+
+def add_up(run: Run, manifest: Manifest, chosen: Sequence[Trial], outcome: Outcome, **facts: Any) -> RunResult:
+    """Pool the predictions of the chosen trials, one per fold, and write the run's results and report.
+
+    Args:
+        manifest: of the utterances that decode.
+        outcome: of all trials.
+        facts: fields of `RunResult` that only the kind of run knows.
+    """
+    predictions = pool_predictions(manifest, [trial.folder.read_table(PREDICTIONS) for trial in chosen])
+    found = [outcome.results[trial.trial_id] for trial in chosen]
+    results = summarise(
+        manifest,
+        [result.row(trial.place) for trial, result in zip(chosen, found, strict=True)],
+        predictions,
+        **{
+            "protocol": "nested",
+            "modalities": run.config.corpus.resolved_modalities,
+            "seed": found[0].seed,
+            "parameters": max(result.parameters for result in found),
+            "made": provenance(run.folder, (result.gpu for result in outcome.results.values())),
+            **facts,
+            "notes": (*run.notes, *outcome.notes(), *facts.get("notes", ())),
+        },
+    )
+    run.folder.write_table(PREDICTIONS, predictions)
+    results.write(run.folder)
+    return results
+
+
+def finish(run: Run, results: RunResult, *tables: str) -> None:
+    """Write the report and print the results, the given tables first."""
+    print()
+    for table in (*tables, result_table(results)):
+        print(f"{table}\n")
+    if run.config.corpus.name == "demo":
+        print(f"{SYNTHETIC}\n")
+    write_report(run.folder)
+    print(f"{results.seconds:.0f} s; {results_line(run.folder)}", flush=True)
+
+
+def write_report(run: Folder) -> None:
+    """Write the report of a finished run. If a figure fails, the run notes it and stands: its results are stored.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    # The charts take seconds to import, which no start waits for.
+    from raysys.report import page
+
+    try:
+        page.write_report(run)
+    except UserError:
+        raise
+    except Exception as error:
+        print(
+            f"note      the report could not be written ({type(error).__name__}: {error}). The results are complete; "
+            f"`jobs/report.py {run.location}` writes the report again, or shows where it fails",
+            flush=True,
+        )
+
+
+def results_line(run: Folder) -> str:
+    """Where a run's results are; from a submitted job also how to fetch them."""
+    line = f"results in {run.location}, to look at: report.html"
+    if in_submitted_job() and run.is_local:
+        line += f"; to fetch them: scp -r {ray.util.get_node_ip_address()}:{run.location} ."
+    return line
+
+
+def log_summary(run: Run, rows: Sequence[Any], pooled: PooledScores) -> None:
+    """Log one W&B run for a whole sweep: its table, and the scores of what was chosen.
+
+    Args:
+        rows: dataclasses, a row each; their plain values are columns.
+    """
+    config, folder = run.config, run.folder
+    if not config.track.wandb:
+        return
+    name = folder.location.rsplit("/", 1)[-1]
+    tracker = WandbTracker(
+        project=config.track.project,
+        group=name,
+        name=f"{name}, summary",
+        run_id=hashlib.sha256(folder.read_bytes(CLAIM)).hexdigest()[:16],
+        folder=wandb_folder(folder),
+        config=dataclasses.asdict(config),
+        job_type="summary",
+    )
+    found = [dataclasses.asdict(row).items() for row in rows]
+    plain = [{key: value for key, value in row if not isinstance(value, list | tuple | dict)} for row in found]
+    tracker.table("points", plain, dataclasses.asdict(pooled))
+
+
+def with_places(config: ExperimentConfig) -> ExperimentConfig:
+    """The configuration with absolute paths, as every process understands it and as config.yaml stores it.
+
+    Raises:
+        StorageError: a location is relative in a submitted job, whose working directory is a copy that is deleted with
+            the job; it contains a password; or nothing says where a job on several nodes may store its run.
+    """
+    locations = {"--run.root": config.run.root, "--run.cache": config.run.cache, "--corpus.root": config.corpus.root}
+    for flag, location in locations.items():
+        if in_submitted_job() and location is not None and not is_address(location) and not os.path.isabs(location):
+            raise StorageError(
+                f"{flag} {location}: a relative path inside a submitted job is lost with the job's copy of the "
+                f"working directory. Give an absolute path on storage that every node sees, or an address such "
+                f"as s3://bucket/runs."
+            )
+        check_location(location or "")
+    root = absolute(config.run.root or default_root())
+    cache = absolute(config.run.cache) if config.run.cache else f"{root}/.cache"
+    corpus_root = None if config.corpus.root is None else absolute(config.corpus.root)
+    return dataclasses.replace(
+        config,
+        run=dataclasses.replace(config.run, root=root, cache=cache),
+        corpus=dataclasses.replace(config.corpus, root=corpus_root),
+    )
+
+
+def default_root() -> str:
+    """The folder of all runs if --run.root is not given.
+
+    $RAYSYS_RUN_ROOT; otherwise `runs` in the working directory, or `~/raysys/runs` in a job submitted to a cluster of
+    one node.
+
+    Raises:
+        StorageError: the variable holds a relative path in a submitted job, or the job's cluster has several nodes and
+            the variable is not set.
+    """
+    given = os.environ.get(RUN_ROOT)
+    if given:
+        check_location(given)
+        if in_submitted_job() and not is_address(given) and not os.path.isabs(given):
+            raise StorageError(f"{RUN_ROOT}={given}: expected an absolute path that every node sees, or an address.")
+        return given
+    if not in_submitted_job():
+        return "runs"
+    nodes = nodes_of_this_job()
+    if nodes > 1:
+        raise StorageError(
+            f"This cluster has {nodes} nodes, and no shared storage is configured. Give --run.root an absolute "
+            f"path that every node sees, or an address such as s3://bucket/runs; or set {RUN_ROOT} to it where the "
+            f"head is started."
+        )
+    return str(Path.home() / "raysys" / "runs")
+
+
+def local_cache(config: ExperimentConfig) -> Path:
+    """Where the demo corpus is created: it is read as files, so this must be a disk."""
+    cache = str(config.run.cache)
+    if is_address(cache) and config.corpus.name == "demo":
+        raise ConfigError(f"--run.cache {cache}: the demo corpus is read as files; give --run.cache a folder.")
+    return Path(cache)
+
+
+def _at_the_places_of(config: ExperimentConfig, point: ExperimentConfig) -> ExperimentConfig:
+    corpus = dataclasses.replace(point.corpus, root=config.corpus.root)
+    return dataclasses.replace(point, run=config.run, corpus=corpus)

@@ -1,0 +1,227 @@
+"""A trial: one configuration on one fold. What it is told, where it leaves what it found, and its body under Tune.
+
+A trial's id is a hash of everything its result depends on. It is finished when its own `result.json` has that id;
+nothing else counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from raysys.config import ExperimentConfig
+from raysys.data.folds import Fold
+from raysys.data.manifest import Manifest
+from raysys.data.views import Source
+from raysys.errors import TrainingError, UserError
+from raysys.results import FoldResult
+from raysys.sources import digest_of
+from raysys.storage import Folder
+from raysys.training import checkpoint_files
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from raysys.data.batch import TextFeatures
+
+# The driver imports this module to hand it to Tune; torch, which takes seconds to import, is imported in the trials.
+
+HISTORY = "history.jsonl"
+FEATURES = "features.parquet"
+TEST_CURVE = "test_curve.json"
+STOPPED = "stopped.json"
+MODEL = "model"
+MANIFEST = "manifest.parquet"
+FOLDS = "folds.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One trial of one run; about a kilobyte. Manifest and folds are read from the run's folder.
+
+    Attributes:
+        config: the whole configuration.
+        run: location of the run's folder.
+        source: the decoded corpus and its views.
+        texts: file with the new texts of the fold's training part (CBCA); None without.
+        text_features: features of a frozen text encoder; None where texts are read in the trial.
+        fold: index of the fold.
+        fingerprint: of the manifest.
+        code: `code_version` of the driver.
+        point: name of the configuration in a sweep; empty in a cross-validation.
+        test_curve: also score the test part after every epoch, for the optimistic protocol; it selects nothing.
+        stop_after: epochs after which training stops within its schedule; None: train to the end.
+        keeps_model: save the trained network in the run's folder as a model that can be loaded.
+        torch_trainer: train under TorchTrainer even with a single worker.
+    """
+
+    config: ExperimentConfig
+    run: str
+    source: Source
+    fold: int
+    fingerprint: str
+    code: str
+    texts: str | None = None
+    text_features: TextFeatures | None = None
+    point: str = ""
+    test_curve: bool = False
+    stop_after: int | None = None
+    keeps_model: bool = False
+    torch_trainer: bool = False
+
+    @property
+    def trial_id(self) -> str:
+        """Hash of everything the trial's result depends on: configuration, corpus, fold, inputs, code."""
+        features = None if self.text_features is None else self.text_features.location
+        inputs = [*self.source.locations, self.texts, features]
+        # Cache entries are named by their content, wherever the cache is.
+        names = [None if location is None else location.rsplit("/", 1)[-1] for location in inputs]
+        how = [self.code, self.stop_after, self.test_curve, self.torch_trainer]
+        key = json.dumps([self.config.learning_hash(), self.fingerprint, self.fold, names, *how])
+        return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+    @property
+    def place(self) -> str:
+        """The trial's folder, below the run's."""
+        if self.keeps_model:
+            return "final"
+        return f"trials/{self.trial_id}" if self.point else f"folds/{self.fold + 1}"
+
+    @property
+    def folder(self) -> Folder:
+        return Folder.at(self.run) / self.place
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        return ", ".join(filter(None, [self.point, f"fold {self.fold + 1}"]))
+
+    @property
+    def in_process(self) -> bool:
+        """Whether it trains in Tune's own process; otherwise under TorchTrainer."""
+        return self.config.cluster.workers_per_trial == 1 and not self.torch_trainer
+
+    def result(self) -> FoldResult | None:
+        """None if this very trial is not finished."""
+        return FoldResult.read(self.folder, self.trial_id)
+
+    def history(self) -> list[dict[str, Any]]:
+        """One record per epoch trained so far, by any run of this command."""
+        if not self.folder.exists(HISTORY):
+            return []
+        return [json.loads(line) for line in self.folder.read_bytes(HISTORY).splitlines()]
+
+
+def code_version() -> str:
+    """Hash of the code that trains a trial and makes its fold; a result of other code is trained again."""
+    return digest_of("raysys.runs.trial:run_trial", "raysys.data.folds:make_folds")
+
+
+def write_folds(run: Folder, manifest: Manifest, folds: tuple[Fold, ...]) -> None:
+    """Write what every trial reads into the run's folder."""
+    run.write_table(MANIFEST, manifest.to_table())
+    run.write_json(FOLDS, [dataclasses.asdict(fold) for fold in folds])
+
+
+def read_fold(run: Folder, fold: int) -> tuple[Manifest, Fold]:
+    """The manifest and one fold."""
+    values: dict[str, Any] = run.read_json(FOLDS)[fold]
+    parts = {name: tuple(values[name]) for name in ("train", "validation", "test")}
+    manifest = Manifest.from_table(run.read_table(MANIFEST))
+    return manifest, Fold(index=values["index"], name=values["name"], **parts)
+
+
+def run_trial(trial: Trial, gpus_per_worker: float) -> None:
+    """Train a trial: the body of a Tune trial. Errors that a user must fix, and a stop, are reported and not retried.
+
+    Raises:
+        UserError, Paused: so that Tune ends the process and does not use it for the next trial.
+    """
+    if trial.result() is not None:
+        # Its process was lost after the result was written and before Tune heard of it.
+        checkpoint_files.delete_states(trial.folder)
+        return
+    from ray import tune
+
+    from raysys.training.loop import Paused
+
+    try:
+        if trial.in_process:
+            _in_process(trial, gpus_per_worker)
+        else:
+            _under_torch_trainer(trial, gpus_per_worker)
+    except (UserError, Paused) as error:
+        tune.report({"error": str(error), "its_own": isinstance(error, TrainingError)})
+        raise
+
+
+def _in_process(trial: Trial, gpus: float) -> None:
+    import torch
+    from ray import tune
+
+    from raysys.runs.worker import train_fold
+    from raysys.training.evaluation import Workers
+
+    if gpus and not torch.cuda.is_available():
+        # Retried, on another node if there is one: on a CPU it would take weeks, and nobody would know why.
+        raise RuntimeError(
+            f"{socket.gethostname()}: the trial was given a GPU, but PyTorch finds none (see nvidia-smi there)"
+        )
+    device = torch.device("cuda" if gpus else "cpu")
+    train_fold(trial, workers=Workers(), device=device, parallel=lambda network: network, report=tune.report)
+
+
+def _under_torch_trainer(trial: Trial, gpus: float) -> None:
+    import ray.train
+    from ray.train.torch import TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    settings = trial.config.cluster
+    folder = Folder.at(trial.run) / "train"
+    resources = {"CPU": settings.reserved_cpus} | ({"GPU": gpus} if gpus else {})
+    trainer = TorchTrainer(
+        _train_worker,
+        train_loop_config={"trial": trial},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=settings.workers_per_trial, use_gpu=bool(gpus), resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"fold-{trial.fold + 1}-{trial.trial_id}",
+            storage_path=folder.path,
+            storage_filesystem=None if folder.is_local else folder.filesystem,
+            # Tune restarts the trial unless a user must fix something; Ray Train cannot tell the two apart.
+            failure_config=ray.train.FailureConfig(max_failures=0),
+            callbacks=[TuneReportCallback()],
+        ),
+    )
+    try:
+        trainer.fit()
+    except ray.train.WorkerGroupError as error:
+        for failure in error.worker_failures.values():
+            cause = getattr(failure, "cause", failure)
+            if isinstance(cause, UserError):
+                raise cause from None
+        raise
+
+
+def _train_worker(loop_config: dict[str, Any]) -> None:
+    import ray.train.torch
+
+    from raysys.runs.worker import train_fold
+    from raysys.training.evaluation import Workers
+
+    context = ray.train.get_context()
+    workers = Workers(rank=context.get_world_rank(), size=context.get_world_size())
+
+    def parallel(network: nn.Module) -> nn.Module:
+        if workers.size == 1:
+            return network
+        # A step may have no texts or masks: parameters that it leaves out must not stop the reduction.
+        return ray.train.torch.prepare_model(network, parallel_strategy_kwargs={"find_unused_parameters": True})
+
+    device = ray.train.torch.get_device()
+    train_fold(loop_config["trial"], workers=workers, device=device, parallel=parallel, report=ray.train.report)

@@ -1,0 +1,328 @@
+"""The worker: trains one fold, in a Tune trial's own process or as one rank of a TorchTrainer. The same in both."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import torch
+from torch import nn
+
+from raysys.config import SAMPLE_RATE_HZ
+from raysys.data.batch import Batch, Collator
+from raysys.data.folds import Fold
+from raysys.data.manifest import Manifest
+from raysys.data.plan import Step, derive_seed, fold_plan
+from raysys.data.stream import stream
+from raysys.data.texts import read_texts
+from raysys.data.waveforms import WaveformStore
+from raysys.inference import save_model
+from raysys.losses.objective import balanced_class_weights
+from raysys.metrics import confusion, unweighted_accuracy, weighted_accuracy
+from raysys.model.encoders import make_tokenizer
+from raysys.model.network import Network
+from raysys.results import PREDICTIONS, FoldResult
+from raysys.runs.trial import FEATURES, HISTORY, MODEL, TEST_CURVE, Trial, read_fold
+from raysys.storage import Folder
+from raysys.tracking import NoTracker, Tracker, WandbTracker, wandb_folder
+from raysys.training import checkpoint_files
+from raysys.training.evaluation import Workers
+from raysys.training.loop import FoldOutcome, Trainer
+from raysys.training.state import EpochRecord
+from raysys.training.watchdog import Watchdog
+
+
+def train_fold(
+    trial: Trial,
+    *,
+    workers: Workers,
+    device: torch.device,
+    parallel: Callable[[nn.Module], nn.Module],
+    report: Callable[[dict[str, Any]], None],
+) -> None:
+    """Train, validate and test one fold, and write its result to the trial's folder.
+
+    Args:
+        trial: which fold of which run.
+        workers: this process among the data-parallel ones.
+        device: where the network is placed.
+        parallel: wraps the network for data parallelism; the identity for one worker.
+        report: takes the metrics of every epoch, on every worker.
+    """
+    started = time.time()
+    node = ray.get_runtime_context().get_node_id()
+    torch.set_num_threads(trial.config.cluster.cpus_per_worker)
+    # Armed throughout: loading weights and writing results may hang too.
+    with Watchdog(
+        trial.folder,
+        Folder.at(trial.run),
+        rank=workers.rank,
+        node=node,
+        limit_s=trial.config.cluster.hang_limit_s,
+        stops=workers.size == 1,
+    ) as watchdog:
+        manifest, fold = read_fold(Folder.at(trial.run), trial.fold)
+        collator = _collator(trial, manifest, fold)
+        network = _network(trial, manifest, collator).to(device)
+        watchdog.step()
+        trainer = Trainer(
+            network=network,
+            forward=parallel(network),
+            config=trial.config,
+            n_train=len(fold.train),
+            labels=manifest.labels(),
+            device=device,
+            workers=workers,
+            folder=trial.folder,
+            trial_id=trial.trial_id,
+            class_weights=_class_weights(trial, manifest, fold),
+            validated=bool(fold.validation),
+            stopping=watchdog,
+        )
+        trainer.state.resume()
+        if (hung := watchdog.earlier()) is not None:
+            trainer.state.notes.append(hung)
+        tracker = _tracker(trial) if workers.rank == 0 else NoTracker()
+        watchdog.step()
+        first_epoch = trainer.state.first_epoch
+
+        def on_epoch(record: EpochRecord) -> None:
+            metrics = _metrics(record)
+            if workers.rank == 0:
+                lines = [json.dumps(dataclasses.asdict(one)) for one in trainer.state.history]
+                trial.folder.write_bytes(HISTORY, ("\n".join(lines) + "\n").encode())
+                tracker.epoch(metrics, record.epoch)
+            notes = "; ".join(trainer.state.notes) if record.epoch == first_epoch else ""
+            with watchdog.waiting():
+                report(metrics | ({"note": notes} if notes else {}))
+
+        batches = _batches(trial, manifest, fold, collator, trainer)
+        fit_started = time.time()
+        outcome = trainer.fit(batches, on_epoch)
+        watchdog.step()
+        if workers.rank != 0:
+            return
+        fit_s = time.time() - fit_started
+        if trial.keeps_model:
+            _save_model(trial, manifest, network, collator)
+        result = _result(trial, manifest, fold, trainer, outcome, node=node, started=started, fit_s=fit_s)
+        tracker.finish(_summary(result), manifest.classes)
+        checkpoint_files.finish(trial.folder, outcome.epoch)
+        dataclasses.replace(result, ended=time.time()).write(trial.folder)
+        checkpoint_files.delete_states(trial.folder)
+        if trial.keeps_model:
+            trial.folder.delete(checkpoint_files.BEST)
+
+
+def _network(trial: Trial, manifest: Manifest, collator: Collator) -> Network:
+    torch.manual_seed(derive_seed(trial.config.train.seed, "weights", trial.fold))
+    return Network(
+        trial.config.model,
+        n_classes=len(manifest.classes),
+        vocab_size=0 if collator.tokenizer is None else len(collator.tokenizer),
+        loss=trial.config.loss,
+        modalities=trial.config.corpus.resolved_modalities,
+    )
+
+
+def _collator(trial: Trial, manifest: Manifest, fold: Fold) -> Collator:
+    config = trial.config
+    by_id = {u.utterance_id: u for u in manifest.utterances}
+    tokenizer = None
+    if config.corpus.resolved_modalities != "audio":
+        texts = [by_id[name].transcript or "" for name in fold.train]
+        tokenizer = make_tokenizer(config.model, texts)
+    text_alone = config.corpus.resolved_modalities == "text"
+    return Collator(
+        utterances=by_id,
+        labels=manifest.labels(),
+        tokenizer=tokenizer,
+        text_dropout=0.0 if text_alone else config.train.text_dropout,
+        second_view=config.needs_augmented_view,
+        seed=config.train.seed,
+        new_texts={} if trial.texts is None else read_texts(trial.texts),
+        variants=config.augment.variants,
+        text_in_evaluation=config.corpus.test_modalities == "same",
+        frame_width=None if trial.source.features is None else trial.source.features.width,
+        text_features=trial.text_features,
+    )
+
+
+def _class_weights(trial: Trial, manifest: Manifest, fold: Fold) -> tuple[float, ...] | None:
+    if trial.config.loss.class_weights == "none":
+        return None
+    labels = manifest.labels()
+    counts = Counter(labels[name] for name in fold.train)
+    return balanced_class_weights([counts[index] for index in range(len(manifest.classes))])
+
+
+def _batches(
+    trial: Trial, manifest: Manifest, fold: Fold, collator: Collator, trainer: Trainer
+) -> Iterator[tuple[Step, Batch]]:
+    """This worker's share of every step that is left."""
+    config, workers = trial.config, trainer.workers
+    without_audio = config.corpus.resolved_modalities == "text"
+    if without_audio:
+        durations_s = {u.utterance_id: u.duration_s or 0.0 for u in manifest.utterances}
+    else:
+        # As decoded: silence may have been trimmed.
+        samples = WaveformStore.opened(trial.source.store).samples
+        durations_s = {u.utterance_id: samples[u.utterance_id] / SAMPLE_RATE_HZ for u in manifest.utterances}
+    plan = fold_plan(
+        fold,
+        durations_s,
+        trainer.labels,
+        config.train,
+        trainer.state.first_epoch,
+        first_step=trainer.state.first_step,
+        class_weights=trainer.class_weights,
+        test_curve=trial.test_curve,
+        stop_after=trial.stop_after,
+    )
+    if without_audio:
+        for step in plan:
+            yield step, collator(step.share(workers.rank, workers.size), None, None, epoch=_epoch(step))
+        return
+    data_cpus = config.cluster.data_cpus_per_worker
+    for item in stream(plan, trial.source, rank=workers.rank, workers=workers.size, data_cpus=data_cpus):
+        yield item.step, collator(item.utterance_ids, item.clean, item.augmented, epoch=_epoch(item.step))
+
+
+def _epoch(step: Step) -> int | None:
+    return step.epoch if step.part == "train" else None
+
+
+def _metrics(record: EpochRecord) -> dict[str, float]:
+    scores = {
+        "validation_wa": record.validation_wa,
+        "validation_ua": record.validation_ua,
+        "validation_loss": record.validation_loss,
+    }
+    return {
+        "epoch": record.epoch,
+        **{f"loss_{name}": value for name, value in record.losses.items()},
+        **{name: value for name, value in scores.items() if value is not None},
+        "seconds": record.seconds,
+        "waited_s": record.waited_s,
+    }
+
+
+def _save_model(trial: Trial, manifest: Manifest, network: Network, collator: Collator) -> None:
+    save_model(
+        Folder.at(trial.run) / MODEL,
+        network,
+        collator.tokenizer,
+        model=trial.config.model,
+        classes=manifest.classes,
+        modalities=trial.config.corpus.resolved_modalities,
+        trim_db=trial.config.corpus.trim_db,
+    )
+
+
+def _result(
+    trial: Trial,
+    manifest: Manifest,
+    fold: Fold,
+    trainer: Trainer,
+    outcome: FoldOutcome,
+    *,
+    node: str,
+    started: float,
+    fit_s: float,
+) -> FoldResult:
+    """Write what the test part gave, if there is one. Returns: the trial's result, not written yet."""
+    scores = _write_test(trial, manifest, outcome)
+    chosen, device = outcome.history[outcome.epoch], trainer.device
+    return FoldResult(
+        trial_id=trial.trial_id,
+        point=trial.point,
+        seed=trial.config.train.seed,
+        fold=trial.fold + 1,
+        name=fold.name,
+        n_train=len(fold.train),
+        n_validation=len(fold.validation),
+        n=len(fold.test),
+        epoch=outcome.epoch + 1,
+        epochs=len(outcome.history),
+        validation_ua=chosen.validation_ua,
+        validation_loss=chosen.validation_loss,
+        parameters=sum(parameter.numel() for parameter in trainer.network.parameters()),
+        node=node,
+        process=f"{node[:8]} {os.getpid()}",
+        gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        started=started,
+        first_step=trainer.first_step_at,
+        fit_s=fit_s,
+        ended=time.time(),
+        notes=tuple(trainer.state.notes),
+        **scores,
+    )
+
+
+def _write_test(trial: Trial, manifest: Manifest, outcome: FoldOutcome) -> dict[str, Any]:
+    """Write predictions and features of the test part. Returns: its scores, by `FoldResult`'s names."""
+    if outcome.test_curve:
+        trial.folder.write_json(TEST_CURVE, list(outcome.test_curve))
+    if (test := outcome.test) is None:
+        return {"wa": None, "ua": None, "confusion": None}
+    table = predictions_table(manifest, trial.fold, list(test.utterance_ids), test.probabilities_NC)
+    trial.folder.write_table(PREDICTIONS, table)
+    trial.folder.write_table(FEATURES, features_table(test.utterance_ids, test.features_NF))
+    index = {name: i for i, name in enumerate(manifest.classes)}
+    labels, predicted = ([index[name] for name in table[column].to_pylist()] for column in ("label", "prediction"))
+    return {
+        "wa": float(weighted_accuracy(labels, predicted)),
+        "ua": float(unweighted_accuracy(labels, predicted)),
+        "confusion": confusion(labels, predicted, len(manifest.classes)).tolist(),
+    }
+
+
+def features_table(utterance_ids: tuple[str, ...], features_NF: np.ndarray) -> pa.Table:
+    """Rows of `features.parquet`: the head's input for each test utterance; by id."""
+    columns = {"utterance_id": list(utterance_ids), "features": pa.array(list(features_NF), pa.list_(pa.float32()))}
+    return pa.table(columns).sort_by("utterance_id")
+
+
+def predictions_table(manifest: Manifest, fold: int, utterance_ids: list[str], probabilities: np.ndarray) -> pa.Table:
+    """Rows of `predictions.parquet`: ids, speaker, fold (from 1), label, prediction, `p_<class>`; by id."""
+    by_id = {u.utterance_id: u for u in manifest.utterances}
+    columns: dict[str, Any] = {
+        "utterance_id": utterance_ids,
+        "speaker": [by_id[name].speaker for name in utterance_ids],
+        "fold": pa.array([fold + 1] * len(utterance_ids), pa.int64()),
+        "label": [by_id[name].emotion for name in utterance_ids],
+        "prediction": [manifest.classes[i] for i in probabilities.argmax(axis=1)],
+    }
+    for index, name in enumerate(manifest.classes):
+        columns[f"p_{name}"] = pa.array(probabilities[:, index].astype("float32"))
+    return pa.table(columns).sort_by("utterance_id")
+
+
+def _summary(result: FoldResult) -> dict[str, Any]:
+    """What W&B keeps of a result: the findings, without time and place, which W&B knows."""
+    elsewhere = ("node", "process", "gpu", "started", "first_step", "fit_s", "ended", "notes")
+    found = dataclasses.asdict(result)
+    return {name: value for name, value in found.items() if value is not None and name not in elsewhere}
+
+
+def _tracker(trial: Trial) -> Tracker:
+    config = trial.config
+    if not config.track.wandb:
+        return NoTracker()
+    name = trial.run.rsplit("/", 1)[-1]
+    return WandbTracker(
+        project=config.track.project,
+        group=name,
+        name=f"{name}, {trial.title}",
+        run_id=trial.trial_id,
+        folder=wandb_folder(Folder.at(trial.run)),
+        config=dataclasses.asdict(config) | {"point": trial.point, "fold": trial.fold + 1},
+    )

@@ -1,0 +1,128 @@
+"""CBCA on a fold: nothing but its training part reaches the language model, and what it wrote is kept by content."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from raysys.config import AugmentConfig, CorpusConfig, ExperimentConfig, LossConfig, ModelConfig, TrainConfig
+from raysys.data.folds import Fold
+from raysys.data.manifest import Manifest, Utterance
+from raysys.data.texts import FoldTexts, fold_texts, new_texts
+
+TEXTS = {
+    "joy": ("what a lovely happy day", "we are glad and happy today", "i love this happy song"),
+    "fear": ("what a dark scary night", "we are afraid and scared today", "i fear this scary house"),
+}
+PARTS = ("train", "validation", "test")
+
+
+def corpus(*, secret: str = "", swapped: bool = False) -> tuple[Manifest, Fold]:
+    """Three speakers; `secret` and `swapped` change texts and labels outside of the training part."""
+    utterances, parts = [], {part: [] for part in PARTS}
+    for part in PARTS:
+        for emotion, texts in TEXTS.items():
+            for i, text in enumerate(texts):
+                held_out = part != "train"
+                other = "fear" if emotion == "joy" else "joy"
+                parts[part].append(f"{part}-{emotion}-{i}")
+                utterances.append(
+                    Utterance(
+                        utterance_id=parts[part][-1],
+                        audio_path="x.wav",
+                        speaker=part,
+                        emotion=other if held_out and swapped else emotion,
+                        transcript=f"{secret} {text}".strip() if held_out else text,
+                    )
+                )
+    # An utterance without a transcript has nothing to rewrite.
+    utterances.append(Utterance(utterance_id="train-mute", audio_path="x.wav", speaker="train", emotion="joy"))
+    parts["train"].append("train-mute")
+    fold = Fold(index=0, name="test", **{part: tuple(names) for part, names in parts.items()})
+    return Manifest(corpus="table", classes=("joy", "fear"), utterances=tuple(utterances)), fold
+
+
+def config(**augment: object) -> ExperimentConfig:
+    return ExperimentConfig(augment=AugmentConfig(**({"cbca_texts": 3, "cbca_model": "light"} | augment)))  # type: ignore[arg-type]
+
+
+def texts_of(**changes: object) -> FoldTexts:
+    return fold_texts(config(), *corpus(**changes))  # type: ignore[arg-type]
+
+
+def test_no_test_or_validation_transcript_or_label_reaches_the_language_model() -> None:
+    plain = texts_of()
+    assert set(plain.utterance_ids) == {f"train-{e}-{i}" for e in TEXTS for i in range(3)}
+    assert texts_of(secret="xyzzy", swapped=True) == plain
+    assert texts_of(secret="xyzzy").file_name == plain.file_name
+    rewritten = new_texts(plain, torch.device("cpu"))
+    assert rewritten == new_texts(texts_of(secret="xyzzy", swapped=True), torch.device("cpu"))
+    assert "xyzzy" not in str(rewritten)
+
+
+def test_a_training_transcript_or_label_does_reach_it() -> None:
+    manifest, fold = corpus()
+    leaky = dataclasses.replace(fold, train=fold.train + fold.validation, validation=())
+    assert fold_texts(config(), manifest, leaky).file_name != texts_of().file_name
+
+
+def test_every_new_text_is_the_old_one_but_for_a_word() -> None:
+    fold = texts_of()
+    rewritten = new_texts(fold, torch.device("cpu"))
+    assert len(rewritten) == len(fold.texts)
+    for text, choices in zip(fold.texts, rewritten, strict=True):
+        assert len(set(choices)) == 3
+        for choice in choices:
+            old, new = text.split(), choice.split()
+            assert len(old) == len(new) and sum(a != b for a, b in zip(old, new, strict=True)) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        config(cbca="unconditional"),
+        config(cbca_texts=4),
+        config(cbca_model="somewhere/else"),
+        dataclasses.replace(config(), train=TrainConfig(seed=1)),
+    ],
+)
+def test_kept_texts_are_those_of_their_settings(other: ExperimentConfig) -> None:
+    assert fold_texts(other, *corpus()).file_name != texts_of().file_name
+
+
+def test_kept_texts_are_shared_by_all_that_does_not_change_them() -> None:
+    other = dataclasses.replace(config(), loss=LossConfig(alpha=1.0), train=TrainConfig(epochs=7))
+    assert fold_texts(other, *corpus()).file_name == texts_of().file_name
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, True),
+        ({"augment": AugmentConfig(cbca="none")}, False),
+        ({"corpus": CorpusConfig(modalities="audio")}, False),
+        ({"corpus": CorpusConfig(modalities="text")}, True),
+        ({"loss": LossConfig(alpha=0, beta=0)}, False),
+        ({"loss": LossConfig(alpha=0, beta=0), "augment": AugmentConfig(classify_augmented=True)}, True),
+    ],
+)
+def test_texts_are_rewritten_where_a_second_view_uses_them(changes: dict[str, object], wanted: bool) -> None:
+    assert ExperimentConfig(**changes).rewrites_text == wanted  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "expected"),
+    [
+        (ModelConfig(text="light"), None, "light"),
+        (ModelConfig(text="tiny"), None, "light"),
+        (ModelConfig(text="/some/bert"), None, "/some/bert"),
+        (ModelConfig(text="/some/bert", weights="random"), None, "light"),
+        (ModelConfig(text="light"), "/some/bert", "/some/bert"),
+    ],
+)
+def test_the_language_model_is_the_text_encoders_own_where_it_is_pretrained(
+    model: ModelConfig, asked: str | None, expected: str
+) -> None:
+    assert ExperimentConfig(model=model, augment=AugmentConfig(cbca_model=asked)).masked_lm == expected

@@ -1,0 +1,173 @@
+"""Before a cluster is used: paths that outlive the job, nodes that see the data. No Ray starts."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+
+from raysys.config import ClusterConfig
+from raysys.errors import ConfigError, StorageError
+from raysys.runs.cluster import probe_node, trials_at_once
+from raysys.runs.local import keep_token_private
+from raysys.storage import Folder
+
+
+@pytest.fixture
+def audio(tmp_path: Path) -> str:
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    return str(tmp_path / "a.wav")
+
+
+def test_a_node_that_reads_the_corpus_and_writes_the_run_has_no_problem_and_leaves_nothing(
+    tmp_path: Path, audio: str
+) -> None:
+    run = Folder.at(str(tmp_path / "run"))
+    run.write_bytes(".probe", b"token")
+    assert probe_node(run.location, audio, "token") is None
+    assert run.names() == [".probe"]
+
+
+def test_a_node_without_the_corpus_says_so(tmp_path: Path) -> None:
+    missing = str(tmp_path / "a.wav")
+    problem = probe_node(str(tmp_path), missing, "token")
+    assert problem is not None and problem.startswith("the corpus cannot be read there")
+    assert missing in problem
+
+
+def test_a_node_whose_folder_of_that_name_is_another_one_says_so(tmp_path: Path, audio: str) -> None:
+    """Each node's own disk has a /runs: a probe that the driver wrote tells them apart."""
+    problem = probe_node(str(tmp_path / "run"), audio, "token")
+    assert problem is not None and "cannot be read and written there" in problem
+    Folder.at(str(tmp_path / "run")).write_bytes(".probe", b"of another run")
+    problem = probe_node(str(tmp_path / "run"), audio, "token")
+    assert problem is not None and "is another folder there" in problem
+
+
+def test_a_node_that_cannot_write_says_so(tmp_path: Path, audio: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    Folder.at(str(tmp_path)).write_bytes(".probe", b"token")
+    monkeypatch.setattr("os.replace", refuse)
+    problem = probe_node(str(tmp_path), audio, "token")
+    assert problem is not None and "Read-only file system" in problem
+
+
+@pytest.mark.parametrize(
+    ("settings", "nodes", "gpus_per_worker", "at_once"),
+    [
+        (ClusterConfig(), [(4, 0)], 0.0, 2),
+        (ClusterConfig(), [(1601, 0)], 0.0, 800),
+        (ClusterConfig(data_cpus_per_worker=3), [(16, 0)] * 100, 0.0, 400),
+        (ClusterConfig(workers_per_trial=2, cpus_per_worker=2), [(11, 0)], 0.0, 1),
+        (ClusterConfig(), [(64, 8)], 1.0, 8),
+        (ClusterConfig(), [(64, 8)], 0.5, 16),
+        (ClusterConfig(), [(10, 8)], 1.0, 5),
+        (ClusterConfig(workers_per_trial=4), [(64, 8)], 1.0, 2),
+        (ClusterConfig(max_concurrent_trials=3), [(64, 8)], 1.0, 3),
+        (ClusterConfig(max_concurrent_trials=30), [(64, 8)], 1.0, 8),
+        # A worker's CPUs and GPUs are of one node; what is left over on several makes no worker.
+        (ClusterConfig(), [(3, 0), (3, 0)], 0.0, 2),
+        (ClusterConfig(), [(0, 0), (8, 1), (8, 1)], 1.0, 2),
+        (ClusterConfig(), [(64, 0), (4, 1)], 1.0, 1),
+        (ClusterConfig(), [(64, 3), (64, 3)], 2.0, 2),
+        (ClusterConfig(workers_per_trial=2), [(4, 1), (4, 1), (4, 1)], 1.0, 1),
+    ],
+)
+def test_as_many_trials_run_at_once_as_nodes_have_room_for_their_workers_and_the_tasks_of_their_data(
+    settings: ClusterConfig, nodes: list[tuple[int, int]], gpus_per_worker: float, at_once: int
+) -> None:
+    assert trials_at_once(settings, nodes, gpus_per_worker) == at_once
+
+
+def test_a_cluster_too_small_for_one_trial_is_an_error_that_says_what_a_trial_needs() -> None:
+    with pytest.raises(ConfigError, match=r"needs 2 CPUs.*has 2 workers.*room for 1 \(nodes with 3 CPUs and 0 GPUs\)"):
+        trials_at_once(ClusterConfig(workers_per_trial=2), [(3, 0)], 0.0)
+    # As many CPUs as a worker needs, but not on the node that has the GPU.
+    with pytest.raises(ConfigError, match=r"3 CPUs.*1 GPUs of one node.*2 CPUs and 1 GPUs, 64 CPUs and 0 GPUs"):
+        trials_at_once(ClusterConfig(cpus_per_worker=2), [(64, 0), (2, 1)], 1.0)
+
+
+# Ray's token
+
+
+@pytest.fixture
+def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path / ".ray" / "auth_token"
+
+
+def is_a_token(path: Path) -> bool:
+    return (
+        len(path.read_text()) == 64 and path.stat().st_mode & 0o777 == 0o600 and os.listdir(path.parent) == [path.name]
+    )
+
+
+def test_a_token_is_made_once_and_for_oneself(token: Path) -> None:
+    keep_token_private()
+    assert is_a_token(token)
+    first = token.read_text()
+    token.chmod(0o644)
+    keep_token_private()
+    assert is_a_token(token) and token.read_text() == first
+
+
+def test_runs_that_begin_at_once_have_one_token_and_none_sees_half_of_it(
+    token: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, seen = iter(["a" * 64, "b" * 64]), []
+
+    def slow(_: int) -> str:
+        """While one run is at it, the other begins and ends."""
+        value = next(drawn)
+        if value[0] == "a":
+            keep_token_private()
+            seen.append(token.read_text())
+        return value
+
+    monkeypatch.setattr(secrets, "token_hex", slow)
+    keep_token_private()
+    assert seen == ["b" * 64]
+    assert is_a_token(token) and token.read_text() == "b" * 64
+
+
+def test_a_run_that_ends_while_it_makes_its_token_leaves_none(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(_: int) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(secrets, "token_hex", end)
+        with pytest.raises(KeyboardInterrupt):
+            keep_token_private()
+    assert not token.exists()
+    keep_token_private()
+    assert is_a_token(token)
+
+
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_an_empty_token_is_replaced(token: Path, content: str) -> None:
+    """Ray would not start with it."""
+    token.parent.mkdir()
+    token.write_text(content)
+    keep_token_private()
+    assert is_a_token(token)
+
+
+def test_a_token_is_made_where_a_file_system_has_no_links(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    keep_token_private()
+    assert is_a_token(token)
+
+
+def test_a_home_that_cannot_be_written_is_named(token: Path) -> None:
+    token.parent.write_text("in the way")
+    with pytest.raises(StorageError, match=rf"^{token}: Ray's token file cannot be created .*RAY_AUTH_TOKEN_PATH"):
+        keep_token_private()

@@ -1,0 +1,203 @@
+"""Features of frozen encoders, made once: a network that is given them computes what it computes from speech."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from raysys.config import AugmentConfig, CorpusConfig, ExperimentConfig, LossConfig, ModelConfig, RunConfig, TrainConfig
+from raysys.data.batch import Batch, Collator, TextFeatures
+from raysys.data.manifest import Manifest, Utterance
+from raysys.data.text import load_tokenizer
+from raysys.data.views import Source, training_views, whole_utterance
+from raysys.model.network import Network, Outputs
+from raysys.runs import features
+from raysys.runs.cluster import Cluster
+from raysys.storage import Folder
+from tests.data.test_views import with_kept_views, write_store
+from tests.model.encoder_folders import write_encoders
+
+CLUSTER = Cluster(cpus=2, idle_cpus=2, gpus=0, nodes=1, trials_at_once=2, trials_at_first=2, gpus_per_worker=0)
+TEXTS = ["kids are talking by the door", "dogs sit", None, "kids sit by the dogs", "the door"]
+N_SAMPLES = [16_000, 30_000, 9_000, 41_000, 300]
+"""Two are longer than a crop, one is shorter than a frame."""
+NAMES = [f"u{i}" for i in range(5)]
+
+
+@pytest.fixture(autouse=True)
+def encoding(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Encoders run here instead of in Ray Data's actors; the list grows by the rows that were run."""
+    ran: list[int] = []
+
+    def run(
+        rows: Sequence[dict[str, Any]], encode: Any, arguments: Mapping[str, Any], config: object, cluster: object
+    ) -> Iterator[pa.Table]:
+        encoder = encode(**arguments, threads=1)
+        ran.append(len(rows))
+        for row in rows:
+            yield encoder(pa.Table.from_pylist([row]))
+
+    monkeypatch.setattr(features, "_run", run)
+    return ran
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ExperimentConfig:
+    """Both encoders frozen, from folders; two variants of the augmented view, crops of 1.5 s."""
+    audio, text = write_encoders(tmp_path, [text for text in TEXTS if text])
+    return ExperimentConfig(
+        corpus=CorpusConfig(name="table", root="/x"),
+        augment=AugmentConfig(variants=2),
+        model=ModelConfig(
+            audio=str(audio), text=str(text), freeze_audio="all", freeze_text="all", width=32, heads=4, feed_forward=64
+        ),
+        train=TrainConfig(crop_s=1.5),
+        run=RunConfig(cache=str(tmp_path / "cache")),
+    )
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    utterances = tuple(
+        Utterance(utterance_id=name, audio_path=f"{name}.wav", speaker="s", emotion="ab"[i % 2], transcript=text)
+        for i, (name, text) in enumerate(zip(NAMES, TEXTS, strict=True))
+    )
+    return Manifest(corpus="table", classes=("a", "b"), utterances=utterances)
+
+
+@pytest.fixture
+def source(tmp_path: Path, config: ExperimentConfig) -> Source:
+    waveforms = {
+        name: np.random.default_rng(i).normal(0, 0.1, n).astype(np.float32)
+        for i, (name, n) in enumerate(zip(NAMES, N_SAMPLES, strict=True))
+    }
+    folder = Folder.at(str(tmp_path))
+    store = write_store(folder / "waveforms-x", waveforms)
+    fresh = Source(store=store, augment=config.augment, crop_s=config.train.crop_s, seed=0)
+    return with_kept_views(fresh, folder, waveforms)
+
+
+def collator(config: ExperimentConfig, manifest: Manifest, **others: Any) -> Collator:
+    return Collator(
+        utterances={u.utterance_id: u for u in manifest.utterances},
+        labels=manifest.labels(),
+        tokenizer=load_tokenizer(config.model.text),
+        text_dropout=0.3,
+        second_view=True,
+        seed=0,
+        new_texts={"u0": ("kids sit by the door", "dogs are talking by the door")},
+        variants=2,
+        **others,
+    )
+
+
+def training_batch(source: Source, collate: Collator, epoch: int) -> Batch:
+    pairs = [training_views(source, name, epoch) for name in NAMES]
+    second = [other for _, other in pairs if other is not None]
+    return collate(NAMES, [clean for clean, _ in pairs], second, epoch=epoch)
+
+
+def outputs(network: Network, batch: Batch) -> Outputs:
+    """Dropout, which is on in training, is drawn alike."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        return network((batch.clean,) if batch.augmented is None else (batch.clean, batch.augmented))
+
+
+def assert_same(mine: Outputs, theirs: Outputs) -> None:
+    for field in dataclasses.fields(Outputs):
+        one, other = getattr(mine, field.name), getattr(theirs, field.name)
+        assert (one is None) == (other is None), field.name
+        if one is not None:
+            torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-4, msg=field.name)
+
+
+def make_text_features(config: ExperimentConfig, manifest: Manifest, tmp_path: Path) -> TextFeatures:
+    table = pa.table({"utterance_id": ["u0"], "texts": [["kids sit by the door", "dogs are talking by the door"]]})
+    Folder.at(str(tmp_path)).write_table("texts-y.parquet", table)
+    return features.make_text_features(config, manifest, [f"{tmp_path}/texts-y.parquet", None], CLUSTER)
+
+
+@pytest.mark.parametrize("layer", ["last", "cnn"])
+def test_a_network_given_features_computes_what_it_computes_from_speech(
+    layer: Any, config: ExperimentConfig, manifest: Manifest, source: Source, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, layer=layer))
+    assert config.keeps_audio_features
+    assert config.keeps_text_features
+    heard = features.make_audio_features(config, manifest, source, CLUSTER)
+    assert heard is not None
+    read = make_text_features(config, manifest, tmp_path)
+    kept = dataclasses.replace(source, features=heard)
+    plain = collator(config, manifest)
+    given = collator(config, manifest, frame_width=heard.width, text_features=read)
+    network = Network(
+        config.model, n_classes=2, vocab_size=len(load_tokenizer(config.model.text)), loss=LossConfig()
+    ).train()
+    for epoch in range(4):
+        batch = training_batch(kept, given, epoch)
+        assert batch.clean.waveforms_BS is None
+        assert batch.clean.tokens_BM is None
+        assert_same(outputs(network, batch), outputs(network, training_batch(source, plain, epoch)))
+    network.eval()
+    tested = [given(NAMES, [whole_utterance(kept, name) for name in NAMES], None, epoch=None)]
+    tested.append(plain(NAMES, [whole_utterance(source, name) for name in NAMES], None, epoch=None))
+    assert_same(*(outputs(network, batch) for batch in tested))
+    # A worker without an utterance of the step takes part all the same.
+    nobody = outputs(network, given([], [], None, epoch=None))
+    assert torch.isfinite(nobody.logits_NC).all()
+
+
+def test_features_are_made_once_and_follow_the_weights(
+    config: ExperimentConfig, manifest: Manifest, source: Source, encoding: list[int], tmp_path: Path
+) -> None:
+    first = features.make_audio_features(config, manifest, source, CLUSTER)
+    assert features.make_audio_features(config, manifest, source, CLUSTER) == first
+    assert encoding == [1 + 2 + 2], "whole, crops and views of each variant, once"
+    write_encoders(tmp_path, seed=5)
+    other = features.make_audio_features(config, manifest, source, CLUSTER)
+    assert other is not None
+    assert first is not None
+    assert not {other.whole, *other.crops, *other.augmented} & {first.whole, *first.crops, *first.augmented}
+
+
+def test_crops_without_end_are_not_kept(config: ExperimentConfig, manifest: Manifest, source: Source) -> None:
+    """Without an augmented view every epoch takes a stretch of its own."""
+    alone = dataclasses.replace(source, augment=None, views=())
+    assert features.make_audio_features(config, manifest, alone, CLUSTER) is None
+    whole = dataclasses.replace(alone, crop_s=10.0)
+    kept = features.make_audio_features(config, manifest, whole, CLUSTER)
+    assert kept is not None
+    assert (kept.crops, kept.augmented) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("model", "augment", "modalities", "audio", "text"),
+    [
+        ({}, {}, "both", True, True),
+        ({"freeze_audio": "cnn"}, {}, "both", False, True),
+        ({"freeze_text": "none"}, {}, "both", True, False),
+        ({"layer": "weighted_sum"}, {}, "both", False, True),
+        ({"weights": "random"}, {}, "both", False, False),
+        ({}, {"variants": 0}, "both", False, True),
+        ({}, {}, "audio", True, False),
+        ({}, {}, "text", False, True),
+    ],
+)
+def test_only_what_is_the_same_in_every_trial_is_kept(
+    config: ExperimentConfig, model: Any, augment: Any, modalities: Any, audio: bool, text: bool
+) -> None:
+    config = dataclasses.replace(
+        config,
+        corpus=dataclasses.replace(config.corpus, modalities=modalities),
+        model=dataclasses.replace(config.model, **model),
+        augment=dataclasses.replace(config.augment, **augment),
+    )
+    assert (config.keeps_audio_features, config.keeps_text_features) == (audio, text)

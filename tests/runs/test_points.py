@@ -1,0 +1,141 @@
+"""Grid axes and variants: points differ in what was typed and in nothing else; mistakes end before a trial."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from raysys.config import CorpusConfig, ExperimentConfig
+from raysys.errors import ConfigError
+from raysys.presets import PRESETS
+from raysys.runs.ablation import Variant, ablations, parse_variants, variant_points
+from raysys.runs.grid import PAPER_GRID, grid_points, parse_axes
+
+DEMO = PRESETS["demo-short"]()
+
+
+def differences(config: ExperimentConfig, other: ExperimentConfig) -> dict[str, Any]:
+    """Values of `other` that differ, by dotted name."""
+    found: dict[str, Any] = {}
+    for section in dataclasses.fields(config):
+        mine, theirs = getattr(config, section.name), getattr(other, section.name)
+        for field in dataclasses.fields(mine):
+            if getattr(mine, field.name) != getattr(theirs, field.name):
+                found[f"{section.name}.{field.name}"] = getattr(theirs, field.name)
+    return found
+
+
+def test_the_papers_grid_is_every_pair_of_alpha_and_beta() -> None:
+    points = grid_points(DEMO, parse_axes(PAPER_GRID))
+    weights = [1.0, 0.1, 0.01, 0.001]
+    assert [(p.config.loss.alpha, p.config.loss.beta) for p in points] == [(a, b) for a in weights for b in weights]
+    assert points[1].name == "alpha=1 beta=0.1"
+    assert points[1].typed == ("1", "0.1")
+    for point in points:
+        assert differences(DEMO, point.config).keys() <= {"loss.alpha", "loss.beta"}
+
+
+def test_axes_of_one_last_name_keep_their_sections() -> None:
+    axes = parse_axes(["optim.lr=0.1", "optim.encoder_lr=0.1", "model.dropout=0.2"])
+    assert grid_points(DEMO, axes)[0].name == "lr=0.1 encoder-lr=0.1 dropout=0.2"
+    same = parse_axes(["model.dropout=0.1", "train.text-dropout=0.1", "model.layer=last"])
+    assert "dropout=0.1 text-dropout=0.1" in grid_points(DEMO, same)[0].name
+
+
+@pytest.mark.parametrize(
+    ("grid", "said"),
+    [
+        ([], "the grid is empty"),
+        (["loss.alpha="], "expected axis=v1,v2"),
+        (["=1,2"], "expected axis=v1,v2"),
+        (["loss.alpha"], "expected axis=v1,v2"),
+        (["loss.alpha=1,1"], "1 is there more than once"),
+        (["loss.alpha=1", "--loss.alpha=2"], "the axis loss.alpha is given twice"),
+        (["loss.alhpa=1"], r"there is no --loss.alhpa; did you mean --loss.alpha\?"),
+        (["loss=1"], "there is no --loss"),
+        (["loss.alpha=high"], "--loss.alpha high is not understood"),
+        (["model.pooling=median"], "--model.pooling median is not understood"),
+        (["loss.alpha=-1"], "--loss.alpha is -1.0; a weight cannot be negative"),
+        (["loss.alpha=1,1.0"], "'alpha=1' and 'alpha=1.0' are the same configuration"),
+        (["train.seed=1,2"], "--train.seed must be the same"),
+        (["corpus.folds=speaker,session"], "--corpus .* must be the same"),
+        (["cluster.workers-per-trial=2"], "--cluster must be the same"),
+        (["run.name=x"], "--run must be the same"),
+    ],
+)
+def test_a_mistake_in_a_grid_names_it(grid: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match=said):
+        grid_points(DEMO, parse_axes(grid))
+    assert capfd.readouterr() == ("", ""), "one message is enough"
+
+
+EXPECTED = {
+    "full": {},
+    "no CPC, no ECL": {"loss.alpha": 0.0, "loss.beta": 0.0, "loss.gamma": 0.0},
+    "no augmentation": {"augment.lsa": False, "augment.speed": False, "augment.noise": False, "augment.cbca": "none"},
+    "no CCB1": {"model.ccb1": False},
+    "no CCB2": {"model.ccb2": False},
+    "audio only": {"corpus.modalities": "audio"},
+    "text only": {"corpus.modalities": "text"},
+}
+
+
+@pytest.mark.parametrize("preset", ["demo-short", "light", "paper"])
+def test_each_of_the_seven_variants_differs_in_what_its_name_says(preset: str) -> None:
+    config = PRESETS[preset]()
+    variants = ablations(config)
+    assert [v.name for v in variants] == list(EXPECTED)
+    for variant, point in zip(variants, variant_points(config, variants, seed=0), strict=True):
+        expected = {k: v for k, v in EXPECTED[variant.name].items() if v != _value(config, k)}
+        assert differences(config, point.config) == expected
+        assert point.name == f"{variant.name}, seed 0"
+
+
+def _value(config: ExperimentConfig, name: str) -> Any:
+    section, field = name.split(".")
+    return getattr(getattr(config, section), field)
+
+
+def test_seeds_differ_in_the_seed_alone() -> None:
+    first, second = (variant_points(DEMO, ablations(DEMO), seed) for seed in (0, 7))
+    for one, other in zip(first, second, strict=True):
+        assert differences(one.config, other.config) == {"train.seed": 7}
+
+
+def test_a_corpus_of_one_modality_has_no_variants_of_one_alone() -> None:
+    ravdess = dataclasses.replace(DEMO, corpus=CorpusConfig(name="ravdess", root="x"))
+    assert [v.name for v in ablations(ravdess)] == list(EXPECTED)[:5]
+
+
+def test_a_users_variant_takes_several_flags_with_or_without_dashes() -> None:
+    variants = parse_variants(["mean=--model.pooling mean,loss.gamma 0", "no gru=model.bigru none"])
+    assert variants == (
+        Variant(name="mean", flags=("--model.pooling", "mean", "--loss.gamma", "0")),
+        Variant(name="no gru", flags=("--model.bigru", "none")),
+    )
+    points = variant_points(DEMO, variants, seed=0)
+    assert differences(DEMO, points[0].config) == {"model.pooling": "mean", "loss.gamma": 0.0} or (
+        DEMO.model.pooling == "mean"
+    )
+    assert differences(DEMO, points[1].config) == {"model.bigru": "none"}
+
+
+@pytest.mark.parametrize(
+    ("variants", "said"),
+    [
+        (["mean"], "expected name=flag,flag"),
+        (["mean="], "expected name=flag,flag"),
+        (["=model.pooling mean"], "expected name=flag,flag"),
+        (["full=model.pooling mean"], "2 variants of this name"),
+        (["a=model.pooling mean", "a=model.bigru none"], "2 variants of this name"),
+        (["a=model.pooling mean", "b=model.pooling mean"], "'a, seed 0' and 'b, seed 0' are the same configuration"),
+        (["a=model.poolin mean"], "variant 'a': there is no --model.poolin; did you mean --model.pooling"),
+        (["a=train.seed 3"], "--train.seed must be the same"),
+        (["a=corpus.folds speaker"], "--corpus .* must be the same"),
+    ],
+)
+def test_a_mistake_in_a_variant_names_it(variants: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        variant_points(DEMO, (*ablations(DEMO), *parse_variants(variants)), seed=0)

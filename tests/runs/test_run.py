@@ -1,0 +1,124 @@
+"""Where a run goes: by flag, by environment, by default, in a submitted job and outside of one. No Ray starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from raysys.cli import CORPUS_ROOT, parse
+from raysys.config import CorpusConfig, ExperimentConfig, RunConfig
+from raysys.errors import ConfigError, StorageError
+from raysys.runs import run as run_module
+from raysys.runs.run import RUN_ROOT, results_line, with_places
+from raysys.storage import Folder
+
+IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+
+
+@pytest.fixture(autouse=True)
+def outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (IN_A_JOB, RUN_ROOT, CORPUS_ROOT):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def in_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(IN_A_JOB, "{}")
+
+
+def nodes(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """A cluster is stood in for; tests/ray submits to a real one."""
+    monkeypatch.setattr(run_module, "nodes_of_this_job", lambda: count)
+
+
+def config(root: str | None = "/runs", cache: str | None = None, corpus: str | None = None) -> ExperimentConfig:
+    return ExperimentConfig(run=RunConfig(root=root, cache=cache), corpus=CorpusConfig(root=corpus))
+
+
+def root_and_cache(found: ExperimentConfig) -> tuple[str | None, str | None]:
+    return found.run.root, found.run.cache
+
+
+def test_without_a_flag_a_run_is_below_the_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = os.getcwd()
+    assert root_and_cache(with_places(config(None))) == (f"{here}/runs", f"{here}/runs/.cache")
+
+
+@pytest.mark.parametrize("root", ["/shared/runs", "s3://bucket/runs"])
+def test_the_environment_gives_the_default_everywhere(
+    monkeypatch: pytest.MonkeyPatch, in_a_job: None, root: str
+) -> None:
+    nodes(monkeypatch, 5)
+    monkeypatch.setenv(RUN_ROOT, root)
+    assert root_and_cache(with_places(config(None))) == (root, f"{root}/.cache")
+    assert with_places(config("/mine", "/cache")).run == RunConfig(root="/mine", cache="/cache")
+
+
+def test_a_job_on_one_node_keeps_its_runs_in_the_home_there(monkeypatch: pytest.MonkeyPatch, in_a_job: None) -> None:
+    nodes(monkeypatch, 1)
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.setenv(RUN_ROOT, "")
+    assert with_places(config(None)).run.root == "/home/ann/raysys/runs"
+
+
+def test_a_job_on_several_nodes_that_share_nothing_known_is_refused(
+    monkeypatch: pytest.MonkeyPatch, in_a_job: None
+) -> None:
+    nodes(monkeypatch, 2)
+    with pytest.raises(StorageError, match=r"2 nodes.*--run\.root.*RAYSYS_RUN_ROOT"):
+        with_places(config(None))
+
+
+@pytest.mark.parametrize(
+    ("relative", "flag"),
+    [
+        (config(root="runs"), "--run.root runs"),
+        (config(cache="../cache"), "--run.cache ../cache"),
+        (config(corpus="~/corpus"), "--corpus.root ~/corpus"),
+    ],
+)
+def test_a_relative_path_is_refused_in_a_submitted_job_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch, relative: ExperimentConfig, flag: str
+) -> None:
+    with_places(relative)
+    monkeypatch.setenv(IN_A_JOB, "{}")
+    with pytest.raises(StorageError) as error:
+        with_places(relative)
+    assert str(error.value).startswith(flag)
+
+
+def test_a_relative_path_in_the_environment_is_refused_in_a_submitted_job(
+    monkeypatch: pytest.MonkeyPatch, in_a_job: None
+) -> None:
+    monkeypatch.setenv(RUN_ROOT, "runs")
+    with pytest.raises(StorageError, match="RAYSYS_RUN_ROOT=runs: expected an absolute path"):
+        with_places(config(None))
+
+
+def test_absolute_paths_and_addresses_are_welcome_in_a_submitted_job(in_a_job: None) -> None:
+    with_places(config())
+    with_places(config("s3://bucket/runs", "gs://bucket/cache", "/data/iemocap"))
+
+
+def test_the_corpus_too_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"needs --corpus\.root"):
+        parse(["--corpus.name", "iemocap"])
+    monkeypatch.setenv(CORPUS_ROOT, "/shared/IEMOCAP")
+    assert parse(["--corpus.name", "iemocap"]).config.corpus.root == "/shared/IEMOCAP"
+    assert parse(["--corpus.name", "iemocap", "--corpus.root", "/other"]).config.corpus.root == "/other"
+    monkeypatch.setenv(CORPUS_ROOT, "")
+    assert parse([]).config.corpus.root is None
+
+
+def test_the_last_line_of_a_job_says_how_to_fetch_what_is_on_its_node(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = Folder.at(str(tmp_path / "runs" / "mine"))
+    assert results_line(run) == f"results in {run.location}, to look at: report.html"
+    monkeypatch.setenv(IN_A_JOB, "{}")
+    assert results_line(run).startswith(f"results in {run.location}, to look at: report.html; to fetch them: scp -r ")
+    assert results_line(run).endswith(f":{run.location} .")
+    assert "scp" not in results_line(Folder.at("memory://bucket/runs/mine"))

@@ -1,0 +1,81 @@
+"""What the seven variants really train at step 1: terms of the loss, blocks, encoders and views."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from raysys.augment.view import augment_waveform
+from raysys.config import ExperimentConfig
+from raysys.model.network import Network
+from raysys.runs.ablation import ablations, variant_points
+from raysys.training.criterion import criterion
+from tests.training.little_fold import N_CLASSES, little_config, little_fold
+
+torch.set_num_threads(1)
+
+BASE = little_config(batch_size=6, dropout=0.0)
+CONFIGS = {
+    variant.name: point.config
+    for variant, point in zip(
+        ablations(BASE), variant_points(BASE, ablations(BASE), seed=0), strict=True
+    )
+}  # fmt: skip
+TERMS = ("ce", "scl", "acl", "cpc")
+BLOCKS = ("audio_encoder", "text_encoder", "ccb1", "ccb2", "project", "predict_audio", "predict_text")
+
+OFF: dict[str, tuple[set[str], set[str]]] = {
+    "full": (set(), set()),
+    "no CPC, no ECL": ({"scl", "acl", "cpc"}, {"project", "predict_audio", "predict_text"}),
+    "no augmentation": (set(), set()),
+    "no CCB1": (set(), {"ccb1"}),
+    "no CCB2": (set(), {"ccb2"}),
+    # Cross-modal CPC predicts one modality from both: with one there is none.
+    "audio only": ({"cpc"}, {"text_encoder", "predict_audio", "predict_text"}),
+    "text only": ({"cpc"}, {"audio_encoder", "predict_audio", "predict_text"}),
+}
+
+
+def first_step(config: ExperimentConfig) -> tuple[set[str], set[str]]:
+    """Terms that are 0 and blocks that are not there, at the first step of a training."""
+    little = little_fold()
+    step, batch = next(little.batches(config))
+    heard, read = config.corpus.resolved_modalities != "text", config.corpus.resolved_modalities != "audio"
+    collator = dataclasses.replace(
+        little.collator, tokenizer=little.collator.tokenizer if read else None, second_view=config.needs_augmented_view
+    )
+    clean = [little.waveforms[name] for name in step.utterance_ids] if heard else None
+    augmented = [little.view(name, 0) for name in step.utterance_ids] if heard else None
+    batch = collator(step.utterance_ids, clean, augmented, epoch=0)
+    assert little.collator.tokenizer is not None
+    torch.manual_seed(0)
+    network = Network(
+        config.model,
+        n_classes=N_CLASSES,
+        vocab_size=len(little.collator.tokenizer),
+        loss=config.loss,
+        modalities=config.corpus.resolved_modalities,
+    )
+    outputs = network((batch.clean,) if batch.augmented is None else (batch.clean, batch.augmented))
+    parts = criterion(outputs, batch, config.loss, classify_augmented=False, workers=1, step_weight=step.weight)
+    assert parts.ce > 0
+    blocks = {name: getattr(network, name, None) for name in BLOCKS}
+    blocks |= {name: getattr(network.fusion, name) for name in ("ccb1", "ccb2")}
+    return {t for t in TERMS if getattr(parts, t) == 0}, {name for name, block in blocks.items() if block is None}
+
+
+@pytest.mark.parametrize("name", list(OFF))
+def test_what_is_active_at_step_1_differs_in_what_the_name_says(name: str) -> None:
+    assert first_step(CONFIGS[name]) == OFF[name]
+
+
+def test_without_augmentation_the_second_view_is_the_clean_utterance_again() -> None:
+    waveform_S = np.random.default_rng(0).normal(0, 0.1, 8_000).astype(np.float32)
+    for name, config in CONFIGS.items():
+        view_S = augment_waveform(waveform_S, config.augment, key=(0, 0, "u"))
+        assert np.array_equal(view_S, waveform_S) == (name == "no augmentation"), name
+        assert config.rewrites_text == (name not in ("no augmentation", "audio only", "no CPC, no ECL")), name
+        assert config.needs_augmented_view == (name != "no CPC, no ECL"), name

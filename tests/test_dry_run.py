@@ -1,0 +1,70 @@
+"""What a run would be: sizes worked out without weights, corpus or cluster."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from raysys.config import CorpusConfig, ExperimentConfig
+from raysys.dry_run import dry_run
+from raysys.presets import PRESETS
+
+
+def lines(config: ExperimentConfig, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    dry_run(config)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_the_papers_model_has_the_papers_size(capsys: pytest.CaptureFixture[str]) -> None:
+    """METHOD 9: 179,346,308 with four classes, and 180,526,724 with CPC and the no-text token."""
+    shown = lines(PRESETS["paper"](), capsys)
+    assert shown[-1] == "total_parameters 180526724"
+    counted = {line[2:36].strip(): line[36:].strip() for line in shown if line.startswith("  ")}
+    assert counted["audio encoder"] == "94,371,712"
+    assert counted["text encoder"] == "66,362,880"
+    assert counted["CCB1, audio attends to text"] == "7,087,872"
+    assert counted["CCB2, text attends to audio"] == "7,087,872"
+    assert counted["BiGRU"] == "2,658,816"
+    assert counted["head"] == f"{1536 * 4 + 4:,}"
+    assert counted["contrastive projection"] == "1,771,008"
+    assert sum(int(n.replace(",", "")) for n in counted.values()) == 180_526_724
+
+
+@pytest.mark.parametrize(
+    ("corpus", "classes", "trials"),
+    [
+        (CorpusConfig(name="iemocap", root="/x"), "classes   4", "5 folds x"),
+        (CorpusConfig(name="iemocap", root="/x", folds="speaker"), "classes   4", "10 folds x"),
+        (CorpusConfig(name="ravdess", root="/x"), "classes   8", "6 folds x"),
+        (CorpusConfig(name="ravdess", root="/x", folds="groups"), "classes   8", "5 folds x"),
+        (CorpusConfig(name="table", root="/x", classes=("a", "b", "c")), "classes   3", "(one a"),
+    ],
+)
+def test_classes_and_folds_follow_the_corpus(
+    corpus: CorpusConfig, classes: str, trials: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder need not be there."""
+    shown = lines(replace(PRESETS["light"](), corpus=corpus), capsys)
+    assert classes in shown
+    assert any(line.startswith(f"trials    {trials}") for line in shown)
+    assert shown[-1].startswith("total_parameters ")
+
+
+def test_ravdess_has_no_text_encoder(capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = CorpusConfig(name="ravdess", root="/x")
+    shown = lines(replace(PRESETS["paper"](), corpus=corpus), capsys)
+    assert "modalities: audio" in shown[0]
+    assert not any(line.startswith("  text encoder") for line in shown)
+
+
+def test_what_is_kept_on_disk_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    paper = PRESETS["paper"]()
+    frozen = replace(paper, augment=replace(paper.augment, variants=3), model=replace(paper.model, freeze_audio="all"))
+    (disk,) = [line for line in lines(frozen, capsys) if line.startswith("disk")]
+    assert disk.endswith(
+        "decoded audio 0.23 GB an hour of speech, and as much for each of 3 augmented views; "
+        "features of the frozen wav2vec2 0.55 GB an hour of each of them"
+    )
+    (disk,) = [line for line in lines(paper, capsys) if line.startswith("disk")]
+    assert disk.endswith("decoded audio 0.23 GB an hour of speech")
