@@ -348,14 +348,14 @@ MUTATIONS = (
     ),
     Mutation(
         "batches: groups of one",
-        "data/batching.py",
+        "data/plan.py",
         "_groups(utterance_ids, lengths, labels, batch_size, per_class, generator)",
         "_groups(utterance_ids, lengths, labels, batch_size, 1, generator)",
         "data/test_batching.py::test_nearly_every_anchor_has_a_positive_and_a_negative",
     ),
     Mutation(
         "batches: one class may fill them",
-        "data/batching.py",
+        "data/plan.py",
         "if mixed and len(classes) == 1",
         "if False",
         "data/test_batching.py::test_classes_that_differ_in_length_meet_all_the_same",

@@ -11,11 +11,11 @@ from raysys.sources import digest_of
 
 PACKAGE = Path(__file__).resolve().parents[1] / "raysys"
 ROOTS = {
-    "decoded": ("raysys.data.precompute:_decode", "raysys.data.precompute:_make_part"),
-    "views": ("raysys.data.views:augmented", "raysys.data.precompute:_make_part"),
+    "decoded": ("raysys.data.precompute:_decoded", "raysys.data.tasks:make_part"),
+    "views": ("raysys.data.views:augmented", "raysys.data.tasks:make_part"),
     "texts": ("raysys.data.texts:new_texts",),
-    "audio features": ("raysys.runs.features:_Listener",),
-    "text features": ("raysys.runs.features:_Reader",),
+    "audio features": ("raysys.runs.features:encode_audio",),
+    "text features": ("raysys.runs.features:encode_texts",),
     "trials": ("raysys.runs.trial:run_trial", "raysys.data.folds:make_folds"),
 }
 CHANGES = [

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from raysys.data.audio import inaudible
+from raysys.data.cache import WaveformStore
 from raysys.data.manifest import Utterance
 from raysys.data.plan import derive_seed
 from raysys.data.text import normalise_transcript, tokenize
-from raysys.data.waveforms import WaveformStore
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

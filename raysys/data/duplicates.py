@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from raysys.data.cache import WaveformStore
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest, Utterance
-from raysys.data.waveforms import WaveformStore
 from raysys.errors import ManifestError
 
 _SHOWN = 5

@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+from ray.exceptions import RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysys.config import SAMPLE_RATE_HZ
-from raysys.data.execution import blocks
+from raysys.data.cache import WaveformStore
 from raysys.data.plan import Step
+from raysys.data.tasks import cause_of
 from raysys.data.views import Source, training_views, whole_utterance
-from raysys.data.waveforms import WaveformStore
 
 T = TypeVar("T")
 _Row = tuple[int, str, np.ndarray, np.ndarray | None]
@@ -161,7 +162,13 @@ def _fetch_segment(chunks: Sequence[list[dict[str, Any]]], source: Source, data_
         scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True),
     )
     dataset.context.execution_options = ray.data.ExecutionOptions(preserve_order=True)
-    return list(blocks(dataset))
+    dataset.context.enable_progress_bars = False
+    # Otherwise all that is left of a task's error is the text of its traceback.
+    dataset.context.raise_original_map_exception = True
+    try:
+        return list(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))
+    except RayTaskError as error:
+        raise cause_of(error) from None
 
 
 _STREAM_SCHEMA = pa.schema(

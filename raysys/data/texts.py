@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from raysys.config import ExperimentConfig
-from raysys.data.execution import run_tasks
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
-from raysys.data.precompute import trial_environment
+from raysys.data.tasks import run_tasks
 from raysys.sources import digest_of
 from raysys.storage import Folder
 
@@ -97,7 +96,6 @@ def make_texts(
         at_once=cpus // per_task,
         num_cpus=per_task,
         num_gpus=gpus_per_task,
-        environment=trial_environment(),
     )
     for _ in made:
         pass

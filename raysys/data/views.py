@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysys.config import SAMPLE_RATE_HZ, AugmentConfig
+from raysys.data.cache import WaveformStore
 from raysys.data.plan import derive_seed
-from raysys.data.waveforms import WaveformStore
 from raysys.sources import digest_of
 
 
@@ -140,7 +140,7 @@ def views_name(decoded: str, source: Source, variant: int) -> str:
         decoded: name of the decoded corpus, which follows its content.
     """
     assert source.augment is not None
-    code = digest_of("raysys.data.views:augmented", "raysys.data.precompute:_make_part")
+    code = digest_of("raysys.data.views:augmented", "raysys.data.tasks:make_part")
     values = [code, decoded, source.augment.audio_effects, source.crop_s, source.seed, variant]
     text = json.dumps(values, sort_keys=True)
     return f"views-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

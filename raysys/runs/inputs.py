@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysys.config import ExperimentConfig
 from raysys.corpora.read import read_corpus
+from raysys.data.cache import WaveformStore
 from raysys.data.duplicates import equal_once_decoded, waveform_digests
 from raysys.data.folds import Fold, make_folds
 from raysys.data.manifest import Manifest, Skipped
@@ -17,7 +18,6 @@ from raysys.data.precompute import decode_corpus, make_views
 from raysys.data.statistics import CorpusStatistics, corpus_statistics, statistics_lines
 from raysys.data.texts import make_texts
 from raysys.data.views import Source
-from raysys.data.waveforms import WaveformStore
 from raysys.errors import ManifestError
 from raysys.report.tables import SYNTHETIC, corpus_lines
 from raysys.runs.cluster import Cluster, check_nodes, running

@@ -18,12 +18,12 @@ from torch import nn
 
 from raysys.config import SAMPLE_RATE_HZ
 from raysys.data.batch import Batch, Collator
+from raysys.data.cache import WaveformStore
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.plan import Step, derive_seed, fold_plan
 from raysys.data.stream import stream
 from raysys.data.texts import read_texts
-from raysys.data.waveforms import WaveformStore
 from raysys.inference import save_model
 from raysys.losses.objective import balanced_class_weights
 from raysys.metrics import confusion, unweighted_accuracy, weighted_accuracy

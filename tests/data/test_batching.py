@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysys.data.batching import make_batches
+from raysys.data.plan import make_batches
 
 IEMOCAP = {"ang": 1103, "hap": 1636, "neu": 1708, "sad": 1084}
 

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from raysys.data.cache import INDEX, INDEX_SCHEMA, WaveformStore, write_part
 from raysys.data.duplicates import Duplicate, waveform_digests
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest, Skipped, Utterance
 from raysys.data.statistics import corpus_statistics, statistics_lines
-from raysys.data.waveforms import INDEX, INDEX_SCHEMA, WaveformStore, write_part
 from raysys.storage import Folder
 
 

@@ -15,10 +15,10 @@ import pytest
 
 from raysys.config import AugmentConfig
 from raysys.data import stream as streaming
+from raysys.data.cache import WaveformStore
 from raysys.data.plan import Step
 from raysys.data.stream import Fetched, stream
 from raysys.data.views import Source
-from raysys.data.waveforms import WaveformStore
 from raysys.storage import Folder
 from tests.data.test_views import with_kept_views, write_store
 

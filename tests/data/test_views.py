@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from raysys.config import AUDIO_EFFECTS, AugmentConfig
+from raysys.data.cache import INDEX, INDEX_SCHEMA, write_part
 from raysys.data.views import Source, augmented, crop, training_views, views_name
-from raysys.data.waveforms import INDEX, INDEX_SCHEMA, write_part
 from raysys.storage import Folder
 
 WAVEFORMS = {

@@ -27,7 +27,7 @@ import pytest
 import soundfile
 
 from raysys.cli import TERMINATED, parse
-from raysys.data.waveforms import INDEX
+from raysys.data.cache import INDEX
 from raysys.errors import StorageError
 from raysys.runs.crossval import crossval
 from raysys.storage import Folder

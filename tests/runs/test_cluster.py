@@ -87,7 +87,7 @@ def test_a_cluster_too_small_for_one_trial_is_an_error_that_says_what_a_trial_ne
     with pytest.raises(ConfigError, match=r"needs 2 CPUs.*has 2 workers.*room for 1 \(nodes with 3 CPUs and 0 GPUs\)"):
         trials_at_once(ClusterConfig(workers_per_trial=2), [(3, 0)], 0.0)
     # As many CPUs as a worker needs, but not on the node that has the GPU.
-    with pytest.raises(ConfigError, match=r"3 CPUs.*1 GPUs of one node.*2 CPUs and 1 GPUs, 64 CPUs and 0 GPUs"):
+    with pytest.raises(ConfigError, match=r"3 CPUs.*1 GPUs on one node.*2 CPUs and 1 GPUs, 64 CPUs and 0 GPUs"):
         trials_at_once(ClusterConfig(cpus_per_worker=2), [(64, 0), (2, 1)], 1.0)
 
 

@@ -14,8 +14,8 @@ import soundfile
 from raysys.cli import parse
 from raysys.config import ExperimentConfig
 from raysys.data.audio import decode
+from raysys.data.cache import INDEX, INDEX_SCHEMA, write_part
 from raysys.data.manifest import Manifest
-from raysys.data.waveforms import INDEX, INDEX_SCHEMA, write_part
 from raysys.errors import ManifestError
 from raysys.runs import inputs
 from raysys.runs.cluster import Cluster

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from raysys.config import AugmentConfig, CorpusConfig, ExperimentConfig, LossConfig, ModelConfig, RunConfig, TrainConfig
+from raysys.data import tasks
 from raysys.data.batch import Batch, Collator, TextFeatures
 from raysys.data.manifest import Manifest, Utterance
 from raysys.data.text import load_tokenizer
@@ -33,18 +34,15 @@ NAMES = [f"u{i}" for i in range(5)]
 
 @pytest.fixture(autouse=True)
 def encoding(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Encoders run here instead of in Ray Data's actors; the list grows by the rows that were run."""
+    """Encoders run here instead of in tasks; the list grows by the number of parts that are made."""
     ran: list[int] = []
 
-    def run(
-        rows: Sequence[dict[str, Any]], encode: Any, arguments: Mapping[str, Any], config: object, cluster: object
-    ) -> Iterator[pa.Table]:
-        encoder = encode(**arguments, threads=1)
-        ran.append(len(rows))
-        for row in rows:
-            yield encoder(pa.Table.from_pylist([row]))
+    def run_tasks(function: Callable[[Any], Any], items: Sequence[Any], **_: object) -> Iterator[Any]:
+        if items:
+            ran.append(len(items))
+        return iter([function(item) for item in items])
 
-    monkeypatch.setattr(features, "_run", run)
+    monkeypatch.setattr(tasks, "run_tasks", run_tasks)
     return ran
 
 

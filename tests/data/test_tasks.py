@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from raysys.data import precompute
-from raysys.data.precompute import cut_into_parts
+from raysys.data.tasks import Part, cut_into_parts, make_part
 from raysys.errors import StorageError
 
 
@@ -45,9 +45,9 @@ def test_a_file_that_a_node_cannot_read_is_no_part_of_the_index(tmp_path: Path) 
             {"id": name, "seconds": 0.05, "path": str(tmp_path / f"{name}.wav"), "start_s": None, "end_s": None}
             for name in names
         ]
-        make = partial(precompute._decode, trim_db=None)
-        part = precompute._Part(location=str(tmp_path / "cache"), number=0, members=rows, make=make)
-        return precompute._make_part(part).to_pylist()
+        make = partial(precompute._decoded, trim_db=None)
+        part = Part(location=str(tmp_path / "cache"), number=0, members=rows, make=make)
+        return make_part(part).to_pylist()
 
     assert [row["utterance_id"] for row in made("a", "text") if row["error"]] == ["text"]
     with pytest.raises(StorageError) as error:

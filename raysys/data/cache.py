@@ -37,7 +37,7 @@ INDEX_SCHEMA = pa.schema(
     ]
 )
 _SCHEMA = pa.schema([("waveform", pa.large_list(pa.float32()))])
-_CODE = ("raysys.data.precompute:_decode", "raysys.data.precompute:_make_part")
+_CODE = ("raysys.data.precompute:_decoded", "raysys.data.tasks:make_part")
 
 
 def cache_name(manifest: Manifest, *, trim_db: float | None = None) -> str:

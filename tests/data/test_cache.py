@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from raysys.data.cache import INDEX, INDEX_SCHEMA, WaveformStore, cache_name, is_whole, write_part
 from raysys.data.manifest import Manifest, Utterance, build_manifest
-from raysys.data.waveforms import INDEX, INDEX_SCHEMA, WaveformStore, cache_name, is_whole, write_part
 from raysys.errors import StorageError
 from raysys.storage import Folder
 
