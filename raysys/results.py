@@ -9,6 +9,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from raysys.data.manifest import Skipped
 from raysys.errors import StorageError
 from raysys.storage import Folder
@@ -20,6 +22,10 @@ PREDICTIONS = "predictions.parquet"
 Interval = tuple[float, float]
 Confusion = tuple[tuple[int, ...], ...]
 """Counts, C x C: rows are true classes, columns predicted ones."""
+
+
+def counts(confusion_CC: np.ndarray) -> Confusion:
+    return tuple(tuple(row) for row in confusion_CC.tolist())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,8 +338,12 @@ class RunResult:
             )
         try:
             return TypeAdapter(cls).validate_python(run.read_json(RESULTS))
-        except (ValidationError, ValueError) as error:
-            raise StorageError(
-                f"{run.location}/{RESULTS}: not as a run writes it ({error}). Run the job again under "
-                f"another --run.name."
-            ) from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            found = f"{'.'.join(map(str, first['loc']))}: {first['msg']}; {error.error_count()} such errors"
+        except ValueError as error:
+            found = str(error)
+        raise StorageError(
+            f"{run.location}: its {RESULTS} cannot be read ({found}). Expected it as a run writes it; run the job again "
+            f"under another --run.name."
+        )

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from raysys import metrics
 from raysys.errors import ConfigError, StorageError
 from raysys.metrics import Metric
+from raysys.results import PREDICTIONS, RESULTS, RunResult
 from raysys.storage import Folder
-
-RESULTS, PREDICTIONS = "results.json", "predictions.parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +20,7 @@ class _Run:
     """A run's metadata, and its predictions sorted by utterance id."""
 
     location: str
-    about: dict[str, Any]
-    corpus: dict[str, Any]
-    classes: list[str]
-    fold_names: dict[int, str]
+    results: RunResult
     utterance_ids: list[str]
     label_N: NDArray[np.int64]
     predicted_N: NDArray[np.int64]
@@ -49,19 +45,19 @@ def compare(a: Folder, b: Folder) -> dict[str, Any]:
     """
     one, other = _read(a), _read(b)
     _refuse_different(one, other)
-    n_classes = len(one.classes)
-    confusions = [metrics.confusion(one.label_N, run.predicted_N, n_classes) for run in (one, other)]
+    classes = one.results.classes
+    confusions = [metrics.confusion(one.label_N, run.predicted_N, len(classes)) for run in (one, other)]
     return {
         "a": _about(one, confusions[0]),
         "b": _about(other, confusions[1]),
-        "corpus": one.corpus,
+        "corpus": {"name": one.results.corpus.name, "fingerprint": one.results.corpus.fingerprint},
         "n": len(one.label_N),
         "speakers": len(set(one.speaker_N.tolist())),
         "difference": _difference(one, other, "wa") | _difference(one, other, "ua"),
         "recalls": [
             {"class": name, "n": int(confusions[0][c].sum())}
             | _scores(*(_recall(confusion_CC, c) for confusion_CC in confusions))
-            for c, name in enumerate(one.classes)
+            for c, name in enumerate(classes)
         ],
         "folds": _folds(one, other),
         "folds_differ": not np.array_equal(one.fold_N, other.fold_N),
@@ -105,16 +101,12 @@ def _read(folder: Folder) -> _Run:
                 f"{folder.location}: there is no {' and no '.join(absent)} in it. Expected the folder of a finished "
                 f"run, <run.root>/<run.name>; a stopped run is resumed by the command that started it."
             )
-        results = folder.read_json(RESULTS)
+        results = RunResult.read(folder)
         table = folder.read_table(PREDICTIONS).sort_by("utterance_id").to_pydict()
-        index = {name: i for i, name in enumerate(results["classes"])}
+        index = {name: i for i, name in enumerate(results.classes)}
         return _Run(
             location=folder.location,
-            about={"kind": results.get("kind", "crossval")}
-            | {name: results[name] for name in ("modalities", "seed", "parameters")},
-            corpus={name: results["corpus"][name] for name in ("name", "fingerprint")},
-            classes=results["classes"],
-            fold_names={fold["fold"]: fold["name"] for fold in results["folds"]},
+            results=results,
             utterance_ids=table["utterance_id"],
             label_N=np.array([index[name] for name in table["label"]]),
             predicted_N=np.array([index[name] for name in table["prediction"]]),
@@ -130,9 +122,9 @@ def _read(folder: Folder) -> _Run:
 
 def _refuse_different(a: _Run, b: _Run) -> None:
     where = f"{a.location} and {b.location}"
-    if a.classes != b.classes:
+    if a.results.classes != b.results.classes:
         raise ConfigError(
-            f"{where} have different classes: {', '.join(a.classes)}, and {', '.join(b.classes)}. "
+            f"{where} have different classes: {', '.join(a.results.classes)}, and {', '.join(b.results.classes)}. "
             f"Run both with the same --corpus.classes and --corpus.emotion-map."
         )
     mine, others = set(a.utterance_ids), set(b.utterance_ids)
@@ -142,17 +134,18 @@ def _refuse_different(a: _Run, b: _Run) -> None:
             f"{where} score different utterances: {len(mine - others)} only in the first, {len(others - mine)} only "
             f"in the second, such as {alone[0]!r}. Run both over the same corpus, with the same --corpus flags."
         )
-    if a.corpus["fingerprint"] != b.corpus["fingerprint"]:
+    if a.results.corpus.fingerprint != b.results.corpus.fingerprint:
         raise ConfigError(
-            f"{where} use different corpora, with fingerprints {a.corpus['fingerprint']} and "
-            f"{b.corpus['fingerprint']}: the ids match, but audio, labels, speakers, transcripts, sessions or folds "
-            f"differ. Run both over the same corpus."
+            f"{where} use different corpora, with fingerprints {a.results.corpus.fingerprint} and "
+            f"{b.results.corpus.fingerprint}: the ids match, but audio, labels, speakers, transcripts, sessions or "
+            f"folds differ. Run both over the same corpus."
         )
 
 
 def _about(run: _Run, confusion_CC: NDArray[np.int64]) -> dict[str, Any]:
     scores = {"wa": float(metrics.score(confusion_CC, "wa")), "ua": float(metrics.score(confusion_CC, "ua"))}
-    return {"run": run.location, **run.about, **scores}
+    about = {name: getattr(run.results, name) for name in ("kind", "modalities", "seed", "parameters")}
+    return {"run": run.location, **about, **scores}
 
 
 def _difference(a: _Run, b: _Run, metric: Metric) -> dict[str, Any]:
@@ -167,10 +160,11 @@ def _recall(confusion_CC: NDArray[np.int64], c: int) -> float | None:
 
 def _folds(a: _Run, b: _Run) -> list[dict[str, Any]]:
     rows = []
+    names = {fold.fold: fold.name for fold in a.results.folds}
     for fold in np.unique(a.fold_N).tolist():
         own = a.fold_N == fold
         scores = [metrics.unweighted_accuracy(a.label_N[own], run.predicted_N[own]) for run in (a, b)]
-        rows.append({"fold": fold, "name": a.fold_names[fold], "n": int(own.sum()), **_scores(*scores)})
+        rows.append({"fold": fold, "name": names[fold], "n": int(own.sum()), **_scores(*scores)})
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -12,7 +13,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from raysys.results import RESULTS, Provenance, RunResult
+from raysys.errors import StorageError
+from raysys.results import Provenance, RunResult
 from raysys.storage import Folder
 
 _SOURCE = Path(__file__).resolve().parents[1]
@@ -24,8 +26,10 @@ def provenance(run: Folder, gpus: Iterable[str | None]) -> Provenance:
     Args:
         gpus: of each trial the GPU that it trained on, if any.
     """
-    if run.exists(RESULTS) and (earlier := RunResult.read(run).made) is not None:
-        return earlier
+    # Results that are missing or damaged say nothing.
+    with contextlib.suppress(StorageError):
+        if (earlier := RunResult.read(run).made) is not None:
+            return earlier
     return Provenance(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command_line(sys.argv),

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from raysys import metrics
 from raysys.data.manifest import Manifest
-from raysys.results import CorpusFacts, FoldRow, PooledScores, RunResult, Scores
+from raysys.results import CorpusFacts, FoldRow, PooledScores, RunResult, Scores, counts
 
 _PACKAGES = ("ray", "torch", "torchaudio", "transformers", "numpy", "pyarrow")
 
@@ -57,7 +57,7 @@ def summarise(manifest: Manifest, folds: Sequence[FoldRow], predictions: pa.Tabl
         low, high = metrics.bootstrap_interval(labels, predicted, speakers, fold_of, metric)
         return round(float(low), 6), round(float(high), 6)
 
-    counts = np.bincount(labels)
+    of_class = np.bincount(labels)
     ordered = tuple(sorted(folds, key=lambda f: f.fold))
     wa, ua = [fold.wa for fold in ordered], [fold.ua for fold in ordered]
     return RunResult(
@@ -80,12 +80,12 @@ def summarise(manifest: Manifest, folds: Sequence[FoldRow], predictions: pa.Tabl
             wa_ci95=interval("wa"),
             ua_ci95=interval("ua"),
             # WA: always predict the most frequent class. UA: predict any class at random.
-            chance_wa=float(counts.max() / len(labels)),
-            chance_ua=float(1 / np.count_nonzero(counts)),
+            chance_wa=float(of_class.max() / len(labels)),
+            chance_ua=float(1 / np.count_nonzero(of_class)),
             macro_f1=float(metrics.macro_f1(labels, predicted)),
             calibration_error=float(metrics.calibration_error(probabilities, labels)),
             absent_classes=metrics.absent_classes(labels, manifest.classes),
         ),
-        confusion=metrics.confusion(labels, predicted, len(manifest.classes)).tolist(),
+        confusion=counts(metrics.confusion(labels, predicted, len(manifest.classes))),
         skipped=manifest.skipped,
     )

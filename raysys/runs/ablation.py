@@ -20,7 +20,7 @@ from raysys.errors import ConfigError, TrainingError
 from raysys.metrics import Metric
 from raysys.report.results import pool_predictions
 from raysys.report.tables import ablation_table
-from raysys.results import PREDICTIONS, AblationResult, Difference, RunResult, VariantScores
+from raysys.results import PREDICTIONS, AblationResult, Difference, RunResult, VariantScores, counts
 from raysys.runs.cluster import running
 from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header
 from raysys.runs.run import Point, add_up, check, claimed, finish, log_summary, refuse_equal, varied
@@ -184,7 +184,7 @@ def _variant_scores(
                 name=variant.name,
                 flags=variant.flags,
                 parameters=max(outcome.results[trial.trial_id].parameters for trial in first),
-                confusion=sum(matrices[1:], matrices[0]).tolist(),
+                confusion=counts(sum(matrices[1:], matrices[0])),
                 wa=wa,
                 wa_mean=statistics.fmean(wa),
                 wa_std=statistics.stdev(wa) if len(wa) > 1 else None,

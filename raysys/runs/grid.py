@@ -18,7 +18,16 @@ from raysys.errors import ConfigError, TrainingError
 from raysys.inference import CONFIG as MODEL_CONFIG
 from raysys.report.card import model_card
 from raysys.report.tables import grid_table
-from raysys.results import RESULT, FinalModel, GridResult, OptimisticFold, OptimisticScores, PointScores, RunResult
+from raysys.results import (
+    RESULT,
+    FinalModel,
+    GridResult,
+    OptimisticFold,
+    OptimisticScores,
+    PointScores,
+    RunResult,
+    counts,
+)
 from raysys.runs.cluster import running
 from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header, whole_fold
 from raysys.runs.run import Point, add_up, check, claimed, finish, log_summary, refuse_equal, varied
@@ -234,5 +243,5 @@ def _optimistic(outcome: Outcome, n_folds: int) -> OptimisticScores:
         folds=folds,
         pooled_wa=float(metrics.score(pooled, "wa")),
         pooled_ua=float(metrics.score(pooled, "ua")),
-        confusion=pooled.tolist(),
+        confusion=counts(pooled),
     )

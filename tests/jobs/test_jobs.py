@@ -12,7 +12,7 @@ import ray
 
 from raysys.errors import StorageError
 from raysys.report.compare import compare
-from raysys.runs.run import report
+from raysys.runs.run import write_report
 from raysys.storage import Folder
 from tests.report.run_folder import write_run as write_finished_run
 from tests.report.test_compare import A, B, write_run
@@ -85,7 +85,7 @@ def test_a_report_that_fails_is_a_note_and_the_job_that_it_names_writes_it(
     run = write_finished_run(tmp_path)
     with monkeypatch.context() as broken:
         broken.setattr("raysys.report.page.draw", lambda run: 1 / 0)
-        report(run)
+        write_report(run)
     said = capsys.readouterr().out
     assert said.startswith("note ") and "ZeroDivisionError" in said and f"jobs/report.py {run.location}" in said
     assert not run.exists("report.html")
@@ -94,7 +94,7 @@ def test_a_report_that_fails_is_a_note_and_the_job_that_it_names_writes_it(
     assert run.exists("report.html") and run.exists("table.md")
     run.delete("results.json")
     with pytest.raises(StorageError):
-        report(run)
+        write_report(run)
 
 
 @pytest.mark.parametrize(

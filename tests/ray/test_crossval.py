@@ -21,11 +21,13 @@ import soundfile
 from raysys.cli import parse
 from raysys.config import ExperimentConfig
 from raysys.errors import ConfigError, ManifestError
+from raysys.results import RunResult
 from raysys.runs.cluster import running
 from raysys.runs.crossval import crossval
 from raysys.runs.inputs import make_trials, prepare_run
 from raysys.runs.run import Point, check
 from raysys.runs.tuner import run_trials
+from raysys.storage import Folder
 from tests.corpora.iemocap_folder import write_iemocap
 from tests.model.encoder_folders import write_encoders
 from tests.ray.conftest import Head
@@ -84,10 +86,10 @@ def test_a_table_of_three_speakers_without_transcripts_trains_and_reports(
     assert predictions.num_rows == 35
     assert len(set(predictions["utterance_id"].to_pylist())) == 35
     assert predictions.column_names[-2:] == ["p_calm", "p_tense"]
-    assert json.loads((run / "results.json").read_text()) == results
-    assert [s["utterance_id"] for s in results["skipped"]] == ["ana-0"]
-    assert ["ana-1 = ana-3" in note for note in results["notes"]] == [True]
-    assert results["pooled"]["ua"] > 0.8, "two tones 700 Hz apart were not told apart"
+    assert RunResult.read(Folder.at(str(run))) == results
+    assert [s.utterance_id for s in results.skipped] == ["ana-0"]
+    assert ["ana-1 = ana-3" in note for note in results.notes] == [True]
+    assert results.pooled.ua > 0.8, "two tones 700 Hz apart were not told apart"
     (decoded,) = (tmp_path / "runs" / ".cache").glob("waveforms-*/index.parquet")
     lengths = pq.read_table(decoded)["samples"].drop_null().to_numpy() / 16_000
     assert lengths.max() < 0.7 + 2 * 0.13, "a second of silence was not cut off"
@@ -96,7 +98,7 @@ def test_a_table_of_three_speakers_without_transcripts_trains_and_reports(
     before = (run / "folds" / "1" / "result.json").stat().st_mtime_ns
     capsys.readouterr()
     crossval(config)
-    assert "3 folds that are finished already" in capsys.readouterr().out
+    assert "3 of 3 trials are finished already" in capsys.readouterr().out
     assert (run / "folds" / "1" / "result.json").stat().st_mtime_ns == before
     # The folder belongs to this configuration.
     with pytest.raises(ConfigError, match="another configuration"):
@@ -219,7 +221,7 @@ def test_a_submitted_job_needs_no_place_and_says_where_its_results_are(head: Hea
     # The same command again repeats nothing. Without a working directory the code is what lies where the head was
     # started, as in cluster/Dockerfile's image, whose WORKDIR holds jobs/.
     again = _submit(head, *flags, working_dir=False)
-    assert "3 folds that are finished already" in again
+    assert "3 of 3 trials are finished already" in again
     assert _where(again) == run
 
 

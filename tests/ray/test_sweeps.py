@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -77,7 +78,9 @@ def test_a_grid_search_killed_half_way_goes_on_and_gives_what_an_undisturbed_one
     joined: Head, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = tmp_path / "runs"
-    whole = gridsearch(_config(*_flags(corpus, runs, "--run.name", "whole")), GRID, early_stopping=False)
+    whole = dataclasses.asdict(
+        gridsearch(_config(*_flags(corpus, runs, "--run.name", "whole")), GRID, early_stopping=False)
+    )
     folder = runs / "whole"
     trials = _results(folder)
     assert len(trials) == 4 * 3
@@ -101,7 +104,9 @@ def test_a_grid_search_killed_half_way_goes_on_and_gives_what_an_undisturbed_one
     assert 4 <= len(written) < 12
     capsys.readouterr()
     # Gone on with one trial at a time, all in one process, where the undisturbed sweep ran two at once.
-    again = gridsearch(_config(*flags, "--cluster.max-concurrent-trials", "1"), GRID, early_stopping=False)
+    again = dataclasses.asdict(
+        gridsearch(_config(*flags, "--cluster.max-concurrent-trials", "1"), GRID, early_stopping=False)
+    )
     assert f"kept      {len(written)} of 12 trials" in capsys.readouterr().out
     for name, mtime in written.items():
         assert (killed / "trials" / name / "result.json").stat().st_mtime_ns == mtime, "a finished trial was repeated"
@@ -115,7 +120,9 @@ def test_a_grid_search_killed_half_way_goes_on_and_gives_what_an_undisturbed_one
 
     # Test labels planted at random after training: every nested choice stays; what is called optimistic moves.
     _plant(folder)
-    planted = gridsearch(_config(*_flags(corpus, runs, "--run.name", "whole")), GRID, early_stopping=False)
+    planted = dataclasses.asdict(
+        gridsearch(_config(*_flags(corpus, runs, "--run.name", "whole")), GRID, early_stopping=False)
+    )
     assert planted["grid"]["nested"] == whole["grid"]["nested"]
     assert planted["grid"]["final"] == whole["grid"]["final"]
     assert [f["epoch"] for f in planted["folds"]] == [f["epoch"] for f in whole["folds"]]
@@ -174,7 +181,7 @@ def test_early_stopping_leaves_stopped_points_out_and_counts_the_epochs_saved(
 ) -> None:
     flags = _flags(corpus, tmp_path / "runs", "--run.name", "halved", "--train.epochs", "8")
     grid = ("loss.alpha=0.1,1,0.01,0.001",)
-    results = gridsearch(_config(*flags), grid, early_stopping=True)
+    results = dataclasses.asdict(gridsearch(_config(*flags), grid, early_stopping=True))
     found, points = results["grid"], results["grid"]["points"]
     trials = _results(tmp_path / "runs" / "halved")
     stopped = list((tmp_path / "runs" / "halved").glob("trials/*/stopped.json"))
@@ -243,7 +250,7 @@ def test_an_ablation_runs_on_every_node_and_none_reads_anothers_disk(
     flags = _flags(
         corpus, tmp_path / "shared", "--run.name", "wide", "--train.epochs", "1", "--cluster.cpus-per-worker", "2"
     )
-    results = ablation(_config(*flags), ["mean=model.pooling mean"], [0])
+    results = dataclasses.asdict(ablation(_config(*flags), ["mean=model.pooling mean"], [0]))
     rows = results["ablation"]["variants"]
     assert [row["name"] for row in rows] == [
         "full", "no CPC, no ECL", "no augmentation", "no CCB1", "no CCB2", "audio only", "text only", "mean",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -15,7 +16,9 @@ from raysys.cli import to_yaml
 from raysys.data.manifest import Manifest, Utterance
 from raysys.presets import demo
 from raysys.report.results import summarise
+from raysys.results import AblationResult, FoldRow, GridResult, RunResult
 from raysys.storage import Folder
+from tests.report.made_up import typed
 
 CLASSES = ("ang", "hap", "neu", "sad")
 MARKUP = 'so <b>glad</b> & "well" </p><script>alert(1)</script>'
@@ -52,24 +55,24 @@ def write_run(
     trials = [f"folds/{i + 1}" if kind == "crossval" else f"trials/{i:016x}" for i in range(len(folds))]
     results = summarise(
         manifest,
-        [_fold_result(fold, trial, kind) for fold, trial in zip(folds, trials, strict=True)],
+        [typed(FoldRow, _fold_result(fold, trial, kind)) for fold, trial in zip(folds, trials, strict=True)],
         predictions,
         kind=kind,
         protocol="nested",
         modalities="both",
         seed=0,
         parameters=808_516,
-        notes=["the audio encoder <hears> one utterance at a time"],
+        notes=("the audio encoder <hears> one utterance at a time",),
         seconds=3725.4,
         tsne={"with": trials[0], "without": trials[1] if kind == "ablation" else None},
     )
     if kind == "gridsearch":
-        results["grid"] = _grid(results, rng)
+        results = dataclasses.replace(results, grid=typed(GridResult, _grid(results, rng)))
         # The final model's fold has no test part.
         everything = [u.utterance_id for u in manifest.utterances]
         folds.append({"index": 3, "name": "all", "train": everything, "validation": [], "test": []})
     if kind == "ablation":
-        results["ablation"] = _ablation(results, rng)
+        results = dataclasses.replace(results, ablation=typed(AblationResult, _ablation(results, rng)))
     for index, trial in enumerate(trials):
         (run / trial).write_bytes("history.jsonl", _history(rng))
         if with_features:
@@ -77,7 +80,7 @@ def write_run(
     run.write_table("manifest.parquet", manifest.to_table())
     run.write_json("folds.json", folds)
     run.write_table("predictions.parquet", predictions)
-    run.write_json("results.json", results)
+    results.write(run)
     run.write_bytes("config.yaml", to_yaml(demo()).encode())
     return run
 
@@ -162,7 +165,7 @@ def _features(manifest: Manifest, ids: list[str], rng: np.random.Generator) -> p
     return pa.table({"utterance_id": ids, "features": pa.array(list(values.astype("f4")), pa.list_(pa.float32()))})
 
 
-def _grid(results: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+def _grid(results: RunResult, rng: np.random.Generator) -> dict[str, Any]:
     points: list[dict[str, Any]] = []
     for alpha, beta in itertools.product(*_AXES.values()):
         ua = None if (alpha, beta) == ("1", "1") else float(0.55 + 0.2 * rng.random())
@@ -189,7 +192,7 @@ def _grid(results: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
             "folds": [{"fold": f, "epoch": 5, "wa": 0.71, "ua": 0.72} for f in (1, 2, 3)],
             "pooled_wa": 0.713,
             "pooled_ua": 0.724,
-            "confusion": results["confusion"],
+            "confusion": results.confusion,
         },
         "final": {"point": "alpha=0.1 beta=1", "epochs": 4, "folder": "model"},
         "n_trials": 48,
@@ -198,7 +201,7 @@ def _grid(results: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def _ablation(results: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+def _ablation(results: RunResult, rng: np.random.Generator) -> dict[str, Any]:
     variants = []
     for index, name in enumerate(VARIANTS):
         ua, wa = (list(0.7 - 0.03 * index + 0.02 * rng.random(3)) for _ in range(2))
@@ -213,7 +216,7 @@ def _ablation(results: dict[str, Any], rng: np.random.Generator) -> dict[str, An
                 "ua_std": float(np.std(ua, ddof=1)),
                 "wa_mean": float(np.mean(wa)),
                 "wa_std": float(np.std(wa, ddof=1)),
-                "confusion": results["confusion"],
+                "confusion": results.confusion,
                 "difference": {"ua": -0.034, "ua_ci95": [-0.051, 0.012], "wa": -0.02, "wa_ci95": [-0.04, -0.01]}
                 if index
                 else None,

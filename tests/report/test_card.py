@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 
 from raysys.report.card import model_card
+from tests.report.made_up import grid, run_result
 
 PLAIN = ["anger", "happy or excited"]
 
 
 def card(classes: list[str], point: str = "alpha=1") -> str:
-    results: dict[str, Any] = {
-        "classes": classes,
-        "modalities": "both",
-        "parameters": 1000,
-        "seed": 0,
-        "corpus": {"name": "table", "utterances": 12, "speakers": 3, "fingerprint": "abc"},
-        "pooled": {"n": 12, "wa": 0.5, "ua": 0.5, "ua_ci95": [0.4, 0.6]},
-        "grid": {
-            "axes": {"loss.alpha": ["1", "0.1"]},
-            "points": [{"name": point, "validation_ua": 0.5}],
-            "final": {"point": point, "epochs": 3},
-        },
-    }
-    return model_card(results)
+    found = grid(
+        axes={"loss.alpha": ["1", "0.1"]},
+        points=[{"name": point, "validation_ua": 0.5}],
+        final={"point": point, "epochs": 3, "folder": "model"},
+    )
+    return model_card(run_result(classes=classes, grid=found))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from raysys.data.manifest import Manifest, Utterance
 from raysys.errors import ConfigError, StorageError
 from raysys.report.compare import compare, comparison_table
 from raysys.report.results import summarise
+from raysys.results import FoldRow
 from raysys.storage import Folder
 
 CLASSES = ("joy", "fear", "rage")
@@ -65,11 +66,11 @@ def write_run(
         }
     )
     sizes = {"n_train": 8, "n_validation": 0, "n": 8, "epoch": 1, "wa": 0.5, "ua": 0.5}
-    results: list[dict[str, Any]] = [{"fold": k, "name": f"Session{k}", **sizes} for k in sorted(set(folds.values()))]
+    rows_of_folds = [FoldRow(fold=k, name=f"Session{k}", **sizes) for k in sorted(set(folds.values()))]  # type: ignore[arg-type]
     run = Folder.at(location)
     run.write_table("predictions.parquet", table)
-    facts = {"kind": "crossval", "modalities": "both", "seed": 0, "parameters": 9}
-    run.write_json("results.json", summarise(manifest, results, table, **facts))
+    facts: dict[str, Any] = {"protocol": "nested", "modalities": "both", "seed": 0, "parameters": 9}
+    summarise(manifest, rows_of_folds, table, **facts, notes=(), seconds=1.0).write(run)
     return run
 
 

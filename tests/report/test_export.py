@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from typing import Any
 
 import pytest
 
 from raysys.report.export import PaperTable, ablation_csv, grid_csv, latex, markdown, paper_tables, results_csv
+from raysys.results import AblationResult, GridResult, RunResult
+from tests.report.made_up import ablation, grid, run_result, typed
 
 POOLED = {"n": 5531, "wa": 0.7124, "ua": 0.72, "wa_ci95": [0.7, 0.73], "ua_ci95": [0.701, 0.741]}
 
 
 @pytest.fixture
-def results() -> dict[str, Any]:
-    sizes = {"n_train": 3, "n_validation": 1, "n": 2, "epoch": 4}
-    return {
-        "corpus": {"name": "iemocap"},
-        "modalities": "both",
-        "protocol": "nested",
-        "folds": [
-            {"fold": 1, "name": "Session1", **sizes, "wa": 0.5, "ua": 0.6, "point": "alpha=1"},
-            {"fold": 2, "name": "a,b", **sizes, "wa": 0.7, "ua": 0.8, "point": "alpha=0.1"},
-        ],
-        "pooled": POOLED,
-    }
+def results() -> RunResult:
+    folds = [
+        {"fold": 1, "name": "Session1", "wa": 0.5, "ua": 0.6, "point": "alpha=1"},
+        {"fold": 2, "name": "a,b", "wa": 0.7, "ua": 0.8, "point": "alpha=0.1"},
+    ]
+    return run_result(corpus={"name": "iemocap"}, folds=folds, pooled=POOLED)
 
 
-GRID: dict[str, Any] = {
+_GRID: dict[str, Any] = {
     "axes": {"loss.alpha": ["1", "0.1"]},
     "points": [
         {
@@ -52,7 +49,7 @@ GRID: dict[str, Any] = {
     "optimistic": {"pooled_wa": 0.8, "pooled_ua": 0.81},
 }
 
-ABLATION: dict[str, Any] = {
+_ABLATION: dict[str, Any] = {
     "seeds": [0, 1],
     "variants": [
         {
@@ -83,11 +80,15 @@ ABLATION: dict[str, Any] = {
 }
 
 
+GRID = typed(GridResult, grid(**_GRID))
+ABLATION = typed(AblationResult, ablation(**_ABLATION))
+
+
 def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_results_are_a_row_a_fold_and_the_pooled_scores_with_intervals(results: dict[str, Any]) -> None:
+def test_results_are_a_row_a_fold_and_the_pooled_scores_with_intervals(results: RunResult) -> None:
     first, second, pooled = rows(results_csv(results))
     assert (first["fold"], first["name"], first["point"], first["wa"], first["wa_low"]) == (
         "1",
@@ -124,18 +125,18 @@ def test_ablations_are_a_row_a_variant_and_seed() -> None:
     assert found[3]["flags"] == "--loss.beta 0"
 
 
-def test_the_paper_table_has_scores_with_interval_number_and_protocol(results: dict[str, Any]) -> None:
+def test_the_paper_table_has_scores_with_interval_number_and_protocol(results: RunResult) -> None:
     (table,) = paper_tables(results)
     assert table.rows == (("iemocap", "both", "nested", "5531", "71.2 [70.0, 73.0]", "72.0 [70.1, 74.1]"),)
 
 
-def test_the_optimistic_scores_are_marked_and_without_interval(results: dict[str, Any]) -> None:
-    (table,) = paper_tables(results | {"grid": GRID})
+def test_the_optimistic_scores_are_marked_and_without_interval(results: RunResult) -> None:
+    (table,) = paper_tables(dataclasses.replace(results, grid=GRID))
     assert table.rows[1][2:] == ("optimistic (chosen on the test folds)", "5531", "80.0", "81.0")
 
 
-def test_variants_stand_in_a_table_of_their_own(results: dict[str, Any]) -> None:
-    _, variants = paper_tables(results | {"ablation": ABLATION})
+def test_variants_stand_in_a_table_of_their_own(results: RunResult) -> None:
+    _, variants = paper_tables(dataclasses.replace(results, ablation=ABLATION))
     assert variants.rows == (
         ("full", "1,000", "75.0 ± 7.0", "65.0 ± 7.0", ""),
         ("50% & less_text", "900", "60.0", "50.0", "-15.0 [-20.0, -10.0]"),
@@ -163,19 +164,19 @@ def test_markdown_keeps_its_columns_whatever_a_name_holds() -> None:
 @pytest.mark.parametrize(
     "name", ['=HYPERLINK("http://x/"&A1,"x")', "+1+cmd", "-2+3", "@SUM(1+1)", "\t=1", "\r=1", "-", "--1"]
 )
-def test_a_name_is_no_formula_of_a_spreadsheet(results: dict[str, Any], name: str) -> None:
-    results["folds"][0]["name"] = name
+def test_a_name_is_no_formula_of_a_spreadsheet(results: RunResult, name: str) -> None:
+    results = dataclasses.replace(results, folds=(dataclasses.replace(results.folds[0], name=name),))
     _, first, *_ = csv.reader(io.StringIO(results_csv(results), newline=""))
     assert first[1] == "'" + name.replace("\r", " ")
-    variant = {**ABLATION["variants"][0], "name": name}
-    _, first, *_ = csv.reader(io.StringIO(ablation_csv({**ABLATION, "variants": [variant]}), newline=""))
+    named = dataclasses.replace(ABLATION, variants=(dataclasses.replace(ABLATION.variants[0], name=name),))
+    _, first, *_ = csv.reader(io.StringIO(ablation_csv(named), newline=""))
     assert first[0] == "'" + name.replace("\r", " ")
-    grid = {**GRID, "axes": {name: ["1", "0.1"]}, "points": []}
-    assert next(csv.reader(io.StringIO(grid_csv(grid), newline="")))[0] == "'" + name.replace("\r", " ")
+    axis = dataclasses.replace(GRID, axes={name: ("1", "0.1")}, points=())
+    assert next(csv.reader(io.StringIO(grid_csv(axis), newline="")))[0] == "'" + name.replace("\r", " ")
 
 
 @pytest.mark.parametrize("value", ["-1", "+0.5", "-1e-3", "1"])
 def test_a_number_stays_a_number(value: str) -> None:
-    points = [{**GRID["points"][0], "values": {"loss.alpha": value}, "validation_ua": -0.5}]
-    _, first = csv.reader(io.StringIO(grid_csv({**GRID, "points": points})))
+    point = dataclasses.replace(GRID.points[0], values={"loss.alpha": value}, validation_ua=-0.5)
+    _, first = csv.reader(io.StringIO(grid_csv(dataclasses.replace(GRID, points=(point,)))))
     assert first[:2] == [value, "-0.5"]

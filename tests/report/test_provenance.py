@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from datetime import datetime
 from pathlib import Path
@@ -10,17 +11,20 @@ import pytest
 
 from raysys.report.provenance import command_line, commit, hardware, provenance
 from raysys.storage import Folder
+from tests.report.made_up import run_result
 
 
 def test_a_finished_run_keeps_what_made_it(tmp_path: Path) -> None:
     run = Folder.at(str(tmp_path))
-    first = provenance(run, "results.json", [None])
-    assert datetime.fromisoformat(first["date"]).utcoffset() is not None
-    run.write_json("results.json", {"made": first | {"date": "2026-01-02T03:04:05+00:00"}})
-    assert provenance(run, "results.json", [None])["date"] == "2026-01-02T03:04:05+00:00"
-    # Results of an earlier version have none.
-    run.write_json("results.json", {})
-    assert provenance(run, "results.json", [None])["command"] == first["command"]
+    first = provenance(run, [None])
+    assert datetime.fromisoformat(first.date).utcoffset() is not None
+    run_result(made={**dataclasses.asdict(first), "date": "2026-01-02T03:04:05+00:00"}).write(run)
+    assert provenance(run, [None]).date == "2026-01-02T03:04:05+00:00"
+    # Results of an earlier version have none, and damaged ones say nothing.
+    run_result().write(run)
+    assert provenance(run, [None]).command == first.command
+    run.write_bytes("results.json", b"{")
+    assert provenance(run, [None]).command == first.command
 
 
 def test_a_command_can_be_typed_again_and_holds_no_login() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -11,10 +12,14 @@ import pytest
 
 from raysys.data.manifest import Manifest, Skipped, Utterance
 from raysys.report.results import pool_predictions, summarise
+from raysys.results import FoldRow, RunResult
 
 # Class, prediction and speaker by fold: 4 joy and 2 fear; a third class that never occurs.
 FOLD_1 = {"a": ("joy", "joy", "S1"), "b": ("joy", "joy", "S2"), "c": ("fear", "joy", "S1")}
 FOLD_2 = {"d": ("joy", "joy", "S3"), "e": ("fear", "fear", "S4"), "f": ("joy", "rage", "S3")}
+FACTS: dict[str, Any] = {
+    "protocol": "nested", "modalities": "both", "seed": 7, "parameters": 9, "notes": (), "seconds": 1.0
+}  # fmt: skip
 CLASSES = ("joy", "fear", "rage")
 
 
@@ -45,10 +50,8 @@ def table(fold: int, rows: dict[str, tuple[str, str, str]]) -> pa.Table:
     )
 
 
-def fold_result(fold: int, wa: float, ua: float) -> dict[str, Any]:
-    sizes = {"n_train": 3, "n_validation": 0, "n": 3}
-    about = {"fold": fold, "name": f"Session{fold}", "epoch": 2, "trial_id": "x"}
-    return {**about, **sizes, "wa": wa, "ua": ua}
+def fold_result(fold: int, wa: float, ua: float) -> FoldRow:
+    return FoldRow(fold=fold, name=f"Session{fold}", n_train=3, n_validation=0, n=3, epoch=2, wa=wa, ua=ua)
 
 
 def test_pooled_predictions_are_all_utterances_by_id(manifest: Manifest) -> None:
@@ -74,42 +77,42 @@ def test_an_utterance_scored_twice_or_never_or_unknown_is_an_error_naming_it(
 
 
 @pytest.fixture
-def results(manifest: Manifest) -> dict[str, Any]:
+def results(manifest: Manifest) -> RunResult:
     pooled = pool_predictions(manifest, [table(1, FOLD_1), table(2, FOLD_2)])
     folds = [fold_result(2, wa=2 / 3, ua=0.75), fold_result(1, wa=2 / 3, ua=0.5)]
-    return summarise(manifest, folds, pooled, protocol="nested", seed=7)
+    return summarise(manifest, folds, pooled, **FACTS)
 
 
-def test_pooled_scores_by_hand(results: dict[str, Any]) -> None:
+def test_pooled_scores_by_hand(results: RunResult) -> None:
     """WA: 4 of 6. UA: joy 3 of 4, fear 1 of 2, mean 5/8; rage is absent and does not count."""
-    pooled = results["pooled"]
-    assert pooled["n"] == 6
-    assert pooled["wa"] == pytest.approx(4 / 6)
-    assert pooled["ua"] == pytest.approx(5 / 8)
-    assert pooled["absent_classes"] == ["rage"]
+    pooled = results.pooled
+    assert pooled.n == 6
+    assert pooled.wa == pytest.approx(4 / 6)
+    assert pooled.ua == pytest.approx(5 / 8)
+    assert pooled.absent_classes == ("rage",)
     # Four of six are joy; two classes are present.
-    assert (pooled["chance_wa"], pooled["chance_ua"]) == (pytest.approx(4 / 6), 0.5)
-    assert results["confusion"] == [[3, 0, 1], [1, 1, 0], [0, 0, 0]]
+    assert (pooled.chance_wa, pooled.chance_ua) == (pytest.approx(4 / 6), 0.5)
+    assert results.confusion == ((3, 0, 1), (1, 1, 0), (0, 0, 0))
     # F1: joy 2 x 3 / (4 + 4), fear 2 / (2 + 1), rage 0.
-    assert pooled["macro_f1"] == pytest.approx((6 / 8 + 2 / 3 + 0) / 3)
+    assert pooled.macro_f1 == pytest.approx((6 / 8 + 2 / 3 + 0) / 3)
     # Always certain, right four times out of six.
-    assert pooled["calibration_error"] == pytest.approx(1 / 3)
+    assert pooled.calibration_error == pytest.approx(1 / 3)
     for name in ("wa", "ua"):
-        low, high = pooled[f"{name}_ci95"]
-        assert 0 <= low <= pooled[name] <= high <= 1
+        low, high = getattr(pooled, f"{name}_ci95")
+        assert 0 <= low <= getattr(pooled, name) <= high <= 1
 
 
-def test_mean_and_sample_standard_deviation_over_folds(results: dict[str, Any]) -> None:
-    assert results["mean"] == pytest.approx({"wa": 2 / 3, "ua": 0.625})
-    assert results["std"] == pytest.approx({"wa": 0, "ua": 0.25 / math.sqrt(2)})
+def test_mean_and_sample_standard_deviation_over_folds(results: RunResult) -> None:
+    assert dataclasses.astuple(results.mean) == pytest.approx((2 / 3, 0.625))
+    assert dataclasses.astuple(results.std) == pytest.approx((0, 0.25 / math.sqrt(2)))
 
 
-def test_folds_are_in_order_and_facts_and_skipped_files_are_kept(results: dict[str, Any]) -> None:
-    assert [f["fold"] for f in results["folds"]] == [1, 2]
-    assert results["protocol"] == "nested" and results["seed"] == 7
-    assert results["classes"] == list(CLASSES)
-    assert results["corpus"]["utterances"] == 6 and results["corpus"]["speakers"] == 4
-    assert results["skipped"] == [{"utterance_id": "z", "audio_path": "/z.wav", "reason": "is cut short"}]
+def test_folds_are_in_order_and_facts_and_skipped_files_are_kept(results: RunResult) -> None:
+    assert [f.fold for f in results.folds] == [1, 2]
+    assert results.protocol == "nested" and results.seed == 7
+    assert results.classes == CLASSES
+    assert results.corpus.utterances == 6 and results.corpus.speakers == 4
+    assert results.skipped == (Skipped(utterance_id="z", audio_path="/z.wav", reason="is cut short"),)
 
 
 def test_the_confusion_matrix_counts_classes_by_name(manifest: Manifest) -> None:
@@ -117,4 +120,4 @@ def test_the_confusion_matrix_counts_classes_by_name(manifest: Manifest) -> None
     rows = {name: (label, "rage", s) for name, (label, _, s) in {**FOLD_1, **FOLD_2}.items()}
     pooled = pool_predictions(manifest, [table(1, rows)])
     folds = [fold_result(1, 0, 0), fold_result(2, 0, 0)]
-    assert summarise(manifest, folds, pooled)["confusion"] == [[0, 0, 4], [0, 0, 2], [0, 0, 0]]
+    assert summarise(manifest, folds, pooled, **FACTS).confusion == ((0, 0, 4), (0, 0, 2), (0, 0, 0))

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from raysys.data.manifest import Manifest, Skipped, Utterance
 from raysys.report.tables import corpus_lines, result_table
+from raysys.results import RunResult
+from tests.report.made_up import run_result
 
 
 @pytest.fixture
-def results() -> dict[str, Any]:
+def results() -> RunResult:
     sizes = {"n_train": 3290, "n_validation": 1085, "epoch": 12}
-    return {
-        "protocol": "nested",
-        "classes": ["ang", "happiness", "neu"],
-        "folds": [
+    return run_result(
+        protocol="nested",
+        classes=["ang", "happiness", "neu"],
+        folds=[
             {"fold": 1, "name": "Session1", **sizes, "n": 1023, "wa": 0.7123, "ua": 0.6999},
             {"fold": 2, "name": "Session2", **sizes, "n": 1241, "wa": 0.5, "ua": 1.0},
         ],
-        "mean": {"wa": 0.60615, "ua": 0.84995},
-        "std": {"wa": 0.15012, "ua": 0.2122},
-        "pooled": {
+        mean={"wa": 0.60615, "ua": 0.84995},
+        std={"wa": 0.15012, "ua": 0.2122},
+        pooled={
             "n": 2264,
             "wa": 0.6111,
             "ua": 0.8222,
@@ -31,15 +31,15 @@ def results() -> dict[str, Any]:
             "chance_wa": 0.5486,
             "chance_ua": 0.5,
         },
-        "confusion": [[30, 8, 2], [1, 98, 1], [0, 0, 0]],
-    }
+        confusion=[[30, 8, 2], [1, 98, 1], [0, 0, 0]],
+    )
 
 
 def row(table: str, start: str) -> list[str]:
     return next(line for line in table.splitlines() if line.startswith(start)).split()
 
 
-def test_folds_mean_and_deviation_are_in_per_cent(results: dict[str, Any]) -> None:
+def test_folds_mean_and_deviation_are_in_per_cent(results: RunResult) -> None:
     table = result_table(results)
     assert row(table, "fold") == ["fold", "train", "valid", "test", "epoch", "WA", "UA"]
     assert row(table, "Session1") == ["Session1", "3290", "1085", "1023", "12", "71.2", "70.0"]
@@ -48,7 +48,7 @@ def test_folds_mean_and_deviation_are_in_per_cent(results: dict[str, Any]) -> No
     assert row(table, "std") == ["std", "15.0", "21.2"]
 
 
-def test_scores_stand_below_their_headings(results: dict[str, Any]) -> None:
+def test_scores_stand_below_their_headings(results: RunResult) -> None:
     lines = result_table(results).splitlines()[:5]
     columns = {"WA": ["71.2", "50.0", "60.6", "15.0"], "UA": ["70.0", "100.0", "85.0", "21.2"]}
     for heading, numbers in columns.items():
@@ -56,7 +56,7 @@ def test_scores_stand_below_their_headings(results: dict[str, Any]) -> None:
         assert [line[:end].split()[-1] for line in lines[1:]] == numbers
 
 
-def test_pooled_scores_stand_with_their_own_interval_and_meaning(results: dict[str, Any]) -> None:
+def test_pooled_scores_stand_with_their_own_interval_and_meaning(results: RunResult) -> None:
     table = result_table(results)
     assert "pooled over 2264 test utterances, each scored once (nested protocol)" in table
     wa, ua = (" ".join(row(table, f"  {name}")) for name in ("WA", "UA"))
@@ -64,7 +64,7 @@ def test_pooled_scores_stand_with_their_own_interval_and_meaning(results: dict[s
     assert ua == "UA 82.2 95 % interval 77.3 to 87.4, resampling speakers (mean class recall); chance 50.0"
 
 
-def test_the_confusion_matrix_shows_counts_and_recalls(results: dict[str, Any]) -> None:
+def test_the_confusion_matrix_shows_counts_and_recalls(results: RunResult) -> None:
     table = result_table(results)
     assert "rows: true class, columns: predicted" in table
     assert row(table, "ang") == ["ang", "30", "8", "2", "75.0"]
