@@ -344,6 +344,6 @@ class RunResult:
         except ValueError as error:
             found = str(error)
         raise StorageError(
-            f"{run.location}: its {RESULTS} cannot be read ({found}). Expected it as a run writes it; run the job again "
-            f"under another --run.name."
+            f"{run.location}: its {RESULTS} cannot be read ({found}). Expected it as a run writes it; run the job "
+            f"again under another --run.name."
         )
