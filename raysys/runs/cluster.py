@@ -28,7 +28,10 @@ class Cluster:
     """What there is to run on, and how many trials fit.
 
     Attributes:
-        trials_at_first: how many trials start together; the rest of `trials_at_once` follow, see `tuner.Queue`.
+        trials_at_once: how many fit on the nodes that are there now.
+        trials_at_first: how many of them start together; the others follow, see `tuner.Queue`.
+        may_grow: nodes may join: more trials than fit now are handed to Tune, so that an autoscaler sees what they ask
+            for.
         idle_cpus: CPUs for preparing data before the first trial. A private cluster counts more CPUs than the machine
             has cores; there only the cores count, because every extra process costs seconds of imports.
     """
@@ -39,6 +42,7 @@ class Cluster:
     nodes: int
     trials_at_once: int
     trials_at_first: int
+    may_grow: bool
     gpus_per_worker: float
 
 
@@ -47,7 +51,7 @@ def running(config: ExperimentConfig) -> Iterator[Cluster]:
     """Join the cluster that the configuration or the environment names, or start a private one; leave it afterwards.
 
     Raises:
-        ConfigError: the cluster is too small for one trial.
+        ConfigError: the cluster is too small for one trial, and no node that joins it would change that.
     """
     try:
         yield _start(config)
@@ -102,6 +106,10 @@ def _measure(config: ExperimentConfig, *, idle_cpus: int | None) -> Cluster:
     if per_worker is None:
         per_worker = 1.0 if gpus else 0.0
     at_once = trials_at_once(config.cluster, sizes, per_worker)
+    # Under TorchTrainer, trials do not ask Tune for what their workers need.
+    may_grow = idle_cpus is None and config.cluster.workers_per_trial == 1
+    if not (at_once or may_grow):
+        raise _too_small(config.cluster, sizes, per_worker)
     trial_cores = config.cluster.workers_per_trial * config.cluster.cpus_per_worker
     return Cluster(
         cpus=cpus,
@@ -110,6 +118,7 @@ def _measure(config: ExperimentConfig, *, idle_cpus: int | None) -> Cluster:
         nodes=len(nodes),
         trials_at_once=at_once,
         trials_at_first=at_once if idle_cpus is None else max(1, idle_cpus // trial_cores),
+        may_grow=may_grow,
         gpus_per_worker=per_worker,
     )
 
@@ -119,26 +128,24 @@ def trials_at_once(settings: ClusterConfig, nodes: Sequence[tuple[int, int]], gp
 
     Args:
         nodes: CPUs and GPUs of each.
-
-    Raises:
-        ConfigError: not even one fits.
     """
 
     def workers_on(cpus: int, gpus: int) -> int:
         by_cpus = cpus // settings.reserved_cpus
         return min(by_cpus, math.floor(gpus / gpus_per_worker)) if gpus_per_worker else by_cpus
 
-    workers = sum(workers_on(*node) for node in nodes)
-    at_once = workers // settings.workers_per_trial
-    if at_once < 1:
-        sizes = ", ".join(f"{cpus} CPUs and {gpus} GPUs" for cpus, gpus in sorted(set(nodes)))
-        raise ConfigError(
-            f"A worker needs {settings.reserved_cpus} CPUs, including those for its data, and {gpus_per_worker:g} "
-            f"GPUs on one node; a trial has {settings.workers_per_trial} workers, and the cluster has room for "
-            f"{workers} (nodes with {sizes}). Lower --cluster.workers-per-trial, --cluster.cpus-per-worker, "
-            f"--cluster.gpus-per-worker or --cluster.data-cpus-per-worker."
-        )
+    at_once = sum(workers_on(*node) for node in nodes) // settings.workers_per_trial
     return min(at_once, settings.max_concurrent_trials or at_once)
+
+
+def _too_small(settings: ClusterConfig, nodes: Sequence[tuple[int, int]], gpus_per_worker: float) -> ConfigError:
+    sizes = ", ".join(f"{cpus} CPUs and {gpus} GPUs" for cpus, gpus in sorted(set(nodes)))
+    return ConfigError(
+        f"A worker needs {settings.reserved_cpus} CPUs, including those for its data, and {gpus_per_worker:g} GPUs on "
+        f"one node. A trial has {settings.workers_per_trial} workers, and the cluster has no room for that (nodes with "
+        f"{sizes}). Lower --cluster.workers-per-trial, --cluster.cpus-per-worker, --cluster.gpus-per-worker or "
+        f"--cluster.data-cpus-per-worker."
+    )
 
 
 def check_nodes(run: Folder, audio_path: str) -> None:

@@ -124,7 +124,7 @@ def _digest(encoder: nn.Module) -> str:
 def _fill(entries: Sequence[Entry], config: ExperimentConfig, cluster: Cluster) -> None:
     """Make what is missing, with as many encoders side by side as trials would be."""
     threads = config.cluster.cpus_per_worker
-    at_once = min(max(1, cluster.idle_cpus // threads), cluster.trials_at_once)
+    at_once = max(1, min(cluster.idle_cpus // threads, cluster.trials_at_once))
 
     def cut(members: Sequence[Member]) -> list[Sequence[Member]]:
         """Two tasks per slot: each loads an encoder. A whole number of chunks, so that batches do not depend on it."""

@@ -92,6 +92,13 @@ def print_header(ground: Ground, trials: str) -> None:
     )
     for note in ground.run.notes:
         print(f"note      {note}")
+    if not cluster.trials_at_once:
+        settings = config.cluster
+        print(
+            f"note      no node has {settings.reserved_cpus} CPUs and {cluster.gpus_per_worker:g} GPUs for a worker; "
+            f"trials wait until one joins the cluster",
+            flush=True,
+        )
 
 
 def whole_fold(manifest: Manifest, index: int) -> Fold:

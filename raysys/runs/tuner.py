@@ -29,6 +29,7 @@ from raysys.termination import handling
 from raysys.training.watchdog import tell
 
 _LATE_S = 60.0
+_MOST_PENDING = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ def run_trials(
     by_epoch: Mapping[int, str] | None = None,
     stop_early: bool = False,
 ) -> Outcome:
-    """Train all trials that are not finished yet, as many at once as fit on the cluster.
+    """Train all trials that are not finished yet, as many at once as fit on the cluster and on nodes that join it.
 
     Args:
         trials: of one run, with the same cluster settings.
@@ -170,7 +171,14 @@ def _tuner(trials: Sequence[Trial], cluster: Cluster, follow: Follow, scheduler:
         run_trial(trials[params["trial"]], gpus)
 
     records = Folder.at(trials[0].run) / "tune"
-    queue = Queue(len(trials), at_once=cluster.trials_at_once, at_first=cluster.trials_at_first)
+    at_once = at_first = cluster.trials_at_once
+    if in_process and cluster.may_grow:
+        at_once = at_first = trials[0].config.cluster.max_concurrent_trials or len(trials)
+    elif in_process:
+        at_first = cluster.trials_at_first
+    # As many placement groups wait for a node as Tune has wait for other searchers; by default one, for this kind.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(at_once, cluster.trials_at_once + _MOST_PENDING))
+    queue = Queue(len(trials), at_once=at_once, at_first=at_first)
     return tune.Tuner(
         tune.with_resources(train, resources),
         tune_config=tune.TuneConfig(
@@ -207,8 +215,6 @@ class Queue(Searcher):
         self._next = 0
         self._running: set[str] = set()
         self._started = time.monotonic()
-        # By default Tune starts a searcher's trials one by one, each after the process of the previous one is up.
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(at_once)
 
     def suggest(self, trial_id: str) -> Any:
         if self._next == self._n_trials:

@@ -23,7 +23,9 @@ from raysys.runs.inputs import prepare_run
 from raysys.runs.run import Point, Run, check
 from raysys.storage import Folder
 
-CLUSTER = Cluster(cpus=2, idle_cpus=2, gpus=0, nodes=1, trials_at_once=1, trials_at_first=1, gpus_per_worker=0)
+CLUSTER = Cluster(
+    cpus=2, idle_cpus=2, gpus=0, nodes=1, trials_at_once=1, trials_at_first=1, gpus_per_worker=0, may_grow=False
+)
 Flags = Callable[..., ExperimentConfig]
 
 

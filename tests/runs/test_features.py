@@ -25,7 +25,9 @@ from raysys.storage import Folder
 from tests.data.test_views import with_kept_views, write_store
 from tests.model.encoder_folders import write_encoders
 
-CLUSTER = Cluster(cpus=2, idle_cpus=2, gpus=0, nodes=1, trials_at_once=2, trials_at_first=2, gpus_per_worker=0)
+CLUSTER = Cluster(
+    cpus=2, idle_cpus=2, gpus=0, nodes=1, trials_at_once=2, trials_at_first=2, gpus_per_worker=0, may_grow=False
+)
 TEXTS = ["kids are talking by the door", "dogs sit", None, "kids sit by the dogs", "the door"]
 N_SAMPLES = [16_000, 30_000, 9_000, 41_000, 300]
 """Two are longer than a crop, one is shorter than a frame."""
