@@ -34,7 +34,6 @@ JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py"))
 OTHER_PROGRAMS = {
     "bash": {"--generate"},
     "docker": {"--file", "--tag", "--shm-size"},
-    "hold.py": {"--gpus"},
     "kubectl": {"--from-literal", "--from-file"},
     "pip and uv": {"--with"},
     "ray": {"--address", "--working-dir", "--runtime-env-json", "--dashboard-host", "--head", "--port"},

@@ -65,6 +65,11 @@ else:
     log(f"scontrol {' '.join(sys.argv[1:])}; left: {' '.join(os.listdir(os.environ['RAYSYS_RUN_ROOT']))}")
 """
 RAY = """
+if sys.argv[1] == "status":
+    with open(os.environ["LOG"]) as file:
+        up = sum(line.startswith("ray ") and " token " in line for line in file)
+    print("Active:", *[" 1 node_ab"] * up, sep="\\n")
+    sys.exit()
 where = sys.argv[2]
 
 def end():
@@ -81,7 +86,7 @@ if where == "--head" and os.environ.get("HEAD_DIES"):
     sys.exit(1)
 forever()
 """
-# Both hold.py and the job: one exec fewer. Waits for SIGTERM where no code is given.
+# The job. Waits for SIGTERM where no code is given.
 PYTHON = """
 def end():
     log("driver SIGTERM")
@@ -89,7 +94,7 @@ def end():
 
 on_sigterm(end)
 places = [os.environ["RAYSYS_CORPUS_ROOT"], os.environ["RAYSYS_RUN_ROOT"]]
-log(" ".join(["driver", os.environ["RAY_ADDRESS"], *sys.argv[2:], *places]))
+log(" ".join(["driver", os.environ["RAY_ADDRESS"], *sys.argv[1:], *places]))
 
 def nodes():
     with open(os.environ["LOG"]) as file:
@@ -187,7 +192,7 @@ def test_a_job_starts_head_and_workers_and_takes_them_down(tmp_path: Path, jobs:
     assert "--nodes=2 --ntasks=2 --exclude=n1 " in others
     assert f"--address={address}" in others
     (driver,) = job.lines("driver")
-    assert driver.startswith(f"driver {address} --nodes 3 -- python jobs/crossval.py --preset paper ")
+    assert driver.startswith(f"driver {address} jobs/crossval.py --preset paper ")
     assert driver.endswith(f"--corpus.name iemocap --train.seed 1 {tmp_path}/corpus {tmp_path}/runs")
     ended = [line.split()[1] for line in job.lines("ray -") if line.endswith("ended")]
     assert sorted(ended) == [f"--address={address}", f"--address={address}", "--head"]

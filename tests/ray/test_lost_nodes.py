@@ -81,27 +81,59 @@ def test_a_killed_rank_is_replaced_with_its_group(joined: Head, tmp_path: Path) 
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """Three nodes of two CPUs on this machine: each has room for one trial."""
+def head_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A head on which nothing trains."""
     for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RAY_worker_niceness", "0")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    for _ in range(2):
-        made.add_node(num_cpus=2)
-    made.wait_for_nodes()
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     yield made
     made.shutdown()
 
 
+@pytest.fixture
+def cluster(head_alone: Cluster) -> Cluster:
+    """A head and three nodes of two CPUs on this machine: each has room for one trial."""
+    for _ in range(3):
+        head_alone.add_node(num_cpus=2)
+    head_alone.wait_for_nodes()
+    return head_alone
+
+
+def environment_of(cluster: Cluster) -> dict[str, str]:
+    return os.environ | {"RAY_ADDRESS": cluster.address, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+
+
+def test_a_run_starts_on_a_cluster_without_room_asks_for_it_and_trains_on_nodes_that_join(
+    head_alone: Cluster, tmp_path: Path
+) -> None:
+    environment = environment_of(head_alone)
+    command = [*flags(write_iemocap(tmp_path / "IEMOCAP", sessions=3), tmp_path), "--train.epochs", "5"]
+    process = start([*command, "--run.name", "grown"], environment)
+    # One CPU is enough to decode, and not for a trial.
+    head_alone.add_node(num_cpus=1)
+
+    def asked() -> bool:
+        status = ["ray", "status", "--address", head_alone.address]
+        said = subprocess.run(status, env=environment, capture_output=True, text=True, check=False).stdout
+        return "3+ pending placement groups" in said
+
+    until(asked, process)
+    for _ in range(2):
+        head_alone.add_node(num_cpus=2)
+    assert "note      no node has 2 CPUs and 0 GPUs for a worker; trials wait until one joins" in ended(process)
+    nodes = {json.loads(path.read_text())["node"] for path in (tmp_path / "grown").glob("folds/*/result.json")}
+    assert len(nodes) == 2
+
+
 def test_the_trial_of_a_lost_node_goes_on_elsewhere(cluster: Cluster, tmp_path: Path) -> None:
     corpus = write_iemocap(tmp_path / "IEMOCAP", sessions=3)
-    environment = os.environ | {"RAY_ADDRESS": cluster.address, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    environment = environment_of(cluster)
     command = [*flags(corpus, tmp_path), "--train.epochs", "60"]
     ended(start([*command, "--run.name", "whole"], environment))
     process = start([*command, "--run.name", "hurt"], environment)
-    lost, _ = cluster.worker_nodes
+    lost, *_ = cluster.worker_nodes
     run = tmp_path / "hurt"
 
     def trained() -> Path | None:
