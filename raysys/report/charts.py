@@ -10,10 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from raysys.report import figures
-from raysys.report.embedding import FEWEST, embed
 from raysys.report.reading import Run
 from raysys.report.reference import REFERENCES
-from raysys.report.scores import reliability_bins
+from raysys.report.scores import FEWEST, embed, reliability_bins
 
 LOSSES = {
     "total": "total loss",

@@ -7,7 +7,6 @@ import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from raysys.report.markup import percent
 from raysys.results import AblationResult, GridResult, PooledScores, RunResult, VariantScores
 
 
@@ -17,6 +16,22 @@ class PaperTable:
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+
+def percent(value: float | None) -> str | None:
+    """0.752 as 75.2."""
+    return None if value is None else f"{100 * value:.1f}"
+
+
+def files(results: RunResult) -> dict[str, str]:
+    """Everything that is exported beside the report, by file name."""
+    tables = paper_tables(results)
+    found = {"results.csv": results_csv(results), "table.md": markdown(tables), "table.tex": latex(tables)}
+    if results.grid is not None:
+        found["grid.csv"] = grid_csv(results.grid)
+    if results.ablation is not None:
+        found["ablation.csv"] = ablation_csv(results.ablation)
+    return found
 
 
 def results_csv(results: RunResult) -> str:

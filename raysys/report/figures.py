@@ -1,6 +1,6 @@
 """The figures: plain data in, a matplotlib Figure out.
 
-Each is drawn at phone width, so that its text stays legible there, in colours that follow the page's theme (`palette`).
+Each is drawn at phone width, so that its text stays legible there, in colours that follow the page's theme (`style`).
 Anything shown by colour is also shown by a marker, a line style, a hatch or a number.
 """
 
@@ -18,8 +18,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from raysys.report.palette import HEAT, INK, LINE, ON_HEAT, ON_PALE, SERIES, STYLE
 from raysys.report.scores import Bin
+from raysys.report.style import HEAT, INK, LINE, ON_HEAT, ON_PALE, SERIES, STYLE
 
 WIDTH = 4.2
 """Inches: at CSS's 96 pixels per inch, about the width of a phone."""

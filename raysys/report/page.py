@@ -1,19 +1,38 @@
-"""A run's report: a self-contained page that opens offline, with figures and score tables beside it."""
+"""A run's report: a self-contained page that opens offline, with figures and score tables beside it.
+
+`templates/page.html.j2` holds its text and markup; everything that is not markup already is escaped there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import base64
+import io
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from typing import Any
 
-from raysys.report import export, mistakes, sections, sweeps, words
-from raysys.report.charts import draw
-from raysys.report.markup import Section, paragraph, text
-from raysys.report.palette import theme
+import soundfile
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from raysys.config import SAMPLE_RATE_HZ
+from raysys.data.audio import AudioError, decode
+from raysys.data.manifest import Utterance
+from raysys.report import export
+from raysys.report.charts import LOSSES, Chart, draw
+from raysys.report.figures import signed
 from raysys.report.reading import Run, read_run
-from raysys.report.svg import to_png
+from raysys.report.reference import PAPER_RECALLS, REFERENCES
+from raysys.report.scores import class_scores, dialog_parts, reliability_bins, surest_mistakes
+from raysys.report.style import theme, to_png, to_svg
 from raysys.report.tables import SYNTHETIC
+from raysys.results import RunResult
 from raysys.storage import Folder
 
+LONGEST_S = 10.0
+"""Longer utterances get no player, to keep the page small."""
+KINDS = {"crossval": "Cross-validation", "gridsearch": "Grid search", "ablation": "Ablation"}
 # No scripts and no requests, whatever a transcript contains.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 
@@ -28,41 +47,94 @@ def write_report(run: Folder) -> None:
     """
     found = read_run(run)
     charts = draw(found)
-    built = [build(found, charts) for build in _sections(found)]
-    run.write_bytes("report.html", page(found, built).encode())
+    run.write_bytes("report.html", page(found, charts).encode())
     for chart in charts.values():
         (run / "figures").write_bytes(f"{chart.name}.png", to_png(chart.figure))
-    tables = export.paper_tables(found.results)
-    files = {
-        "results.csv": export.results_csv(found.results),
-        "table.md": export.markdown(tables),
-        "table.tex": export.latex(tables),
-    }
-    if found.results.grid is not None:
-        files["grid.csv"] = export.grid_csv(found.results.grid)
-    if found.results.ablation is not None:
-        files["ablation.csv"] = export.ablation_csv(found.results.ablation)
-    for name, content in files.items():
+    for name, content in export.files(found.results).items():
         run.write_bytes(name, content.encode())
 
 
-def _sections(run: Run) -> list[Callable[[Run, sections.Charts], Section]]:
-    sweep = [sweeps.grid] * (run.results.grid is not None) + [sweeps.ablation] * (run.results.ablation is not None)
-    dialogs = [sections.parts] if run.manifest.corpus in ("demo", "iemocap") else []
-    return [
-        sections.scores,
-        sections.what_was_run,
-        *sweep,
-        sections.reference,
-        sections.folds,
-        sections.classes,
-        *dialogs,
-        sections.learning,
-        sections.features,
-        sections.calibration,
-        mistakes.mistakes,
-        sections.notes,
-    ]
+def page(run: Run, charts: Mapping[str, Chart]) -> str:
+    """The whole document."""
+    results = run.results
+    counts = Counter(u.emotion for u in run.manifest.utterances)
+    mistakes = [(mistake, sound(mistake.utterance)) for mistake in surest_mistakes(run.manifest, run.predictions)]
+    chosen_by = defaultdict(list)
+    for fold, point in (results.grid.nested if results.grid else {}).items():
+        chosen_by[point].append(fold)
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            run=run,
+            config=run.config,
+            title=f"{KINDS[run.kind]}: {run.manifest.corpus}",
+            sections=_sections(run),
+            charts={name: _drawn(chart) for name, chart in charts.items()},
+            curves=["validation", *(f"loss-{part}" for part in LOSSES)],
+            policy=_POLICY,
+            style=Markup(theme() + (resources.files("raysys.report") / "style.css").read_text(encoding="utf-8")),
+            warnings=_warnings(run),
+            about=_about(run, counts),
+            chosen_by=chosen_by,
+            tested={fold.fold: fold for fold in results.grid.optimistic.folds} if results.grid else {},
+            most_frequent=max(counts.values()) / counts.total(),
+            references=REFERENCES.get(run.manifest.corpus, ()),
+            paper_recalls=PAPER_RECALLS.get(run.manifest.corpus),
+            class_scores=class_scores(results.confusion, results.classes),
+            parts=dialog_parts(run.manifest, run.folds, run.predictions) if _has_dialogs(run) else [],
+            bins=reliability_bins(run.predictions, results.classes),
+            mistakes=mistakes,
+            with_audio=any(heard for _, heard in mistakes),
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("raysys.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": export.percent,
+        "interval": _interval,
+        "signed": lambda share: signed(100 * share),
+        "duration": lambda seconds: f"{seconds:.2f} s" if seconds < 60 else _clock(seconds),
+        "thousands": "{:,}".format,
+        "modalities": _modalities,
+        "settings": _settings,
+        "short_axis": _short_axis,
+        "items_of": lambda values, names: [values[name] for name in names],
+    }
+    return environment
+
+
+def _sections(run: Run) -> dict[str, str]:
+    """Headings by anchor, in the order of the page."""
+    titles = {
+        "scores": "Scores",
+        "run": "What was run",
+        "grid-search": "Grid search" if run.results.grid else "",
+        "ablations": "Ablations" if run.results.ablation else "",
+        "reference": "Reference numbers",
+        "folds": "Folds",
+        "classes": "Classes",
+        "parts": "Improvised and scripted" if _has_dialogs(run) else "",
+        "learning": "Learning curves",
+        "features": "Final features",
+        "calibration": "Calibration",
+        "mistakes": "Most confident mistakes",
+        "notes": "Notes",
+    }
+    return {anchor: title for anchor, title in titles.items() if title}
+
+
+def _has_dialogs(run: Run) -> bool:
+    """Whether the corpus is in IEMOCAP's layout: improvised and scripted dialogs."""
+    return run.manifest.corpus in ("demo", "iemocap")
 
 
 def _warnings(run: Run) -> list[str]:
@@ -76,39 +148,88 @@ def _warnings(run: Run) -> list[str]:
     return found
 
 
-def page(run: Run, built: Sequence[Section]) -> str:
-    """The whole document."""
-    title = f"{words.KINDS.get(run.kind, run.kind)}: {run.manifest.corpus}"
-    links = "".join(f'<li><a href="#{s.anchor}">{text(s.title)}</a></li>' for s in built)
-    body = "\n".join(
-        f'<section id="{s.anchor}" aria-labelledby="{s.anchor}-title">'
-        f'<h2 id="{s.anchor}-title">{text(s.title)}</h2>\n{s.body}</section>'
-        for s in built
+def _about(run: Run, counts: Counter[str]) -> dict[str, object]:
+    """Corpus, model, folds, versions: what was run."""
+    results, corpus, model = run.results, run.results.corpus, run.config["model"]
+    hours = sum(u.duration_s or 0.0 for u in run.manifest.utterances) / 3600
+    spoken = sum(u.transcript is not None for u in run.manifest.utterances)
+    encoders = {"audio": [model["audio"]], "text": [model["text"]]}.get(
+        results.modalities, [model["audio"], model["text"]]
     )
-    warnings = "\n".join(paragraph(warning, "warning") for warning in _warnings(run))
-    style = (resources.files("raysys.report") / "style.css").read_text(encoding="utf-8")
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>{text(title)} ({text(run.name)})</title>
-<style>
-{theme()}{style}</style>
-</head>
-<body>
-<nav aria-label="Contents"><ul>{links}</ul></nav>
-<main>
-<header>
-<h1>{text(title)}</h1>
-<p class="lead">{text(words.heard(run.results.modalities))}; run <code>{text(run.name)}</code></p>
-{warnings}
-</header>
-{body}
-</main>
-</body>
-</html>
-"""
+    return {
+        "Corpus": f"{corpus.name}: {corpus.utterances:,} utterances, {hours:.2f} h, {corpus.speakers} "
+        f"speakers, {spoken:,} with a transcript",
+        "Classes": ", ".join(f"{name} {counts[name]:,}" for name in results.classes),
+        "Model": f"{' + '.join(encoders)}, {results.parameters:,} parameters",
+        "Modalities": _modalities(results.modalities),
+        "Folds": f"{len(results.folds)}: {', '.join(fold.name for fold in results.folds)}",
+        "Seed": results.seed,
+        "Time": f"{_clock(results.seconds)} from start to end",
+        "Corpus fingerprint": corpus.fingerprint,
+        **_made(results),
+        "Versions": ", ".join(f"{name} {version}" for name, version in results.versions.items()),
+    }
+
+
+def _made(results: RunResult) -> dict[str, object]:
+    titles = {"date": "Date (UTC)", "command": "Command", "commit": "Commit", "hardware": "Hardware"}
+    return {title: value for name, title in titles.items() if (value := getattr(results.made, name, None))}
+
+
+def _settings(values: Mapping[str, object]) -> dict[str, object]:
+    def plain(value: object) -> object:
+        match value:
+            case bool():
+                return "on" if value else "off"
+            case list():
+                return ", ".join(map(str, value)) or None
+            case _:
+                return value
+
+    return {name: plain(value) for name, value in values.items()}
+
+
+def _drawn(chart: Chart) -> dict[str, Any]:
+    svg = to_svg(chart.figure, name=f"figure-{chart.name}", title=chart.title, description=chart.caption)
+    return {"name": chart.name, "title": chart.title, "caption": chart.caption, "svg": Markup(svg)}
+
+
+def _modalities(modalities: str) -> str:
+    return {"both": "audio and text", "audio": "audio only", "text": "text only"}.get(modalities, modalities)
+
+
+def _interval(ends: Sequence[float] | None) -> str | None:
+    """The two ends in per cent."""
+    return None if ends is None else f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}"
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds: 1:02:03."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+
+
+def _short_axis(axis: str) -> str:
+    return axis.rsplit(".", 1)[-1]
+
+
+def sound(utterance: Utterance) -> str | None:
+    """An utterance as the model's input (16 kHz, mono, not trimmed), as MP3 in Base64.
+
+    None if it is longer than `LONGEST_S` or its file cannot be read on this machine.
+    """
+    if (utterance.duration_s or 0.0) > LONGEST_S:
+        return None
+    try:
+        waveform_S = decode(utterance)
+        if len(waveform_S) > LONGEST_S * SAMPLE_RATE_HZ:
+            return None
+        buffer = io.BytesIO()
+        soundfile.write(
+            buffer, waveform_S, SAMPLE_RATE_HZ, format="MP3", bitrate_mode="VARIABLE", compression_level=0.7
+        )
+    except (AudioError, OSError, RuntimeError, ValueError):
+        # The file has moved, or this libsndfile cannot write MP3: the transcript is still shown.
+        return None
+    return base64.b64encode(buffer.getvalue()).decode()

@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-from raysys.report.palette import LINE, SERIES, STYLE
-from raysys.report.svg import to_png
+from raysys.report.style import LINE, SERIES, STYLE, to_png
 
 
 @rc_context(STYLE)

@@ -1,4 +1,4 @@
-"""Scores the report adds to results.json: classes, parts of the test set, calibration, confident mistakes."""
+"""Scores the report adds to results.json: classes, parts of the test set, calibration, confident mistakes, t-SNE."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from raysys import metrics
 from raysys.data.manifest import Manifest, Utterance
 from raysys.data.text import normalise_transcript
 
 BINS = 15
+FEWEST = 10
+"""Minimum number of points of a t-SNE plot; fewer have no neighbourhoods to show."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,3 +176,21 @@ def indices(predictions: pa.Table, column: str, classes: Sequence[str]) -> NDArr
 def probabilities(predictions: pa.Table, classes: Sequence[str]) -> NDArray[np.float64]:
     """The columns `p_<class>`, N x C."""
     return np.stack([predictions[f"p_{name}"].to_numpy() for name in classes], axis=1).astype(np.float64)
+
+
+def embed(values_NF: NDArray[np.float32]) -> NDArray[np.float32]:
+    """t-SNE (van der Maaten and Hinton 2008) to 2D, initialised with principal components.
+
+    Deterministic. Distances between distant clusters and cluster sizes mean nothing.
+
+    Args:
+        values_NF: N >= `FEWEST` rows.
+
+    Returns: N x 2.
+    """
+    perplexity = min(30.0, (len(values_NF) - 1) / 3)
+    # One thread: another summation order gives another picture, and on busy cores threads wait for each other.
+    with threadpool_limits(limits=1):
+        tsne = TSNE(n_components=2, init="pca", perplexity=perplexity, random_state=0)
+        embedded: NDArray[np.float32] = tsne.fit_transform(values_NF)
+    return embedded

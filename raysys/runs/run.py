@@ -22,8 +22,7 @@ from raysys.data.folds import Fold, make_folds
 from raysys.data.manifest import Manifest
 from raysys.errors import ConfigError, StorageError, UserError
 from raysys.lock import locked
-from raysys.report.provenance import provenance
-from raysys.report.results import pool_predictions, summarise
+from raysys.report.results import pool_predictions, provenance, summarise
 from raysys.report.tables import SYNTHETIC, result_table
 from raysys.results import PREDICTIONS, PooledScores, RunResult
 from raysys.runs.cluster import in_submitted_job, nodes_of_this_job

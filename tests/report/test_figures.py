@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 from raysys.report import figures
 from raysys.report.scores import Bin
-from raysys.report.svg import to_png, to_svg
+from raysys.report.style import to_png, to_svg
 
 ODD = "a<b> & $x$"
 

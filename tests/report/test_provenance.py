@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raysys.report.provenance import command_line, commit, hardware, provenance
+from raysys.report.results import command_line, commit, hardware, provenance
 from raysys.storage import Folder
 from tests.report.made_up import run_result
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from raysys.report import figures
-from raysys.report.palette import CSS_OF, DARK, LIGHT, theme
+from raysys.report.style import CSS_OF, DARK, LIGHT, theme
 
 THEMES = [pytest.param(LIGHT, id="light"), pytest.param(DARK, id="dark")]
 
