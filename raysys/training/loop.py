@@ -117,7 +117,7 @@ class Trainer:
         try:
             return self._fit(batches, on_epoch)
         except _Stop:
-            kept = self._keep_amid_epoch()
+            kept = self._keep_within_epoch()
             raise Paused(f"stopped in epoch {self.state.first_epoch + 1}, at step {kept}") from None
         except torch.cuda.OutOfMemoryError as error:
             raise TrainingError(
@@ -176,7 +176,7 @@ class Trainer:
             done = item[0]
             yield item
 
-    def _keep_amid_epoch(self) -> int:
+    def _keep_within_epoch(self) -> int:
         """Save the state between two updates of an epoch. Returns: the number of completed steps.
 
         Once all epochs are trained, the last saved state is complete, and the weights are already the best epoch's.
@@ -185,7 +185,7 @@ class Trainer:
         if state.losses:
             losses = torch.stack(state.losses).cpu()
             refuse_training(losses, self.network, state.names, state.first_epoch)
-            state.keep_amid_epoch(losses)
+            state.keep_within_epoch(losses)
         return len(state.losses)
 
     def _train_epoch(self, epoch: int, steps: Iterator[tuple[Step, Batch]]) -> Tensor:

@@ -121,7 +121,7 @@ class FoldState:
         assert self.best_state is not None, "no epoch was trained"
         checkpoint.load_trainable_state(self.network, self.best_state)
 
-    def keep_amid_epoch(self, losses: Tensor) -> None:
+    def keep_within_epoch(self, losses: Tensor) -> None:
         """Save the state between two updates of an epoch, with its losses so far (steps x parts)."""
         self._keep_last({"step/losses": losses}, {"epoch": len(self.history) - 1})
 
