@@ -79,7 +79,9 @@ def test_transcripts_in_another_encoding_or_form_are_not_dropped(tmp_path: Path,
     path = words_file(corpus)
     text = path.read_text("iso-8859-1")
     path.write_bytes(text.replace("]:", "]").encode() if encoding == "without a colon" else text.encode(encoding))
-    with pytest.raises(CorpusError, match=r"holds no line '<utterance> \[start-end\]: words'.*UTF-8.*Restore") as error:
+    with pytest.raises(
+        CorpusError, match=r"contains no line '<utterance> \[start-end\]: words'.*UTF-8.*Restore"
+    ) as error:
         read_iemocap(corpus)
     assert str(error.value).startswith(f"{path}: ")
 
@@ -139,7 +141,7 @@ def test_wav_and_flac_of_any_rate_pass_the_inspection(corpus: Path) -> None:
         ("[6.2901 - 8.2357] Ses01F_impro01_F000 neu", "line 4", "is not a label line, expected"),
         ("[6.2901 - 8.2357]\tSes01F_impro01\tneu\t[2.5, 2.5, 2.5]", "line 4", "is not a label line, expected"),
         ("6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5, 2.5, 2.5]", "line 4", "is not a label line, expected"),
-        ("", "", "holds no label line"),
+        ("", "", "contains no label line"),
     ],
 )
 def test_damaged_labels_name_file_and_line(tmp_path: Path, lines: str, place: str, found: str) -> None:
@@ -158,7 +160,7 @@ def test_a_dialogs_audio_without_labels_names_both(tmp_path: Path, name: str | N
         path.unlink()
     else:
         path.rename(path.with_name(name))
-    with pytest.raises(CorpusError, match=r"audio of a dialog without its label file.*Restore the file") as error:
+    with pytest.raises(CorpusError, match=r"audio but no label file.*Restore the file") as error:
         read_iemocap(corpus)
     audio = corpus / "Session1" / "sentences" / "wav" / "Ses01F_impro01"
     assert str(error.value).startswith(f"{audio}: ") and str(path) in str(error.value)
@@ -191,7 +193,7 @@ def test_a_label_without_audio_names_both_files(tmp_path: Path) -> None:
     [
         (lambda root: (root / "Session1").rename(root / "Session3"), r"\.txt, line 3: .* does not belong to Session3"),
         (lambda root: shutil.rmtree(label_file(root).parent), r"Session1/dialog/EmoEvaluation: no label file.*Restore"),
-        (lambda root: (root / "Session3").symlink_to("nowhere"), "Session3: expected a folder, found a link"),
+        (lambda root: (root / "Session3").symlink_to("nowhere"), "Session3: expected a folder, found a broken link"),
         (shutil.rmtree, r"IEMOCAP: no such folder.*Session1.*--corpus\.root"),
         (
             lambda root: [shutil.rmtree(session) for session in root.iterdir()],

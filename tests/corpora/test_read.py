@@ -78,7 +78,7 @@ def test_names_swap_at_once(table: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("emotion_map", "found"),
     [
-        (("rage=ang",), "no utterance has the emotion 'rage'; the corpus holds fear, happiness, joy"),
+        (("rage=ang",), "no utterance has the emotion 'rage'; the corpus contains fear, happiness, joy"),
         (("joy=a", "joy=b"), "two new names, 'a' and 'b'. Keep one"),
         (("joy=", "fear=", "happiness="), "drops all 6 utterances. Drop fewer"),
     ],
