@@ -358,9 +358,9 @@ def test_a_waveform_that_is_empty_or_not_mono_is_refused(saved: Saved, shape: tu
 @pytest.mark.parametrize(
     ("samples", "said"),
     [
-        (np.full(800, np.nan, np.float32), "holds values that are not finite"),
-        (np.r_[np.zeros(800), np.inf], "holds values that are not finite"),
-        (np.full(800, 1e30, np.float32), "holds values as large as 1e\\+30"),
+        (np.full(800, np.nan, np.float32), "contains values that are not finite"),
+        (np.r_[np.zeros(800), np.inf], "contains values that are not finite"),
+        (np.full(800, 1e30, np.float32), "contains values as large as 1e\\+30"),
         (np.full(800, 8000, np.int16), "is of int16; expected floats in"),
         (np.zeros(800, complex), "is of complex128; expected floats in"),
         (np.array(["a", "b"]), "is of <U1; expected floats in"),

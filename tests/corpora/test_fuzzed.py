@@ -157,7 +157,7 @@ def test_floats_that_no_recording_holds_are_refused(
         soundfile.write(path, samples_SK, rate_hz, **CONTAINERS[container])
         outcome = outcome_of(table, path, on_error)
         assert "odd" not in outcome.waveforms
-        assert "holds values" in outcome.said
+        assert "contains values" in outcome.said
 
 
 FIELDS = {"riff size": (4, "<I"), "fmt size": (16, "<I"), "tag": (20, "<H"), "channels": (22, "<H")}
@@ -247,6 +247,6 @@ def test_three_hours_are_refused_whole_and_read_in_part(clean: Path, kind: str) 
                     raw.truncate(44 + size)
             outcome = outcome_of(table, path)
             if cells == ",":
-                assert "lasts 10800.0 s, --corpus.max-duration-s is 600" in outcome.said
+                assert "lasts 10800.0 s, but --corpus.max-duration-s is 600" in outcome.said
             else:
                 assert close(outcome.waveforms["odd"], SOUND.expected(len(turn), rate_hz), SIXTEEN_BIT)

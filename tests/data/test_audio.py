@@ -160,11 +160,11 @@ def broken(folder: Path, kind: str) -> Path:
             path.write_text("This is not audio, whatever its name says." * 9)
         case "raw":
             return path.rename(folder / "a.raw")
-        case "WAV cut short":
+        case "truncated WAV":
             path.write_bytes(path.read_bytes()[:-10_000])
         case "WAV cut in its header":
             path.write_bytes(path.read_bytes()[:30])
-        case "FLAC cut short":
+        case "truncated FLAC":
             path = folder / "a.flac"
             soundfile.write(path, tone(16_000), 16_000)
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -177,15 +177,15 @@ def broken(folder: Path, kind: str) -> Path:
         ("not there", "cannot be read"),
         ("empty", "does not decode"),
         ("text", "does not decode"),
-        ("no samples", "holds no samples"),
+        ("no samples", "contains no samples"),
         ("NaN", "not finite"),
         ("infinity", "not finite"),
-        ("huge", r"holds values as large as 5e\+29, expected about -1 to 1"),
+        ("huge", r"contains values as large as 5e\+29, expected about -1 to 1"),
         ("raw", "does not decode"),
-        ("headerless", "is taken for samples without a header, by the ending of its name; write it as WAV or FLAC"),
-        ("WAV cut short", "is cut short: the last 10000 bytes"),
+        ("headerless", "would be read as raw samples because of its file name extension; convert it to WAV or FLAC"),
+        ("truncated WAV", "is truncated: the last 10000 bytes"),
         ("WAV cut in its header", "does not decode"),
-        ("FLAC cut short", "does not decode"),
+        ("truncated FLAC", "does not decode"),
     ],
 )
 def test_a_broken_file_is_an_error_with_a_reason(tmp_path: Path, kind: str, reason: str) -> None:
@@ -237,14 +237,14 @@ def test_a_part_that_the_file_does_not_hold_is_an_error(tmp_path: Path, start_s:
 
 
 @pytest.mark.parametrize("kind", ["RF64", "RIFX", "AIFF"])
-def test_other_files_of_chunks_cut_short_are_an_error_too(tmp_path: Path, kind: str) -> None:
+def test_other_files_of_chunks_truncated_are_an_error_too(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.wav"
     how = {"RIFX": {"format": "WAV", "endian": "BIG"}}.get(kind, {"format": kind})
     soundfile.write(path, tone(1_000), 16_000, subtype="PCM_16", **how)
     assert missing_bytes(str(path)) == 0
     path.write_bytes(path.read_bytes()[:-100])
     assert missing_bytes(str(path)) == 100
-    with pytest.raises(AudioError, match=r"cut short|does not decode"):
+    with pytest.raises(AudioError, match=r"truncated|does not decode"):
         decode(utterance(path))
 
 

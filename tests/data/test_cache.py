@@ -56,7 +56,7 @@ def test_an_entry_is_whole_or_loses_its_index(tmp_path: Path, capsys: pytest.Cap
     write_store(str(tmp_path))
     assert is_whole(folder)
     assert capsys.readouterr().out == ""
-    for name, said in (("part-00001.arrow", "part-00001.arrow has"), (INDEX, "not readable")):
+    for name, said in (("part-00001.arrow", "part-00001.arrow has"), (INDEX, "cannot be read")):
         write_store(str(tmp_path))
         _cut(tmp_path / name)
         assert not is_whole(folder)
@@ -74,11 +74,11 @@ def test_a_flipped_bit_of_a_waveform_is_noticed_and_the_entry_is_made_anew(tmp_p
     assert is_whole(Folder.at(str(tmp_path))), "its length is right"
     store = WaveformStore(str(tmp_path))
     store.get("b")
-    with pytest.raises(StorageError, match=r"part-00000\.arrow: utterance a is not what was written"):
+    with pytest.raises(StorageError, match=r"part-00000\.arrow: utterance a does not match its checksum"):
         store.get("a")
     assert not is_whole(Folder.at(str(tmp_path)))
     # Who opens it next, in the same run, hears of it too.
-    with pytest.raises(StorageError, match=r"index\.parquet: this entry of the cache cannot be read"):
+    with pytest.raises(StorageError, match=r"index\.parquet: this cache entry cannot be read"):
         WaveformStore(str(tmp_path))
 
 

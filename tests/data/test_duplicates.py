@@ -63,7 +63,7 @@ def test_a_leak_is_an_error_that_names_the_files_and_the_way_out() -> None:
         check_duplicates(MANIFEST, FOLDS, equal_bytes(MANIFEST.utterances), "to the byte", allowed=False)
     message = str(error.value)
     assert "table: 2 utterance(s)" in message and "equal to the byte" in message
-    assert "fold 'b' tests /b1.wav (b1), whose audio is in its validation part too, as /c1.wav (c1)" in message
+    assert "fold 'b' tests /b1.wav (b1), whose audio is also in its validation part, as /c1.wav (c1)" in message
     assert "--corpus.allow-duplicates" in message and "a1" not in message
 
 
@@ -81,8 +81,8 @@ def test_what_is_allowed_or_leaks_nothing_is_noted_with_its_ids_and_count() -> N
     duplicates = equal_bytes(MANIFEST.utterances)
     (note,) = check_duplicates(MANIFEST, FOLDS, duplicates, "to the byte", allowed=True)
     assert note == (
-        "4 utterances hold audio that others hold too, equal to the byte (2 group(s)): a1 = a2; b1 = c1. "
-        "Folds test 2 of them and learn from their like, which makes the scores too good."
+        "4 utterances have audio identical to another's, equal to the byte (2 group(s)): a1 = a2; b1 = c1. "
+        "2 of them are tested in folds that learn from a duplicate, which inflates the scores."
     )
     (note,) = check_duplicates(MANIFEST, FOLDS, duplicates[:1], "to the byte", allowed=False)
     assert note.endswith("(1 group(s)): a1 = a2.")

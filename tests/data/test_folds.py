@@ -166,7 +166,7 @@ def test_two_speakers_are_too_few() -> None:
 def test_a_speaker_in_two_sessions_is_refused_by_name(iemocap: Manifest) -> None:
     traveller = dataclasses.replace(iemocap.utterances[0], utterance_id="Ses01F_visit_F000", session="Session3")
     manifest = dataclasses.replace(iemocap, utterances=(*iemocap.utterances, traveller))
-    with pytest.raises(ManifestError, match=r"'Ses01_F' is both in the train and in the test") as e:
+    with pytest.raises(ManifestError, match=r"'Ses01_F' is in both the train and the test") as e:
         make_folds(manifest, CorpusConfig(name="iemocap", root="x"))
     assert "fold 'Session1'" in str(e.value) and "--corpus.folds speaker" in str(e.value)
 

@@ -89,9 +89,9 @@ def test_words_may_stand_on_several_lines() -> None:
 @pytest.mark.parametrize(
     ("utterances", "found", "remedy"),
     [
-        ([], "no utterance was found", "--corpus.root"),
+        ([], "no utterances found", "--corpus.root"),
         ([utterance("a"), utterance("a")], "1 utterance ids occur more than once, 'a'", "unique"),
-        ([utterance("a"), utterance("b", "rage")], "holds 'rage'", "--corpus.emotion-map"),
+        ([utterance("a"), utterance("b", "rage")], "contains 'rage'", "--corpus.emotion-map"),
         ([utterance("a"), utterance("b")], "only the class 'joy' occurs", "at least two"),
     ],
 )
