@@ -236,7 +236,7 @@ def test_a_typo_in_a_file_is_refused_like_one_on_the_command_line(
         ("- a\n- b\n", "expected sections"),
         ("", "expected sections"),
         ("train: {epochs", "cannot be read"),
-        ("preset: papers\n", "'papers' is none of demo, demo-short, light, paper"),
+        ("preset: papers\n", "unknown preset 'papers'; expected one of demo, demo-short, light, paper"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, text: str, found: str) -> None:

@@ -342,7 +342,7 @@ def test_a_question_that_lacks_something_says_what(saved: Saved) -> None:
         with pytest.raises(ValueError, match=f"trained on {model.modalities}: it needs waveforms"):
             model.probabilities(transcripts=TEXTS)
     for texts in (None, TEXTS):
-        with pytest.raises(ValueError, match="needs a transcript of every utterance"):
+        with pytest.raises(ValueError, match="needs a transcript for every utterance"):
             text.probabilities(heard, texts)
 
 
@@ -350,7 +350,7 @@ def test_a_question_that_lacks_something_says_what(saved: Saved) -> None:
 def test_a_waveform_that_is_empty_or_not_mono_is_refused(saved: Saved, shape: tuple[int, ...]) -> None:
     """An empty one would have NaN for probabilities, and would give it to nobody but itself."""
     model = load_model(str(saved.root / "audio_alone"))
-    with pytest.raises(ValueError, match=r"waveform 1 is of shape .*expected \(samples,\)"):
+    with pytest.raises(ValueError, match=r"waveform 1 has shape .*expected \(samples,\)"):
         model.probabilities([*waveforms([800]), np.zeros(shape, dtype=np.float32)])
 
 
@@ -361,9 +361,9 @@ def test_a_waveform_that_is_empty_or_not_mono_is_refused(saved: Saved, shape: tu
         (np.full(800, np.nan, np.float32), "contains values that are not finite"),
         (np.r_[np.zeros(800), np.inf], "contains values that are not finite"),
         (np.full(800, 1e30, np.float32), "contains values as large as 1e\\+30"),
-        (np.full(800, 8000, np.int16), "is of int16; expected floats in"),
-        (np.zeros(800, complex), "is of complex128; expected floats in"),
-        (np.array(["a", "b"]), "is of <U1; expected floats in"),
+        (np.full(800, 8000, np.int16), "has type int16; expected floats in"),
+        (np.zeros(800, complex), "has type complex128; expected floats in"),
+        (np.array(["a", "b"]), "has type <U1; expected floats in"),
     ],
     ids=["nan", "inf", "huge", "int16", "complex", "letters"],
 )
@@ -404,7 +404,7 @@ def test_a_crash_while_saving_over_a_model_leaves_none(tmp_path: Path, monkeypat
         patched.setattr(Folder, "write_json", crash)
         with pytest.raises(OSError, match="No space left"):
             save(make(seed=2), location)
-    with pytest.raises(ModelFolderError, match=r"holds no config\.json"):
+    with pytest.raises(ModelFolderError, match=r"contains no config\.json"):
         load_model(location)
     made = make(seed=2)
     save(made, location)
@@ -442,7 +442,7 @@ def test_a_link_in_a_folder_is_not_followed(saved: Saved, tmp_path: Path, part: 
     location = shutil.copytree(saved.root / "light", tmp_path / "model")
     shutil.move(location / part, tmp_path / "outside")
     (location / part).symlink_to(tmp_path / "outside")
-    with pytest.raises(ModelFolderError, match=f"^{location}: {part} is a link, to {tmp_path}/outside"):
+    with pytest.raises(ModelFolderError, match=f"^{location}: {part} is a link to {tmp_path}/outside"):
         load_model(str(location))
 
 
@@ -471,7 +471,7 @@ def test_code_in_a_folder_is_neither_run_nor_asked_about(
 def test_a_configuration_that_is_no_object_is_named(saved: Saved, tmp_path: Path, content: str) -> None:
     location = shutil.copytree(saved.root / "light", tmp_path / "model")
     (location / "config.json").write_text(content)
-    with pytest.raises(ModelFolderError, match=rf"^{location}/config\.json: holds .*, expected an object"):
+    with pytest.raises(ModelFolderError, match=rf"^{location}/config\.json: contains .*, expected an object"):
         load_model(str(location))
 
 
@@ -501,7 +501,7 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path, place: str) -> None:
     if place == "file":
         location = str(tmp_path)
         (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(ModelFolderError, match=rf"{location}: holds no config\.json"):
+    with pytest.raises(ModelFolderError, match=rf"{location}: contains no config\.json"):
         load_model(location)
 
 
@@ -510,13 +510,13 @@ def test_a_model_of_a_later_version_says_so(tmp_path: Path, scheme: str) -> None
     location = save(make(), f"memory://{uuid.uuid4().hex}/model" if scheme else tmp_path / "model")
     values = Folder.at(location).read_json("config.json")
     Folder.at(location).write_json("config.json", values | {"format": values["format"] + 1, "model": {"of": "later"}})
-    with pytest.raises(ModelFolderError, match=rf"{location}/config\.json: format 3, .* reads 2"):
+    with pytest.raises(ModelFolderError, match=rf"{location}/config\.json: has format 3, .* reads 2"):
         load_model(location)
 
 
 def test_an_encoders_folder_is_no_model(tmp_path: Path) -> None:
     Wav2Vec2Model(Wav2Vec2Config(**SIZES)).save_pretrained(tmp_path)
-    with pytest.raises(ModelFolderError, match=r"config\.json: format None"):
+    with pytest.raises(ModelFolderError, match=r"config\.json: has format None"):
         load_model(str(tmp_path))
 
 
@@ -541,7 +541,7 @@ def test_a_folder_that_lacks_a_part_or_has_half_of_it_is_named(
     path.write_bytes(path.read_bytes()[:40])
     if fault == "missing":
         path.unlink()
-    with pytest.raises(ModelFolderError, match=f"^{location}: (a part cannot be read|holds no config.json)"):
+    with pytest.raises(ModelFolderError, match=f"^{location}: (a part cannot be read|contains no config.json)"):
         load_model(location)
 
 
@@ -613,7 +613,7 @@ def test_a_key_that_leads_out_of_the_folder_is_refused_before_anything_is_writte
             return io.BytesIO(b"written")
 
     folder = Folder(filesystem=Bucket(), path="b/model", location="s3://b/model")  # type: ignore[arg-type]
-    with pytest.raises(ModelFolderError, match="is not a file within the folder") as error:
+    with pytest.raises(ModelFolderError, match="is not a file inside the folder") as error:
         inference._download(folder, tmp_path / "local")
     assert repr(key) in str(error.value)
     assert list(tmp_path.rglob("*")) == []

@@ -68,11 +68,11 @@ def test_nothing_scored_is_nan_without_a_warning() -> None:
 def test_mistaken_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="2 labels, but 1 predictions"):
         confusion([0, 1], [0], 2)
-    with pytest.raises(ValueError, match="predictions hold classes from 0 to 2; expected 0 to 1"):
+    with pytest.raises(ValueError, match="predictions contain classes from 0 to 2; expected 0 to 1"):
         confusion([0, 1], [0, 2], 2)
-    with pytest.raises(ValueError, match="expected as many"):
+    with pytest.raises(ValueError, match="expected equal numbers"):
         bootstrap_interval([0, 1], [0, 1], ["a"], [0, 0], "wa")
-    columns = r"labels, predictions_a, predictions_b, speakers, folds hold \[2, 2, 3, 2, 2\] values"
+    columns = r"labels, predictions_a, predictions_b, speakers, folds have \[2, 2, 3, 2, 2\] values"
     with pytest.raises(ValueError, match=columns):
         paired_difference([0, 1], [0, 1], [[0, 1, 1], [0, 0, 0]], ["a", "b"], [0, 0], "wa")
     with pytest.raises(ValueError, match=r"\[0, 0, 0, 0, 0\] values"):

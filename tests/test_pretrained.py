@@ -222,7 +222,7 @@ def test_a_path_out_of_a_folder_is_refused(
     file, write = WAYS_OUT[way]
     folder = text if way == "tokenizer" else audio
     write(folder, out)
-    with pytest.raises(EncoderError, match=rf"{folder}.*{file} names {out}/.*, which is outside the folder"):
+    with pytest.raises(EncoderError, match=rf"{folder}.*{file} refers to {out}/.*, which is outside the folder"):
         _load_all(audio, text)
 
 
@@ -245,7 +245,7 @@ def test_shards_within_a_folder_and_links_to_blobs_are_read(folders: tuple[Path,
 def test_an_adapter_is_refused_for_its_base_lies_elsewhere(folders: tuple[Path, Path]) -> None:
     audio, _ = folders
     rewrite(audio / "adapter_config.json", base_model_name_or_path="/nowhere")
-    with pytest.raises(EncoderError, match=r"adapter_config\.json asks for a base model from elsewhere"):
+    with pytest.raises(EncoderError, match=r"adapter_config\.json needs a base model from elsewhere"):
         audio_config(ModelConfig(audio=str(audio), weights="pretrained"))
 
 

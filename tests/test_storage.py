@@ -121,7 +121,7 @@ def test_a_query_in_an_address_is_refused_and_not_repeated(scheme: str, rest: st
     [
         *((address, "") for address in ("s3://[bucket", "s3://[bucket/runs", "gs://[bucket")),
         # Without its last slashes it would be a path on this disk.
-        *((address, "names no place") for address in ("s3://", "memory://", "s3:///")),
+        *((address, "has no path") for address in ("s3://", "memory://", "s3:///")),
     ],
 )
 def test_an_address_that_is_none_is_named(address: str, said: str) -> None:

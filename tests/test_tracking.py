@@ -237,7 +237,7 @@ def test_a_trial_that_begins_again_in_its_process_goes_on_under_its_id(sweep: di
 def test_an_unreachable_server_costs_no_metrics_and_no_key(
     unreachable: Unreachable, sweep: dict[str, list[Kept]]
 ) -> None:
-    said = f"{unreachable.server} does not answer: this run is kept offline, for `wandb sync`."
+    said = f"{unreachable.server} does not answer: tracking this run offline; upload it later with `wandb sync`."
     assert unreachable.done.stderr.splitlines().count(said) == 6, "one for each run that began"
     assert "Weights & Biases" not in unreachable.done.stderr, "nothing is left out"
     assert sweep["t1"][0].metric("loss_total") == [1.5, 1.25, 1.0]
@@ -259,12 +259,14 @@ def test_a_server_that_takes_connections_and_says_nothing_costs_no_metrics(tmp_p
         done = run_sweep(tmp_path / "runs", environment, "from raysys import tracking; tracking._BEGIN_S = 4.0")
         took = time.monotonic() - began
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stderr.count("this run is kept offline, for `wandb sync`") == 1, "one trial waits, not each of six"
+    assert done.stderr.count("tracking this run offline; upload it later with `wandb sync`") == 1, (
+        "one trial waits, not each of six"
+    )
     assert "left out" not in done.stderr
     assert took < 60
     runs = read_back(tmp_path / "runs")
     for name in ("t1", "t2"):
-        # Of the run that could not begin a file is left too; it sorts behind the one kept offline.
+        # Of the run that could not begin a file is left too; it sorts behind the offline one.
         assert runs[name][0].metric("loss_total") == [1.5, 1.25, 1.0]
         assert runs[name][0].summary["ua"] == 0.625
 
@@ -283,7 +285,7 @@ tracking._CALL_S = 4.0
     began = time.monotonic()
     done = run_sweep(tmp_path / "runs", clean(dict(os.environ), home), without)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr[-3000:]
-    assert "Weights & Biases is left out from here on: no answer for 4 s" in done.stderr, "does it raise now? Then go"
+    assert "tracking with Weights & Biases stopped: no answer for 4 s" in done.stderr, "does it raise now? Then go"
     assert time.monotonic() - began < 60
 
 
@@ -401,7 +403,7 @@ def test_a_server_whose_address_is_none_stops_nothing(
     tracker.epoch({"loss": 1.0}, 0)
     tracker.finish({"ua": 0.5, "confusion": CONFUSION}, CLASSES)
     if "a..b" not in address:
-        assert "WANDB_BASE_URL is no address of a server; expected" in caplog.text
+        assert "WANDB_BASE_URL is not a server's address; expected" in caplog.text
     assert "planted" not in caplog.text
 
 
@@ -420,7 +422,7 @@ def test_a_login_in_the_servers_address_is_not_logged(
     assert f"http://127.0.0.1:{port} does not answer" in caplog.text
     monkeypatch.setattr(wandb, "init", refuse)
     make(tmp_path)
-    assert f"left out from here on: no answer of http://127.0.0.1:{port}" in caplog.text
+    assert f"Biases stopped: no answer of http://127.0.0.1:{port}" in caplog.text
     assert "planted" not in caplog.text and "me:" not in caplog.text
 
 
@@ -436,7 +438,7 @@ def test_a_run_that_cannot_begin_stops_nothing(
     tracker.epoch({"loss": 1.0}, 0)
     tracker.table("points", POINTS, {"ua": 0.5})
     tracker.finish({"ua": 0.5, "confusion": CONFUSION}, CLASSES)
-    assert [record.getMessage() for record in caplog.records] == [f"Weights & Biases is left out from here on: {error}"]
+    assert [record.getMessage() for record in caplog.records] == [f"tracking with Weights & Biases stopped: {error}"]
 
 
 def test_a_folder_that_cannot_be_made_stops_nothing(
@@ -445,7 +447,7 @@ def test_a_folder_that_cannot_be_made_stops_nothing(
     (tmp_path / "file").write_text("in the way")
     make(tmp_path / "file" / "runs").epoch({"loss": 1.0}, 0)
     assert asked == []
-    assert "left out from here on" in caplog.text
+    assert "Biases stopped" in caplog.text
 
 
 @pytest.mark.parametrize("step", ["log", "summary", "finish"])
@@ -468,7 +470,7 @@ def test_a_run_that_breaks_or_would_end_the_program_stops_nothing_and_is_named_o
     for epoch in range(3):
         tracker.epoch({"loss": 1.0}, epoch)
     tracker.finish({"ua": 0.5}, CLASSES)
-    assert [record.getMessage() for record in caplog.records] == [f"Weights & Biases is left out from here on: {error}"]
+    assert [record.getMessage() for record in caplog.records] == [f"tracking with Weights & Biases stopped: {error}"]
     assert capfd.readouterr() == ("", ""), "no traceback of another thread"
 
 
@@ -501,7 +503,7 @@ def test_an_upload_that_hangs_holds_neither_this_trial_up_nor_the_next(
     assert asked[1].run.finished == 1
     assert asked[1].reinit == "create_new", "or wandb gives back the run that hangs"
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert "going on without waiting" in caplog.text
+    assert "continuing without waiting" in caplog.text
 
 
 def test_a_call_that_never_comes_back_is_the_last(
@@ -521,7 +523,7 @@ def test_a_call_that_never_comes_back_is_the_last(
         released.set()
     assert len(asked) == 1, "the next would wait for the same locks"
     assert [record.getMessage() for record in caplog.records] == [
-        "Weights & Biases is left out from here on: no answer for 0.2 s"
+        "tracking with Weights & Biases stopped: no answer for 0.2 s"
     ]
 
 

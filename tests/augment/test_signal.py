@@ -35,7 +35,7 @@ def test_mixture_has_the_requested_snr(wanted_db: float) -> None:
 
 
 def test_mixture_refuses_what_it_cannot_mix() -> None:
-    with pytest.raises(ValueError, match=r"shape \(4,\), noise of \(3,\)"):
+    with pytest.raises(ValueError, match=r"shape \(4,\), noise \(3,\)"):
         mix_at_snr(torch.ones(4), torch.ones(3), snr_db=0.0)
     with pytest.raises(ValueError, match="noise is silent"):
         mix_at_snr(torch.ones(4), torch.zeros(4), snr_db=0.0)

@@ -310,7 +310,7 @@ def test_a_full_cache_and_a_flipped_bit_in_it_are_named(runs: Runs, little_disk:
     ballast = fill(little_disk)
     flags = ["--run.cache", str(cache), *STREAMED]
     said = ended(runs.start("cached", *flags), 2)
-    assert "cannot be written" in said and "Is there room" in said and "Traceback" not in said
+    assert "cannot be written" in said and "Check free space" in said and "Traceback" not in said
     ballast.unlink()
     runs.finish("cached", *flags, job="prepare")
     (part,) = cache.glob("waveforms-*/part-00000.arrow")
@@ -330,7 +330,7 @@ def test_a_full_disk_ends_the_run_with_a_message_and_costs_no_checkpoint(runs: R
     hurt, _ = training(run, process)
     ballast = fill(little_disk)
     said = ended(process, 2)
-    assert "cannot be written" in said and "Is there room" in said
+    assert "cannot be written" in said and "Check free space" in said
     assert "Traceback" not in said
     ballast.unlink()
     folders = {fold: Folder.at(str(run)) / f"folds/{fold}" for fold in FOLDS}
