@@ -2,10 +2,10 @@
 
     python cluster/hold.py --gpus 5 -- python jobs/crossval.py ...
 
-raysys plans from what a cluster has when a job starts how many folds train at once, and one that scales up from zero
-has nothing then. So the GPUs are asked for first. While the command runs, the autoscaler keeps them: a spot machine
-that is taken away is replaced. They are released when it ends; `--gpus 0` without a command releases those of a job
-that was killed.
+raysys plans how many folds train at once from what the cluster has when a job starts; a cluster that scales up from
+zero has nothing then. So this script requests the GPUs first. While the command runs, the autoscaler keeps them: a
+preempted spot machine is replaced. They are released when it ends; `--gpus 0` without a command releases those of a
+killed job.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ import ray
 from ray.autoscaler.sdk import request_resources
 
 PATIENCE_S = 1800.0
-"""How long machines may take; a cloud that has no spot GPUs says nothing."""
+"""How long machines may take to start; a cloud that has no spot GPUs does not say so."""
 POLL_S = 2.0
 RENEWED_S = 5.0
-"""The last request counts, whoever makes it, and Ray Data makes its own."""
+"""The last request counts, whoever makes it, and Ray Data makes its own: renew ours."""
 TRY_AGAIN = 75
-"""What raysys' jobs end with after SIGTERM."""
+"""Exit code of raysys's jobs after SIGTERM."""
 
 
 def join(deadline: float) -> None:
-    """Join the cluster of RAY_ADDRESS or of this job, once its head answers."""
+    """Connect to the cluster of RAY_ADDRESS or of this job, once its head answers."""
     while True:
         try:
             ray.init(address="auto", log_to_driver=False, logging_level="warning")
@@ -43,7 +43,7 @@ def join(deadline: float) -> None:
 
 
 def wait(gpus: int, nodes: int, deadline: float) -> None:
-    """Until the cluster has as many GPUs and nodes."""
+    """Wait until the cluster has this many GPUs and nodes."""
     while True:
         ask(gpus)
         has_gpus = int(ray.cluster_resources().get("GPU", 0))
@@ -53,18 +53,18 @@ def wait(gpus: int, nodes: int, deadline: float) -> None:
         if time.monotonic() > deadline:
             raise SystemExit(
                 f"error: after {PATIENCE_S / 60:.0f} minutes the cluster has {has_gpus} of {gpus} GPUs and {has_nodes} "
-                f"of {nodes} nodes. Ask for fewer, or look into the autoscaler's log (`ray status`)."
+                f"of {nodes} nodes. Request fewer, or check the autoscaler's log (`ray status`)."
             )
         time.sleep(POLL_S)
 
 
 def ask(gpus: int) -> None:
-    """Of the autoscaler, in place of what was asked for before."""
+    """Request GPUs from the autoscaler, replacing the previous request."""
     request_resources(bundles=[{"GPU": 1}] * gpus)
 
 
 def run(command: list[str], gpus: int) -> int:
-    """Run a command, hold the GPUs, hand SIGTERM on to it, and return its exit code."""
+    """Run a command, hold the GPUs, forward SIGTERM to it, and return its exit code."""
     child: subprocess.Popen[bytes] | None = None
     received: list[int] = []
 
@@ -76,13 +76,13 @@ def run(command: list[str], gpus: int) -> int:
     signal.signal(signal.SIGTERM, hand_on)
     child = subprocess.Popen(command)
     if received:
-        # It came while the command was being started.
+        # It arrived while the command was starting.
         child.send_signal(received[0])
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = child.wait(timeout=RENEWED_S)
             return code if code >= 0 else 128 - code
-        # A head that does not answer for a while is no reason to end a run.
+        # A head that is temporarily unreachable is no reason to end a run.
         with contextlib.suppress(Exception):
             if gpus:
                 ask(gpus)
@@ -94,14 +94,14 @@ def terminated(number: int, frame: FrameType | None) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gpus", type=int, default=0, help="asked for of the autoscaler, and waited for")
-    parser.add_argument("--nodes", type=int, default=1, help="waited for, the head among them")
-    parser.add_argument("command", nargs="*", help="after --")
+    parser.add_argument("--gpus", type=int, default=0, help="number of GPUs to request and wait for")
+    parser.add_argument("--nodes", type=int, default=1, help="number of nodes to wait for, including the head")
+    parser.add_argument("command", nargs="*", help="command to run, after --")
     wanted = parser.parse_args()
     deadline = time.monotonic() + PATIENCE_S
     signal.signal(signal.SIGTERM, terminated)
     join(deadline)
-    # Ray takes SIGTERM for itself.
+    # ray.init installs its own SIGTERM handler: replace it.
     signal.signal(signal.SIGTERM, terminated)
     try:
         wait(wanted.gpus, wanted.nodes, deadline)

@@ -231,7 +231,7 @@ def test_a_mistake_is_the_jobs_exit_code(tmp_path: Path, jobs: list[Job]) -> Non
 def test_a_driver_without_a_head_is_ended(tmp_path: Path, jobs: list[Job]) -> None:
     jobs.append(job := Job(tmp_path, HEAD_DIES="1"))
     assert job.end() == 75
-    assert "the head's step ended before the driver" in job.output
+    assert "the head's Slurm step ended before the driver" in job.output
     assert nothing_left(job)
 
 
