@@ -16,7 +16,7 @@ def make_network() -> nn.Sequential:
 
 
 def test_weights_and_state_are_those_of_pytorch() -> None:
-    """Two groups, rates that change, a parameter without a gradient in every third step."""
+    """Two groups, changing rates, a parameter without a gradient in every third step."""
     ours, theirs = make_network(), make_network()
     mine = AdamW(
         [{"params": ours[0].parameters(), "lr": 0.1}, {"params": ours[2].parameters(), "lr": 0.3}], weight_decay=0.05

@@ -137,7 +137,7 @@ def other(value: Any, kind: str) -> Any:
         case int():
             return value + 2
         case float():
-            # As few digits as YAML might lose.
+            # A number whose format YAML might change.
             return value + 1 / 3 * 1e-5
         case str():
             return f"{value} b"
@@ -149,7 +149,7 @@ def other(value: Any, kind: str) -> Any:
 
 
 def changed_everywhere() -> ExperimentConfig:
-    """Every field of every section at another value than its default."""
+    """Every field of every section, with a value other than its default."""
     choices: dict[str, Any] = {
         "corpus.name": "table",
         "corpus.folds": "groups",

@@ -16,7 +16,7 @@ VOCABULARY, WIDTH = 50, 32
 
 
 def pair(dropout: float) -> tuple[SmallTextEncoder, DistilBertModel]:
-    """Both drawn from one seed, with the state of the generator after each."""
+    """Both initialised from one seed, with the generator's state after each."""
     config = TheirConfig(
         vocab_size=VOCABULARY, dim=WIDTH, n_layers=2, n_heads=4, hidden_dim=4 * WIDTH, dropout=dropout,
         attention_dropout=dropout,
@@ -26,7 +26,7 @@ def pair(dropout: float) -> tuple[SmallTextEncoder, DistilBertModel]:
     after = torch.get_rng_state()
     torch.manual_seed(3)
     ours = SmallTextEncoder(vocab_size=VOCABULARY, width=WIDTH, dropout=dropout)
-    assert torch.equal(torch.get_rng_state(), after), "what is drawn next would be another"
+    assert torch.equal(torch.get_rng_state(), after), "the next random numbers would differ"
     speed_up_dropout(theirs)
     return ours, theirs
 

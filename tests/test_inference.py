@@ -1,4 +1,4 @@
-"""A saved model says in any process what it said before; nothing beside its folder is read, and no half is loaded."""
+"""A saved model predicts the same in any process; nothing outside its folder is read, no partial model loaded."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def config_of(**values: Any) -> ModelConfig:
 def make(
     config: ModelConfig | None = None, modalities: Modalities = "both", *, seed: int = 0, loss: LossConfig | None = None
 ) -> tuple[EmotionModel, ModelConfig]:
-    """A model in which no parameter is what it is drawn or loaded as, as after a training."""
+    """A model whose parameters all differ from their initial or loaded values, as after training."""
     config = config_of() if config is None else config
     tokenizer = None if modalities == "audio" else make_tokenizer(config, CORPUS)
     vocab_size = 0 if tokenizer is None else len(tokenizer)
@@ -111,7 +111,7 @@ def files(folder: Path | str) -> set[str]:
 
 
 def parts(folder: Folder) -> set[str]:
-    """The same wherever the folder lies."""
+    """Independent of the folder's location."""
     within = {f"{part}/{name}" for part in ("audio", "text", "tokenizer") for name in (folder / part).names()}
     return within | {name for name in folder.names() if "." in name}
 
@@ -124,7 +124,7 @@ def rewrite(location: str, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def write_encoders(root: Path) -> dict[str, str]:
-    """Folders as save_pretrained leaves them: wav2vec 2.0, one in half precision, HuBERT, DistilBERT."""
+    """Folders as written by save_pretrained: wav2vec 2.0, one in half precision, HuBERT, DistilBERT."""
     audio: dict[str, PreTrainedModel] = {
         "wav2vec2": Wav2Vec2Model(Wav2Vec2Config(**SIZES)),
         "half": Wav2Vec2Model(Wav2Vec2Config(**SIZES)).half(),
@@ -141,7 +141,7 @@ def write_encoders(root: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Saved:
-    """Models on a disk, what each said before it was saved, and what it says in a process that never saw another."""
+    """Models on disk, their predictions before saving, and those of a process that never saw another model."""
 
     root: Path
     before: dict[str, np.ndarray]
@@ -210,7 +210,7 @@ def test_a_fresh_process_says_the_same_to_the_bit(saved: Saved, name: str) -> No
     assert before.dtype == after.dtype == np.float32
     assert np.array_equal(after, before)
     np.testing.assert_allclose(before.sum(axis=1), 1.0, atol=1e-6)
-    assert np.ptp(before, axis=0).max() > 1e-3, "utterances differ, or nothing was compared"
+    assert np.ptp(before, axis=0).max() > 1e-3, "the utterances must differ for the comparison to mean anything"
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -274,7 +274,7 @@ def test_an_encoder_that_hears_one_utterance_at_a_time_goes_on_so(tmp_path: Path
     assert isinstance(found, WaveformEncoder) and not found.padded
 
 
-# What it says
+# Predictions
 
 
 def test_a_missing_transcript_is_allowed_and_changes_what_is_said(saved: Saved) -> None:
@@ -348,7 +348,7 @@ def test_a_question_that_lacks_something_says_what(saved: Saved) -> None:
 
 @pytest.mark.parametrize("shape", [(0,), (800, 2), (2, 800), ()])
 def test_a_waveform_that_is_empty_or_not_mono_is_refused(saved: Saved, shape: tuple[int, ...]) -> None:
-    """An empty one would have NaN for probabilities, and would give it to nobody but itself."""
+    """An empty one would get NaN probabilities, without affecting the others."""
     model = load_model(str(saved.root / "audio_alone"))
     with pytest.raises(ValueError, match=r"waveform 1 has shape .*expected \(samples,\)"):
         model.probabilities([*waveforms([800]), np.zeros(shape, dtype=np.float32)])
@@ -370,7 +370,7 @@ def test_a_waveform_that_is_empty_or_not_mono_is_refused(saved: Saved, shape: tu
 def test_a_waveform_that_no_audio_holds_is_refused(
     saved: Saved, samples: np.ndarray, said: str, trim_db: float | None
 ) -> None:
-    """NaN would be said of it without a word, and of integers what is heard in noise."""
+    """NaN would silently give NaN, and integers the predictions for noise."""
     model = dataclasses.replace(load_model(str(saved.root / "audio_alone")), trim_db=trim_db)
     with pytest.raises(ValueError, match=f"^waveform 1 {said}"):
         model.probabilities([*waveforms([800]), samples])
@@ -412,7 +412,7 @@ def test_a_crash_while_saving_over_a_model_leaves_none(tmp_path: Path, monkeypat
 
 
 def test_every_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each goes through the one way that flushes and renames, and the file by which a model is known is the last."""
+    """Each is flushed and renamed, and the file that identifies a model is written last."""
     written: list[str] = []
     write_bytes = Folder.write_bytes
 
@@ -477,7 +477,7 @@ def test_a_configuration_that_is_no_object_is_named(saved: Saved, tmp_path: Path
 
 @pytest.mark.parametrize("scheme", ["", "memory://"])
 def test_saving_over_another_model_leaves_no_mixture(tmp_path: Path, scheme: str) -> None:
-    """Of a tokenizer and of a modality that the new one has not, too."""
+    """Including a tokenizer and a modality that the new one lacks."""
     location = f"memory://{uuid.uuid4().hex}/model" if scheme else str(tmp_path / "model")
     save(make(config_of(audio="tiny", text="tiny"), seed=1), location)
     (Folder.at(location) / "tokenizer").write_bytes("vocab.txt", b"of a tokenizer of another kind")
@@ -535,7 +535,7 @@ def test_an_encoders_folder_is_no_model(tmp_path: Path) -> None:
 def test_a_folder_that_lacks_a_part_or_has_half_of_it_is_named(
     saved: Saved, tmp_path: Path, part: str, fault: str
 ) -> None:
-    """As after a copy that was broken off."""
+    """As after an interrupted copy."""
     location = str(shutil.copytree(saved.root / "folders", tmp_path / "model"))
     path = Path(location) / part
     path.write_bytes(path.read_bytes()[:40])

@@ -64,7 +64,7 @@ with locked(Folder.at({str(tmp_path)!r})):
 
 @pytest.mark.parametrize("clock_s", [-1e6, 1e6])
 def test_a_lease_runs_out_and_is_renewed(clock_s: float) -> None:
-    """Whatever the clock of the machine that was killed said."""
+    """Whatever the clock of the killed machine said."""
     run = Folder.at(f"memory://lock-{uuid.uuid4().hex}")
     run.write_json(LEASE, {"by": "killed", "id": "x", "renewed": time.time() + clock_s})
     began = time.monotonic()
@@ -80,7 +80,7 @@ def test_a_lease_runs_out_and_is_renewed(clock_s: float) -> None:
 
 @pytest.fixture
 def lockless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
-    """On a disk that knows no locks."""
+    """On a disk that does not support locks."""
 
     def unknown(*_: object) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))

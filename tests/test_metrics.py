@@ -33,7 +33,7 @@ def test_scores_by_hand() -> None:
     assert confusion(LABELS, PREDICTIONS, 4).tolist() == [[3, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert weighted_accuracy(LABELS, PREDICTIONS) == pytest.approx(4 / 6)
     assert unweighted_accuracy(LABELS, PREDICTIONS) == pytest.approx((3 / 4 + 1 / 2) / 2)
-    # F1: 6/7 of class 0, 2/4 of class 1, 0 of class 2; class 3 is nowhere and does not count.
+    # F1: 6/7 of class 0, 2/4 of class 1, 0 of class 2; class 3 does not occur and does not count.
     assert macro_f1(LABELS, PREDICTIONS) == pytest.approx((6 / 7 + 1 / 2 + 0) / 3)
     assert absent_classes(LABELS, ("ang", "hap", "neu", "sad")) == ("neu", "sad")
 
@@ -154,7 +154,7 @@ def test_speakers_are_drawn_within_their_fold() -> None:
 
 
 def test_folds_of_one_speaker_are_resampled_together() -> None:
-    # Leave one speaker out: within its fold a speaker could only stand for itself.
+    # Leave one speaker out: within its fold, a speaker could only be replaced by itself.
     labels, predictions = [0] * 8, [0] * 4 + [1] * 4
     speakers = list("ppqqrrss")
     low, high = bootstrap_interval(labels, predictions, speakers, speakers, "wa")
@@ -164,13 +164,13 @@ def test_folds_of_one_speaker_are_resampled_together() -> None:
 
 
 def test_draws_without_a_class_average_over_those_present() -> None:
-    # Class 1 is one speaker's alone: UA of a draw without it is the recall of class 0.
+    # Only one speaker has class 1: UA of a draw without it is the recall of class 0.
     labels, predictions, speakers = [0, 0, 1], [0, 0, 0], ["p", "p", "q"]
     assert bootstrap_interval(labels, predictions, speakers, [0, 0, 0], "ua") == (0.0, 1.0)
 
 
 def another(predicted_N: np.ndarray, label_N: np.ndarray, share: float, seed: int = 5) -> np.ndarray:
-    """Predictions that are right where the given ones are, and on a share of the rest: a correlated, better system."""
+    """Predictions that are right where the given ones are, and some of the rest: a correlated, better system."""
     mended_N = np.random.default_rng(seed).random(len(label_N)) < share
     return np.where(mended_N, label_N, predicted_N)
 

@@ -1,4 +1,4 @@
-"""What a folder from a stranger may try: run code, be unpickled, name files elsewhere."""
+"""What an untrusted folder may try: run code, be unpickled, name files elsewhere."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_pickled_weights_run_nothing(folders: tuple[Path, Path], tmp_path: Path)
     with pytest.raises(EncoderError, match=rf"^--model\.audio {audio}: cannot be loaded"):
         build_audio_encoder(ModelConfig(audio=str(audio), weights="pretrained"))
     assert not (tmp_path / "harm").exists()
-    # The same file does harm where it is unpickled.
+    # The same file does harm when unpickled.
     torch.load(audio / "pytorch_model.bin", weights_only=False)
     assert (tmp_path / "harm").exists()
 
@@ -78,7 +78,7 @@ def _load_all(audio: Path, text: Path) -> None:
 STRANGE: dict[str, tuple[dict[str, str], bool]] = {
     "config.json": ({"model_type": "theirs"}, True),
     "preprocessor_config.json": ({"feature_extractor_type": "Theirs"}, True),
-    # The tokenizer itself is a file of its own, and is read.
+    # The tokenizer itself is a separate file, and is read.
     "tokenizer_config.json": ({"tokenizer_class": "Theirs"}, False),
 }
 """File, what it asks for, and whether the folder is then refused."""
@@ -104,7 +104,7 @@ def test_code_in_a_folder_is_neither_run_nor_asked_about(
     else:
         _load_all(audio, text)
     assert not (tmp_path / "harm").exists()
-    # The same folder does harm where it is trusted.
+    # The same folder does harm when trusted.
     auto = {"config.json": AutoConfig, "preprocessor_config.json": AutoFeatureExtractor}.get(file, AutoTokenizer)
     with contextlib.suppress(Exception):
         auto.from_pretrained(folder, trust_remote_code=True)
@@ -118,7 +118,7 @@ def test_code_for_a_model_without_a_class_is_neither_run_nor_asked_about(
     weights: Literal["random", "pretrained"],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """transformers knows the configuration, so that reading it asks for nothing; the model would be the folder's."""
+    """transformers knows the configuration, so reading it needs no code; only the model would come from the folder."""
     asked: list[object] = []
     monkeypatch.setattr("builtins.input", lambda *words: asked.append(words) or "y")
     _, text = folders
@@ -133,7 +133,7 @@ def test_code_for_a_model_without_a_class_is_neither_run_nor_asked_about(
         build_text_encoder(ModelConfig(text=str(text), weights=weights), vocab_size=40)
     assert not asked
     assert not harm.exists()
-    # The same folder does harm where it is trusted.
+    # The same folder does harm when trusted.
     with contextlib.suppress(Exception):
         AutoModel.from_config(AutoConfig.from_pretrained(text), trust_remote_code=True)
     assert harm.exists()
@@ -179,7 +179,7 @@ def test_a_configuration_nested_without_end_is_named(folders: tuple[Path, Path])
 def test_a_folder_does_not_choose_the_attention(
     folders: tuple[Path, Path], weights: Literal["random", "pretrained"]
 ) -> None:
-    """Of what is not installed, transformers would look for code on the Hub."""
+    """For an implementation that is not installed, transformers would look for code on the Hub."""
     audio, _ = folders
     config = ModelConfig(audio=str(audio), weights=weights)
     usual = build_audio_encoder(config)
@@ -269,7 +269,7 @@ def test_no_line_of_the_code_unpickles_or_trusts(path: Path) -> None:
         assert called not in ("np.load", "numpy.load") or given.get("allow_pickle", "False") == "False", place
         if function in ("from_pretrained", "from_config"):
             assert given.get("trust_remote_code") == "False", place
-            assert path.name == "pretrained.py", f"{place}: by raysys.pretrained, which looks at the folder first"
+            assert path.name == "pretrained.py", f"{place}: use raysys.pretrained, which checks the folder first"
 
 
 def test_what_looks_for_unpickling_finds_it(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The documentation against the code: what it names is there, and its commands, tables and examples work."""
+"""The documentation against the code: everything it names exists, and its commands, tables and examples work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from raysys.data.folds import make_folds
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 FAULTS = (ROOT / "tests" / "README.md").read_text()
-# Not Path.rglob: environments and caches below the root hold documents of other people.
+# Not Path.rglob: environments and caches below the root contain third-party documents.
 DOCUMENTS = {
     str(path.relative_to(ROOT)): path.read_text()
     for pattern in ("*.md", ".github/*.md", "cluster/**/*.md", "jobs/**/*.md", "raysys/**/*.md", "tests/**/*.md")
@@ -42,7 +42,7 @@ OTHER_PROGRAMS = {
     "sbatch": {"--partition"},
     "timeout": {"--preserve-status"},
 }
-"""Flags that the documents name and no job has."""
+"""Flags named in the documents that no job has."""
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*\w")
 
 
@@ -72,7 +72,7 @@ def known_tests() -> frozenset[str]:
 
 
 def commands() -> Iterator[tuple[str, str, str]]:
-    """Document, job and arguments of each command that starts a job; a line that ends in a backslash goes on."""
+    """Document, job and arguments of each command that starts a job; a trailing backslash continues a line."""
     for name, text in DOCUMENTS.items():
         joined = re.sub(r"\\\n\s*", " ", text)
         for job, arguments in re.findall(r"(?:jobs/(?=\w+\.py)|\braysys )(\w+)(?:\.py)?\b([^\n`|#]*)", joined):
@@ -128,7 +128,7 @@ def test_each_local_link_leads_somewhere(document: str, target: str) -> None:
 
 @pytest.mark.parametrize(("document", "job", "arguments"), list(commands()))
 def test_each_command_has_flags_that_its_job_knows(document: str, job: str, arguments: str) -> None:
-    # What stands in quotes is a variant's.
+    # Text in quotes belongs to a variant.
     for flag in FLAG.findall(re.sub(r"'[^']*'", "", arguments)):
         assert flag in flags_of(job), f"jobs/{job}.py has no {flag}"
 

@@ -1,4 +1,4 @@
-"""Which stored results a change of the code puts out of date: those that went through it, and no others."""
+"""Which stored results a code change invalidates: those computed by the changed code, and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CBCA: one word of a text gives way to the likeliest others given the label; nothing else changes."""
+"""CBCA: one word of a text is replaced by the most likely others given the label; nothing else changes."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_one_word_changes_and_the_rest_is_kept_to_the_character(
 
 
 def test_the_word_itself_is_no_alternative_in_whatever_spelling() -> None:
-    # A model that has learned these texts by heart puts the word itself first.
+    # A model that has memorised these texts ranks the word itself first.
     texts = ["they sing", "they sing a song"] * 4
     sung = train_wordpiece(texts)
     lm = fitted(sung, conditional=False, epochs=20, texts=texts, labels=[0] * 8)
@@ -184,7 +184,7 @@ def test_fit_without_a_word_to_learn_gives_the_untrained_model(
 
 
 def test_spellings_of_one_word_count_once_and_a_small_vocabulary_gives_what_it_has() -> None:
-    # Cased: 'home', 'Home' and 'HOME' are tokens of their own; 'x1' and '##s' are no words.
+    # Cased: 'home', 'Home' and 'HOME' are separate tokens; 'x1' and '##s' are not words.
     vocabulary = [
         "[PAD]",
         "[UNK]",
@@ -214,7 +214,7 @@ def test_spellings_of_one_word_count_once_and_a_small_vocabulary_gives_what_it_h
 
 
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:
-    """As RoBERTa's: 'Ġ' begins a word, the mask swallows the space before it."""
+    """Like RoBERTa's: 'Ġ' starts a word, and the mask absorbs the space before it."""
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     trained = ByteLevelBPETokenizer()
     trained.train_from_iterator(
@@ -231,7 +231,7 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def save_masked_lm(kind: str, folder: Path) -> Path:
-    """A tiny model whose logits are far apart; the positions allow for 38 tokens."""
+    """A tiny model with well-separated logits; it has positions for 38 tokens."""
     tokenizer = byte_level_tokenizer() if kind == "roberta" else train_wordpiece(TEXTS)
     vocab, wide = len(tokenizer), {"initializer_range": 0.5}
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32} | wide
@@ -274,7 +274,7 @@ def plain_top_words(folder: Path, before: str, word: str, after: str, k: int) ->
 def test_model_as_it_comes_agrees_with_plain_use_of_it(folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     lm = fitted(tokenizer, conditional=False, epochs=0, model=load_masked_lm(str(folder)))
-    # In one batch with a longer text, so that the padding is seen not to matter.
+    # In one batch with a longer text, to show that padding does not matter.
     cases = [
         ("they look ", "proud", " now"),
         ("i feel ", "lonely", " and sorry, today; they look happy now"),

@@ -1,4 +1,4 @@
-"""Noise, speed and SpecAugment: what they do to a waveform, decided by the generator alone."""
+"""Noise, speed and SpecAugment: their effect on a waveform, determined by the generator alone."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_number_of_threads_changes_nothing() -> None:
 
 
 def test_speed_is_far_faster_than_real_time() -> None:
-    # 500 times real time is asked for; a quarter of that here, since CI machines are shared.
+    # 500 times real time is the target; a quarter of that here, since CI machines are shared.
     waveform_S = torch.randn(16_000 * 20, generator=seeded())
     perturb_speed(waveform_S, seeded(), low=1.05, high=1.05)
     started = time.process_time()

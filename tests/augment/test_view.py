@@ -1,4 +1,4 @@
-"""The augmented view: its key alone decides it, and every configuration gives a legal waveform."""
+"""The augmented view: determined by its key alone, and valid for every configuration."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_part_of_the_key_counts(other: tuple[int, int, str]) -> None:
 
 
 def test_seeds_are_the_same_in_every_process_and_do_not_collide() -> None:
-    # Pinned: another value would change every view of every run that is resumed.
+    # Pinned: a different value would change the views of all resumed runs.
     assert stable_seed((0, 1, "a")) == SEED_OF_0_1_A
     keys = [(seed, variant, name) for seed in (1, 11) for variant in (1, 11) for name in ("1", "11")]
     assert len({stable_seed(key) for key in keys}) == len(keys)

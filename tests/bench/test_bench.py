@@ -1,4 +1,4 @@
-"""The loops that the benchmark compares compute the same; otherwise a ratio of times means nothing."""
+"""The loops compared by the benchmark compute the same; otherwise their speed ratio means nothing."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def evaluation(setting: Setting) -> list[Step]:
 
 
 def test_the_loop_learns_what_the_plain_loop_learns_from_the_same_batches(setting: Setting) -> None:
-    """Two forward passes, eager attention and a loss read every step, against one forward pass without these."""
+    """Two forward passes, eager attention and a loss read at every step, versus one forward pass without these."""
     steps = setting.steps()
     batches = [step.utterance_ids for step in steps]
     ours = dataclasses.replace(setting, network=copy.deepcopy(setting.network))
@@ -64,7 +64,7 @@ def test_the_loop_learns_what_the_plain_loop_learns_from_the_same_batches(settin
     losses = setting.train_plain(theirs, batches)
     assert len(losses) == 3
     assert history.step_losses == pytest.approx(losses, rel=1e-5)
-    # Not weight by weight: where a gradient is close to 0, Adam turns the sign of its rounding into a full step.
+    # Not weight by weight: where a gradient is close to 0, Adam turns its rounding error into a full step.
     after = plain.evaluate(theirs, batches, setting.speech, setting.collator, setting.device)
     mine = ours.evaluate(evaluation(setting))
     for name, row in zip(mine.utterance_ids, mine.probabilities_NC, strict=True):

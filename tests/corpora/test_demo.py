@@ -1,4 +1,4 @@
-"""The demo corpus: the same bytes everywhere, IEMOCAP's layout, whole or absent, eSpeak apart."""
+"""The demo corpus: reproducible bytes, IEMOCAP's layout, atomic creation, eSpeak kept separate."""
 
 import re
 import subprocess
@@ -136,6 +136,6 @@ def test_without_espeak_the_error_says_what_to_install(tmp_path: Path, monkeypat
 
 
 def test_importing_the_module_does_not_load_espeak() -> None:
-    """eSpeak is GPL-3: it belongs to the child process alone."""
+    """eSpeak is GPL-3: only the child process loads it."""
     program = "import sys, raysys.corpora.demo; sys.exit('espeakng_loader' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

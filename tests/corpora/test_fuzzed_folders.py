@@ -1,4 +1,4 @@
-"""IEMOCAP's and RAVDESS's folders with one thing wrong in them: all utterances are there, or the error says where."""
+"""IEMOCAP and RAVDESS folders with one defect: every utterance is read, or the error names the place."""
 
 from __future__ import annotations
 

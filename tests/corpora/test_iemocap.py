@@ -11,7 +11,7 @@ from raysys.data.manifest import Utterance, build_manifest
 from raysys.errors import CorpusError
 from tests.corpora.iemocap_folder import UNTRANSCRIBED, write_iemocap
 
-# Noted for whoever has the corpus itself (METHOD section 7); its licence keeps it out of tests:
+# For reference, if you have the corpus itself (METHOD section 7); its licence keeps it out of tests:
 # 5531 utterances; ang 1103, hap 1636, neu 1708, sad 1084; by session 1085, 1023, 1151, 1031, 1241;
 # session 1 by class 229, 278, 384, 194.
 
@@ -65,7 +65,7 @@ def words_file(corpus: Path, dialog: str = "Ses01F_impro01") -> Path:
 
 
 def test_lines_may_end_as_on_an_old_mac(tmp_path: Path) -> None:
-    """Else the first utterance would be given the words of the whole dialog."""
+    """Otherwise the first utterance would get the words of the whole dialog."""
     corpus = write_iemocap(tmp_path)
     before = read_iemocap(corpus)
     for path in (words_file(corpus), label_file(corpus)):

@@ -76,7 +76,7 @@ def test_films_other_files_and_macos_files_are_not_utterances(tmp_path: Path) ->
         "Actor_01",
         "03-01-01-01-01-01-01.wav",
         "01-01-01-01-01-01-01.mp4",
-        "01-01-01-01-01-02-01.wav",  # the sound of a film
+        "01-01-01-01-01-02-01.wav",  # audio of a video
         "._03-01-01-01-01-01-01.wav",
         "notes.txt",
     )

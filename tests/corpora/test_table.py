@@ -72,7 +72,7 @@ def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
         start_s=[None, 2],
         end_s=[1.5, None],
         sex=pa.nulls(2),
-        channel=[1, 2],  # not ours
+        channel=[1, 2],  # not a column we read
     )
     csv_path = write_csv(
         tmp_path,

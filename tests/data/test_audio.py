@@ -1,4 +1,4 @@
-"""Decoding: any WAV or FLAC becomes the same mono 16 kHz waveform, or one reason why not."""
+"""Decoding: any WAV or FLAC becomes the same mono 16 kHz waveform, or an error with a reason."""
 
 from __future__ import annotations
 
@@ -112,13 +112,13 @@ def test_resampling_keeps_what_16_khz_can_hold_and_nothing_folds_back(rate_hz: i
 
 @pytest.mark.parametrize("n", [176_402, 26_460_001])
 def test_the_length_of_a_long_waveform_is_exact(n: int) -> None:
-    """Where float32 has no number between two of its lengths any more."""
+    """At lengths beyond the integers that float32 can represent."""
     assert len(resample(np.zeros(n, np.float32), 44_100)) == math.ceil(n * 160 / 441)
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 22_050, 44_100, 48_000])
 def test_rates_of_large_ratios_go_through_the_same_filter(rate_hz: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """y(t) = sum_i x_i k(t - i / rate), written out; torchaudio's own has an error of 1e-5 in its float32 times."""
+    """y(t) = sum_i x_i k(t - i / rate), written out; torchaudio itself has an error of 1e-5 from its float32 times."""
     waveform_S = np.random.default_rng(0).normal(0, 0.1, 2_003).astype(np.float32)
     usual_S = resample(waveform_S, rate_hz)
     cutoff_hz = 0.975 * min(rate_hz, 16_000)
@@ -131,7 +131,7 @@ def test_rates_of_large_ratios_go_through_the_same_filter(rate_hz: int, monkeypa
 
 
 def test_a_rate_without_common_divisors_with_16_khz_takes_little_memory() -> None:
-    """torchaudio would make a filter of 16000 x 44463 values."""
+    """torchaudio would build a filter of 16000 x 44463 values."""
     kept_S = resample(tone(44_099, 44_099, 1_000.0).astype(np.float32), 44_099)
     assert len(kept_S) == 16_000
     assert decibels(kept_S[500:-500], (kept_S - tone(16_000, hz=1_000.0))[500:-500]) > 60
@@ -194,7 +194,7 @@ def test_a_broken_file_is_an_error_with_a_reason(tmp_path: Path, kind: str, reas
 
 
 def test_what_the_system_refuses_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """libsndfile says 'System error.' for too many open files and for a failing disk, as for what does not decode."""
+    """libsndfile reports 'System error.' for too many open files, a failing disk and undecodable files alike."""
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(1_000), 16_000)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -207,7 +207,7 @@ def test_what_the_system_refuses_is_no_fault_of_the_file(tmp_path: Path, monkeyp
     monkeypatch.setattr(soundfile.SoundFile, "read", raising(MemoryError()))
     with pytest.raises(UnreadableError, match=r"cannot be read \(MemoryError\)"):
         decode(utterance(path))
-    # The disk gives the first bytes, and not the rest.
+    # The disk returns the first bytes, but not the rest.
     monkeypatch.setattr(soundfile.SoundFile, "read", raising(soundfile.LibsndfileError(2)))
     monkeypatch.setattr(audio, "_read_through", raising(OSError(errno.EIO, "Input/output error")))
     with pytest.raises(UnreadableError, match=r"cannot be read \(.*Input/output error"):
@@ -249,7 +249,7 @@ def test_other_files_of_chunks_truncated_are_an_error_too(tmp_path: Path, kind: 
 
 
 def test_a_wav_written_into_a_pipe_and_one_with_more_chunks_are_whole(tmp_path: Path) -> None:
-    """ffmpeg leaves the length of the data at its highest value when it cannot go back."""
+    """ffmpeg leaves the data length at its maximum if it cannot seek back."""
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(1_000), 16_000, subtype="PCM_16")
     head, data = path.read_bytes()[:36], path.read_bytes()[44:]
@@ -262,7 +262,7 @@ def test_a_wav_written_into_a_pipe_and_one_with_more_chunks_are_whole(tmp_path: 
 
 
 def spoken(*parts: tuple[float, float], seed: int = 0) -> np.ndarray:
-    """Noise of the given (seconds, level) one after another."""
+    """Noise of the given (seconds, level) pairs in sequence."""
     rng = np.random.default_rng(seed)
     pieces = [level * rng.standard_normal(round(16_000 * seconds)) for seconds, level in parts]
     return np.concatenate(pieces).astype(np.float32)
@@ -271,7 +271,7 @@ def spoken(*parts: tuple[float, float], seed: int = 0) -> np.ndarray:
 def test_silence_is_cut_off_both_ends_and_pauses_stay() -> None:
     waveform = spoken((0.8, 1e-4), (0.5, 0.1), (0.7, 1e-4), (0.4, 0.1), (1.0, 1e-4))
     cut = trim(waveform, 40.0)
-    # 100 ms stay at each end, and at most a frame that sound reaches into.
+    # 100 ms remain at each end, plus at most one frame that contains sound.
     assert len(cut) / 16_000 == pytest.approx(0.5 + 0.7 + 0.4 + 2 * 0.1, abs=2 * 0.025)
     start = next(i for i in range(len(waveform)) if np.array_equal(waveform[i : i + 16], cut[:16]))
     assert 0.8 - 0.125 <= start / 16_000 <= 0.8 - 0.1
@@ -281,7 +281,7 @@ def test_silence_is_cut_off_both_ends_and_pauses_stay() -> None:
 def test_what_is_cut_depends_on_the_distance_in_decibels_alone() -> None:
     waveform = spoken((0.5, 1e-3), (0.5, 0.1), (0.5, 1e-3))
     np.testing.assert_array_equal(trim(0.25 * waveform, 30.0), 0.25 * trim(waveform, 30.0))
-    assert len(trim(waveform, 30.0)) < 0.8 * 16_000, "40 dB below is silence where 30 dB is"
+    assert len(trim(waveform, 30.0)) < 0.8 * 16_000, "what is 40 dB below counts as silence at 30 dB"
     np.testing.assert_array_equal(trim(waveform, 50.0), waveform)
 
 

@@ -1,4 +1,4 @@
-"""The decoded corpus on disk: what was written is what is read, and the name follows the bytes."""
+"""The decoded corpus on disk: reads return what was written, and the name depends on the bytes."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def test_a_flipped_bit_of_a_waveform_is_noticed_and_the_entry_is_made_anew(tmp_p
     with pytest.raises(StorageError, match=r"part-00000\.arrow: utterance a does not match its checksum"):
         store.get("a")
     assert not is_whole(Folder.at(str(tmp_path)))
-    # Who opens it next, in the same run, hears of it too.
+    # The next reader in the same run gets the error too.
     with pytest.raises(StorageError, match=r"index\.parquet: this cache entry cannot be read"):
         WaveformStore(str(tmp_path))
 
 
 def test_whatever_bit_of_a_part_is_flipped_an_utterance_is_right_or_refused(tmp_path: Path) -> None:
-    """Parsed as Arrow, some flips of what stands around the waveforms ended the process that mapped them."""
+    """Parsed as Arrow, some flips around the waveforms crashed the process that mapped them."""
     write_store(str(tmp_path))
     part = tmp_path / "part-00000.arrow"
     whole = part.read_bytes()
@@ -109,7 +109,7 @@ def test_a_file_of_the_cache_is_one_that_arrow_reads(tmp_path: Path) -> None:
 
 
 def test_what_is_read_cannot_be_written(tmp_path: Path) -> None:
-    """It is the file itself: an augmentation in place would change it for every reader."""
+    """It maps the file itself: augmenting in place would change it for every reader."""
     write_store(str(tmp_path))
     waveform_S = WaveformStore(str(tmp_path)).get("a")
     with pytest.raises(ValueError, match="read-only"):

@@ -1,4 +1,4 @@
-"""Audio that is there twice is reported, and not both learned from and tested in one fold unless that is asked for."""
+"""Duplicate audio is reported, and refused if a fold learns from one copy and tests the other, unless allowed."""
 
 from __future__ import annotations
 

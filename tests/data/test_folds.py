@@ -95,7 +95,7 @@ def test_five_groups_of_ravdess_actors_are_balanced_by_sex(ravdess: Manifest) ->
     folds = make_folds(ravdess, CorpusConfig(name="ravdess", root="x", folds="groups"))
     actors = [sorted(int(s[-2:]) for s in speakers_of(ravdess, f.test)) for f in folds]
     assert [len(group) for group in actors] == [5, 5, 5, 5, 4]
-    # Women 2, 4, ... 24 are dealt to groups 1 2 3 4 5 1 ...; the men go on at group 3.
+    # Women 2, 4, ... 24 are dealt to groups 1 2 3 4 5 1 ...; the men continue at group 3.
     assert actors[0] == [2, 7, 12, 17, 22]
     assert all(2 <= sum(a % 2 for a in group) <= 3 for group in actors)
     assert all(2 <= sum(a % 2 == 0 for a in group) <= 3 for group in actors)

@@ -60,7 +60,7 @@ NFC, NFD = "Zo\u00eb", "Zoe\u0308"
 
 
 def test_a_name_that_two_programs_wrote_in_two_ways_is_one_name() -> None:
-    """As two speakers she would be trained on and tested; the words stay as they were written."""
+    """As two speakers she would be both trained on and tested; transcripts stay as written."""
     first, second = (
         dataclasses.replace(utterance(spelt, spelt, spelt), session=spelt, fold=spelt, transcript=spelt)
         for spelt in (NFC, NFD)

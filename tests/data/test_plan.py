@@ -1,4 +1,4 @@
-"""The plan: who meets whom in which step, worked out beforehand and the same everywhere."""
+"""The plan: the composition of every step, computed in advance and identical everywhere."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_every_training_utterance_is_met_once_an_epoch(n: int, batch_size: int, 
 @given(n=sizes, batch_size=small, accumulate=small)
 @settings(max_examples=60, deadline=None)
 def test_update_sizes_are_the_sums_of_their_accumulated_steps(n: int, batch_size: int, accumulate: int) -> None:
-    """Cross-entropy divides by it: a wrong one scales the gradient of the last update."""
+    """Cross-entropy divides by it: an error would scale the gradient of the last update."""
     train = config(batch_size, accumulate, epochs=1)
     steps = epoch_of(n, train)
     assert steps[-1].ends_update
@@ -104,7 +104,7 @@ def test_another_epoch_or_seed_gives_another_order(seed: int, epoch: int) -> Non
 
 
 def test_companions_change_between_epochs() -> None:
-    """Contrastive terms learn from who meets whom: fixed batches would starve them."""
+    """Contrastive terms learn from the other utterances in a batch: fixed batches would starve them."""
 
     def pairs(epoch: int) -> set[frozenset[str]]:
         batches = [step.utterance_ids for step in epoch_of(400, config(), epoch)]
@@ -125,7 +125,7 @@ def test_a_step_holds_utterances_of_similar_length() -> None:
 
 
 def test_seeds_are_the_same_in_every_process() -> None:
-    # Pinned: another value would change every plan of every run that is resumed.
+    # Pinned: a different value would change the plans of all resumed runs.
     assert derive_seed(0, "order", 1) == SEED_OF_ORDER_0_1
     assert 0 <= derive_seed("x") < 2**63
     assert derive_seed(1, 11) != derive_seed(11, 1) != derive_seed("11", 1)
@@ -202,7 +202,7 @@ def test_a_resumed_plan_is_the_tail_of_the_whole(fold: Fold, max_steps: int | No
 def test_max_steps_counts_optimizer_steps_and_still_validates_and_tests(
     fold: Fold, max_steps: int, updates: int, epochs: int
 ) -> None:
-    # 26 utterances in updates of 12 are 3 an epoch.
+    # 26 utterances in updates of 12 are 3 per epoch.
     train = config(epochs=5, max_steps=max_steps)
     assert total_updates(26, train) == updates
     plan = fold_plan(fold, LENGTHS, classes(LENGTHS), train, first_epoch=0)

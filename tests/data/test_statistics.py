@@ -1,4 +1,4 @@
-"""What a corpus holds: counted by hand, and nothing in it twice unnoticed."""
+"""Corpus statistics: counted by hand, and no duplicate goes unnoticed."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_files_equal_to_the_byte_are_named_with_their_speakers_and_classes(manif
 
 
 def test_equal_waveforms_are_named_once_where_the_bytes_say_it_already(manifest: Manifest) -> None:
-    """b and a are equal to the byte; so is their sound, and that of c and of d in other files."""
+    """b and a are byte-identical, and so have equal waveforms; those of c and d are equal in different files."""
     same = with_digests(manifest, a="x", b="x")
     found = corpus_statistics(same, {"a": "1", "b": "1", "c": "2", "d": "2", "e": "3"})
     assert [d.utterance_ids for d in found.same_bytes] == [("a", "b")]
@@ -145,4 +145,4 @@ def test_waveforms_have_one_hash_if_and_only_if_they_are_equal(tmp_path: Path, w
     folder.write_table(INDEX, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
     found = waveform_digests(WaveformStore(location))
     assert found["a"] == found["c"] != found["late"]
-    assert set(found) == {"a", "c", "late"}, "what differs in its length or its first second equals none"
+    assert set(found) == {"a", "c", "late"}, "different length or first second: no duplicate"

@@ -1,4 +1,4 @@
-"""What every trial reads is made once: what a task holds at a time, and what is kept of files that are not read."""
+"""Shared inputs are computed once: how much a task holds at a time, and what is recorded about unreadable files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def members(*seconds: float | None) -> list[dict[str, Any]]:
 
 
 def test_a_task_holds_128_utterances_or_half_an_hour() -> None:
-    """128 utterances of the longest length allowed, 600 s, would be 5 GB, and as much again while they are written."""
+    """128 utterances of the maximum length, 600 s, would be 5 GB, and as much again while they are written."""
     assert [len(part) for part in cut_into_parts(members(*[2.0] * 300))] == [128, 128, 44]
     assert [len(part) for part in cut_into_parts(members(*[600.0] * 7))] == [3, 3, 1]
     assert [len(part) for part in cut_into_parts(members(5_000.0, 1.0, 1_799.0, 1.0))] == [1, 2, 1]
@@ -36,7 +36,7 @@ def test_parts_hold_every_member_in_its_order() -> None:
 
 
 def test_a_file_that_a_node_cannot_read_is_no_part_of_the_index(tmp_path: Path) -> None:
-    """Written there, a stale mount would leave the file out of every later run."""
+    """If they were recorded, a stale mount would exclude the file from every later run."""
     soundfile.write(tmp_path / "a.wav", np.zeros(800), 16_000)
     (tmp_path / "text.wav").write_text("no audio")
 

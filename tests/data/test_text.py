@@ -1,4 +1,4 @@
-"""Transcripts to tokens: the same texts give the same numbers, in every process."""
+"""Tokenizing transcripts: the same texts give the same tokens, in every process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TEXTS = ["Kids are talking by the door!", "dogs are sitting by the door", "it's 
 def test_same_texts_make_the_same_tokenizer() -> None:
     """Data-parallel workers and resumed runs each train their own.
 
-    Most pieces here are as frequent as another, and the vocabulary is too small for all.
+    Most pieces here are equally frequent, and the vocabulary is too small for all of them.
     """
     draw = random.Random(0)
     words = ["".join(draw.choices("abcde", k=draw.randint(1, 6))) for _ in range(600)]
@@ -60,7 +60,7 @@ def test_transcripts_are_compared_by_their_words() -> None:
 
 
 def test_words_that_differ_in_their_marks_alone_are_different_words() -> None:
-    """Without them Hindi loses its vowels, and two lines would count as one."""
+    """Without them, Hindi loses its vowels, and two transcripts would count as one."""
     assert normalise_transcript("\u0915\u0940") != normalise_transcript("\u0915\u0947"), "ki and ke"
     assert normalise_transcript("\u0e01\u0e48\u0e32") != normalise_transcript("\u0e01\u0e49\u0e32"), "two tones"
     assert normalise_transcript("\u0928\u092e\u0938\u094d\u0924\u0947!") == "\u0928\u092e\u0938\u094d\u0924\u0947"
@@ -69,7 +69,7 @@ def test_words_that_differ_in_their_marks_alone_are_different_words() -> None:
 
 
 def test_symbols_count_where_there_are_no_words() -> None:
-    """Else all transcripts of emojis would be one."""
+    """Otherwise all transcripts of emoji would be equal."""
     assert normalise_transcript("\U0001f600") != normalise_transcript("\U0001f622")
     assert normalise_transcript("\u2764\ufe0f!") == normalise_transcript(" \u2764") != ""
     assert normalise_transcript("Yes \u2764\ufe0f") == normalise_transcript("yes")

@@ -1,4 +1,4 @@
-"""CBCA on a fold: nothing but its training part reaches the language model, and what it wrote is kept by content."""
+"""CBCA on a fold: the language model only sees the training part, and its texts are cached by content."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARTS = ("train", "validation", "test")
 
 
 def corpus(*, secret: str = "", swapped: bool = False) -> tuple[Manifest, Fold]:
-    """Three speakers; `secret` and `swapped` change texts and labels outside of the training part."""
+    """Three speakers; `secret` and `swapped` change texts and labels outside the training part."""
     utterances, parts = [], {part: [] for part in PARTS}
     for part in PARTS:
         for emotion, texts in TEXTS.items():
@@ -37,7 +37,7 @@ def corpus(*, secret: str = "", swapped: bool = False) -> tuple[Manifest, Fold]:
                         transcript=f"{secret} {text}".strip() if held_out else text,
                     )
                 )
-    # An utterance without a transcript has nothing to rewrite.
+    # There is nothing to rewrite without a transcript.
     utterances.append(Utterance(utterance_id="train-mute", audio_path="x.wav", speaker="train", emotion="joy"))
     parts["train"].append("train-mute")
     fold = Fold(index=0, name="test", **{part: tuple(names) for part, names in parts.items()})

@@ -1,4 +1,4 @@
-"""Views: cropped alike, random by (seed, variant, utterance) alone, the same kept or made on the spot."""
+"""Views: equal crops, random by (seed, variant, utterance) alone, the same whether stored or computed on the fly."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write_store(folder: Folder, waveforms: dict[str, np.ndarray]) -> str:
 
 
 def with_kept_views(source: Source, folder: Folder, waveforms: dict[str, np.ndarray]) -> Source:
-    """With both variants of the augmented view made beforehand, below `folder`."""
+    """With both variants of the augmented view precomputed, below `folder`."""
     views = [
         write_store(folder / f"views-{v}", {name: augmented(w, source, v, name) for name, w in waveforms.items()})
         for v in range(2)
@@ -99,7 +99,7 @@ def test_kept_views_are_named_by_what_they_depend_on(source: Source, change: dic
 
 
 def test_kept_views_are_shared_by_what_does_not_change_them(source: Source) -> None:
-    """More variants add to those that are there, and text or losses have no part in them."""
+    """More variants add to the existing ones; text and losses do not affect them."""
     other = AugmentConfig(variants=4, classify_augmented=True, cbca="none", cbca_texts=2, cbca_model="x")
     shared = views_name("waveforms-00", dataclasses.replace(source, augment=other), 0)
     assert shared == views_name("waveforms-00", source, 0)
@@ -113,6 +113,6 @@ def test_a_crop_is_part_of_the_waveform_wherever_it_starts(source: Source) -> No
 
 
 def test_every_switch_of_the_augmentation_is_an_effect_or_known_to_leave_the_waveform_alone() -> None:
-    """A new effect that is in neither would be missing in the names of cached views and in 'no augmentation'."""
+    """A new effect in neither list would be missing from the names of cached views and from 'no augmentation'."""
     switches = {field.name for field in dataclasses.fields(AugmentConfig) if field.type == "bool"}
     assert switches == {*AUDIO_EFFECTS, "classify_augmented"}

@@ -1,4 +1,4 @@
-"""cluster/hold.py: what it asks of the autoscaler, when the command starts, and how both end."""
+"""cluster/hold.py: its requests to the autoscaler, when the command starts, and how both end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOLD = Path(__file__).resolve().parents[2] / "cluster" / "hold.py"
 
 
 class Autoscaler:
-    """Gives one GPU node each time that it is looked at, as long as there are fewer than were asked for."""
+    """Adds one GPU node each time it is polled, up to the number requested."""
 
     def __init__(self, most: int) -> None:
         self.most, self.gpus, self.asked = most, 0, list[int]()
@@ -68,9 +68,9 @@ def test_the_command_starts_when_the_gpus_are_there_and_they_are_released_after_
 
 
 def test_gpus_are_asked_for_again_while_the_command_runs(hold: Any) -> None:
-    """Ray Data asks too, and of two requests the last one counts."""
+    """Ray Data makes requests too, and the last one counts."""
     _, cluster = hold("--gpus", "2", *python("import time; time.sleep(1)"))
-    waiting = 2  # looks until both are there
+    waiting = 2  # polls until both are there
     assert cluster.asked[-1] == 0
     assert set(cluster.asked[:-1]) == {2} and len(cluster.asked) > waiting + 5
 

@@ -1,4 +1,4 @@
-"""cluster/slurm/crossval.sbatch, run with stand-ins for Slurm's and Ray's commands: what starts, and what is left."""
+"""cluster/slurm/crossval.sbatch, run with stubs for Slurm's and Ray's commands: what it starts, and what it leaves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "cluster" / "slurm" / "crossval.sbatch"
-# Stand-ins in Python: bash may lose its place where a signal comes while it reads a command substitution.
+# Stubs in Python: bash may fail if a signal arrives while it reads a command substitution.
 HEADER = f"""#!{sys.executable} -IS
 import os, signal, subprocess, sys, time
 
@@ -32,7 +32,7 @@ def forever():
         time.sleep(0.05)
 
 """
-# Like srun, hands SIGTERM on: to all processes of each task, or (Slurm with cgroups) to its first one alone.
+# Like srun, forwards SIGTERM: to all processes of each task, or (Slurm with cgroups) only to the first one.
 SRUN = """
 words = sys.argv[1:]
 options = words[: next(i for i, word in enumerate(words) if not word.startswith("--"))]
@@ -81,7 +81,7 @@ if where == "--head" and os.environ.get("HEAD_DIES"):
     sys.exit(1)
 forever()
 """
-# Both hold.py and the job: one exec fewer. Waits for SIGTERM where no code is given.
+# Both hold.py and the job: one exec fewer. Waits for SIGTERM if no code is given.
 PYTHON = """
 def end():
     log("driver SIGTERM")
@@ -114,7 +114,7 @@ class Job:
             (binaries / name).chmod(0o755)
         self.log, self.runs = place / "log", place / "runs"
         self.log.touch()
-        # Names a folder in /tmp, which no other test run has.
+        # Names a folder in /tmp, unique to this test run.
         self.id = str(90_000_000 + os.getpid())
         environment = {
             "LOG": str(self.log),
@@ -141,7 +141,7 @@ class Job:
         return [line for line in self.log.read_text().splitlines() if line.startswith(start)]
 
     def nodes(self) -> list[str]:
-        """What each `ray start` saw when it came up."""
+        """What each `ray start` saw when it started."""
         return [line for line in self.lines("ray -") if not line.endswith("ended")]
 
     def signal_when_running(self, number: signal.Signals) -> None:
@@ -208,7 +208,7 @@ def test_before_the_time_is_up_the_driver_ends_and_the_job_goes_to_the_queue(tmp
     job.signal_when_running(signal.SIGUSR1)
     assert job.end() == 75
     assert job.lines("driver SIGTERM") == ["driver SIGTERM"]
-    # After everything else: Slurm ends the job for it.
+    # Last of all: Slurm kills the job for it.
     assert job.lines("scontrol") == [f"scontrol requeue {job.id}; left: "]
     assert nothing_left(job)
 
@@ -239,7 +239,7 @@ def test_a_driver_without_a_head_is_ended(tmp_path: Path, jobs: list[Job]) -> No
 def test_rays_folder_of_somebody_else_is_neither_used_nor_touched(
     tmp_path: Path, jobs: list[Job], foreign: str
 ) -> None:
-    """Its name can be guessed: who made it first would own Ray's sockets."""
+    """Its name can be guessed: whoever created it first would own Ray's sockets."""
     folder, theirs = Path(f"/tmp/raysys-{90_000_000 + os.getpid()}"), tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "file").touch()

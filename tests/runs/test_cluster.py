@@ -1,4 +1,4 @@
-"""Before a cluster is used: paths that outlive the job, nodes that see the data. No Ray starts."""
+"""Checks before a cluster is used: paths that outlive the job, nodes that see the data. Ray is not started."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_node_without_the_corpus_says_so(tmp_path: Path) -> None:
 
 
 def test_a_node_whose_folder_of_that_name_is_another_one_says_so(tmp_path: Path, audio: str) -> None:
-    """Each node's own disk has a /runs: a probe that the driver wrote tells them apart."""
+    """Each node's own disk may have a /runs: a probe file written by the driver tells them apart."""
     problem = probe_node(str(tmp_path / "run"), audio, "token")
     assert problem is not None and "cannot be read and written there" in problem
     Folder.at(str(tmp_path / "run")).write_bytes(".probe", b"of another run")
@@ -69,7 +69,7 @@ def test_a_node_that_cannot_write_says_so(tmp_path: Path, audio: str, monkeypatc
         (ClusterConfig(workers_per_trial=4), [(64, 8)], 1.0, 2),
         (ClusterConfig(max_concurrent_trials=3), [(64, 8)], 1.0, 3),
         (ClusterConfig(max_concurrent_trials=30), [(64, 8)], 1.0, 8),
-        # A worker's CPUs and GPUs are of one node; what is left over on several makes no worker.
+        # A worker's CPUs and GPUs are on one node; leftovers on several nodes do not add up to a worker.
         (ClusterConfig(), [(3, 0), (3, 0)], 0.0, 2),
         (ClusterConfig(), [(0, 0), (8, 1), (8, 1)], 1.0, 2),
         (ClusterConfig(), [(64, 0), (4, 1)], 1.0, 1),
@@ -123,7 +123,7 @@ def test_runs_that_begin_at_once_have_one_token_and_none_sees_half_of_it(
     drawn, seen = iter(["a" * 64, "b" * 64]), []
 
     def slow(_: int) -> str:
-        """While one run is at it, the other begins and ends."""
+        """While one run creates its token, the other begins and ends."""
         value = next(drawn)
         if value[0] == "a":
             keep_token_private()

@@ -1,4 +1,4 @@
-"""The same audio in what a fold learns from and in what it tests stops a run before its first trial."""
+"""Audio shared by a fold's training and test parts stops a run before its first trial."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write(path: Path, seed: int, subtype: str = "PCM_16") -> None:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Flags:
-    """A configuration of a corpus of three speakers with four utterances each, all of them different."""
+    """A configuration of a corpus of three speakers with four utterances each, all different."""
     rows = []
     for number, name in enumerate(f"{speaker}{i}" for speaker in ("ana", "bo", "cy") for i in range(4)):
         write(tmp_path / f"{name}.wav", number)
@@ -51,7 +51,7 @@ def checked(config: ExperimentConfig) -> Run:
 
 
 def decoded(manifest: Manifest, cache: str, **_: Any) -> tuple[str, dict[str, str]]:
-    """As `decode_corpus`, without Ray."""
+    """Like `decode_corpus`, without Ray."""
     folder = Folder.at(cache) / "decoded"
     waveforms = [decode(u) for u in manifest.utterances]
     places = write_part(folder, "part-00000.arrow", waveforms)

@@ -1,4 +1,4 @@
-"""What is imported before the first step: every heavy library there delays it by seconds, in each process."""
+"""Imports before the first step: every heavy library delays it by seconds, in each process."""
 
 from __future__ import annotations
 

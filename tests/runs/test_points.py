@@ -1,4 +1,4 @@
-"""Grid axes and variants: points differ in what was typed and in nothing else; mistakes end before a trial."""
+"""Grid axes and variants: points differ only in what was specified; mistakes are reported before any trial."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEMO = PRESETS["demo-short"]()
 
 
 def differences(config: ExperimentConfig, other: ExperimentConfig) -> dict[str, Any]:
-    """Values of `other` that differ, by dotted name."""
+    """Values that differ in `other`, by dotted name."""
     found: dict[str, Any] = {}
     for section in dataclasses.fields(config):
         mine, theirs = getattr(config, section.name), getattr(other, section.name)

@@ -1,4 +1,4 @@
-"""A trial's result on storage."""
+"""A trial's stored result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run goes: by flag, by environment, by default, in a submitted job and outside of one. No Ray starts."""
+"""Where a run is stored: by flag, environment or default, inside and outside a submitted job. Ray is not started."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def in_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def nodes(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """A cluster is stood in for; tests/ray submits to a real one."""
+    """The cluster is a stub; tests/ray submits to a real one."""
     monkeypatch.setattr(run_module, "nodes_of_this_job", lambda: count)
 
 

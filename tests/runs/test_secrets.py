@@ -1,4 +1,4 @@
-"""What a job looks at first: nothing that must stay secret is kept or said."""
+"""A job's first check: no secret is stored or printed."""
 
 from __future__ import annotations
 

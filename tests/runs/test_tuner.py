@@ -1,4 +1,4 @@
-"""The ledger of a sweep: the trials' own files say what is done, and weights stay only of what may be chosen."""
+"""A sweep's state: the trials' own files say what is done, and weights are kept only where they may be chosen."""
 
 from __future__ import annotations
 
@@ -108,9 +108,9 @@ def test_weights_stay_only_of_each_folds_best_so_far(order: tuple[int, ...], tmp
         finish(trials[number], *scores[number])
         follow.on_trial_complete(0, [], trial(number))
     kept = [number for number, own in enumerate(trials) if own.folder.exists(BEST)]
-    # Of fold 1 the better loss among two of the best UA; of fold 2 its only trial.
+    # Fold 1: the better loss of two trials with the best UA; fold 2: its only trial.
     assert kept == [1, 4]
-    # Restarted, the same; what a killed sweep had not deleted yet goes.
+    # The same after a restart, which deletes what a killed sweep had not.
     trials[0].folder.write_bytes(BEST, b"weights")
     Ledger(trials, keep="best").tidy()
     assert [number for number, own in enumerate(trials) if own.folder.exists(BEST)] == kept
@@ -125,7 +125,7 @@ def test_where_nothing_is_chosen_no_weights_stay(tmp_path: Path) -> None:
 
 
 def trial(number: int) -> Any:
-    """As Tune tells of it."""
+    """As reported by Tune."""
     return SimpleNamespace(config={"trial": number}, num_failures=0)
 
 
@@ -223,7 +223,7 @@ def test_the_cost_beyond_training_is_from_end_to_end_in_one_process() -> None:
 
 
 def test_halving_compares_trials_of_one_fold_only(tmp_path: Path) -> None:
-    # Fold 2 is harder: all of its trials are behind all of fold 1's, and its best must go on.
+    # Fold 2 is harder: all of its trials are behind all of fold 1's, and its best must continue.
     trials = make_trials(tmp_path, alphas=(1.0, 0.5, 0.1, 0.01), folds=2)
     scheduler = HalvingByFold(trials, trials)
     scores = {0: 0.9, 2: 0.8, 4: 0.7, 6: 0.95, 1: 0.3, 3: 0.2, 5: 0.1, 7: 0.35}
@@ -242,13 +242,13 @@ def test_halving_goes_on_with_what_trials_had_reached_before_the_sweep_was_stopp
     trials = make_trials(tmp_path, alphas=(1.0, 0.5, 0.1), folds=1)
 
     def course(ua: float, epochs: int) -> list[dict[str, float]]:
-        # It gets better by the epoch: who is compared with another's later epoch is behind.
+        # Scores improve by the epoch: a trial compared with another's later epoch is behind.
         return [{"epoch": epoch, "validation_ua": ua + epoch / 100} for epoch in range(epochs)]
 
     rung = trials[0].config.train.epochs // 4
     for own, ua in zip(trials[:2], (0.2, 0.1), strict=True):
         own.folder.write_bytes(HISTORY, "\n".join(map(json.dumps, course(ua, rung + 20))).encode())
-    # The first two go on, the last begins: better than both at its first rung, not than they were later.
+    # The first two continue, the last starts: better than both at its first rung, but not than they were later.
     scheduler = HalvingByFold(trials, [trials[1], trials[2]])
     assert scheduler.on_trial_result(None, trial(0), course(0.1, rung + 21)[-1]) == "CONTINUE"
     for found in course(0.25, rung + 1):

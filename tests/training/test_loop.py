@@ -325,7 +325,7 @@ def test_what_a_writer_left_that_was_killed_is_removed(tmp_path: Path) -> None:
         os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
         checkpoint.save(folder, checkpoint_files.LAST, {}, {})
     os.waitpid(child, 0)
-    assert len(folder.names()) == len(whole) + 2, "nothing was left"
+    assert len(folder.names()) == len(whole) + 2, "nothing else was left"
     assert make_trainer(RESUMABLE, little, folder=folder).state.resume()
     assert folder.names() == [".beat-1.json.0a1b2c3d", *whole]
 
