@@ -25,7 +25,7 @@ PATIENCE_S = 1800.0
 """How long machines may take to start; a cloud that has no spot GPUs does not say so."""
 POLL_S = 2.0
 RENEWED_S = 5.0
-"""The last request counts, whoever makes it, and Ray Data makes its own: renew ours."""
+"""The last request by any process counts, and Ray Data sends its own: repeat ours."""
 TRY_AGAIN = 75
 """Exit code of raysys's jobs after SIGTERM."""
 

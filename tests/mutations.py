@@ -223,7 +223,7 @@ MUTATIONS = (
         LSA,
         "_gains(gamma_JF) ** np.float32(strength)",
         "_gains(gamma_JF)",
-        T_LSA + "test_strength_zero_is_the_identity_and_strengths_lie_between",
+        T_LSA + "test_strength_zero_is_the_identity_and_strengths_interpolate",
     ),
     Mutation("lsa: a floor of -3 dB", LSA, "10 ** (-25 / 10)", "10 ** (-3 / 10)", LSA_LOOPS),
     # The group norm fix.
@@ -358,7 +358,7 @@ MUTATIONS = (
         "data/plan.py",
         "if mixed and len(classes) == 1",
         "if False",
-        "data/test_batching.py::test_classes_that_differ_in_length_meet_all_the_same",
+        "data/test_batching.py::test_classes_that_differ_in_length_still_share_batches",
     ),
 )
 

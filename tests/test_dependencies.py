@@ -49,25 +49,25 @@ def on_the_nodes() -> dict[str, list[Version]]:
 
 
 @pytest.mark.parametrize("package", FIXED)
-def test_what_the_nodes_of_a_cluster_run_is_mended(package: str) -> None:
+def test_cluster_nodes_have_no_known_flaw(package: str) -> None:
     version, flaw = FIXED[package]
     for found in on_the_nodes().get(package, []):
         assert found >= Version(version), f"{package} {found}: {flaw}"
 
 
-def test_the_nodes_pins_are_looked_at() -> None:
+def test_the_nodes_pins_are_checked() -> None:
     assert {"ray", "torch", "transformers", "pyarrow", "scikit-learn"} <= on_the_nodes().keys()
 
 
 @pytest.mark.parametrize("package", FIXED)
-def test_what_is_installed_is_mended(package: str) -> None:
+def test_installed_versions_have_no_known_flaw(package: str) -> None:
     version, flaw = FIXED[package]
     found = installed().get(package)
     if found is not None:
         assert found >= Version(version), f"{package} {found}: {flaw}"
 
 
-def test_the_oldest_version_that_may_be_installed_is_mended() -> None:
+def test_the_oldest_allowed_versions_have_no_known_flaw() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = [Requirement(line) for line in project["dependencies"]]
     known = [requirement for requirement in asked if requirement.name in FIXED]

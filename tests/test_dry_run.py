@@ -58,7 +58,7 @@ def test_ravdess_has_no_text_encoder(capsys: pytest.CaptureFixture[str]) -> None
     assert not any(line.startswith("  text encoder") for line in shown)
 
 
-def test_what_is_kept_on_disk_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_disk_usage_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     paper = PRESETS["paper"]()
     frozen = replace(paper, augment=replace(paper.augment, variants=3), model=replace(paper.model, freeze_audio="all"))
     (disk,) = [line for line in lines(frozen, capsys) if line.startswith("disk")]

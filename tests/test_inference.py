@@ -204,7 +204,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_fresh_process_says_the_same_to_the_bit(saved: Saved, name: str) -> None:
+def test_a_fresh_process_gives_bit_identical_predictions(saved: Saved, name: str) -> None:
     before, after = saved.before[name], saved.after[name]
     assert before.shape == (len(TEXTS), len(CLASSES))
     assert before.dtype == after.dtype == np.float32
@@ -214,7 +214,7 @@ def test_a_fresh_process_says_the_same_to_the_bit(saved: Saved, name: str) -> No
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_folder_holds_nothing_that_is_unpickled_and_what_a_model_is(saved: Saved, name: str) -> None:
+def test_a_folder_contains_no_pickles_and_everything_a_model_needs(saved: Saved, name: str) -> None:
     for file in files(saved.root / name):
         assert Path(file).suffix in (".json", ".safetensors"), file
         if file.endswith(".json"):
@@ -244,7 +244,7 @@ def test_probabilities_are_the_softmax_of_an_utterances_own_logits(saved: Saved)
 
 
 @pytest.mark.parametrize("loss", [LossConfig(), LossConfig(cpc="temporal")], ids=["cross_modal", "temporal"])
-def test_heads_of_the_auxiliary_tasks_stay_behind_and_nothing_else(loss: LossConfig, tmp_path: Path) -> None:
+def test_only_the_heads_of_the_auxiliary_tasks_are_left_out(loss: LossConfig, tmp_path: Path) -> None:
     made = make(config_of(audio="tiny", freeze_audio="none"), loss=loss)
     location = save(made, tmp_path / "model")
     trained = made[0].network.state_dict()
@@ -265,7 +265,7 @@ def test_frozen_encoders_are_in_the_file(saved: Saved) -> None:
     assert "text_encoder.model.embeddings.word_embeddings.weight" in kept
 
 
-def test_an_encoder_that_hears_one_utterance_at_a_time_goes_on_so(tmp_path: Path) -> None:
+def test_an_encoder_that_reads_one_utterance_at_a_time_still_does(tmp_path: Path) -> None:
     made = make(config_of(audio="tiny"))
     encoder = made[0].network.audio_encoder
     assert isinstance(encoder, WaveformEncoder) and encoder.padded
@@ -277,7 +277,7 @@ def test_an_encoder_that_hears_one_utterance_at_a_time_goes_on_so(tmp_path: Path
 # Predictions
 
 
-def test_a_missing_transcript_is_allowed_and_changes_what_is_said(saved: Saved) -> None:
+def test_a_missing_transcript_is_allowed_and_changes_the_prediction(saved: Saved) -> None:
     model, heard = load_model(str(saved.root / "light")), waveforms(LENGTHS)
     known = model.probabilities(heard, ["by the door"] * 4)
     partly = model.probabilities(heard, ["by the door", None, "by the door", None])
@@ -299,7 +299,7 @@ def test_audio_alone_does_not_read_transcripts(saved: Saved) -> None:
 
 
 @pytest.mark.parametrize("name", ["light", "tiny", "audio_alone", "text_alone", "folders"])
-def test_neither_order_nor_company_changes_what_is_said_of_an_utterance(saved: Saved, name: str) -> None:
+def test_a_prediction_depends_on_neither_order_nor_other_utterances(saved: Saved, name: str) -> None:
     model = load_model(str(saved.root / name))
     n = 40  # More than one batch.
     heard = waveforms([160 + 400 * i for i in range(n)])
@@ -329,11 +329,11 @@ def test_the_shortest_and_the_longest_have_probabilities(saved: Saved, name: str
 
 
 @pytest.mark.parametrize("name", ["light", "audio_alone", "text_alone"])
-def test_nothing_asked_nothing_said(saved: Saved, name: str) -> None:
+def test_no_utterances_give_no_predictions(saved: Saved, name: str) -> None:
     assert ask(load_model(str(saved.root / name)), [], []).shape == (0, 3)
 
 
-def test_a_question_that_lacks_something_says_what(saved: Saved) -> None:
+def test_a_missing_input_is_named(saved: Saved) -> None:
     heard = waveforms(LENGTHS)
     both, audio, text = (load_model(str(saved.root / name)) for name in ("light", "audio_alone", "text_alone"))
     with pytest.raises(ValueError, match="4 waveforms, but 3 transcripts"):
@@ -367,7 +367,7 @@ def test_a_waveform_that_is_empty_or_not_mono_is_refused(saved: Saved, shape: tu
     ],
     ids=["nan", "inf", "huge", "int16", "complex", "letters"],
 )
-def test_a_waveform_that_no_audio_holds_is_refused(
+def test_a_waveform_with_invalid_values_is_refused(
     saved: Saved, samples: np.ndarray, said: str, trim_db: float | None
 ) -> None:
     """NaN would silently give NaN, and integers the predictions for noise."""
@@ -411,7 +411,7 @@ def test_a_crash_while_saving_over_a_model_leaves_none(tmp_path: Path, monkeypat
     assert np.array_equal(ask(load_model(location), waveforms(LENGTHS)), ask(made[0], waveforms(LENGTHS)))
 
 
-def test_every_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_file_is_complete_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is flushed and renamed, and the file that identifies a model is written last."""
     written: list[str] = []
     write_bytes = Folder.write_bytes
@@ -426,7 +426,7 @@ def test_every_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Mo
     assert written[-1] == f"{location}/config.json"
 
 
-def test_a_tokenizers_folder_of_templates_comes_along(tmp_path: Path) -> None:
+def test_a_tokenizers_template_folder_is_included(tmp_path: Path) -> None:
     made, config = make()
     assert made.tokenizer is not None
     made.tokenizer.chat_template = {"default": "{{ 1 }}", "other": "{{ 2 }}"}
@@ -452,7 +452,7 @@ def test_the_folder_itself_may_be_a_link(saved: Saved, tmp_path: Path) -> None:
     assert np.array_equal(ask(load_model(str(tmp_path / "latest")), heard), saved.before["light"])
 
 
-def test_code_in_a_folder_is_neither_run_nor_asked_about(
+def test_code_in_a_folder_is_neither_run_nor_prompted_for(
     saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
@@ -468,7 +468,7 @@ def test_code_in_a_folder_is_neither_run_nor_asked_about(
 
 
 @pytest.mark.parametrize("content", ["[]", "null", "3", '"a"'])
-def test_a_configuration_that_is_no_object_is_named(saved: Saved, tmp_path: Path, content: str) -> None:
+def test_a_configuration_that_is_not_an_object_is_named(saved: Saved, tmp_path: Path, content: str) -> None:
     location = shutil.copytree(saved.root / "light", tmp_path / "model")
     (location / "config.json").write_text(content)
     with pytest.raises(ModelFolderError, match=rf"^{location}/config\.json: contains .*, expected an object"):
@@ -506,7 +506,7 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path, place: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["", "memory://"])
-def test_a_model_of_a_later_version_says_so(tmp_path: Path, scheme: str) -> None:
+def test_a_model_of_a_later_version_is_refused(tmp_path: Path, scheme: str) -> None:
     location = save(make(), f"memory://{uuid.uuid4().hex}/model" if scheme else tmp_path / "model")
     values = Folder.at(location).read_json("config.json")
     Folder.at(location).write_json("config.json", values | {"format": values["format"] + 1, "model": {"of": "later"}})
@@ -514,7 +514,7 @@ def test_a_model_of_a_later_version_says_so(tmp_path: Path, scheme: str) -> None
         load_model(location)
 
 
-def test_an_encoders_folder_is_no_model(tmp_path: Path) -> None:
+def test_an_encoders_folder_is_not_a_model(tmp_path: Path) -> None:
     Wav2Vec2Model(Wav2Vec2Config(**SIZES)).save_pretrained(tmp_path)
     with pytest.raises(ModelFolderError, match=r"config\.json: has format None"):
         load_model(str(tmp_path))
@@ -532,9 +532,7 @@ def test_an_encoders_folder_is_no_model(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("fault", ["missing", "cut"])
-def test_a_folder_that_lacks_a_part_or_has_half_of_it_is_named(
-    saved: Saved, tmp_path: Path, part: str, fault: str
-) -> None:
+def test_a_folder_with_a_missing_or_partial_file_is_named(saved: Saved, tmp_path: Path, part: str, fault: str) -> None:
     """As after an interrupted copy."""
     location = str(shutil.copytree(saved.root / "folders", tmp_path / "model"))
     path = Path(location) / part
@@ -588,7 +586,7 @@ def test_a_file_that_does_not_decode_is_named(tmp_path: Path, content: bytes | N
         read_waveform(str(path))
 
 
-def test_silence_is_cut_off_as_in_training(tmp_path: Path) -> None:
+def test_silence_is_trimmed_as_in_training(tmp_path: Path) -> None:
     made, config = make()
     location = save((dataclasses.replace(made, trim_db=40.0), config), tmp_path / "model")
     loaded = load_model(location)

@@ -129,7 +129,7 @@ def test_interval_agrees_with_plain_resampling(metric: Metric) -> None:
     assert found[0] < weighted_accuracy(columns[0], columns[1]) < found[1] or metric != "wa"
 
 
-def test_interval_is_wider_than_one_that_takes_utterances_for_independent() -> None:
+def test_interval_is_wider_than_one_that_treats_utterances_as_independent() -> None:
     label_N, predicted_N, speaker_N, fold_N = corpus()
     low, high = bootstrap_interval(label_N, predicted_N, speaker_N, fold_N, "wa")
     each_alone = np.arange(len(label_N))
@@ -216,7 +216,7 @@ def test_difference_agrees_with_every_possible_draw_one_by_one(metric: Metric) -
     assert found == pytest.approx((difference((0, 1, 2, 3)), every[1], every[-2]))
 
 
-def test_pairing_takes_away_what_speakers_have_in_common() -> None:
+def test_pairing_cancels_speaker_difficulty() -> None:
     label_N, predicted_N, speaker_N, fold_N = corpus()
     better_N = another(predicted_N, label_N, share=0.1)
     gain, low, high = paired_difference(label_N, predicted_N, better_N, speaker_N, fold_N, "ua")

@@ -85,7 +85,7 @@ STRANGE: dict[str, tuple[dict[str, str], bool]] = {
 
 
 @pytest.mark.parametrize("file", STRANGE)
-def test_code_in_a_folder_is_neither_run_nor_asked_about(
+def test_code_in_a_folder_is_neither_run_nor_prompted_for(
     folders: tuple[Path, Path], tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def asked(*_: object) -> str:
@@ -112,7 +112,7 @@ def test_code_in_a_folder_is_neither_run_nor_asked_about(
 
 
 @pytest.mark.parametrize("weights", ["random", "pretrained"])
-def test_code_for_a_model_without_a_class_is_neither_run_nor_asked_about(
+def test_code_for_a_model_without_a_class_is_neither_run_nor_prompted_for(
     folders: tuple[Path, Path],
     tmp_path: Path,
     weights: Literal["random", "pretrained"],
@@ -242,7 +242,7 @@ def test_shards_within_a_folder_and_links_to_blobs_are_read(folders: tuple[Path,
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
-def test_an_adapter_is_refused_for_its_base_lies_elsewhere(folders: tuple[Path, Path]) -> None:
+def test_an_adapter_is_refused_because_its_base_is_elsewhere(folders: tuple[Path, Path]) -> None:
     audio, _ = folders
     rewrite(audio / "adapter_config.json", base_model_name_or_path="/nowhere")
     with pytest.raises(EncoderError, match=r"adapter_config\.json needs a base model from elsewhere"):
@@ -253,7 +253,7 @@ UNPICKLING = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "j
 
 
 @pytest.mark.parametrize("path", sorted([*ROOT.glob("raysys/**/*.py"), *ROOT.glob("jobs/*.py")]), ids=lambda p: p.name)
-def test_no_line_of_the_code_unpickles_or_trusts(path: Path) -> None:
+def test_no_line_of_code_unpickles_or_trusts_remote_code(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.Call):
             continue
@@ -272,7 +272,7 @@ def test_no_line_of_the_code_unpickles_or_trusts(path: Path) -> None:
             assert path.name == "pretrained.py", f"{place}: use raysys.pretrained, which checks the folder first"
 
 
-def test_what_looks_for_unpickling_finds_it(tmp_path: Path) -> None:
+def test_the_search_for_unpickling_finds_it(tmp_path: Path) -> None:
     for line in (
         "pickle.load(f)",
         "torch.load(f)",
@@ -284,4 +284,4 @@ def test_what_looks_for_unpickling_finds_it(tmp_path: Path) -> None:
         path = tmp_path / "code.py"
         path.write_text(line)
         with pytest.raises(AssertionError):
-            test_no_line_of_the_code_unpickles_or_trusts(path)
+            test_no_line_of_code_unpickles_or_trusts_remote_code(path)

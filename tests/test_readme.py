@@ -80,7 +80,7 @@ def commands() -> Iterator[tuple[str, str, str]]:
                 yield name, job, arguments
 
 
-def test_the_documents_that_there_are_to_be_are_there() -> None:
+def test_the_required_documents_exist() -> None:
     places = ("", "cluster/", "jobs/", "raysys/", "raysys/bench/", "tests/")
     assert set(DOCUMENTS) == {*(f"{place}README.md" for place in places), ".github/CONTRIBUTING.md"}
 
@@ -111,7 +111,7 @@ def test_each_file_that_is_named_exists(document: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("file", "name"), sorted(set(re.findall(r"`([a-z_/]+\.py):([A-Za-z_]+)`", DOCUMENTS["raysys/README.md"])))
 )
-def test_each_function_on_a_path_through_the_code_is_where_it_is_said_to_be(file: str, name: str) -> None:
+def test_each_function_named_in_the_documents_is_in_its_file(file: str, name: str) -> None:
     tree = ast.parse((ROOT / "raysys" / file).read_text())
     assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
@@ -142,12 +142,12 @@ def test_each_flag_exists(document: str) -> None:
     assert set(found) - known - sections == set()
 
 
-def test_no_flag_of_another_program_is_listed_in_vain() -> None:
+def test_no_listed_foreign_flag_is_unused() -> None:
     everything = "".join(DOCUMENTS.values())
     assert {flag for flags in OTHER_PROGRAMS.values() for flag in flags} <= set(FLAG.findall(everything))
 
 
-def test_the_table_of_columns_holds_what_the_reader_knows() -> None:
+def test_the_table_of_columns_matches_the_reader() -> None:
     rows = README.split("| column | | content |\n|---|---|---|\n")[1].split("\n\n")[0].splitlines()
     listed: dict[str, set[str]] = {"required": set(), "optional": set()}
     for names, kind, _ in (row.strip("| ").split(" | ", 2) for row in rows):

@@ -209,21 +209,21 @@ def sweeps(draw: st.DrawFn) -> list[Trial]:
 
 @settings(max_examples=100, deadline=None)
 @given(trials=sweeps(), data=st.data())
-def test_no_test_score_moves_a_nested_choice_or_the_final_point(trials: list[Trial], data: st.DataObject) -> None:
+def test_no_test_score_changes_a_nested_choice_or_the_final_point(trials: list[Trial], data: st.DataObject) -> None:
     planted = [dataclasses.replace(trial, curve=data.draw(CURVES)) for trial in trials]
     n_folds = max(trial.fold for trial in trials)
     assert nested(seen(planted)) == nested(seen(trials))
     assert final_point(seen(planted), n_folds) == final_point(seen(trials), n_folds)
 
 
-def test_test_scores_do_move_what_is_called_optimistic() -> None:
+def test_test_scores_do_change_the_optimistic_choice() -> None:
     a, b = Trial("a", 1, 1, 0.9, 0.1, [[[1, 0], [0, 1]]]), Trial("b", 1, 1, 0.1, 0.9, [[[0, 1], [1, 0]]])
     swapped = [dataclasses.replace(a, curve=b.curve), dataclasses.replace(b, curve=a.curve)]
     assert optimistic(kept_apart([a, b]), 1).point == "a"
     assert optimistic(kept_apart(swapped), 1).point == "b"
 
 
-def test_what_nested_sees_has_no_field_for_a_test_score() -> None:
+def test_the_nested_protocols_input_has_no_test_score() -> None:
     assert {field.name for field in dataclasses.fields(Validated)} == {"point", "fold", "epoch", "ua", "loss"}
     with pytest.raises((AttributeError, TypeError)):
         object.__setattr__(validated("a", 1, 0.5), "test_ua", 0.5)

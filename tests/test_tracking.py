@@ -222,14 +222,14 @@ def test_the_summary_run_holds_the_sweeps_table(sweep: dict[str, list[Kept]]) ->
     assert kept.ended
 
 
-def test_a_trial_that_was_stopped_takes_nothing_of_the_next_in_its_process(sweep: dict[str, list[Kept]]) -> None:
+def test_a_stopped_trial_takes_nothing_from_the_next_in_its_process(sweep: dict[str, list[Kept]]) -> None:
     (kept,) = sweep["stopped"]
     assert kept.metric("loss_total") == [7.0]
     assert kept.run.display_name == "sweep, stopped"
     assert kept.ended, "otherwise `wandb sync` would show it as running"
 
 
-def test_a_trial_that_begins_again_in_its_process_goes_on_under_its_id(sweep: dict[str, list[Kept]]) -> None:
+def test_a_trial_restarted_in_its_process_continues_under_its_id(sweep: dict[str, list[Kept]]) -> None:
     assert [kept.metric("loss_total") for kept in sweep["again"]] == [[0.0], [1.0]]
     assert sweep["again"][-1].summary["ua"] == 0.5
 
@@ -249,7 +249,7 @@ def test_an_unreachable_server_costs_no_metrics_and_no_key(
 
 
 @pytest.mark.nightly
-def test_a_server_that_takes_connections_and_says_nothing_costs_no_metrics(tmp_path: Path) -> None:
+def test_a_server_that_accepts_connections_without_answering_costs_no_metrics(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     with socket.create_server(("127.0.0.1", 0), backlog=100) as mute:
@@ -272,7 +272,7 @@ def test_a_server_that_takes_connections_and_says_nothing_costs_no_metrics(tmp_p
 
 
 @pytest.mark.nightly
-def test_a_process_of_wandbs_own_that_cannot_start_holds_nobody_up(tmp_path: Path) -> None:
+def test_a_wandb_process_that_cannot_start_blocks_nothing(tmp_path: Path) -> None:
     """As on a disk mounted noexec: wandb then waits for a lock that it holds itself."""
     home = tmp_path / "home"
     home.mkdir()
@@ -391,7 +391,7 @@ ADDRESSES = ["http://localhost:80x", "http://[::1", "nonsense", "http://me:plant
 
 @pytest.mark.parametrize("key", [KEY, ""])
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_a_server_whose_address_is_none_stops_nothing(
+def test_an_invalid_server_address_stops_nothing(
     asked: list[SimpleNamespace],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -477,7 +477,7 @@ def test_a_run_that_breaks_or_would_end_the_program_stops_nothing_and_is_named_o
 
 
 @pytest.mark.parametrize("end", ["finish", "table"])
-def test_an_upload_that_hangs_holds_neither_this_trial_up_nor_the_next(
+def test_a_hanging_upload_blocks_neither_this_trial_nor_the_next(
     asked: list[SimpleNamespace],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -508,7 +508,7 @@ def test_an_upload_that_hangs_holds_neither_this_trial_up_nor_the_next(
     assert "continuing without waiting" in caplog.text
 
 
-def test_a_call_that_never_comes_back_is_the_last(
+def test_a_call_that_never_returns_is_the_last(
     asked: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(WandbTracker, "_stuck", False)
@@ -529,7 +529,7 @@ def test_a_call_that_never_comes_back_is_the_last(
     ]
 
 
-def test_a_resumed_trial_goes_on_at_its_epoch(asked: list[SimpleNamespace], tmp_path: Path) -> None:
+def test_a_resumed_trial_continues_at_its_epoch(asked: list[SimpleNamespace], tmp_path: Path) -> None:
     tracker = make(tmp_path)
     for epoch in (5, 6):
         tracker.epoch({"loss": 1.0}, epoch)
@@ -537,7 +537,7 @@ def test_a_resumed_trial_goes_on_at_its_epoch(asked: list[SimpleNamespace], tmp_
     assert asked[0].run.steps == [5, 6]
 
 
-def test_what_was_given_is_not_changed(asked: list[SimpleNamespace], tmp_path: Path) -> None:
+def test_arguments_are_not_changed(asked: list[SimpleNamespace], tmp_path: Path) -> None:
     config, metrics, summary = {"a": {"b": 1}}, {"loss": 1.0}, {"ua": 0.5, "confusion": CONFUSION}
     tracker = make(tmp_path, config=config)
     tracker.epoch(metrics, 3)
@@ -548,7 +548,7 @@ def test_what_was_given_is_not_changed(asked: list[SimpleNamespace], tmp_path: P
     assert asked[0].run.summary == {"ua": 0.5}, "the matrix is logged as a chart"
 
 
-def test_files_lie_beside_a_run_on_a_disk_and_never_at_an_address(tmp_path: Path) -> None:
+def test_files_are_stored_with_a_run_on_a_disk_and_never_at_an_address(tmp_path: Path) -> None:
     assert wandb_folder(Folder.at(str(tmp_path / "runs" / "x"))) == str(tmp_path / "runs" / "x")
     elsewhere = wandb_folder(Folder.at("memory://bucket/runs/x"))
     assert Path(elsewhere).is_absolute()

@@ -76,7 +76,7 @@ def in_place_of(
     raise AssertionError(f"no seed replaces {word!r}")
 
 
-def test_one_word_changes_and_the_rest_is_kept_to_the_character(
+def test_one_word_changes_and_the_rest_is_unchanged(
     tokenizer: PreTrainedTokenizerBase, untrained: LabelledMaskedLM
 ) -> None:
     pieces = ["  “", "Well", ",”  \u00a0", "naïve", "\t– 42 mp3 x_y ", "DON’T", "...\n", "cafe\u0301s"]
@@ -107,7 +107,7 @@ def test_one_word_changes_and_the_rest_is_kept_to_the_character(
     assert seen == set(words)
 
 
-def test_the_word_itself_is_no_alternative_in_whatever_spelling() -> None:
+def test_the_word_itself_is_not_an_alternative_in_any_spelling() -> None:
     # A model that has memorised these texts ranks the word itself first.
     texts = ["they sing", "they sing a song"] * 4
     sung = train_wordpiece(texts)
@@ -271,7 +271,7 @@ def plain_top_words(folder: Path, before: str, word: str, after: str, k: int) ->
     return words[:k]
 
 
-def test_model_as_it_comes_agrees_with_plain_use_of_it(folder: Path) -> None:
+def test_an_untuned_model_agrees_with_plain_use_of_it(folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     lm = fitted(tokenizer, conditional=False, epochs=0, model=load_masked_lm(str(folder)))
     # In one batch with a longer text, to show that padding does not matter.
@@ -303,7 +303,7 @@ def test_fine_tuning_starts_from_the_folder_and_moves(folder: Path) -> None:
     assert not torch.equal(trained.label_embedding.weight, untouched.label_embedding.weight)
 
 
-def test_text_longer_than_the_model_reads_is_kept_whole(folder: Path) -> None:
+def test_text_beyond_the_models_limit_is_not_shortened(folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     words = ["i feel happy today", "they look sad now"] * 20
     text = ", ".join(words)
@@ -316,7 +316,7 @@ def test_text_longer_than_the_model_reads_is_kept_whole(folder: Path) -> None:
             assert sum(old != new for old, new in pairs) == 1
 
 
-def test_text_that_spells_out_the_mask_token_is_no_stumbling_block(folder: Path) -> None:
+def test_text_containing_the_mask_token_works(folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     text = f"they look {tokenizer.mask_token} now"
     lm = fitted(tokenizer, texts=[text, *TEXTS], labels=[0, *LABELS], model=load_masked_lm(str(folder)))

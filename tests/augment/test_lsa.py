@@ -67,7 +67,7 @@ def test_spectrum_and_back_is_the_waveform(n: int) -> None:
     torch.testing.assert_close(to_waveform(spectrum_FJ, n), waveform_S, atol=1e-5, rtol=0)
 
 
-def test_strength_zero_is_the_identity_and_strengths_lie_between() -> None:
+def test_strength_zero_is_the_identity_and_strengths_interpolate() -> None:
     waveform_S = noise(8000)
     assert torch.equal(log_spectral_amplitude(waveform_S, strength=0.0), waveform_S)
     powers = [
@@ -87,7 +87,7 @@ def test_agrees_with_the_equations_in_plain_loops() -> None:
     assert error < 1e-4
 
 
-def test_scale_goes_through() -> None:
+def test_the_result_scales_with_the_input() -> None:
     waveform_S = noise(5000)
     torch.testing.assert_close(
         log_spectral_amplitude(1e-3 * waveform_S, strength=0.7),

@@ -61,14 +61,14 @@ def test_silence_stays_silence(n: int) -> None:
 
 
 @pytest.mark.parametrize("speed", [0.9, 0.95, 1.0, 1.05, 1.1])
-def test_speed_moves_length_and_pitch(speed: float) -> None:
+def test_speed_changes_length_and_pitch(speed: float) -> None:
     found_S = perturb_speed(tone(1000.0), seeded(), low=speed, high=speed)
     assert len(found_S) == math.ceil(16_000 / speed - 1e-6)
     expected_S = tone(1000.0 * speed, len(found_S))
     torch.testing.assert_close(found_S[100:-100], expected_S[100:-100], atol=5e-3, rtol=0)
 
 
-def test_speeds_are_drawn_evenly() -> None:
+def test_speeds_are_drawn_uniformly() -> None:
     lengths = [len(perturb_speed(torch.zeros(2090), seeded(seed))) for seed in range(500)]
     found, counts = np.unique(lengths, return_counts=True)
     assert found.tolist() == [1900, 1991, 2090, 2200, 2323]
@@ -80,7 +80,7 @@ def test_speed_of_a_range_without_a_step_is_refused() -> None:
         perturb_speed(torch.zeros(10), seeded(), low=0.91, high=0.94)
 
 
-def test_spec_augment_silences_bands_and_stretches() -> None:
+def test_spec_augment_masks_bands_and_time_spans() -> None:
     waveform_S = torch.randn(32_000, generator=seeded(9))
     only_bands_S = spec_augment(waveform_S, seeded(), n_stretches=0)
     ratio_F = to_spectrum(only_bands_S).abs().square().mean(dim=1)
@@ -94,7 +94,7 @@ def test_spec_augment_silences_bands_and_stretches() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 300, 512, 2000, 32_001])
-def test_spec_augment_keeps_length_and_its_argument(n: int) -> None:
+def test_spec_augment_preserves_length_and_its_argument(n: int) -> None:
     waveform_S = torch.randn(n, generator=seeded(1))
     before_S = waveform_S.clone()
     for seed in range(20):
@@ -103,7 +103,7 @@ def test_spec_augment_keeps_length_and_its_argument(n: int) -> None:
     assert torch.equal(waveform_S, before_S)
 
 
-def test_the_generator_alone_decides() -> None:
+def test_only_the_generator_is_random() -> None:
     waveform_S = torch.randn(8000, generator=seeded(5))
     for augment in (
         perturb_speed,

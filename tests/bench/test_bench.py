@@ -82,14 +82,14 @@ def test_evaluation_by_length_gives_what_shuffled_batches_give(setting: Setting)
         np.testing.assert_allclose(row, theirs[name], atol=1e-5)
 
 
-def test_an_evaluation_that_says_something_else_is_no_row(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_evaluation_with_other_results_gives_no_row(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluate = plain.evaluate
     monkeypatch.setattr(plain, "evaluate", lambda *a: {name: row[::-1] for name, row in evaluate(*a).items()})
     with pytest.raises(AssertionError, match="the two evaluations differ"):
         evaluation_row(setting, batches=2, repeats=1, note="")
 
 
-def test_an_evaluation_that_says_the_same_is_a_row(setting: Setting) -> None:
+def test_an_evaluation_with_equal_results_gives_a_row(setting: Setting) -> None:
     row = evaluation_row(setting, batches=2, repeats=1, note="tiny")
     assert row.name == "eval_vs_plain"
     assert 0 < row.low <= row.value <= row.high
@@ -134,7 +134,7 @@ def test_batches_are_taken_evenly_from_short_to_long() -> None:
     assert [batches[i][0] for i in chosen] == ["2", "4", "7", "9"]
 
 
-def test_the_parts_of_the_data_are_timed_for_real() -> None:
+def test_the_data_pipeline_is_actually_timed() -> None:
     rows = {row.name: row for row in data_rows(make_speech(12), repeats=1)}
     assert set(rows) == {"decode_x_realtime", "lsa_x_realtime", "augment_x_realtime", "cbca_texts"}
     assert all(row.value > 1 for row in rows.values())
@@ -178,7 +178,7 @@ def test_a_row_is_the_median_and_range_of_the_rounds_ratios() -> None:
     assert (row.value, row.low, row.high) == (2.0, 1.0, 3.0)
 
 
-def test_growth_is_told_by_its_ends_and_its_steps() -> None:
+def test_scaling_is_reported_by_its_ends_and_its_steps() -> None:
     def grown(size: int, seconds: float, gib: float) -> Growth:
         return Growth(size=size, seconds=seconds, driver_gib=gib, trial_gib=gib)
 

@@ -84,7 +84,7 @@ def outcome_of(table: Path, path: Path, on_error: Any = "fail") -> Outcome:
     hz=st.tuples(st.floats(150, 1_000), st.floats(1_000, 3_000)),
     name=NAMES,
 )
-def test_what_was_written_is_decoded(
+def test_decoding_returns_what_was_written(
     clean: Path, container: str, rate_hz: int, gains: list[float], duration_s: float, hz: Any, name: str
 ) -> None:
     sound = Sound(duration_s, *hz)
@@ -100,7 +100,7 @@ def test_what_was_written_is_decoded(
     rate_hz=st.sampled_from([8_001, 11_127, 15_999, 16_001, 22_254, 22_255, 44_056, 44_099, 47_952, 96_001]),
     duration_s=st.floats(0.02, 0.3),
 )
-def test_a_rate_without_common_divisors_costs_no_gigabytes(clean: Path, rate_hz: int, duration_s: float) -> None:
+def test_a_rate_without_common_divisors_takes_little_memory(clean: Path, rate_hz: int, duration_s: float) -> None:
     sound = Sound(duration_s, 300.0, 2_000.0)
     samples_SK = sound.sampled(rate_hz)
     with corpus(clean) as (table, path):
@@ -148,7 +148,7 @@ def test_a_damaged_file_is_refused_by_name_or_changes_nothing(
     rate_hz=st.sampled_from([16_000, 44_100]),
     on_error=st.sampled_from(["fail", "skip"]),
 )
-def test_floats_that_no_recording_holds_are_refused(
+def test_floats_that_no_recording_contains_are_refused(
     clean: Path, container: str, value: float, place: float, rate_hz: int, on_error: str
 ) -> None:
     samples_SK = SOUND.sampled(rate_hz, (1.0, 0.5))
@@ -178,7 +178,7 @@ LIES += [200_000, 384_000, 384_001, 2**31 - 1, 2**31, 2**32 - 1]
     channels=st.integers(1, 3),
     lies=st.dictionaries(st.sampled_from(list(FIELDS)), st.sampled_from(LIES), min_size=1, max_size=2),
 )
-def test_a_wav_header_that_lies_is_refused_or_taken_at_its_word(
+def test_a_false_wav_header_is_refused_or_believed(
     clean: Path, container: str, channels: int, lies: dict[str, int]
 ) -> None:
     with corpus(clean) as (table, path):
@@ -208,7 +208,7 @@ def test_a_wav_header_that_lies_is_refused_or_taken_at_its_word(
     samples=st.sampled_from([0, 1, 799, 800, 801, 10**6, 2**31, 2**36 - 1]),
     part=st.sampled_from([",", ",0.02", "0.01,0.02", "0.01,"]),
 )
-def test_a_flac_header_that_lies_is_refused_or_taken_at_its_word(
+def test_a_false_flac_header_is_refused_or_believed(
     clean: Path, rate_hz: int, channels: int, bits: int, samples: int, part: str
 ) -> None:
     """STREAMINFO: after block sizes, 20 bits of rate, 3 of channels, 5 of bits per sample, 36 of samples."""
@@ -224,7 +224,7 @@ def test_a_flac_header_that_lies_is_refused_or_taken_at_its_word(
 
 
 @pytest.mark.parametrize("kind", ["sparse WAV", "FLAC"])
-def test_three_hours_are_refused_whole_and_read_in_part(clean: Path, kind: str) -> None:
+def test_a_three_hour_file_is_refused_as_one_utterance_and_read_in_parts(clean: Path, kind: str) -> None:
     """One recording of a whole session with a table of its turns is common; decoding all of it is not."""
     seconds, rate_hz = 3 * 3600, 8_000
     turn = SOUND.sampled(rate_hz)

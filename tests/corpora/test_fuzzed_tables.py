@@ -163,9 +163,7 @@ def broken(rows: list[list[str]], kind: str, *how: Any) -> bytes:
 
 
 @cases("damaged tables", damage=BROKEN, on_error=st.sampled_from(["fail", "skip"]))
-def test_a_damaged_table_is_refused_or_none_of_its_rows_is_lost(
-    audio: str, damage: tuple[Any, ...], on_error: str
-) -> None:
+def test_a_damaged_table_is_refused_or_loses_no_row(audio: str, damage: tuple[Any, ...], on_error: str) -> None:
     rows = rows_of(audio)
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "corpus.csv"
@@ -201,7 +199,7 @@ NO_STRINGS = [pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("ns"), pa.binar
         st.tuples(st.just("flipped"), PLACE, st.integers(0, 7)),
     ),
 )
-def test_a_parquet_table_with_one_thing_wrong(audio: str, what: tuple[str, Any, Any]) -> None:
+def test_a_parquet_table_with_one_defect(audio: str, what: tuple[str, Any, Any]) -> None:
     kind, value, column = what
     rows = rows_of(audio)
     columns: dict[str, Any] = {name: [r[i] for r in rows] for i, name in enumerate(COLUMNS)}

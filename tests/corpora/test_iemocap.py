@@ -86,7 +86,7 @@ def test_transcripts_in_another_encoding_or_form_are_not_dropped(tmp_path: Path,
     assert str(error.value).startswith(f"{path}: ")
 
 
-def test_one_line_without_a_colon_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_line_without_a_colon_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     corpus = write_iemocap(tmp_path)
     read_iemocap(corpus)
     assert not capsys.readouterr().out
@@ -166,7 +166,7 @@ def test_a_dialogs_audio_without_labels_names_both(tmp_path: Path, name: str | N
     assert str(error.value).startswith(f"{audio}: ") and str(path) in str(error.value)
 
 
-def test_folders_of_the_systems_own_and_empty_ones_are_no_dialogs(tmp_path: Path) -> None:
+def test_system_and_empty_folders_are_not_dialogs(tmp_path: Path) -> None:
     corpus = write_iemocap(tmp_path)
     before = read_iemocap(corpus)
     wav = corpus / "Session1" / "sentences" / "wav"
@@ -202,7 +202,7 @@ def test_a_label_without_audio_names_both_files(tmp_path: Path) -> None:
     ],
     ids=["of another session", "no labels", "broken link", "no folder", "no session"],
 )
-def test_a_session_is_whole_or_an_error_says_what_was_expected(
+def test_an_incomplete_session_is_an_error_that_says_what_was_expected(
     tmp_path: Path, spoil: Callable[[Path], object], found: str
 ) -> None:
     corpus = write_iemocap(tmp_path / "IEMOCAP")
@@ -211,6 +211,6 @@ def test_a_session_is_whole_or_an_error_says_what_was_expected(
         read_iemocap(corpus)
 
 
-def test_one_session_as_root_is_told_to_go_up(tmp_path: Path) -> None:
+def test_a_session_as_root_is_an_error_that_points_to_its_parent(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"Set --corpus\.root to the folder above"):
         read_iemocap(write_iemocap(tmp_path) / "Session1")

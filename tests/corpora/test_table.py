@@ -53,7 +53,7 @@ def test_strings_stay_strings(tmp_path: Path) -> None:
     assert utterance.session == "1e3" and utterance.fold == "01"
 
 
-def test_quotes_line_breaks_marks_and_blanks_of_a_spreadsheet(tmp_path: Path) -> None:
+def test_quotes_line_breaks_byte_order_marks_and_spaces_of_a_spreadsheet(tmp_path: Path) -> None:
     text = (
         f'\ufeff{HEADER},transcript,sex\r\na, a.wav ,S1 ,joy,"Well, ""no"",\nsaid Zoë.",F\r\n\r\nb,b.wav,S1,joy,,\r\n'
     )
@@ -64,7 +64,7 @@ def test_quotes_line_breaks_marks_and_blanks_of_a_spreadsheet(tmp_path: Path) ->
     assert second.transcript is None and second.sex is None
 
 
-def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
+def test_parquet_reads_like_csv(tmp_path: Path) -> None:
     path = write_parquet(
         tmp_path,
         emotion=pa.array(["joy", "fear"]).dictionary_encode(),
@@ -139,7 +139,7 @@ def test_a_bad_header_names_file_column_and_remedy(tmp_path: Path, header: str, 
     assert f"{path}, line 1: " in str(error.value) and found in str(error.value)
 
 
-def test_columns_that_are_not_read_are_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ignored_columns_are_reported_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     header = f"{HEADER},start_s,start,duration,end_s"
     path = write_csv(tmp_path, f"{header}\na,a.wav,S1,joy,0.5,8000,x,1\nb,b.wav,S1,joy,,,,\n")
     assert [(u.start_s, u.end_s) for u in read_table(path)] == [(0.5, 1.0), (None, None)]
@@ -190,7 +190,7 @@ def test_a_table_that_is_not_utf_8_says_where(tmp_path: Path) -> None:
         ("nowhere.csv", r"no such file\. Set --corpus\.root to a \.csv or \.parquet file"),
     ],
 )
-def test_a_file_that_is_no_table_says_so(tmp_path: Path, name: str, found: str) -> None:
+def test_a_file_that_is_not_a_table_is_an_error(tmp_path: Path, name: str, found: str) -> None:
     (tmp_path / "empty.csv").touch()
     (tmp_path / "text.parquet").write_text("utterance_id")
     (tmp_path / "corpus.xlsx").touch()

@@ -38,7 +38,7 @@ def decibels(signal: np.ndarray, noise: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("name", AS_PUBLISHED)
-def test_ravdess_as_published_is_the_recording_that_we_know(shared_data: Path, name: str) -> None:
+def test_ravdess_as_published_decodes_to_known_values(shared_data: Path, name: str) -> None:
     published = decode(utterance(shared_data / f"ravdess_as_published/{name}.wav"))
     known = decode(utterance(shared_data / f"ravdess/{name}.flac"))
     assert published.dtype == np.float32
@@ -64,7 +64,7 @@ def test_two_of_the_files_as_published_are_stereo(shared_data: Path) -> None:
         ("flac", "PCM_24", 24),
     ],
 )
-def test_every_way_to_write_samples_reads_the_same(tmp_path: Path, suffix: str, subtype: str, bits: int) -> None:
+def test_every_sample_format_reads_the_same(tmp_path: Path, suffix: str, subtype: str, bits: int) -> None:
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, tone(1_000), 16_000, subtype=subtype)
     waveform_S = decode(utterance(path))
@@ -93,13 +93,13 @@ def test_a_part_is_cut_at_its_seconds(tmp_path: Path, rate_hz: int) -> None:
 
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_100, 48_000])
 @pytest.mark.parametrize("n", [1, 999, 10_007])
-def test_resampling_gives_as_many_samples_as_the_duration_asks(rate_hz: int, n: int) -> None:
+def test_resampling_gives_the_number_of_samples_for_the_duration(rate_hz: int, n: int) -> None:
     resampled_S = resample(np.zeros(n, np.float32), rate_hz)
     assert len(resampled_S) == math.ceil(n * 16_000 / rate_hz)
 
 
 @pytest.mark.parametrize("rate_hz", [22_050, 44_100, 48_000])
-def test_resampling_keeps_what_16_khz_can_hold_and_nothing_folds_back(rate_hz: int) -> None:
+def test_resampling_keeps_frequencies_below_8_khz_without_aliasing(rate_hz: int) -> None:
     def inner(waveform_S: np.ndarray) -> np.ndarray:
         return waveform_S[500:-500]
 
@@ -193,7 +193,7 @@ def test_a_broken_file_is_an_error_with_a_reason(tmp_path: Path, kind: str, reas
         decode(utterance(broken(tmp_path, kind)))
 
 
-def test_what_the_system_refuses_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_error_is_not_a_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """libsndfile reports 'System error.' for too many open files, a failing disk and undecodable files alike."""
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(1_000), 16_000)
@@ -214,7 +214,7 @@ def test_what_the_system_refuses_is_no_fault_of_the_file(tmp_path: Path, monkeyp
         decode(utterance(path))
 
 
-def test_what_does_not_decode_is_the_files_fault(tmp_path: Path) -> None:
+def test_a_decoding_error_is_a_fault_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(AudioError) as error:
         decode(utterance(broken(tmp_path, "text")))
     assert not isinstance(error.value, UnreadableError)
@@ -230,14 +230,14 @@ def raising(error: Exception) -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("start_s", "end_s"), [(0.5, 3.0), (2.0, 3.0), (0.5, 0.2), (0.5, 0.5), (1e305, 1e306), (0.5, 1e308)]
 )
-def test_a_part_that_the_file_does_not_hold_is_an_error(tmp_path: Path, start_s: float, end_s: float) -> None:
+def test_a_part_outside_the_file_is_an_error(tmp_path: Path, start_s: float, end_s: float) -> None:
     soundfile.write(tmp_path / "a.wav", tone(16_000), 16_000)
     with pytest.raises(AudioError):
         decode(utterance(tmp_path / "a.wav", start_s, end_s))
 
 
 @pytest.mark.parametrize("kind", ["RF64", "RIFX", "AIFF"])
-def test_other_files_of_chunks_truncated_are_an_error_too(tmp_path: Path, kind: str) -> None:
+def test_other_truncated_chunk_formats_are_errors_too(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.wav"
     how = {"RIFX": {"format": "WAV", "endian": "BIG"}}.get(kind, {"format": kind})
     soundfile.write(path, tone(1_000), 16_000, subtype="PCM_16", **how)
@@ -248,7 +248,7 @@ def test_other_files_of_chunks_truncated_are_an_error_too(tmp_path: Path, kind: 
         decode(utterance(path))
 
 
-def test_a_wav_written_into_a_pipe_and_one_with_more_chunks_are_whole(tmp_path: Path) -> None:
+def test_a_wav_written_to_a_pipe_and_one_with_more_chunks_are_complete(tmp_path: Path) -> None:
     """ffmpeg leaves the data length at its maximum if it cannot seek back."""
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(1_000), 16_000, subtype="PCM_16")
@@ -268,7 +268,7 @@ def spoken(*parts: tuple[float, float], seed: int = 0) -> np.ndarray:
     return np.concatenate(pieces).astype(np.float32)
 
 
-def test_silence_is_cut_off_both_ends_and_pauses_stay() -> None:
+def test_silence_is_trimmed_at_both_ends_and_pauses_stay() -> None:
     waveform = spoken((0.8, 1e-4), (0.5, 0.1), (0.7, 1e-4), (0.4, 0.1), (1.0, 1e-4))
     cut = trim(waveform, 40.0)
     # 100 ms remain at each end, plus at most one frame that contains sound.
@@ -278,7 +278,7 @@ def test_silence_is_cut_off_both_ends_and_pauses_stay() -> None:
     np.testing.assert_array_equal(cut, waveform[start : start + len(cut)])
 
 
-def test_what_is_cut_depends_on_the_distance_in_decibels_alone() -> None:
+def test_trimming_depends_only_on_the_level_in_decibels() -> None:
     waveform = spoken((0.5, 1e-3), (0.5, 0.1), (0.5, 1e-3))
     np.testing.assert_array_equal(trim(0.25 * waveform, 30.0), 0.25 * trim(waveform, 30.0))
     assert len(trim(waveform, 30.0)) < 0.8 * 16_000, "what is 40 dB below counts as silence at 30 dB"
@@ -286,6 +286,6 @@ def test_what_is_cut_depends_on_the_distance_in_decibels_alone() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 399, 400, 16_000])
-def test_there_is_nothing_to_cut_where_nothing_sounds(n: int) -> None:
+def test_silence_is_not_trimmed(n: int) -> None:
     silence = np.zeros(n, np.float32)
     np.testing.assert_array_equal(trim(silence, 40.0), silence)

@@ -65,7 +65,7 @@ def test_rows_follow_the_ids(collator: Collator) -> None:
     assert batch.augmented.lengths_B.tolist() == [4, 5, 6]
 
 
-def test_numbers_tell_utterances_and_transcripts_apart(collator: Collator) -> None:
+def test_numbers_distinguish_utterances_and_transcripts(collator: Collator) -> None:
     """Equal words are not negatives of each other; missing words equal nothing."""
     batch = collator(["a", "b", "c", "d"], waveforms(5, 5, 5, 5), None, epoch=None)
     assert len(set(batch.utterance_B.tolist())) == 4
@@ -116,7 +116,7 @@ def test_both_views_carry_the_same_text(tokenizer: PreTrainedTokenizerFast) -> N
 
 
 @pytest.mark.parametrize(("second_view", "epoch", "has_it"), [(True, 0, True), (True, None, False), (False, 0, False)])
-def test_a_second_view_is_there_in_training_only_and_where_a_loss_needs_it(
+def test_there_is_a_second_view_only_in_training_and_if_a_loss_needs_it(
     tokenizer: PreTrainedTokenizerFast, second_view: bool, epoch: int | None, has_it: bool
 ) -> None:
     batch = collator_of(tokenizer, second_view=second_view)(["a"], waveforms(5), waveforms(5), epoch=epoch)
@@ -138,7 +138,7 @@ def test_audio_alone_has_no_text() -> None:
 
 
 @pytest.mark.parametrize("modalities", ["both", "audio", "text"])
-def test_an_empty_share_is_one_inaudible_row_shaped_like_any_other(
+def test_an_empty_share_is_one_silent_row_of_the_usual_shape(
     tokenizer: PreTrainedTokenizerFast, modalities: str
 ) -> None:
     """Every worker takes part in every collective operation, even without an utterance."""

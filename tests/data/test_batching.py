@@ -76,7 +76,7 @@ def test_batches_pad_little(per_class: int, share: float) -> None:
     assert padded_s < 1.1 * sum(durations_s.values())
 
 
-def test_classes_that_differ_in_length_meet_all_the_same() -> None:
+def test_classes_that_differ_in_length_still_share_batches() -> None:
     """By length alone, every batch would be of one class, and the contrastive terms would lack negatives."""
     labels = {f"{name}{i:03d}": name for name in "ab" for i in range(80)}
     durations_s = {u: (1.0 if u[0] == "a" else 9.0) + int(u[1:]) / 100 for u in labels}
@@ -94,7 +94,7 @@ def test_long_and_short_batches_come_in_random_order() -> None:
 
 
 @pytest.mark.parametrize("counts", [{"a": 90, "b": 90, "c": 90, "d": 90}, IEMOCAP])
-def test_who_meets_whom_changes_between_epochs(counts: dict[str, int]) -> None:
+def test_the_composition_of_batches_changes_between_epochs(counts: dict[str, int]) -> None:
     def pairs(seed: int) -> set[tuple[str, str]]:
         batches = batches_of(counts, 16, 2, seed)
         return {(a, b) for batch in batches for a in batch for b in batch if a < b}

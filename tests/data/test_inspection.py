@@ -146,7 +146,7 @@ def test_a_bad_file_fails_with_its_name_and_reason_or_is_skipped_and_listed(
 @pytest.mark.parametrize(
     ("start_s", "end_s"), [(0.4, 0.6), (0.5, None), (0.7, 0.8), (0.1, 0.10001), (1e305, None), (0.1, 1e308)]
 )
-def test_a_part_must_lie_inside_its_file(good: list[Utterance], start_s: float, end_s: float | None) -> None:
+def test_a_part_must_be_inside_its_file(good: list[Utterance], start_s: float, end_s: float | None) -> None:
     part = dataclasses.replace(good[0], utterance_id="part", start_s=start_s, end_s=end_s)
     with pytest.raises(ManifestError, match=r"lasts 0\.500 s and does not contain the part") as error:
         inspect_audio(manifest_of([*good, part]), max_duration_s=2.0, on_error="fail")

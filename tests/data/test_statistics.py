@@ -108,7 +108,7 @@ def test_files_equal_to_the_byte_are_named_with_their_speakers_and_classes(manif
     assert "once decoded" not in text, "waveforms were not compared"
 
 
-def test_equal_waveforms_are_named_once_where_the_bytes_say_it_already(manifest: Manifest) -> None:
+def test_equal_waveforms_are_listed_once_if_the_bytes_are_equal_too(manifest: Manifest) -> None:
     """b and a are byte-identical, and so have equal waveforms; those of c and d are equal in different files."""
     same = with_digests(manifest, a="x", b="x")
     found = corpus_statistics(same, {"a": "1", "b": "1", "c": "2", "d": "2", "e": "3"})
@@ -123,7 +123,7 @@ def test_equal_waveforms_are_named_once_where_the_bytes_say_it_already(manifest:
     assert lines[at + 1].startswith("  c, d (ana, bo; tense): DIFFERENT SPEAKERS")
 
 
-def test_long_lists_end_with_how_many_more_there_are(manifest: Manifest) -> None:
+def test_long_lists_end_with_the_number_of_further_entries(manifest: Manifest) -> None:
     many = tuple(Skipped(utterance_id=f"s{i}", audio_path="/s.wav", reason="is truncated") for i in range(23))
     lines = statistics_lines(corpus_statistics(dataclasses.replace(manifest, skipped=many)), FOLDS).splitlines()
     assert lines[-22:-20] == ["skipped     23 utterance(s) that cannot be used", "  s0: /s.wav is truncated"]

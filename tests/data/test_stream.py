@@ -79,13 +79,13 @@ def test_mapped_views_are_the_fetched_ones(source: Source, tasks: list[int], mon
     assert mapped[-1].augmented is None, "evaluation has no second view"
 
 
-def test_views_that_are_not_made_yet_are_the_same(source: Source, tasks: list[int]) -> None:
+def test_views_computed_on_the_fly_are_the_same(source: Source, tasks: list[int]) -> None:
     made = take(source)
     assert_same(take(dataclasses.replace(source, views=())), made)
     assert tasks
 
 
-def test_an_augmentation_of_nothing_starts_no_task(source: Source, tasks: list[int]) -> None:
+def test_an_empty_augmentation_starts_no_task(source: Source, tasks: list[int]) -> None:
     """The ablation's "no augmentation": the second view equals the clean crop."""
     nothing = AugmentConfig(lsa=False, speed=False, noise=False)
     taken = take(dataclasses.replace(source, augment=nothing, views=()))
@@ -106,9 +106,7 @@ def test_workers_share_a_step_between_them(source: Source, tasks: list[int]) -> 
     assert shares[0][1].clean == []
 
 
-def test_who_stops_early_does_not_wait_for_what_is_fetched_ahead(
-    source: Source, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stopping_early_does_not_wait_for_prefetching(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tune gives a stopped trial's process two seconds, then fails the next trial in it."""
     fetched, go_on = threading.Event(), threading.Event()
 

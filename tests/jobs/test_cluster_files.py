@@ -81,7 +81,7 @@ def test_raysys_understands_every_command(
             assert re.match(r"/|\w+://", location), f"{name}: {location}"
 
 
-def test_every_way_to_a_cluster_says_where_runs_and_corpora_are() -> None:
+def test_every_cluster_file_says_where_runs_and_corpora_are() -> None:
     """So that the bare command needs no flags: the head's environment has both, on the volume that all nodes mount."""
     for name in ("ray-job.crossval.yaml", "ray-cluster.autoscaler.yaml"):
         manifest = load(f"kuberay/{name}")["spec"]
@@ -95,7 +95,7 @@ def test_every_way_to_a_cluster_says_where_runs_and_corpora_are() -> None:
     assert {"--env=RAYSYS_RUN_ROOT=/shared/runs", "--env=RAYSYS_CORPUS_ROOT=/shared/IEMOCAP"} <= set(options)
 
 
-def test_every_way_to_a_cluster_trains_the_paper_on_iemocap() -> None:
+def test_every_cluster_file_trains_the_paper_on_iemocap() -> None:
     wanted = ["--preset", "paper", "--corpus.name", "iemocap"]
     shown = {name for name, job, arguments in COMMANDS if job == "crossval.py" and arguments[:4] == wanted}
     assert shown >= {"README.md", "kuberay/ray-job.crossval.yaml", "slurm/crossval.sbatch"}
@@ -123,7 +123,7 @@ def test_kuberay_knows_every_field(name: str, kind: str) -> None:
         (("rayClusterSpec", "headGroupSpec", "template", "spec"), "volumeMounts", [], "V1PodSpec has no field"),
     ],
 )
-def test_the_look_at_manifests_notices(where: tuple[str, ...], key: str, value: object, said: str) -> None:
+def test_the_manifest_check_detects_errors(where: tuple[str, ...], key: str, value: object, said: str) -> None:
     manifest = copy.deepcopy(load("kuberay/ray-job.crossval.yaml"))
     place = manifest["spec"]
     for name in where:
@@ -147,7 +147,7 @@ def pods(name: str) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", KUBERAY)
-def test_pods_run_the_pinned_ray_as_nobody_in_particular(name: str) -> None:
+def test_pods_run_the_pinned_ray_without_privileges(name: str) -> None:
     assert cluster_spec(name)["rayVersion"] == PINNED["ray"] == ray.__version__
     for pod in pods(name).values():
         assert pod["securityContext"]["runAsNonRoot"]
@@ -171,7 +171,7 @@ def test_every_node_sees_the_storage_that_jobs_write_to(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KUBERAY)
-def test_kuberay_has_the_token_and_keys_by_reference_alone(name: str) -> None:
+def test_kuberay_gets_the_token_and_keys_only_by_reference(name: str) -> None:
     assert cluster_spec(name)["authOptions"] == {"mode": "token", "secretName": "raysys-ray-token"}
     for pod in pods(name).values():
         for variable in pod["containers"][0].get("env", []):
@@ -180,7 +180,7 @@ def test_kuberay_has_the_token_and_keys_by_reference_alone(name: str) -> None:
                 assert variable["valueFrom"]["secretKeyRef"]["optional"] is True
 
 
-def test_the_job_has_gpus_for_the_five_folds_and_takes_its_cluster_away() -> None:
+def test_the_job_has_gpus_for_the_five_folds_and_deletes_its_cluster() -> None:
     spec = load("kuberay/ray-job.crossval.yaml")["spec"]
     assert spec["shutdownAfterJobFinishes"]
     assert spec["backoffLimit"] >= 1
@@ -213,7 +213,7 @@ def test_ray_up_takes_the_aws_file() -> None:
     validate_config(prepare_config(copy.deepcopy(config)))
 
 
-def test_aws_workers_are_spot_and_go_when_idle() -> None:
+def test_aws_workers_are_spot_and_stop_when_idle() -> None:
     config = load("ray-up/aws.yaml")
     types = config["available_node_types"]
     workers = [type_ for name, type_ in types.items() if name != config["head_node_type"]]
@@ -285,7 +285,7 @@ def test_the_images_user_reads_what_is_copied_whatever_the_checkouts_permissions
     assert readable < max(i for i, (name, _) in enumerate(found) if name == "USER")
 
 
-def test_whoever_reads_how_to_use_aws_learns_of_the_open_port() -> None:
+def test_the_aws_instructions_mention_the_open_port() -> None:
     """It is Ray's default, as its code confirms."""
     default = Path(ray.__file__).parent / "autoscaler" / "_private" / "aws" / "config.py"
     assert '"IpRanges": [{"CidrIp": "0.0.0.0/0"}]' in default.read_text()

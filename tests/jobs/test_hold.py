@@ -67,7 +67,7 @@ def test_the_command_starts_when_the_gpus_are_there_and_they_are_released_after_
     assert set(cluster.asked[:-1]) == {2} and cluster.asked[-1] == 0
 
 
-def test_gpus_are_asked_for_again_while_the_command_runs(hold: Any) -> None:
+def test_gpus_are_requested_again_while_the_command_runs(hold: Any) -> None:
     """Ray Data makes requests too, and the last one counts."""
     _, cluster = hold("--gpus", "2", *python("import time; time.sleep(1)"))
     waiting = 2  # polls until both are there
@@ -75,7 +75,7 @@ def test_gpus_are_asked_for_again_while_the_command_runs(hold: Any) -> None:
     assert set(cluster.asked[:-1]) == {2} and len(cluster.asked) > waiting + 5
 
 
-def test_gpus_that_never_come_are_an_error_and_are_no_longer_asked_for(hold: Any, tmp_path: Path) -> None:
+def test_gpus_that_never_come_are_an_error_and_are_released(hold: Any, tmp_path: Path) -> None:
     code, cluster = hold("--gpus", "3", *python(f"open({str(tmp_path / 'ran')!r}, 'w')"))
     assert "the cluster has 2 of 3 GPUs and 3 of 1 nodes" in code
     assert not (tmp_path / "ran").exists()

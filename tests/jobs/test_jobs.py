@@ -116,7 +116,7 @@ def test_a_report_that_fails_is_a_note_and_the_job_that_it_names_writes_it(
         ("crossval.py", ["--cluster.data-cpus-per-worker", "0"], "--cluster.data-cpus-per-worker is 0"),
     ],
 )
-def test_a_mistake_ends_a_job_with_code_2_and_says_what_to_mend(
+def test_a_user_error_ends_a_job_with_code_2_and_says_how_to_fix_it(
     job: str,
     arguments: list[str],
     said: str,

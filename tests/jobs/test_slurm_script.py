@@ -176,7 +176,7 @@ def test_it_is_valid_bash() -> None:
 
 
 @pytest.mark.parametrize("to_all", ["", "yes"])
-def test_a_job_starts_head_and_workers_and_takes_them_down(tmp_path: Path, jobs: list[Job], to_all: str) -> None:
+def test_a_job_starts_head_and_workers_and_stops_them(tmp_path: Path, jobs: list[Job], to_all: str) -> None:
     jobs.append(job := Job(tmp_path, "--train.seed", "1", CODE="0", TO_ALL=to_all))
     assert job.end() == 0, job.output
     address = f"127.0.0.1:{20_000 + int(job.id) % 10_000}"
@@ -203,7 +203,7 @@ def test_every_node_has_the_jobs_own_token_from_a_file_that_others_cannot_read(t
     assert "somebody-elses" not in job.output
 
 
-def test_before_the_time_is_up_the_driver_ends_and_the_job_goes_to_the_queue(tmp_path: Path, jobs: list[Job]) -> None:
+def test_before_the_time_limit_the_driver_ends_and_the_job_is_requeued(tmp_path: Path, jobs: list[Job]) -> None:
     jobs.append(job := Job(tmp_path))
     job.signal_when_running(signal.SIGUSR1)
     assert job.end() == 75
@@ -213,7 +213,7 @@ def test_before_the_time_is_up_the_driver_ends_and_the_job_goes_to_the_queue(tmp
     assert nothing_left(job)
 
 
-def test_a_cancelled_job_is_not_queued_again(tmp_path: Path, jobs: list[Job]) -> None:
+def test_a_cancelled_job_is_not_requeued(tmp_path: Path, jobs: list[Job]) -> None:
     jobs.append(job := Job(tmp_path))
     job.signal_when_running(signal.SIGTERM)
     assert job.end() == 75
@@ -222,7 +222,7 @@ def test_a_cancelled_job_is_not_queued_again(tmp_path: Path, jobs: list[Job]) ->
     assert nothing_left(job)
 
 
-def test_a_mistake_is_the_jobs_exit_code(tmp_path: Path, jobs: list[Job]) -> None:
+def test_a_user_error_sets_the_jobs_exit_code(tmp_path: Path, jobs: list[Job]) -> None:
     jobs.append(job := Job(tmp_path, CODE="2"))
     assert job.end() == 2
     assert nothing_left(job)
@@ -236,9 +236,7 @@ def test_a_driver_without_a_head_is_ended(tmp_path: Path, jobs: list[Job]) -> No
 
 
 @pytest.mark.parametrize("foreign", ["a link", "another user's"])
-def test_rays_folder_of_somebody_else_is_neither_used_nor_touched(
-    tmp_path: Path, jobs: list[Job], foreign: str
-) -> None:
+def test_another_users_ray_folder_is_neither_used_nor_touched(tmp_path: Path, jobs: list[Job], foreign: str) -> None:
     """Its name can be guessed: whoever created it first would own Ray's sockets."""
     folder, theirs = Path(f"/tmp/raysys-{90_000_000 + os.getpid()}"), tmp_path / "theirs"
     theirs.mkdir()
@@ -260,7 +258,7 @@ def test_rays_folder_of_somebody_else_is_neither_used_nor_touched(
         folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
 
 
-def test_rays_folder_is_for_its_user_alone(tmp_path: Path, jobs: list[Job]) -> None:
+def test_rays_folder_is_private_to_its_user(tmp_path: Path, jobs: list[Job]) -> None:
     jobs.append(job := Job(tmp_path))
     job.signal_when_running(signal.SIGTERM)
     mode = Path(f"/tmp/raysys-{job.id}").stat().st_mode & 0o777
@@ -269,7 +267,7 @@ def test_rays_folder_is_for_its_user_alone(tmp_path: Path, jobs: list[Job]) -> N
     assert nothing_left(job)
 
 
-def test_it_says_what_is_not_set(tmp_path: Path) -> None:
+def test_a_missing_variable_is_named(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAYSYS_")}
     ended = subprocess.run(["bash", SCRIPT], env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode != 0

@@ -67,7 +67,7 @@ def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_ray")
-def test_a_corpus_without_duplicates_has_nothing_to_say(corpus: Flags) -> None:
+def test_a_corpus_without_duplicates_reports_nothing(corpus: Flags) -> None:
     ground = prepare_run(checked(corpus()), CLUSTER)
     assert ground.run.notes == ()
 
@@ -83,7 +83,7 @@ def test_equal_bytes_are_refused_before_a_cluster_starts_and_no_run_is_left(corp
 
 
 @pytest.mark.usefixtures("_no_ray")
-def test_equal_samples_in_unequal_files_are_refused_before_the_first_trial(corpus: Flags, tmp_path: Path) -> None:
+def test_equal_samples_in_different_files_are_refused_before_the_first_trial(corpus: Flags, tmp_path: Path) -> None:
     write(tmp_path / "cy1.wav", seed=1, subtype="PCM_24")
     held = checked(corpus())
     assert held.notes == ()
@@ -103,7 +103,7 @@ def test_duplicates_of_one_speaker_are_noted_once(corpus: Flags, tmp_path: Path)
     assert "ana1 = ana3" in note and "inflates" not in note
 
 
-def test_a_model_of_text_alone_hears_no_duplicates(corpus: Flags, tmp_path: Path) -> None:
+def test_a_text_only_model_ignores_duplicate_audio(corpus: Flags, tmp_path: Path) -> None:
     (tmp_path / "cy1.wav").write_bytes((tmp_path / "ana1.wav").read_bytes())
     assert len(checked(corpus("--corpus.modalities", "text")).notes) == 1
 

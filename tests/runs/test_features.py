@@ -153,7 +153,7 @@ def test_a_network_given_features_computes_what_it_computes_from_speech(
     assert torch.isfinite(nobody.logits_NC).all()
 
 
-def test_features_are_made_once_and_follow_the_weights(
+def test_features_are_computed_once_and_depend_on_the_weights(
     config: ExperimentConfig, manifest: Manifest, source: Source, encoding: list[int], tmp_path: Path
 ) -> None:
     first = features.make_audio_features(config, manifest, source, CLUSTER)
@@ -166,7 +166,7 @@ def test_features_are_made_once_and_follow_the_weights(
     assert not {other.whole, *other.crops, *other.augmented} & {first.whole, *first.crops, *first.augmented}
 
 
-def test_crops_without_end_are_not_kept(config: ExperimentConfig, manifest: Manifest, source: Source) -> None:
+def test_unlimited_crops_are_not_cached(config: ExperimentConfig, manifest: Manifest, source: Source) -> None:
     """Without an augmented view, every epoch crops differently."""
     alone = dataclasses.replace(source, augment=None, views=())
     assert features.make_audio_features(config, manifest, alone, CLUSTER) is None
@@ -189,7 +189,7 @@ def test_crops_without_end_are_not_kept(config: ExperimentConfig, manifest: Mani
         ({}, {}, "text", False, True),
     ],
 )
-def test_only_what_is_the_same_in_every_trial_is_kept(
+def test_only_features_common_to_all_trials_are_cached(
     config: ExperimentConfig, model: Any, augment: Any, modalities: Any, audio: bool, text: bool
 ) -> None:
     config = dataclasses.replace(

@@ -55,7 +55,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def test_a_run_that_waits_for_a_node_says_so_once(tmp_path: Path, clock: Clock) -> None:
+def test_a_run_that_waits_for_a_node_reports_it_once(tmp_path: Path, clock: Clock) -> None:
     screen = io.StringIO()
     watched = follow_in(tmp_path, screen=screen)
 
@@ -74,7 +74,7 @@ def test_a_run_that_waits_for_a_node_says_so_once(tmp_path: Path, clock: Clock) 
     assert pass_by(120).count("no trial has been running") == 1
 
 
-def test_what_a_user_must_fix_is_not_retried(tmp_path: Path) -> None:
+def test_a_user_error_is_not_retried(tmp_path: Path) -> None:
     screen = io.StringIO()
     watched = follow_in(tmp_path, screen=screen)
     good, bad = trial(0), trial(0)
@@ -159,7 +159,7 @@ def test_sigterm_ends_a_run_though_a_trial_does_not_stop(
         signal.signal(signal.SIGTERM, before)
 
 
-def test_ctrl_c_asks_once_and_does_not_ask_twice(tmp_path: Path) -> None:
+def test_ctrl_c_asks_trials_to_stop_only_once(tmp_path: Path) -> None:
     watched = follow_in(tmp_path)
     watched.on_trial_start(0, [], trial(0))
     # pytest itself may have been started in the background of a script.
@@ -178,7 +178,7 @@ def test_ctrl_c_asks_once_and_does_not_ask_twice(tmp_path: Path) -> None:
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
 
 
-def test_where_ctrl_c_is_ignored_it_stays_so() -> None:
+def test_ctrl_c_stays_ignored_if_it_was() -> None:
     """As in the background of a script, whose terminal belongs to another program."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -189,7 +189,7 @@ def test_where_ctrl_c_is_ignored_it_stays_so() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_second_signal_does_not_disturb_the_way_out() -> None:
+def test_a_second_signal_does_not_interrupt_the_shutdown() -> None:
     before = signal.getsignal(signal.SIGTERM)
     try:
         with handling(raise_terminated), pytest.raises(Terminated):
@@ -200,7 +200,7 @@ def test_a_second_signal_does_not_disturb_the_way_out() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_folds_are_named_and_stand_in_columns(tmp_path: Path) -> None:
+def test_folds_are_named_and_aligned_in_columns(tmp_path: Path) -> None:
     own = [own_trial(tmp_path, fold) for fold in (0, 1)]
     lines = EpochLines(own, {0: "Session1", 1: "All"})
     epochs = own[0].config.train.epochs

@@ -109,7 +109,7 @@ def test_a_corpus_of_one_modality_has_no_variants_of_one_alone() -> None:
     assert [v.name for v in ablations(ravdess)] == list(EXPECTED)[:5]
 
 
-def test_a_users_variant_takes_several_flags_with_or_without_dashes() -> None:
+def test_a_custom_variant_takes_several_flags_with_or_without_dashes() -> None:
     variants = parse_variants(["mean=--model.pooling mean,loss.gamma 0", "no gru=model.bigru none"])
     assert variants == (
         Variant(name="mean", flags=("--model.pooling", "mean", "--loss.gamma", "0")),

@@ -98,7 +98,7 @@ def test_a_relative_path_in_the_environment_is_refused_in_a_submitted_job(
         with_places(config(None))
 
 
-def test_absolute_paths_and_addresses_are_welcome_in_a_submitted_job(in_a_job: None) -> None:
+def test_absolute_paths_and_addresses_are_accepted_in_a_submitted_job(in_a_job: None) -> None:
     with_places(config())
     with_places(config("s3://bucket/runs", "gs://bucket/cache", "/data/iemocap"))
 

@@ -65,7 +65,7 @@ def test_an_error_disarms_it_and_leaves_who_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stops", [True, False])
-def test_it_hears_of_a_stop_within_seconds_if_it_may_stop_alone(
+def test_it_notices_a_stop_within_seconds_if_it_may_stop_alone(
     stops: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [100.0]
