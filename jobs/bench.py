@@ -1,5 +1,5 @@
-"""Measure how fast training, evaluation, the data's parts and the orchestration are on this machine; print a table and
-keep it as JSON."""
+"""Measure the speed of training, evaluation, the data pipeline and the orchestration on this machine; print a table and
+save it as JSON."""
 
 from raysys.commands.bench import main
 

@@ -1,4 +1,4 @@
-"""Compare two finished runs over the same corpus: does b beat a, and by more than chance among speakers would give?"""
+"""Compare two finished runs over the same corpus: is b better than a, beyond chance variation between speakers?"""
 
 from raysys.commands.compare import main
 

@@ -1,4 +1,4 @@
-"""Search a grid (the paper's alpha and beta unless told otherwise) over all folds, and train the final model."""
+"""Search a grid (by default the paper's alpha and beta) over all folds, and train the final model."""
 
 from raysys.commands.gridsearch import main
 

@@ -1,4 +1,4 @@
-"""Read, check and decode a corpus ahead of the runs that train on it, and print what it holds."""
+"""Read, check and decode a corpus before the runs that train on it, and print its statistics."""
 
 from raysys.commands.prepare import main
 

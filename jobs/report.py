@@ -1,4 +1,4 @@
-"""Write the report, the figures and the tables of a finished run again, from its files alone."""
+"""Rewrite the report, figures and tables of a finished run, from its files alone."""
 
 from raysys.commands.report import main
 

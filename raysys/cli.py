@@ -1,4 +1,4 @@
-"""argv to ExperimentConfig: a preset, then a YAML file's values, then the flags, all through one parser."""
+"""Command line to ExperimentConfig: a preset, then a YAML file's values, then the flags, all through one parser."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class CommandLine:
     preset: str = "demo"
     """demo, demo-short, light, paper, or a YAML file such as a run's config.yaml; flags override its values."""
     dry_run: bool = False
-    """Print the model's parts and what would run, then stop; needs no network, corpus or cluster."""
+    """Print the model's parts and what would run, then exit; needs no network, corpus or cluster."""
 
 
 CORPUS_ROOT = "RAYSYS_CORPUS_ROOT"
-"""Environment variable with the default of --corpus.root."""
+"""Environment variable for the default of --corpus.root."""
 TERMINATED = 75
-"""Exit code after SIGTERM: try again (sysexits.h, EX_TEMPFAIL)."""
+"""Exit code after SIGTERM: retry (EX_TEMPFAIL in sysexits.h)."""
 
 Command = TypeVar("Command", bound=CommandLine)
 
@@ -50,14 +50,14 @@ def parse(
     """Parse flags.
 
     Args:
-        argv: of the process unless given.
+        argv: by default, the process's.
         kind: a job's own command line.
-        preset: where to start from unless --preset says so.
-        shown: of the preset's configuration and name, what --help lists where a job takes more flags than it reads.
+        preset: the default of --preset.
+        shown: given the preset's configuration and name, what --help lists, if a job accepts more flags than it uses.
 
     Raises:
-        ConfigError: an unknown preset or file, or a value that the configuration refuses.
-        SystemExit: a flag that does not exist or does not parse (code 2), or --help (code 0).
+        ConfigError: an unknown preset or file, or an invalid value.
+        SystemExit: an unknown or malformed flag (code 2), or --help (code 0).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = _preset_name(arguments, preset)
@@ -85,7 +85,7 @@ def parse(
 
 
 def _unwrap_help(kind: type[Any]) -> None:
-    """Give tyro each field's text as one line, which it wraps to the terminal: it would keep our line breaks too."""
+    """Give tyro each field's text as one line, which it wraps to the terminal; otherwise it keeps our line breaks."""
     texts = {doc.arg_name: doc.description or "" for doc in docstring_parser.parse_from_object(kind).params}
     for field in dataclasses.fields(kind):
         if field.name in texts:
@@ -96,23 +96,23 @@ def _unwrap_help(kind: type[Any]) -> None:
 
 
 def with_flags(config: ExperimentConfig, flags: Sequence[str], where: str) -> ExperimentConfig:
-    """A configuration with some values changed, through the same parser as the command line's.
+    """A configuration with some values changed by the command line's parser.
 
     Args:
         flags: such as ["--loss.alpha", "0.1"].
-        where: what the flags come from, for errors.
+        where: where the flags come from, for error messages.
 
     Raises:
-        ConfigError: a flag that does not exist, or a value that it refuses.
+        ConfigError: an unknown flag, or an invalid value.
     """
     known = {name for name, _ in _leaves(config)}
     for flag in flags:
         name = flag.removeprefix("--")
         if flag.startswith("--") and name.replace("no-", "", 1) not in known and name not in known:
             close = difflib.get_close_matches(name, sorted(known), n=1)
-            raise ConfigError(f"{where}: there is no --{name}{f'; did you mean --{close[0]}?' if close else '.'}")
+            raise ConfigError(f"{where}: unknown flag --{name}{f'; did you mean --{close[0]}?' if close else '.'}")
     try:
-        # The parser's own words are a box for the whole command line; ours name the place.
+        # The parser's own message is a box for the whole command line; ours says where the flags come from.
         with contextlib.redirect_stderr(io.StringIO()):
             parsed = tyro.cli(
                 CommandLine,
@@ -122,14 +122,14 @@ def with_flags(config: ExperimentConfig, flags: Sequence[str], where: str) -> Ex
             )
     except SystemExit:
         said = " ".join(flags)
-        raise ConfigError(f"{where}: {said} is not understood; --help says what each flag takes.") from None
+        raise ConfigError(f"{where}: cannot parse {said}; see --help for the values of each flag.") from None
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
     return parsed.config
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of a configuration with its flag's name."""
+    """Every value of a configuration with the name of its flag."""
     for field in dataclasses.fields(value):
         name, inner = prefix + field.name.replace("_", "-"), getattr(value, field.name)
         if dataclasses.is_dataclass(inner):
@@ -161,14 +161,14 @@ def _preset(name: str) -> tuple[ExperimentConfig, list[str]]:
         raise ConfigError(f"--preset {name}: expected {', '.join(PRESETS)}, or a YAML file.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    # A ValueError: it is not UTF-8. A RecursionError: it is nested too deep.
+    # ValueError: not UTF-8. RecursionError: nested too deeply.
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"--preset {name}: cannot be read ({error}); expected YAML in UTF-8.") from error
     if not isinstance(values, dict):
         raise ConfigError(f"--preset {name}: expected sections such as 'train:' with values below them.")
     base = str(values.pop("preset", "paper"))
     if base not in PRESETS:
-        raise ConfigError(f"--preset {name}: preset: {base!r} is none of {', '.join(PRESETS)}.")
+        raise ConfigError(f"--preset {name}: unknown preset {base!r}; expected one of {', '.join(PRESETS)}.")
     try:
         return PRESETS[base](), list(flags_of(values))
     except RecursionError:
@@ -209,14 +209,14 @@ def main(
     preset: str = "demo",
     shown: Callable[[ExperimentConfig, str], Any] | None = None,
 ) -> None:
-    """A job's entry point: parse its command line (see `parse`) and run it, its errors as `exit_codes` says."""
+    """A job's entry point: parse its command line (see `parse`) and run it, with the exit codes of `exit_codes`."""
     with exit_codes():
         run(parse(description=description or "", kind=kind, preset=preset, shown=shown))
 
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
-    """What a user must fix is one message and exit code 2; Ctrl-C is 130, SIGTERM 75. No tracebacks."""
+    """Report a user error as one message with exit code 2; Ctrl-C exits with 130, SIGTERM with 75. No tracebacks."""
     handle(raise_terminated)
     try:
         yield
@@ -225,7 +225,7 @@ def exit_codes() -> Iterator[None]:
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         if came():
-            print("ended by SIGTERM; the same command resumes each trial where it was", file=sys.stderr)
+            print("stopped by SIGTERM; the same command resumes each trial where it stopped", file=sys.stderr)
             raise SystemExit(TERMINATED) from None
-        print("stopped; the same command resumes where it was", file=sys.stderr)
+        print("stopped; the same command resumes where it stopped", file=sys.stderr)
         raise SystemExit(130) from None

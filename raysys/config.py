@@ -1,4 +1,4 @@
-"""The experiment's configuration: frozen dataclasses that check themselves.
+"""The experiment's configuration: frozen dataclasses that validate themselves.
 
 The text under a field is its help on the command line. Only the standard library is imported, so any module can
 import this file, and an `ExperimentConfig` pickles to about a kilobyte.

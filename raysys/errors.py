@@ -1,28 +1,28 @@
-"""Errors that a user can fix; a job prints their message and ends with code 2, without a traceback."""
+"""Errors that a user can fix; a job prints their message and exits with code 2, without a traceback."""
 
 
 class UserError(Exception):
-    """Something outside the code is wrong: the message says where, what, what was expected, how to fix it."""
+    """Something outside the code is wrong: the message says where, what was found, what was expected, how to fix it."""
 
 
 class ConfigError(UserError):
-    """A flag or a configuration value that cannot be used."""
+    """A flag or configuration value is invalid."""
 
 
 class CorpusError(UserError):
-    """A corpus folder or table that does not hold what its reader needs."""
+    """A corpus folder or table does not contain what its reader needs."""
 
 
 class ManifestError(CorpusError):
-    """A manifest that breaks a rule: duplicate ids, an unknown class, a speaker in two parts."""
+    """A manifest breaks a rule: duplicate ids, an unknown class, a speaker in two parts."""
 
 
 class StorageError(UserError):
-    """A folder or address that cannot be read or written where it is needed."""
+    """A folder or address cannot be read or written from where it is needed."""
 
 
 class TrainingError(UserError):
-    """A training that cannot go on and would fail again: its loss, weights or predictions are not finite."""
+    """A training cannot continue and would fail again: its loss, weights or predictions are not finite."""
 
 
 class ClusterError(UserError):
@@ -30,8 +30,8 @@ class ClusterError(UserError):
 
 
 class EncoderError(UserError):
-    """A pretrained encoder that cannot be loaded whole."""
+    """A pretrained encoder cannot be loaded completely."""
 
 
 class ModelFolderError(UserError):
-    """A folder that holds no whole model, or one that this version does not read."""
+    """A model folder is incomplete, or its format is not supported by this version."""

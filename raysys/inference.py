@@ -1,9 +1,9 @@
-"""A trained model as a folder that loads back with one call, and what it says of new speech.
+"""A trained model as a folder that loads with one call, and its predictions for new speech.
 
     model = load_model("runs/x/model")
     model.probabilities([read_waveform("a.wav")], ["so glad to see you"])
 
-The folder holds safetensors, JSON and the tokenizer; nothing in it is unpickled, and nothing outside it is read.
+The folder contains safetensors, JSON and the tokenizer; nothing in it is unpickled, and nothing outside it is read.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 _FORMAT = 2
 _AUDIO, _TEXT, _TOKENIZER = "audio", "text", "tokenizer"
-# The auxiliary tasks' heads are for training.
+# The auxiliary tasks' heads are only used in training.
 _NO_TASKS = LossConfig(alpha=0.0, beta=0.0, gamma=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmotionModel:
-    """A trained network with what it needs beside its weights.
+    """A trained network with everything needed to use it.
 
     Attributes:
         classes: names, in the order of the probabilities' columns.
-        modalities: what it was trained on; with both, a text may be missing.
-        trim_db: silence trimmed from both ends of its input, as in training; None: not trimmed.
+        modalities: its inputs in training; with both, a transcript may be missing.
+        trim_db: silence to trim from both ends of the input, as in training; None: no trimming.
     """
 
     network: Network
@@ -68,20 +68,20 @@ class EmotionModel:
         """Class probabilities of N utterances (N x C, float32); each independent of the others.
 
         Args:
-            waveforms: float32, 16 kHz, mono (as `read_waveform` gives); None for a model of text alone.
-            transcripts: None, or None among them: not known. Audio alone does not read them.
+            waveforms: float32, 16 kHz, mono (as returned by `read_waveform`); None for a text-only model.
+            transcripts: None, or None among them: unknown. Ignored by an audio-only model.
 
         Raises:
-            ValueError: what the model needs is missing, or the numbers differ, or a waveform holds what no audio does.
+            ValueError: a required input is missing, their numbers differ, or a waveform has invalid values.
         """
         if self.modalities != "text" and waveforms is None:
             raise ValueError(f"this model was trained on {self.modalities}: it needs waveforms.")
         if self.modalities == "text" and (transcripts is None or None in transcripts):
-            raise ValueError("this model was trained on text alone: it needs a transcript of every utterance.")
+            raise ValueError("this model was trained on text alone: it needs a transcript for every utterance.")
         n = len(transcripts if waveforms is None else waveforms)  # type: ignore[arg-type]
         texts: Sequence[str | None] = [None] * n if transcripts is None else transcripts
         if len(texts) != n:
-            raise ValueError(f"{n} waveforms, but {len(texts)} transcripts; expected one each (None: not known).")
+            raise ValueError(f"{n} waveforms, but {len(texts)} transcripts; expected one each (None if unknown).")
         for i, waveform in enumerate(waveforms or ()):
             _check_waveform(waveform, f"waveform {i}")
         if waveforms is not None and self.trim_db is not None:
@@ -113,18 +113,18 @@ class EmotionModel:
 
 
 def _check_waveform(waveform: np.ndarray, which: str) -> None:
-    """Raises: ValueError: it is not one channel of floats, or they are not finite, or far from [-1, 1]."""
+    """Raises: ValueError: it is not one channel of floats, or has values that are not finite or far from [-1, 1]."""
     if np.ndim(waveform) != 1 or not len(waveform):
-        raise ValueError(f"{which} is of shape {np.shape(waveform)}; expected (samples,), one channel, not empty.")
+        raise ValueError(f"{which} has shape {np.shape(waveform)}; expected (samples,), one channel, not empty.")
     kind = np.asarray(waveform).dtype
     if not np.issubdtype(kind, np.floating):
-        raise ValueError(f"{which} is of {kind}; expected floats in [-1, 1] (16-bit integers divided by 32768, say).")
+        raise ValueError(f"{which} has type {kind}; expected floats in [-1, 1] (such as 16-bit integers / 32768).")
     if found := fault(np.asarray(waveform)):
-        raise ValueError(f"{which} {found}; its probabilities would be meaningless. Fix or leave out its audio.")
+        raise ValueError(f"{which} {found}; its probabilities would be meaningless. Fix or omit its audio.")
 
 
 def read_waveform(path: str) -> np.ndarray:
-    """Any audio file as a model wants it: 16 kHz, mono, float32.
+    """Read any audio file in the form a model needs: 16 kHz, mono, float32.
 
     Raises:
         AudioError: the file does not decode.
@@ -145,7 +145,7 @@ def save_model(
     modalities: str,
     trim_db: float | None,
 ) -> None:
-    """Write a trained network so that `load_model` gives it back, frozen parts included; `config.json` comes last."""
+    """Write a trained network, including frozen parts, for `load_model`; `config.json` is written last."""
     audio, text = network.audio_encoder, network.text_encoder
     wanted = _empty(model, len(classes), modalities, 0 if tokenizer is None else len(tokenizer))
     state = network.state_dict()
@@ -161,7 +161,7 @@ def save_model(
     }
     folder.delete(CONFIG)
     for part in (_AUDIO, _TEXT, _TOKENIZER):
-        # An older model's files would be read with the new ones.
+        # Otherwise an older model's files would be read along with the new ones.
         folder.filesystem.delete_dir_contents(f"{folder.path}/{part}", missing_dir_ok=True)
     folder.write_bytes(WEIGHTS, safetensors.torch.save(weights))
     if isinstance(audio, WaveformEncoder):
@@ -176,30 +176,30 @@ def save_model(
 
 
 def _write_part(folder: Folder, *parts: Any) -> None:
-    """What `save_pretrained` of each writes, as whole files."""
+    """Write the output of each part's `save_pretrained`, with atomic writes."""
     with tempfile.TemporaryDirectory() as local:
         for part in parts:
             part.save_pretrained(local)
         for path in sorted(path for path in Path(local).rglob("*") if path.is_file()):
-            # A tokenizer may have a folder of templates.
+            # A tokenizer may have a subfolder of templates.
             *within, name = path.relative_to(local).parts
             (folder / "/".join(within) if within else folder).write_bytes(name, path.read_bytes())
 
 
 def load_model(location: str, device: str = "cpu") -> EmotionModel:
-    """Load what `save_model` wrote.
+    """Load a model written by `save_model`.
 
     Args:
         location: the folder, or its address in an object store.
-        device: where the network goes.
+        device: where to put the network.
 
     Raises:
-        ModelFolderError: there is no whole model, or one of a later version.
+        ModelFolderError: the model is missing or incomplete, or was written by another version.
     """
     folder = Folder.at(location)
     if not folder.exists(CONFIG):
         raise ModelFolderError(
-            f"{location}: holds no {CONFIG}, so no whole model. Give the folder 'model' of a finished grid search."
+            f"{location}: contains no {CONFIG}: incomplete model. Give the folder 'model' of a finished grid search."
         )
     try:
         if folder.is_local:
@@ -207,11 +207,11 @@ def load_model(location: str, device: str = "cpu") -> EmotionModel:
         values = folder.read_json(CONFIG)
         if not isinstance(values, dict):
             raise ModelFolderError(
-                f"{location}/{CONFIG}: holds {str(values)[:40]}, expected an object. Copy the whole folder again."
+                f"{location}/{CONFIG}: contains {str(values)[:40]}, expected an object. Copy the whole folder again."
             )
         if values.get("format") != _FORMAT:
             raise ModelFolderError(
-                f"{location}/{CONFIG}: format {values.get('format')}, this version of raysys reads {_FORMAT}. "
+                f"{location}/{CONFIG}: has format {values.get('format')}, but this version of raysys reads {_FORMAT}. "
                 f"Give the folder 'model' of a finished grid search, and load it with the version that wrote it."
             )
         if folder.is_local:
@@ -219,16 +219,16 @@ def load_model(location: str, device: str = "cpu") -> EmotionModel:
         with tempfile.TemporaryDirectory() as local:
             _download(folder, Path(local))
             return _load(Path(local), values, torch.device(device))
-    # A configuration that was written by hand lacks keys, or has weights of other sizes.
+    # A hand-written configuration may lack keys, or not match the weights' shapes.
     except (OSError, ValueError, SafetensorError, EncoderError, KeyError, TypeError, RuntimeError) as error:
         raise ModelFolderError(f"{location}: a part cannot be read ({error}). Copy the whole folder again.") from error
 
 
 def _download(folder: Folder, local: Path) -> None:
-    """Copy a model from an object store. Its keys are checked first: one with '..' in it would be written elsewhere.
+    """Copy a model from an object store. Keys are checked first: one with '..' in it would be written elsewhere.
 
     Raises:
-        ModelFolderError: naming the key; nothing has been written then.
+        ModelFolderError: naming the key; in that case nothing has been written.
     """
     found = folder.filesystem.get_file_info(pafs.FileSelector(folder.path, recursive=True))
     names: dict[str, str] = {}
@@ -239,7 +239,7 @@ def _download(folder: Folder, local: Path) -> None:
         parts = name.split("/")
         if name == info.path or not set(parts).isdisjoint({"", ".", ".."}) or "\\" in name:
             raise ModelFolderError(
-                f"{folder.location}: {info.path!r} is not a file within the folder; it is not copied. Remove this key."
+                f"{folder.location}: {info.path!r} is not a file inside the folder and was not copied. Remove this key."
             )
         names[name] = info.path
     for name, path in names.items():
@@ -250,16 +250,16 @@ def _download(folder: Folder, local: Path) -> None:
 
 
 def _refuse_links(folder: Path, location: str) -> None:
-    """`save_model` writes none, and one may lead out of the folder. The folder itself may be one.
+    """Refuse links, which may lead out of the folder; `save_model` writes none. The folder itself may be a link.
 
     Raises:
-        ModelFolderError: naming it.
+        ModelFolderError: naming the link.
     """
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
             raise ModelFolderError(
-                f"{location}: {path.relative_to(folder)} is a link, to {os.readlink(path)}; expected files alone. "
-                f"Copy what it leads to in its place (cp -rL), if you know it."
+                f"{location}: {path.relative_to(folder)} is a link to {os.readlink(path)}; expected regular files. "
+                f"If you trust its target, replace the link by a copy (cp -rL)."
             )
 
 
@@ -294,7 +294,7 @@ def _load(folder: Path, values: dict[str, Any], device: torch.device) -> Emotion
 
 
 def _empty(model: ModelConfig, n_classes: int, modalities: Any, vocab_size: int) -> Network:
-    """The network without the tasks of training, on the meta device: the names of what is kept."""
+    """The network without the auxiliary tasks, on the meta device: gives the names of the weights to save."""
     with torch.device("meta"):
         return Network(
             dataclasses.replace(model, weights="random"),

@@ -56,7 +56,7 @@ def unweighted_accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
 def macro_f1(labels: ArrayLike, predictions: ArrayLike) -> float:
     """Mean over classes of F1_c = 2 n_cc / (sum_k n_ck + sum_k n_kc).
 
-    Over the classes that occur in the labels or the predictions, like scikit-learn's
+    Only classes that occur in the labels or the predictions count, like scikit-learn's
     f1_score(average="macro") by default: a class that is only predicted counts as 0. NaN if
     nothing was scored.
     """
@@ -190,7 +190,7 @@ def paired_difference(
 def _refuse_unequal(**columns: ArrayLike) -> None:
     lengths = [np.shape(column)[-1] for column in columns.values()]
     if len(set(lengths)) > 1 or lengths[0] == 0:
-        raise ValueError(f"{', '.join(columns)} hold {lengths} values; expected as many in each.")
+        raise ValueError(f"{', '.join(columns)} have {lengths} values; expected equal numbers.")
 
 
 def _draws(speakers: ArrayLike, folds: ArrayLike, n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -248,7 +248,9 @@ def _resampled(group_U: NDArray[np.int64], n: int, rng: np.random.Generator) -> 
 def _classes(what: str, values: ArrayLike, n_classes: int) -> NDArray[np.int64]:
     classes = np.asarray(values).reshape(-1).astype(np.int64)
     if len(classes) and not 0 <= classes.min() <= classes.max() < n_classes:
-        raise ValueError(f"{what} hold classes from {classes.min()} to {classes.max()}; expected 0 to {n_classes - 1}.")
+        raise ValueError(
+            f"{what} contain classes from {classes.min()} to {classes.max()}; expected 0 to {n_classes - 1}."
+        )
     return classes
 
 

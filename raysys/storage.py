@@ -1,7 +1,7 @@
-"""Folders on a disk or in an object store, read and written the same way.
+"""Folders on a disk or in an object store, through one interface.
 
 A location is a path or an address (`s3://bucket/runs`, `gs://...`, anything that pyarrow or fsspec opens). Writes are
-atomic: a file is there whole or not at all.
+atomic: a file is either complete or absent.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ def is_address(location: str) -> bool:
 
 
 def absolute(location: str) -> str:
-    """The location as every process understands it: addresses as they are, paths made absolute."""
+    """The location in a form valid in every process: addresses unchanged, paths made absolute."""
     return location if is_address(location) else str(Path(location).expanduser().resolve())
 
 
 def check_location(location: str) -> None:
-    """Look at an address before it is written, printed or opened; any path is good.
+    """Validate an address before it is written, printed or opened; any path is valid.
 
-    A password is whatever stands between a colon and the last @: a secret key may hold slashes, where a URL's user and
-    password end. A query would stand in the middle of the address of everything below.
+    Everything between a colon and the last @ counts as a password: a secret key may contain slashes, at which a URL's
+    user and password would end. A query would end up in the middle of the addresses of all files below.
 
     Raises:
-        StorageError: it names nothing, or holds a password, a query or a fragment; the message repeats none of them.
+        StorageError: it has no path, or contains a password, a query or a fragment; the message repeats none of them.
     """
     if not is_address(location):
         return
@@ -49,28 +49,28 @@ def check_location(location: str) -> None:
     if _PASSWORD.search(rest):
         raise StorageError(
             f"{shown}: a password in an address would be written to config.yaml and "
-            f"to the results. Give it by the environment (AWS_SECRET_ACCESS_KEY, ...) or by the machine's role."
+            f"to the results. Pass it through the environment (AWS_SECRET_ACCESS_KEY, ...) or the machine's role."
         )
     if not rest.strip("/"):
-        raise StorageError(f"{location}: names no place; expected one such as s3://bucket/runs.")
+        raise StorageError(f"{location}: has no path; expected an address such as s3://bucket/runs.")
     if shown != open_part:
         raise StorageError(
-            f"{shown}: what follows the path here, from a '?' or '#' on, would come before the names of the files. "
-            f"Give it by the environment of every node instead: AWS_REGION, AWS_ENDPOINT_URL, "
+            f"{shown}: what follows the path, from '?' or '#' on, would end up in front of file names. "
+            f"Set it in the environment of every node instead: AWS_REGION, AWS_ENDPOINT_URL, "
             f"AZURE_STORAGE_SAS_TOKEN, ..."
         )
 
 
 _PASSWORD, _QUERY = re.compile(":.*@", re.DOTALL), re.compile("[?#]")
 _NOT_OPENED = (
-    "{location}: cannot be opened ({error}). Expected an address such as s3://bucket/runs that this machine reaches, "
+    "{location}: cannot be opened ({error}). Expected an address such as s3://bucket/runs that this machine can reach, "
     "with its region and keys in the environment (AWS_REGION, AWS_ACCESS_KEY_ID, ...)."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder of a file system; a small, picklable handle. `Folder.at(location) / "name"` goes down."""
+    """A folder in a file system; a small, picklable handle. `Folder.at(location) / "name"` is a subfolder."""
 
     filesystem: pafs.FileSystem
     path: str
@@ -108,12 +108,12 @@ class Folder:
         return bool(info.type != pafs.FileType.NotFound)
 
     def size(self, name: str) -> int | None:
-        """Length of a file in bytes; None where there is none."""
+        """Size of a file in bytes; None if it does not exist."""
         info = self.filesystem.get_file_info(f"{self.path}/{name}")
         return None if info.type == pafs.FileType.NotFound else int(info.size)
 
     def names(self) -> list[str]:
-        """Names of the entries of the folder; empty if it does not exist."""
+        """Names of the folder's entries; empty if it does not exist."""
         selector = pafs.FileSelector(self.path, allow_not_found=True)
         return sorted(info.base_name for info in self.filesystem.get_file_info(selector))
 
@@ -122,7 +122,7 @@ class Folder:
             return bytes(stream.read())
 
     def write_bytes(self, name: str, data: bytes | pa.Buffer) -> None:
-        """Write a whole file atomically (object stores do so by themselves; on disk: write, flush, rename)."""
+        """Write a whole file atomically (object stores do this themselves; on disk: write, flush, rename)."""
         try:
             self.filesystem.create_dir(self.path, recursive=True)
             if not self.is_local:
@@ -141,18 +141,18 @@ class Folder:
                     os.unlink(temporary)
         except OSError as error:
             raise StorageError(
-                f"{self.location}/{name}: cannot be written ({error}). Is there room, and may this user write there?"
+                f"{self.location}/{name}: cannot be written ({error}). Check free space and write permission."
             ) from error
 
     def delete(self, name: str) -> None:
-        """Remove a file; one that is not there is no error."""
+        """Delete a file, if it exists."""
         if self.exists(name):
-            # Another process may be quicker.
+            # Another process may delete it first.
             with contextlib.suppress(FileNotFoundError):
                 self.filesystem.delete_file(f"{self.path}/{name}")
 
     def move(self, name: str, to: str) -> None:
-        """Give a file another name in this folder, in place of one that has it; one that is not there is no error."""
+        """Rename a file within this folder, replacing any file of the new name; does nothing if it does not exist."""
         if not self.exists(name):
             return
         if self.is_local:
@@ -170,10 +170,10 @@ class Folder:
         """Read what `write_table` wrote.
 
         Raises:
-            OSError, pyarrow.ArrowException: it is not whole, or its pages do not agree with their checksums.
+            OSError, pyarrow.ArrowException: it is incomplete, or a page does not match its checksum.
         """
-        # In this thread alone: Arrow's own let go of these bytes, which are Python's, later, and where the interpreter
-        # is at its end by then the process aborts, its work done.
+        # Single-threaded: Arrow's threads release these Python-owned bytes late, and if Python is shutting down
+        # by then, the process aborts after its work is done.
         return pq.read_table(
             pa.BufferReader(self.read_bytes(name)),
             page_checksum_verification=True,
@@ -198,7 +198,7 @@ def _from_fsspec(location: str, arrow_said: Exception) -> tuple[pafs.FileSystem,
             f"{location}: no file system is installed for {scheme}:// ({arrow_said}; {error}). Install its fsspec "
             f"package on every node (s3fs, gcsfs, adlfs, ...), or use a folder on shared disk."
         ) from error
-    # Every store has errors of its own.
+    # Every store raises its own errors.
     except Exception as error:
         raise StorageError(_NOT_OPENED.format(location=location, error=error)) from error
     return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path

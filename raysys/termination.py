@@ -1,4 +1,4 @@
-"""SIGTERM, which a spot machine, a batch system or Kubernetes sends some seconds before the end; and Ctrl-C."""
+"""Handle SIGTERM, sent by a spot machine, a batch system or Kubernetes some seconds before the end; and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Handler = Callable[[int, FrameType | None], object]
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came.
+    """SIGTERM was received.
 
-    Ray's compiled code lets a KeyboardInterrupt through and nothing else, and that as a plain one: `came` tells.
+    Ray's compiled code passes on only KeyboardInterrupt, and that as a plain one: `came` tells them apart.
     """
 
 
@@ -22,24 +22,24 @@ _came = threading.Event()
 
 
 def came() -> bool:
-    """Whether a KeyboardInterrupt is SIGTERM's."""
+    """Whether a KeyboardInterrupt was caused by SIGTERM."""
     return _came.is_set()
 
 
 def note() -> None:
-    """SIGTERM came; a second one does not disturb what the first sets off."""
+    """Record SIGTERM, and ignore further ones, so that they do not interrupt the handling of the first."""
     _came.set()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def raise_terminated(*_: object) -> None:
-    """Handler that raises `Terminated` where the program is."""
+    """Handler that raises `Terminated` wherever the program is."""
     note()
     raise Terminated
 
 
 def handle(handler: Handler) -> None:
-    """Set what SIGTERM does from now on; in a thread that gets no signals nothing."""
+    """Install a handler for SIGTERM; does nothing outside the main thread."""
     _came.clear()
     _set(signal.SIGTERM, handler)
 
@@ -51,9 +51,9 @@ def _set(which: int, handler: Handler) -> None:
 
 @contextlib.contextmanager
 def handling(handler: Handler) -> Iterator[None]:
-    """Set what SIGTERM and Ctrl-C do for a while; each comes to the handler once."""
+    """Install a handler for SIGTERM and Ctrl-C temporarily; each reaches the handler once."""
     before = {which: signal.getsignal(which) for which in (signal.SIGTERM, signal.SIGINT)}
-    # A shell starts what a script puts in the background with Ctrl-C ignored; it is for others.
+    # A shell starts a script's background processes with Ctrl-C ignored; it is meant for others.
     if before[signal.SIGINT] is signal.SIG_IGN:
         del before[signal.SIGINT]
     _came.clear()

@@ -1,6 +1,6 @@
-"""Keeping a trial's course: Weights & Biases, or nothing. The one file that imports wandb.
+"""Experiment tracking: Weights & Biases, or none. The only file that imports wandb.
 
-It does so where a run begins: the import takes half a second of every process, and not every one keeps a run.
+It is imported when a run starts: the import takes half a second, and not every process tracks a run.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from raysys.storage import Folder
 log = logging.getLogger(__name__)
 
 _REACH_S = 3.0
-"""How long the server may take to answer before a run is kept offline."""
+"""How long to wait for the server before a run is tracked offline."""
 _BEGIN_S = 20.0
-"""How long a server that answered may take to begin a run, before the run is kept offline."""
+"""How long a server that answers may take to start a run, before it is tracked offline."""
 _FINISH_S = 30.0
-"""How long the end of a trial waits for the rest of an upload."""
+"""How long the end of a trial waits for uploads to finish."""
 _CALL_S = 90.0
-"""How long anything that W&B is asked may take, all of the above included: where its own process does not start, it has
-been seen to wait for itself for ever."""
+"""Limit for any W&B call, including all of the above: if its own process does not start, W&B has been seen to wait for
+it forever."""
 
 
 class Tracker(Protocol):
-    """Takes metrics once an epoch and a summary at the end; never raises, never stops a training."""
+    """Receives metrics once per epoch and a summary at the end; never raises, never stops a training."""
 
     def epoch(self, metrics: Mapping[str, float], epoch: int) -> None: ...
 
@@ -41,7 +41,7 @@ class Tracker(Protocol):
 
 
 class NoTracker:
-    """Keeps nothing."""
+    """Tracks nothing."""
 
     def epoch(self, metrics: Mapping[str, float], epoch: int) -> None:
         pass
@@ -51,23 +51,22 @@ class NoTracker:
 
 
 class WandbTracker:
-    """One Weights & Biases run a trial, grouped by experiment.
+    """One Weights & Biases run per trial, grouped by experiment.
 
-    Offline unless WANDB_API_KEY is set, its server answers and begins a run in time, and WANDB_MODE does not say
-    otherwise: `wandb sync` of the folder is then all that is left to do. What W&B raises is logged once, and tracking
-    ends there.
+    Offline unless WANDB_API_KEY is set and the server answers and starts a run in time; WANDB_MODE overrides this.
+    Upload an offline run with `wandb sync` on its folder. The first error from W&B is logged, and tracking stops.
 
     Args:
         folder: absolute local folder for the run's files.
-        run_id: stable, so that a resumed trial goes on in the same run.
-        job_type: 'trial', or 'summary' for the run that holds a sweep's table.
+        run_id: stable, so that a resumed trial continues the same run.
+        job_type: 'trial', or 'summary' for the run with a sweep's table.
     """
 
     _open: ClassVar[WandbTracker | None] = None
     _too_slow: ClassVar[bool] = False
-    """Its server took too long for a trial of this process before: no other waits for it."""
+    """The server was too slow for an earlier trial of this process: do not wait for it again."""
     _stuck: ClassVar[bool] = False
-    """A call of this process never came back, with W&B's own locks in its hands: nothing more is asked."""
+    """A call in this process never returned and still holds W&B's locks: make no more calls."""
 
     def __init__(
         self,
@@ -86,19 +85,19 @@ class WandbTracker:
             import wandb
 
             mode = _mode()
-            # A trial that was stopped or failed never ended its run, and its process goes on with the next trial.
+            # A trial that was stopped or failed never closed its run, and its process is reused for the next trial.
             if WandbTracker._open is not None:
                 WandbTracker._open._close()
             Path(folder).mkdir(parents=True, exist_ok=True)
-            # Tables wait here for their upload. By default in the user's home, which a container may not have.
+            # Tables wait here for upload. The default is the user's home, which a container may not have.
             os.environ.setdefault("WANDB_DATA_DIR", f"{folder}/wandb")
             try:
                 self._run = open_run(mode)
             except wandb.Error as error:
                 if mode != "online":
                     raise
-                log.warning("%s: this run is kept offline, for `wandb sync`.", _without_login(error))
-                # W&B's process holds the run that it could not begin, and refuses a second one of its id.
+                log.warning("%s: tracking this run offline; upload it later with `wandb sync`.", _without_login(error))
+                # W&B's process still holds the run it could not start, and refuses a second one with its id.
                 WandbTracker._too_slow = True
                 wandb.teardown()
                 self._run = open_run("offline")
@@ -107,7 +106,7 @@ class WandbTracker:
         def open_run(mode: Any) -> Any:
             import wandb
 
-            # `init` tells its makers of itself by the settings of the process, before it looks at its own.
+            # `init` sends telemetry according to the process's settings, before it reads its own.
             wandb.setup(wandb.Settings(mode=mode))
             return wandb.init(
                 project=project,
@@ -119,7 +118,7 @@ class WandbTracker:
                 dir=folder,
                 config=dict(config),
                 mode=mode,
-                # By default `init` would give back a run that is still open.
+                # The default of `init` would return a run that is still open.
                 reinit="create_new",
                 settings=wandb.Settings(silent=True, init_timeout=_BEGIN_S, x_disable_stats=True, console="off"),
             )
@@ -130,7 +129,7 @@ class WandbTracker:
         self._guard(lambda: self._run and self._run.log(dict(metrics) | {"epoch": epoch}, step=epoch))
 
     def finish(self, summary: Mapping[str, Any], classes: Sequence[str]) -> None:
-        """Keep final scores, a confusion matrix where there is one, and end the run."""
+        """Log final scores and, if given, a confusion matrix, and end the run."""
 
         def end() -> None:
             plain = {name: value for name, value in summary.items() if name != "confusion"}
@@ -143,7 +142,7 @@ class WandbTracker:
             self._guard(end)
 
     def table(self, name: str, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
-        """Keep a table of equal rows beside a summary, and end the run."""
+        """Log a table of uniform rows and a summary, and end the run."""
 
         def end() -> None:
             import wandb
@@ -157,7 +156,7 @@ class WandbTracker:
             self._guard(end)
 
     def _close(self) -> None:
-        """End the run; a server that answers no more holds nobody up."""
+        """End the run without waiting for a server that no longer answers."""
         WandbTracker._open = None
         if self._run is None:
             return
@@ -165,16 +164,16 @@ class WandbTracker:
         thread.start()
         thread.join(_FINISH_S)
         if thread.is_alive():
-            log.warning("Weights & Biases takes more than %.0f s to end a run; going on without waiting.", _FINISH_S)
+            log.warning("Weights & Biases took more than %.0f s to end a run; continuing without waiting.", _FINISH_S)
 
     def _guard(self, action: Callable[[], Any]) -> None:
-        """Do it in a thread of its own, which is left where it is if W&B does not come back."""
+        """Run the action in a separate thread, which is abandoned if W&B does not return."""
         if WandbTracker._stuck:
             return
         thread = threading.Thread(target=self._try, args=(action,), daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:  # so many threads, and no more
+        except RuntimeError as error:  # the limit of threads is reached
             self._leave_out(error)
             return
         thread.join(_CALL_S)
@@ -185,25 +184,25 @@ class WandbTracker:
     def _try(self, action: Callable[[], Any]) -> None:
         try:
             action()
-        # W&B ends the program where its own process ended badly: in this thread that would go unnoticed.
+        # W&B exits the program if its own process failed: in this thread, that would go unnoticed.
         except BaseException as error:
             self._leave_out(error)
 
     def _leave_out(self, error: BaseException) -> None:
-        log.warning("Weights & Biases is left out from here on: %s", _without_login(error))
+        log.warning("tracking with Weights & Biases stopped: %s", _without_login(error))
         self._run = None
 
 
 def wandb_folder(run: Folder) -> str:
-    """Where a run's W&B files are stored: beside the run if that is on a disk, otherwise on this machine."""
+    """Where a run's W&B files are stored: with the run if that is on a disk, otherwise on this machine."""
     return run.path if run.is_local else str(Path(tempfile.gettempdir()) / "raysys-wandb")
 
 
 def _mode() -> Any:
-    """online, offline, or what WANDB_MODE says.
+    """online, offline, or the value of WANDB_MODE.
 
     Raises:
-        ValueError: WANDB_BASE_URL is no address, so that W&B takes not even a run that is kept offline.
+        ValueError: WANDB_BASE_URL is not a valid address, with which W&B refuses even an offline run.
     """
     server = _server()
     if WandbTracker._too_slow:
@@ -212,12 +211,15 @@ def _mode() -> Any:
         return wanted
     if not os.environ.get("WANDB_API_KEY"):
         return "offline"
-    # Names that are none are ValueErrors.
+    # Invalid host names raise ValueError.
     with contextlib.suppress(OSError, ValueError):
         port = server.port or (443 if server.scheme == "https" else 80)
         socket.create_connection((server.hostname or "", port), timeout=_REACH_S).close()
         return "online"
-    log.warning("%s does not answer: this run is kept offline, for `wandb sync`.", _without_login(server.geturl()))
+    log.warning(
+        "%s does not answer: tracking this run offline; upload it later with `wandb sync`.",
+        _without_login(server.geturl()),
+    )
     return "offline"
 
 
@@ -228,13 +230,13 @@ def _server() -> SplitResult:
     try:
         wandb.Settings(base_url=address)
         return urlsplit(address)
-    # W&B's error and its cause would repeat the address, and a password in it.
+    # W&B's error and its cause would repeat the address, including any password.
     except ValueError:
-        raise ValueError("WANDB_BASE_URL is no address of a server; expected one such as http://host:8080.") from None
+        raise ValueError("WANDB_BASE_URL is not a server's address; expected one such as http://host:8080.") from None
 
 
 def _without_login(said: object) -> str:
-    """A message without the user and password of the addresses in it."""
+    """A message with user names and passwords removed from its addresses."""
     return re.sub(r"//[^/\s]*@", "//", str(said))
 
 

@@ -1,7 +1,7 @@
-"""Known flaws of all that is installed with raysys, here and on a cluster's nodes, asked of pip-audit.
+"""Known vulnerabilities of everything installed with raysys, here and on a cluster's nodes, from pip-audit.
 
-Ends with 1 where there is one. Some machines reach a registry of packages and not the database of flaws beside it. That
-is said, and is no failure: tests/test_dependencies.py holds what matters most of it, and needs no network.
+Exits with 1 if there are any. Some machines can reach a package registry but not the vulnerability database. That is
+reported, and is not a failure: tests/test_dependencies.py covers the worst ones and needs no network.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> int:
 
 
 def audit(where: str, pins: Path) -> int:
-    """Print the flaws of pinned packages; their number, 0 where nobody could be asked."""
+    """Print the vulnerabilities of pinned packages; return their number, 0 if the database cannot be reached."""
     asked = ["uvx", "pip-audit", "--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
     answer = subprocess.run([*asked, "--requirement", str(pins)], capture_output=True, text=True)
     try:

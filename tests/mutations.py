@@ -1,9 +1,9 @@
-"""Break the method on purpose, one line at a time, and see that a named test notices.
+"""Mutation tests: break the method on purpose, one line at a time, and check that a named test fails.
 
     uv run python tests/mutations.py [words of a title]
 
-Each mutation is made in a copy of the source. A process that has imported the libraries, and nothing of ours, forks for
-every one, so that a mutation costs its test and no more. Exit code 1: a mutation survived, or no longer applies.
+Each mutation is applied to a copy of the source. A process that has imported the libraries, but none of our code, forks
+for each, so that a mutation costs only its test. Exit code 1: a mutation survived, or no longer applies.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Mutation:
-    """What is broken: in `file`, the only place that reads `old` reads `new`; `test` must fail."""
+    """One mutation: in `file`, the only occurrence of `old` is replaced by `new`; `test` must fail."""
 
     title: str
     file: str
@@ -193,7 +193,7 @@ MUTATIONS = (
         "counted_BJ = valid_BJ[:, :-ahead]",
         TEMPORAL_LOOPS,
     ),
-    # The whole.
+    # The objective.
     Mutation(
         "objective: not scaled for the mean over workers",
         "training/criterion.py",
@@ -223,10 +223,10 @@ MUTATIONS = (
         LSA,
         "_gains(gamma_JF) ** np.float32(strength)",
         "_gains(gamma_JF)",
-        T_LSA + "test_strength_zero_is_the_identity_and_strengths_lie_between",
+        T_LSA + "test_strength_zero_is_the_identity_and_strengths_interpolate",
     ),
     Mutation("lsa: a floor of -3 dB", LSA, "10 ** (-25 / 10)", "10 ** (-3 / 10)", LSA_LOOPS),
-    # The group norm's cure.
+    # The group norm fix.
     Mutation(
         "group norm: padding counts",
         AUDIO,
@@ -358,7 +358,7 @@ MUTATIONS = (
         "data/plan.py",
         "if mixed and len(classes) == 1",
         "if False",
-        "data/test_batching.py::test_classes_that_differ_in_length_meet_all_the_same",
+        "data/test_batching.py::test_classes_that_differ_in_length_still_share_batches",
     ),
 )
 
@@ -386,7 +386,7 @@ def run(copy: Path, test: str) -> tuple[int, str]:
 
 
 def try_mutation(copy: Path, mutation: Mutation) -> str | None:
-    """What is wrong with it, or None: its test failed as it should."""
+    """What is wrong with the mutation, or None: its test failed as it should."""
     path = copy / "raysys" / mutation.file
     source = path.read_text()
     if source.count(mutation.old) != 1:

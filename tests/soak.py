@@ -1,7 +1,7 @@
-"""The soak: the main job on the demo corpus while its processes are killed, against an undisturbed run.
+"""The soak test: the main job on the demo corpus while its processes are killed, compared with an undisturbed run.
 
-Every 20 seconds a trial, training or data process gets SIGKILL, eight times; after the third and the sixth the driver
-gets it too, and the same command is given again. `uv run python tests/soak.py`; some 15 minutes on two cores.
+Every 20 seconds a trial, training or data process gets SIGKILL, eight times; after the third and the sixth, the driver
+is killed too, and the same command is run again. `uv run python tests/soak.py`; about 15 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def finish(process: subprocess.Popen[bytes]) -> None:
 
 
 def workers(driver: int) -> dict[int, str]:
-    """The processes of a run that train, or do tasks of its data."""
+    """The processes of a run that train or run its data tasks."""
     found: dict[int, str] = {}
     for pid in descendants(driver):
         try:

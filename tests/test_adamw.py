@@ -15,8 +15,8 @@ def make_network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3))
 
 
-def test_weights_and_state_are_those_of_pytorch() -> None:
-    """Two groups, rates that change, a parameter without a gradient in every third step."""
+def test_weights_and_state_equal_pytorchs() -> None:
+    """Two groups, changing rates, a parameter without a gradient in every third step."""
     ours, theirs = make_network(), make_network()
     mine = AdamW(
         [{"params": ours[0].parameters(), "lr": 0.1}, {"params": ours[2].parameters(), "lr": 0.3}], weight_decay=0.05
@@ -41,7 +41,7 @@ def test_weights_and_state_are_those_of_pytorch() -> None:
             assert all(torch.equal(value, reference.state[q][key]) for key, value in mine.state.get(p, {}).items())
 
 
-def test_rates_and_decay_are_of_each_group() -> None:
+def test_each_group_has_its_own_rate_and_decay() -> None:
     network = make_network()
     optimizer = AdamW([{"params": network.parameters(), "lr": 0.5, "peak_lr": 2.0}], weight_decay=0.125)
     (group,) = optimizer.param_groups

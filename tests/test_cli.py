@@ -137,7 +137,7 @@ def other(value: Any, kind: str) -> Any:
         case int():
             return value + 2
         case float():
-            # As few digits as YAML might lose.
+            # A number whose format YAML might change.
             return value + 1 / 3 * 1e-5
         case str():
             return f"{value} b"
@@ -149,7 +149,7 @@ def other(value: Any, kind: str) -> Any:
 
 
 def changed_everywhere() -> ExperimentConfig:
-    """Every field of every section at another value than its default."""
+    """Every field of every section, with a value other than its default."""
     choices: dict[str, Any] = {
         "corpus.name": "table",
         "corpus.folds": "groups",
@@ -236,10 +236,10 @@ def test_a_typo_in_a_file_is_refused_like_one_on_the_command_line(
         ("- a\n- b\n", "expected sections"),
         ("", "expected sections"),
         ("train: {epochs", "cannot be read"),
-        ("preset: papers\n", "'papers' is none of demo, demo-short, light, paper"),
+        ("preset: papers\n", "unknown preset 'papers'; expected one of demo, demo-short, light, paper"),
     ],
 )
-def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, text: str, found: str) -> None:
+def test_a_file_that_is_not_a_configuration_is_named(tmp_path: Path, text: str, found: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=found) as error:
@@ -257,7 +257,7 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, text: str, fou
     ],
     ids=["latin-1", "alias in itself", "nested", "nul"],
 )
-def test_a_file_that_cannot_be_read_to_its_end_is_named(tmp_path: Path, content: bytes, found: str) -> None:
+def test_a_file_that_cannot_be_read_completely_is_named(tmp_path: Path, content: bytes, found: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=rf"^--preset {path}: {found}"):
@@ -287,7 +287,7 @@ def test_a_configuration_is_small_enough_to_send_to_every_task(config: Experimen
         {"corpus": CorpusConfig(root="/elsewhere")},
     ],
 )
-def test_the_hash_does_not_follow_where_a_run_lies_and_how_many_trials_run(elsewhere: dict[str, Any]) -> None:
+def test_the_hash_does_not_depend_on_a_runs_location_or_the_number_of_trials(elsewhere: dict[str, Any]) -> None:
     config = ExperimentConfig()
     assert replace(config, **elsewhere).learning_hash() == config.learning_hash()
 
@@ -304,12 +304,12 @@ def test_the_hash_does_not_follow_where_a_run_lies_and_how_many_trials_run(elsew
         {"cluster": ClusterConfig(cpus_per_worker=2)},
     ],
 )
-def test_the_hash_follows_all_that_the_results_depend_on(learning: dict[str, Any]) -> None:
+def test_the_hash_depends_on_everything_the_results_depend_on(learning: dict[str, Any]) -> None:
     config = ExperimentConfig()
     assert replace(config, **learning).learning_hash() != config.learning_hash()
 
 
-def test_the_hash_is_the_same_for_a_whole_number_with_and_without_its_point() -> None:
+def test_the_hash_is_the_same_for_an_integer_with_and_without_decimal_point() -> None:
     whole = replace(ExperimentConfig(), corpus=CorpusConfig(trim_db=40), loss=LossConfig(alpha=1))
     point = replace(ExperimentConfig(), corpus=CorpusConfig(trim_db=40.0), loss=LossConfig(alpha=1.0))
     assert whole.learning_hash() == point.learning_hash()
@@ -322,7 +322,7 @@ def test_the_hash_is_the_same_for_a_whole_number_with_and_without_its_point() ->
         (KeyboardInterrupt(), 130, "the same command resumes"),
     ],
 )
-def test_a_job_that_cannot_go_on_ends_with_one_message_and_its_code(
+def test_a_job_that_cannot_continue_ends_with_one_message_and_its_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, said: str
 ) -> None:
     def run(command: CommandLine) -> None:
@@ -336,7 +336,7 @@ def test_a_job_that_cannot_go_on_ends_with_one_message_and_its_code(
     assert said in shown and shown.count("\n") == 1
 
 
-def test_sigterm_is_a_message_and_a_code_of_its_own(
+def test_sigterm_has_its_own_message_and_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(command: CommandLine) -> None:

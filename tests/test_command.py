@@ -1,4 +1,4 @@
-"""`raysys`, the command that the wheel installs: the same jobs as in jobs/, and quick where nothing is computed."""
+"""`raysys`, the command installed by the wheel: the same jobs as in jobs/, and fast if nothing is computed."""
 
 from __future__ import annotations
 

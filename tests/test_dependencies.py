@@ -1,4 +1,4 @@
-"""No version installed, allowed, or on a cluster's nodes is known to run code or leave its folder when it reads."""
+"""No version that is installed, allowed, or on a cluster's nodes has a known flaw in reading untrusted files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FIXED = {
     "transformers": ("5.13.0", "a path in tokenizer_config.json that leaves the folder"),
     "urllib3": ("2.5.0", "CVE-2025-50181, redirects that were forbidden"),
 }
-"""Package: the first version without a flaw that could be used against a run, and the flaw."""
+"""Package: the first version without a flaw that could be exploited in a run, and the flaw."""
 
 
 def installed() -> dict[str, Version]:
@@ -38,7 +38,7 @@ def installed() -> dict[str, Version]:
 
 
 def on_the_nodes() -> dict[str, list[Version]]:
-    """What the image of a cluster's nodes holds: a package has several pins where they depend on Python's version."""
+    """Packages in the cluster image: several pins for one package if they depend on Python's version."""
     found: dict[str, list[Version]] = {}
     for line in (ROOT / "cluster" / "requirements.txt").read_text().splitlines():
         if line and not line.startswith("#"):
@@ -49,25 +49,25 @@ def on_the_nodes() -> dict[str, list[Version]]:
 
 
 @pytest.mark.parametrize("package", FIXED)
-def test_what_the_nodes_of_a_cluster_run_is_mended(package: str) -> None:
+def test_cluster_nodes_have_no_known_flaw(package: str) -> None:
     version, flaw = FIXED[package]
     for found in on_the_nodes().get(package, []):
         assert found >= Version(version), f"{package} {found}: {flaw}"
 
 
-def test_the_nodes_pins_are_looked_at() -> None:
+def test_the_nodes_pins_are_checked() -> None:
     assert {"ray", "torch", "transformers", "pyarrow", "scikit-learn"} <= on_the_nodes().keys()
 
 
 @pytest.mark.parametrize("package", FIXED)
-def test_what_is_installed_is_mended(package: str) -> None:
+def test_installed_versions_have_no_known_flaw(package: str) -> None:
     version, flaw = FIXED[package]
     found = installed().get(package)
     if found is not None:
         assert found >= Version(version), f"{package} {found}: {flaw}"
 
 
-def test_the_oldest_version_that_may_be_installed_is_mended() -> None:
+def test_the_oldest_allowed_versions_have_no_known_flaw() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = [Requirement(line) for line in project["dependencies"]]
     known = [requirement for requirement in asked if requirement.name in FIXED]

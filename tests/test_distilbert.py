@@ -16,7 +16,7 @@ VOCABULARY, WIDTH = 50, 32
 
 
 def pair(dropout: float) -> tuple[SmallTextEncoder, DistilBertModel]:
-    """Both drawn from one seed, with the state of the generator after each."""
+    """Both initialised from one seed, with the generator's state after each."""
     config = TheirConfig(
         vocab_size=VOCABULARY, dim=WIDTH, n_layers=2, n_heads=4, hidden_dim=4 * WIDTH, dropout=dropout,
         attention_dropout=dropout,
@@ -26,7 +26,7 @@ def pair(dropout: float) -> tuple[SmallTextEncoder, DistilBertModel]:
     after = torch.get_rng_state()
     torch.manual_seed(3)
     ours = SmallTextEncoder(vocab_size=VOCABULARY, width=WIDTH, dropout=dropout)
-    assert torch.equal(torch.get_rng_state(), after), "what is drawn next would be another"
+    assert torch.equal(torch.get_rng_state(), after), "the next random numbers would differ"
     speed_up_dropout(theirs)
     return ours, theirs
 
@@ -37,7 +37,7 @@ def batch(lengths: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
     return tokens_BM * valid_BM, valid_BM
 
 
-def test_names_and_first_values_are_those_of_distilbert() -> None:
+def test_names_and_initial_values_equal_distilberts() -> None:
     ours, theirs = pair(0.1)
     state, expected = ours.model.state_dict(), theirs.state_dict()
     assert list(state) == list(expected)
@@ -48,7 +48,7 @@ def test_names_and_first_values_are_those_of_distilbert() -> None:
 @pytest.mark.parametrize("lengths", [(7, 3, 1), (5, 5), (1,)])
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 @pytest.mark.parametrize("training", [True, False])
-def test_results_and_gradients_are_those_of_distilbert_to_the_bit(
+def test_results_and_gradients_equal_distilberts_bit_for_bit(
     lengths: tuple[int, ...], dropout: float, training: bool
 ) -> None:
     ours, theirs = pair(dropout)
@@ -70,7 +70,7 @@ def test_results_and_gradients_are_those_of_distilbert_to_the_bit(
         assert gradient is None or torch.equal(my_gradients[name], gradient), name
 
 
-def test_a_masked_lm_is_that_of_transformers_to_the_bit() -> None:
+def test_a_masked_lm_equals_that_of_transformers_bit_for_bit() -> None:
     """First values, results, and weights after steps of training with dropout."""
     config = TheirConfig(
         vocab_size=VOCABULARY, dim=WIDTH, n_layers=2, n_heads=4, hidden_dim=4 * WIDTH, dropout=0.1,

@@ -1,4 +1,4 @@
-"""What a run would be: sizes worked out without weights, corpus or cluster."""
+"""The dry run: sizes computed without weights, corpus or cluster."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_papers_model_has_the_papers_size(capsys: pytest.CaptureFixture[str]
 def test_classes_and_folds_follow_the_corpus(
     corpus: CorpusConfig, classes: str, trials: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The folder need not be there."""
+    """The folder need not exist."""
     shown = lines(replace(PRESETS["light"](), corpus=corpus), capsys)
     assert classes in shown
     assert any(line.startswith(f"trials    {trials}") for line in shown)
@@ -58,7 +58,7 @@ def test_ravdess_has_no_text_encoder(capsys: pytest.CaptureFixture[str]) -> None
     assert not any(line.startswith("  text encoder") for line in shown)
 
 
-def test_what_is_kept_on_disk_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_disk_usage_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     paper = PRESETS["paper"]()
     frozen = replace(paper, augment=replace(paper.augment, variants=3), model=replace(paper.model, freeze_audio="all"))
     (disk,) = [line for line in lines(frozen, capsys) if line.startswith("disk")]

@@ -1,4 +1,4 @@
-"""A saved model says in any process what it said before; nothing beside its folder is read, and no half is loaded."""
+"""A saved model predicts the same in any process; nothing outside its folder is read, no partial model loaded."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def config_of(**values: Any) -> ModelConfig:
 def make(
     config: ModelConfig | None = None, modalities: Modalities = "both", *, seed: int = 0, loss: LossConfig | None = None
 ) -> tuple[EmotionModel, ModelConfig]:
-    """A model in which no parameter is what it is drawn or loaded as, as after a training."""
+    """A model whose parameters all differ from their initial or loaded values, as after training."""
     config = config_of() if config is None else config
     tokenizer = None if modalities == "audio" else make_tokenizer(config, CORPUS)
     vocab_size = 0 if tokenizer is None else len(tokenizer)
@@ -111,7 +111,7 @@ def files(folder: Path | str) -> set[str]:
 
 
 def parts(folder: Folder) -> set[str]:
-    """The same wherever the folder lies."""
+    """Independent of the folder's location."""
     within = {f"{part}/{name}" for part in ("audio", "text", "tokenizer") for name in (folder / part).names()}
     return within | {name for name in folder.names() if "." in name}
 
@@ -124,7 +124,7 @@ def rewrite(location: str, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def write_encoders(root: Path) -> dict[str, str]:
-    """Folders as save_pretrained leaves them: wav2vec 2.0, one in half precision, HuBERT, DistilBERT."""
+    """Folders as written by save_pretrained: wav2vec 2.0, one in half precision, HuBERT, DistilBERT."""
     audio: dict[str, PreTrainedModel] = {
         "wav2vec2": Wav2Vec2Model(Wav2Vec2Config(**SIZES)),
         "half": Wav2Vec2Model(Wav2Vec2Config(**SIZES)).half(),
@@ -141,7 +141,7 @@ def write_encoders(root: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Saved:
-    """Models on a disk, what each said before it was saved, and what it says in a process that never saw another."""
+    """Models on disk, their predictions before saving, and those of a process that never saw another model."""
 
     root: Path
     before: dict[str, np.ndarray]
@@ -204,17 +204,17 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_fresh_process_says_the_same_to_the_bit(saved: Saved, name: str) -> None:
+def test_a_fresh_process_gives_bit_identical_predictions(saved: Saved, name: str) -> None:
     before, after = saved.before[name], saved.after[name]
     assert before.shape == (len(TEXTS), len(CLASSES))
     assert before.dtype == after.dtype == np.float32
     assert np.array_equal(after, before)
     np.testing.assert_allclose(before.sum(axis=1), 1.0, atol=1e-6)
-    assert np.ptp(before, axis=0).max() > 1e-3, "utterances differ, or nothing was compared"
+    assert np.ptp(before, axis=0).max() > 1e-3, "the utterances must differ for the comparison to mean anything"
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_folder_holds_nothing_that_is_unpickled_and_what_a_model_is(saved: Saved, name: str) -> None:
+def test_a_folder_contains_no_pickles_and_everything_a_model_needs(saved: Saved, name: str) -> None:
     for file in files(saved.root / name):
         assert Path(file).suffix in (".json", ".safetensors"), file
         if file.endswith(".json"):
@@ -244,7 +244,7 @@ def test_probabilities_are_the_softmax_of_an_utterances_own_logits(saved: Saved)
 
 
 @pytest.mark.parametrize("loss", [LossConfig(), LossConfig(cpc="temporal")], ids=["cross_modal", "temporal"])
-def test_heads_of_the_auxiliary_tasks_stay_behind_and_nothing_else(loss: LossConfig, tmp_path: Path) -> None:
+def test_only_the_heads_of_the_auxiliary_tasks_are_left_out(loss: LossConfig, tmp_path: Path) -> None:
     made = make(config_of(audio="tiny", freeze_audio="none"), loss=loss)
     location = save(made, tmp_path / "model")
     trained = made[0].network.state_dict()
@@ -265,7 +265,7 @@ def test_frozen_encoders_are_in_the_file(saved: Saved) -> None:
     assert "text_encoder.model.embeddings.word_embeddings.weight" in kept
 
 
-def test_an_encoder_that_hears_one_utterance_at_a_time_goes_on_so(tmp_path: Path) -> None:
+def test_an_encoder_that_reads_one_utterance_at_a_time_still_does(tmp_path: Path) -> None:
     made = make(config_of(audio="tiny"))
     encoder = made[0].network.audio_encoder
     assert isinstance(encoder, WaveformEncoder) and encoder.padded
@@ -274,10 +274,10 @@ def test_an_encoder_that_hears_one_utterance_at_a_time_goes_on_so(tmp_path: Path
     assert isinstance(found, WaveformEncoder) and not found.padded
 
 
-# What it says
+# Predictions
 
 
-def test_a_missing_transcript_is_allowed_and_changes_what_is_said(saved: Saved) -> None:
+def test_a_missing_transcript_is_allowed_and_changes_the_prediction(saved: Saved) -> None:
     model, heard = load_model(str(saved.root / "light")), waveforms(LENGTHS)
     known = model.probabilities(heard, ["by the door"] * 4)
     partly = model.probabilities(heard, ["by the door", None, "by the door", None])
@@ -299,7 +299,7 @@ def test_audio_alone_does_not_read_transcripts(saved: Saved) -> None:
 
 
 @pytest.mark.parametrize("name", ["light", "tiny", "audio_alone", "text_alone", "folders"])
-def test_neither_order_nor_company_changes_what_is_said_of_an_utterance(saved: Saved, name: str) -> None:
+def test_a_prediction_depends_on_neither_order_nor_other_utterances(saved: Saved, name: str) -> None:
     model = load_model(str(saved.root / name))
     n = 40  # More than one batch.
     heard = waveforms([160 + 400 * i for i in range(n)])
@@ -329,11 +329,11 @@ def test_the_shortest_and_the_longest_have_probabilities(saved: Saved, name: str
 
 
 @pytest.mark.parametrize("name", ["light", "audio_alone", "text_alone"])
-def test_nothing_asked_nothing_said(saved: Saved, name: str) -> None:
+def test_no_utterances_give_no_predictions(saved: Saved, name: str) -> None:
     assert ask(load_model(str(saved.root / name)), [], []).shape == (0, 3)
 
 
-def test_a_question_that_lacks_something_says_what(saved: Saved) -> None:
+def test_a_missing_input_is_named(saved: Saved) -> None:
     heard = waveforms(LENGTHS)
     both, audio, text = (load_model(str(saved.root / name)) for name in ("light", "audio_alone", "text_alone"))
     with pytest.raises(ValueError, match="4 waveforms, but 3 transcripts"):
@@ -342,15 +342,15 @@ def test_a_question_that_lacks_something_says_what(saved: Saved) -> None:
         with pytest.raises(ValueError, match=f"trained on {model.modalities}: it needs waveforms"):
             model.probabilities(transcripts=TEXTS)
     for texts in (None, TEXTS):
-        with pytest.raises(ValueError, match="needs a transcript of every utterance"):
+        with pytest.raises(ValueError, match="needs a transcript for every utterance"):
             text.probabilities(heard, texts)
 
 
 @pytest.mark.parametrize("shape", [(0,), (800, 2), (2, 800), ()])
 def test_a_waveform_that_is_empty_or_not_mono_is_refused(saved: Saved, shape: tuple[int, ...]) -> None:
-    """An empty one would have NaN for probabilities, and would give it to nobody but itself."""
+    """An empty one would get NaN probabilities, without affecting the others."""
     model = load_model(str(saved.root / "audio_alone"))
-    with pytest.raises(ValueError, match=r"waveform 1 is of shape .*expected \(samples,\)"):
+    with pytest.raises(ValueError, match=r"waveform 1 has shape .*expected \(samples,\)"):
         model.probabilities([*waveforms([800]), np.zeros(shape, dtype=np.float32)])
 
 
@@ -358,19 +358,19 @@ def test_a_waveform_that_is_empty_or_not_mono_is_refused(saved: Saved, shape: tu
 @pytest.mark.parametrize(
     ("samples", "said"),
     [
-        (np.full(800, np.nan, np.float32), "holds values that are not finite"),
-        (np.r_[np.zeros(800), np.inf], "holds values that are not finite"),
-        (np.full(800, 1e30, np.float32), "holds values as large as 1e\\+30"),
-        (np.full(800, 8000, np.int16), "is of int16; expected floats in"),
-        (np.zeros(800, complex), "is of complex128; expected floats in"),
-        (np.array(["a", "b"]), "is of <U1; expected floats in"),
+        (np.full(800, np.nan, np.float32), "contains values that are not finite"),
+        (np.r_[np.zeros(800), np.inf], "contains values that are not finite"),
+        (np.full(800, 1e30, np.float32), "contains values as large as 1e\\+30"),
+        (np.full(800, 8000, np.int16), "has type int16; expected floats in"),
+        (np.zeros(800, complex), "has type complex128; expected floats in"),
+        (np.array(["a", "b"]), "has type <U1; expected floats in"),
     ],
     ids=["nan", "inf", "huge", "int16", "complex", "letters"],
 )
-def test_a_waveform_that_no_audio_holds_is_refused(
+def test_a_waveform_with_invalid_values_is_refused(
     saved: Saved, samples: np.ndarray, said: str, trim_db: float | None
 ) -> None:
-    """NaN would be said of it without a word, and of integers what is heard in noise."""
+    """NaN would silently give NaN, and integers the predictions for noise."""
     model = dataclasses.replace(load_model(str(saved.root / "audio_alone")), trim_db=trim_db)
     with pytest.raises(ValueError, match=f"^waveform 1 {said}"):
         model.probabilities([*waveforms([800]), samples])
@@ -404,15 +404,15 @@ def test_a_crash_while_saving_over_a_model_leaves_none(tmp_path: Path, monkeypat
         patched.setattr(Folder, "write_json", crash)
         with pytest.raises(OSError, match="No space left"):
             save(make(seed=2), location)
-    with pytest.raises(ModelFolderError, match=r"holds no config\.json"):
+    with pytest.raises(ModelFolderError, match=r"contains no config\.json"):
         load_model(location)
     made = make(seed=2)
     save(made, location)
     assert np.array_equal(ask(load_model(location), waveforms(LENGTHS)), ask(made[0], waveforms(LENGTHS)))
 
 
-def test_every_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each goes through the one way that flushes and renames, and the file by which a model is known is the last."""
+def test_every_file_is_complete_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is flushed and renamed, and the file that identifies a model is written last."""
     written: list[str] = []
     write_bytes = Folder.write_bytes
 
@@ -426,7 +426,7 @@ def test_every_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Mo
     assert written[-1] == f"{location}/config.json"
 
 
-def test_a_tokenizers_folder_of_templates_comes_along(tmp_path: Path) -> None:
+def test_a_tokenizers_template_folder_is_included(tmp_path: Path) -> None:
     made, config = make()
     assert made.tokenizer is not None
     made.tokenizer.chat_template = {"default": "{{ 1 }}", "other": "{{ 2 }}"}
@@ -442,7 +442,7 @@ def test_a_link_in_a_folder_is_not_followed(saved: Saved, tmp_path: Path, part: 
     location = shutil.copytree(saved.root / "light", tmp_path / "model")
     shutil.move(location / part, tmp_path / "outside")
     (location / part).symlink_to(tmp_path / "outside")
-    with pytest.raises(ModelFolderError, match=f"^{location}: {part} is a link, to {tmp_path}/outside"):
+    with pytest.raises(ModelFolderError, match=f"^{location}: {part} is a link to {tmp_path}/outside"):
         load_model(str(location))
 
 
@@ -452,7 +452,7 @@ def test_the_folder_itself_may_be_a_link(saved: Saved, tmp_path: Path) -> None:
     assert np.array_equal(ask(load_model(str(tmp_path / "latest")), heard), saved.before["light"])
 
 
-def test_code_in_a_folder_is_neither_run_nor_asked_about(
+def test_code_in_a_folder_is_neither_run_nor_prompted_for(
     saved: Saved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
@@ -468,16 +468,16 @@ def test_code_in_a_folder_is_neither_run_nor_asked_about(
 
 
 @pytest.mark.parametrize("content", ["[]", "null", "3", '"a"'])
-def test_a_configuration_that_is_no_object_is_named(saved: Saved, tmp_path: Path, content: str) -> None:
+def test_a_configuration_that_is_not_an_object_is_named(saved: Saved, tmp_path: Path, content: str) -> None:
     location = shutil.copytree(saved.root / "light", tmp_path / "model")
     (location / "config.json").write_text(content)
-    with pytest.raises(ModelFolderError, match=rf"^{location}/config\.json: holds .*, expected an object"):
+    with pytest.raises(ModelFolderError, match=rf"^{location}/config\.json: contains .*, expected an object"):
         load_model(str(location))
 
 
 @pytest.mark.parametrize("scheme", ["", "memory://"])
 def test_saving_over_another_model_leaves_no_mixture(tmp_path: Path, scheme: str) -> None:
-    """Of a tokenizer and of a modality that the new one has not, too."""
+    """Including a tokenizer and a modality that the new one lacks."""
     location = f"memory://{uuid.uuid4().hex}/model" if scheme else str(tmp_path / "model")
     save(make(config_of(audio="tiny", text="tiny"), seed=1), location)
     (Folder.at(location) / "tokenizer").write_bytes("vocab.txt", b"of a tokenizer of another kind")
@@ -501,22 +501,22 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path, place: str) -> None:
     if place == "file":
         location = str(tmp_path)
         (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(ModelFolderError, match=rf"{location}: holds no config\.json"):
+    with pytest.raises(ModelFolderError, match=rf"{location}: contains no config\.json"):
         load_model(location)
 
 
 @pytest.mark.parametrize("scheme", ["", "memory://"])
-def test_a_model_of_a_later_version_says_so(tmp_path: Path, scheme: str) -> None:
+def test_a_model_of_a_later_version_is_refused(tmp_path: Path, scheme: str) -> None:
     location = save(make(), f"memory://{uuid.uuid4().hex}/model" if scheme else tmp_path / "model")
     values = Folder.at(location).read_json("config.json")
     Folder.at(location).write_json("config.json", values | {"format": values["format"] + 1, "model": {"of": "later"}})
-    with pytest.raises(ModelFolderError, match=rf"{location}/config\.json: format 3, .* reads 2"):
+    with pytest.raises(ModelFolderError, match=rf"{location}/config\.json: has format 3, .* reads 2"):
         load_model(location)
 
 
-def test_an_encoders_folder_is_no_model(tmp_path: Path) -> None:
+def test_an_encoders_folder_is_not_a_model(tmp_path: Path) -> None:
     Wav2Vec2Model(Wav2Vec2Config(**SIZES)).save_pretrained(tmp_path)
-    with pytest.raises(ModelFolderError, match=r"config\.json: format None"):
+    with pytest.raises(ModelFolderError, match=r"config\.json: has format None"):
         load_model(str(tmp_path))
 
 
@@ -532,16 +532,14 @@ def test_an_encoders_folder_is_no_model(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("fault", ["missing", "cut"])
-def test_a_folder_that_lacks_a_part_or_has_half_of_it_is_named(
-    saved: Saved, tmp_path: Path, part: str, fault: str
-) -> None:
-    """As after a copy that was broken off."""
+def test_a_folder_with_a_missing_or_partial_file_is_named(saved: Saved, tmp_path: Path, part: str, fault: str) -> None:
+    """As after an interrupted copy."""
     location = str(shutil.copytree(saved.root / "folders", tmp_path / "model"))
     path = Path(location) / part
     path.write_bytes(path.read_bytes()[:40])
     if fault == "missing":
         path.unlink()
-    with pytest.raises(ModelFolderError, match=f"^{location}: (a part cannot be read|holds no config.json)"):
+    with pytest.raises(ModelFolderError, match=f"^{location}: (a part cannot be read|contains no config.json)"):
         load_model(location)
 
 
@@ -588,7 +586,7 @@ def test_a_file_that_does_not_decode_is_named(tmp_path: Path, content: bytes | N
         read_waveform(str(path))
 
 
-def test_silence_is_cut_off_as_in_training(tmp_path: Path) -> None:
+def test_silence_is_trimmed_as_in_training(tmp_path: Path) -> None:
     made, config = make()
     location = save((dataclasses.replace(made, trim_db=40.0), config), tmp_path / "model")
     loaded = load_model(location)
@@ -613,7 +611,7 @@ def test_a_key_that_leads_out_of_the_folder_is_refused_before_anything_is_writte
             return io.BytesIO(b"written")
 
     folder = Folder(filesystem=Bucket(), path="b/model", location="s3://b/model")  # type: ignore[arg-type]
-    with pytest.raises(ModelFolderError, match="is not a file within the folder") as error:
+    with pytest.raises(ModelFolderError, match="is not a file inside the folder") as error:
         inference._download(folder, tmp_path / "local")
     assert repr(key) in str(error.value)
     assert list(tmp_path.rglob("*")) == []

@@ -44,7 +44,7 @@ def test_a_second_run_is_refused_and_one_after_it_is_not(run: Folder) -> None:
         pass
 
 
-def test_a_run_that_is_killed_holds_nothing_on_a_disk(tmp_path: Path) -> None:
+def test_a_killed_run_leaves_no_lock_on_a_disk(tmp_path: Path) -> None:
     code = f"""
 from raysys.lock import locked
 from raysys.storage import Folder
@@ -64,7 +64,7 @@ with locked(Folder.at({str(tmp_path)!r})):
 
 @pytest.mark.parametrize("clock_s", [-1e6, 1e6])
 def test_a_lease_runs_out_and_is_renewed(clock_s: float) -> None:
-    """Whatever the clock of the machine that was killed said."""
+    """Whatever the clock of the killed machine said."""
     run = Folder.at(f"memory://lock-{uuid.uuid4().hex}")
     run.write_json(LEASE, {"by": "killed", "id": "x", "renewed": time.time() + clock_s})
     began = time.monotonic()
@@ -80,7 +80,7 @@ def test_a_lease_runs_out_and_is_renewed(clock_s: float) -> None:
 
 @pytest.fixture
 def lockless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
-    """On a disk that knows no locks."""
+    """On a disk that does not support locks."""
 
     def unknown(*_: object) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -89,7 +89,7 @@ def lockless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     return Folder.at(str(tmp_path))
 
 
-def test_of_many_that_begin_at_once_one_holds_the_folder_and_the_others_leave_it_alone(lockless: Folder) -> None:
+def test_of_many_that_start_together_one_locks_the_folder_and_the_others_leave_it_alone(lockless: Folder) -> None:
     run = lockless
     at_once, refused, inside = threading.Barrier(8), [], []
 
@@ -118,7 +118,7 @@ def _stand_still_in(run: Folder) -> None:
         time.sleep(5)
 
 
-def test_a_run_that_stood_still_and_lost_its_folder_ends_and_takes_nothing_from_the_next(
+def test_a_run_that_stalled_and_lost_its_folder_ends_without_disturbing_the_next(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = Folder.at(f"memory://lock-{uuid.uuid4().hex}")
@@ -132,15 +132,13 @@ def test_a_run_that_stood_still_and_lost_its_folder_ends_and_takes_nothing_from_
     assert run.read_json(LEASE)["id"] == "y"
 
 
-def test_a_disk_without_locks_is_held_by_a_lease(lockless: Folder) -> None:
+def test_a_disk_without_locks_uses_a_lease(lockless: Folder) -> None:
     with locked(lockless), pytest.raises(StorageError, match="another run is using this folder"), locked(lockless):
         pass
     assert not lockless.exists(LEASE)
 
 
-def test_a_disk_that_is_full_keeps_nobody_from_holding_a_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_does_not_prevent_locking_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full() -> str:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

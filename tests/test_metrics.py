@@ -33,7 +33,7 @@ def test_scores_by_hand() -> None:
     assert confusion(LABELS, PREDICTIONS, 4).tolist() == [[3, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert weighted_accuracy(LABELS, PREDICTIONS) == pytest.approx(4 / 6)
     assert unweighted_accuracy(LABELS, PREDICTIONS) == pytest.approx((3 / 4 + 1 / 2) / 2)
-    # F1: 6/7 of class 0, 2/4 of class 1, 0 of class 2; class 3 is nowhere and does not count.
+    # F1: 6/7 of class 0, 2/4 of class 1, 0 of class 2; class 3 does not occur and does not count.
     assert macro_f1(LABELS, PREDICTIONS) == pytest.approx((6 / 7 + 1 / 2 + 0) / 3)
     assert absent_classes(LABELS, ("ang", "hap", "neu", "sad")) == ("neu", "sad")
 
@@ -68,11 +68,11 @@ def test_nothing_scored_is_nan_without_a_warning() -> None:
 def test_mistaken_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="2 labels, but 1 predictions"):
         confusion([0, 1], [0], 2)
-    with pytest.raises(ValueError, match="predictions hold classes from 0 to 2; expected 0 to 1"):
+    with pytest.raises(ValueError, match="predictions contain classes from 0 to 2; expected 0 to 1"):
         confusion([0, 1], [0, 2], 2)
-    with pytest.raises(ValueError, match="expected as many"):
+    with pytest.raises(ValueError, match="expected equal numbers"):
         bootstrap_interval([0, 1], [0, 1], ["a"], [0, 0], "wa")
-    columns = r"labels, predictions_a, predictions_b, speakers, folds hold \[2, 2, 3, 2, 2\] values"
+    columns = r"labels, predictions_a, predictions_b, speakers, folds have \[2, 2, 3, 2, 2\] values"
     with pytest.raises(ValueError, match=columns):
         paired_difference([0, 1], [0, 1], [[0, 1, 1], [0, 0, 0]], ["a", "b"], [0, 0], "wa")
     with pytest.raises(ValueError, match=r"\[0, 0, 0, 0, 0\] values"):
@@ -129,7 +129,7 @@ def test_interval_agrees_with_plain_resampling(metric: Metric) -> None:
     assert found[0] < weighted_accuracy(columns[0], columns[1]) < found[1] or metric != "wa"
 
 
-def test_interval_is_wider_than_one_that_takes_utterances_for_independent() -> None:
+def test_interval_is_wider_than_one_that_treats_utterances_as_independent() -> None:
     label_N, predicted_N, speaker_N, fold_N = corpus()
     low, high = bootstrap_interval(label_N, predicted_N, speaker_N, fold_N, "wa")
     each_alone = np.arange(len(label_N))
@@ -154,7 +154,7 @@ def test_speakers_are_drawn_within_their_fold() -> None:
 
 
 def test_folds_of_one_speaker_are_resampled_together() -> None:
-    # Leave one speaker out: within its fold a speaker could only stand for itself.
+    # Leave one speaker out: within its fold, a speaker could only be replaced by itself.
     labels, predictions = [0] * 8, [0] * 4 + [1] * 4
     speakers = list("ppqqrrss")
     low, high = bootstrap_interval(labels, predictions, speakers, speakers, "wa")
@@ -164,13 +164,13 @@ def test_folds_of_one_speaker_are_resampled_together() -> None:
 
 
 def test_draws_without_a_class_average_over_those_present() -> None:
-    # Class 1 is one speaker's alone: UA of a draw without it is the recall of class 0.
+    # Only one speaker has class 1: UA of a draw without it is the recall of class 0.
     labels, predictions, speakers = [0, 0, 1], [0, 0, 0], ["p", "p", "q"]
     assert bootstrap_interval(labels, predictions, speakers, [0, 0, 0], "ua") == (0.0, 1.0)
 
 
 def another(predicted_N: np.ndarray, label_N: np.ndarray, share: float, seed: int = 5) -> np.ndarray:
-    """Predictions that are right where the given ones are, and on a share of the rest: a correlated, better system."""
+    """Predictions that are right where the given ones are, and some of the rest: a correlated, better system."""
     mended_N = np.random.default_rng(seed).random(len(label_N)) < share
     return np.where(mended_N, label_N, predicted_N)
 
@@ -216,7 +216,7 @@ def test_difference_agrees_with_every_possible_draw_one_by_one(metric: Metric) -
     assert found == pytest.approx((difference((0, 1, 2, 3)), every[1], every[-2]))
 
 
-def test_pairing_takes_away_what_speakers_have_in_common() -> None:
+def test_pairing_cancels_speaker_difficulty() -> None:
     label_N, predicted_N, speaker_N, fold_N = corpus()
     better_N = another(predicted_N, label_N, share=0.1)
     gain, low, high = paired_difference(label_N, predicted_N, better_N, speaker_N, fold_N, "ua")

@@ -1,4 +1,4 @@
-"""What a folder from a stranger may try: run code, be unpickled, name files elsewhere."""
+"""What an untrusted folder may try: run code, be unpickled, name files elsewhere."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_pickled_weights_run_nothing(folders: tuple[Path, Path], tmp_path: Path)
     with pytest.raises(EncoderError, match=rf"^--model\.audio {audio}: cannot be loaded"):
         build_audio_encoder(ModelConfig(audio=str(audio), weights="pretrained"))
     assert not (tmp_path / "harm").exists()
-    # The same file does harm where it is unpickled.
+    # The same file does harm when unpickled.
     torch.load(audio / "pytorch_model.bin", weights_only=False)
     assert (tmp_path / "harm").exists()
 
@@ -78,14 +78,14 @@ def _load_all(audio: Path, text: Path) -> None:
 STRANGE: dict[str, tuple[dict[str, str], bool]] = {
     "config.json": ({"model_type": "theirs"}, True),
     "preprocessor_config.json": ({"feature_extractor_type": "Theirs"}, True),
-    # The tokenizer itself is a file of its own, and is read.
+    # The tokenizer itself is a separate file, and is read.
     "tokenizer_config.json": ({"tokenizer_class": "Theirs"}, False),
 }
 """File, what it asks for, and whether the folder is then refused."""
 
 
 @pytest.mark.parametrize("file", STRANGE)
-def test_code_in_a_folder_is_neither_run_nor_asked_about(
+def test_code_in_a_folder_is_neither_run_nor_prompted_for(
     folders: tuple[Path, Path], tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def asked(*_: object) -> str:
@@ -104,7 +104,7 @@ def test_code_in_a_folder_is_neither_run_nor_asked_about(
     else:
         _load_all(audio, text)
     assert not (tmp_path / "harm").exists()
-    # The same folder does harm where it is trusted.
+    # The same folder does harm when trusted.
     auto = {"config.json": AutoConfig, "preprocessor_config.json": AutoFeatureExtractor}.get(file, AutoTokenizer)
     with contextlib.suppress(Exception):
         auto.from_pretrained(folder, trust_remote_code=True)
@@ -112,13 +112,13 @@ def test_code_in_a_folder_is_neither_run_nor_asked_about(
 
 
 @pytest.mark.parametrize("weights", ["random", "pretrained"])
-def test_code_for_a_model_without_a_class_is_neither_run_nor_asked_about(
+def test_code_for_a_model_without_a_class_is_neither_run_nor_prompted_for(
     folders: tuple[Path, Path],
     tmp_path: Path,
     weights: Literal["random", "pretrained"],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """transformers knows the configuration, so that reading it asks for nothing; the model would be the folder's."""
+    """transformers knows the configuration, so reading it needs no code; only the model would come from the folder."""
     asked: list[object] = []
     monkeypatch.setattr("builtins.input", lambda *words: asked.append(words) or "y")
     _, text = folders
@@ -133,7 +133,7 @@ def test_code_for_a_model_without_a_class_is_neither_run_nor_asked_about(
         build_text_encoder(ModelConfig(text=str(text), weights=weights), vocab_size=40)
     assert not asked
     assert not harm.exists()
-    # The same folder does harm where it is trusted.
+    # The same folder does harm when trusted.
     with contextlib.suppress(Exception):
         AutoModel.from_config(AutoConfig.from_pretrained(text), trust_remote_code=True)
     assert harm.exists()
@@ -179,7 +179,7 @@ def test_a_configuration_nested_without_end_is_named(folders: tuple[Path, Path])
 def test_a_folder_does_not_choose_the_attention(
     folders: tuple[Path, Path], weights: Literal["random", "pretrained"]
 ) -> None:
-    """Of what is not installed, transformers would look for code on the Hub."""
+    """For an implementation that is not installed, transformers would look for code on the Hub."""
     audio, _ = folders
     config = ModelConfig(audio=str(audio), weights=weights)
     usual = build_audio_encoder(config)
@@ -222,7 +222,7 @@ def test_a_path_out_of_a_folder_is_refused(
     file, write = WAYS_OUT[way]
     folder = text if way == "tokenizer" else audio
     write(folder, out)
-    with pytest.raises(EncoderError, match=rf"{folder}.*{file} names {out}/.*, which is outside the folder"):
+    with pytest.raises(EncoderError, match=rf"{folder}.*{file} refers to {out}/.*, which is outside the folder"):
         _load_all(audio, text)
 
 
@@ -242,10 +242,10 @@ def test_shards_within_a_folder_and_links_to_blobs_are_read(folders: tuple[Path,
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
-def test_an_adapter_is_refused_for_its_base_lies_elsewhere(folders: tuple[Path, Path]) -> None:
+def test_an_adapter_is_refused_because_its_base_is_elsewhere(folders: tuple[Path, Path]) -> None:
     audio, _ = folders
     rewrite(audio / "adapter_config.json", base_model_name_or_path="/nowhere")
-    with pytest.raises(EncoderError, match=r"adapter_config\.json asks for a base model from elsewhere"):
+    with pytest.raises(EncoderError, match=r"adapter_config\.json needs a base model from elsewhere"):
         audio_config(ModelConfig(audio=str(audio), weights="pretrained"))
 
 
@@ -253,7 +253,7 @@ UNPICKLING = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "j
 
 
 @pytest.mark.parametrize("path", sorted([*ROOT.glob("raysys/**/*.py"), *ROOT.glob("jobs/*.py")]), ids=lambda p: p.name)
-def test_no_line_of_the_code_unpickles_or_trusts(path: Path) -> None:
+def test_no_line_of_code_unpickles_or_trusts_remote_code(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.Call):
             continue
@@ -269,10 +269,10 @@ def test_no_line_of_the_code_unpickles_or_trusts(path: Path) -> None:
         assert called not in ("np.load", "numpy.load") or given.get("allow_pickle", "False") == "False", place
         if function in ("from_pretrained", "from_config"):
             assert given.get("trust_remote_code") == "False", place
-            assert path.name == "pretrained.py", f"{place}: by raysys.pretrained, which looks at the folder first"
+            assert path.name == "pretrained.py", f"{place}: use raysys.pretrained, which checks the folder first"
 
 
-def test_what_looks_for_unpickling_finds_it(tmp_path: Path) -> None:
+def test_the_search_for_unpickling_finds_it(tmp_path: Path) -> None:
     for line in (
         "pickle.load(f)",
         "torch.load(f)",
@@ -284,4 +284,4 @@ def test_what_looks_for_unpickling_finds_it(tmp_path: Path) -> None:
         path = tmp_path / "code.py"
         path.write_text(line)
         with pytest.raises(AssertionError):
-            test_no_line_of_the_code_unpickles_or_trusts(path)
+            test_no_line_of_code_unpickles_or_trusts_remote_code(path)

@@ -1,4 +1,4 @@
-"""The documentation against the code: what it names is there, and its commands, tables and examples work."""
+"""The documentation against the code: everything it names exists, and its commands, tables and examples work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from raysys.data.folds import make_folds
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 FAULTS = (ROOT / "tests" / "README.md").read_text()
-# Not Path.rglob: environments and caches below the root hold documents of other people.
+# Not Path.rglob: environments and caches below the root contain third-party documents.
 DOCUMENTS = {
     str(path.relative_to(ROOT)): path.read_text()
     for pattern in ("*.md", ".github/*.md", "cluster/**/*.md", "jobs/**/*.md", "raysys/**/*.md", "tests/**/*.md")
@@ -41,7 +41,7 @@ OTHER_PROGRAMS = {
     "sbatch": {"--partition"},
     "timeout": {"--preserve-status"},
 }
-"""Flags that the documents name and no job has."""
+"""Flags named in the documents that no job has."""
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*\w")
 
 
@@ -71,7 +71,7 @@ def known_tests() -> frozenset[str]:
 
 
 def commands() -> Iterator[tuple[str, str, str]]:
-    """Document, job and arguments of each command that starts a job; a line that ends in a backslash goes on."""
+    """Document, job and arguments of each command that starts a job; a trailing backslash continues a line."""
     for name, text in DOCUMENTS.items():
         joined = re.sub(r"\\\n\s*", " ", text)
         for job, arguments in re.findall(r"(?:jobs/(?=\w+\.py)|\braysys )(\w+)(?:\.py)?\b([^\n`|#]*)", joined):
@@ -79,7 +79,7 @@ def commands() -> Iterator[tuple[str, str, str]]:
                 yield name, job, arguments
 
 
-def test_the_documents_that_there_are_to_be_are_there() -> None:
+def test_the_required_documents_exist() -> None:
     places = ("", "cluster/", "jobs/", "raysys/", "raysys/bench/", "tests/")
     assert set(DOCUMENTS) == {*(f"{place}README.md" for place in places), ".github/CONTRIBUTING.md"}
 
@@ -110,7 +110,7 @@ def test_each_file_that_is_named_exists(document: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("file", "name"), sorted(set(re.findall(r"`([a-z_/]+\.py):([A-Za-z_]+)`", DOCUMENTS["raysys/README.md"])))
 )
-def test_each_function_on_a_path_through_the_code_is_where_it_is_said_to_be(file: str, name: str) -> None:
+def test_each_function_named_in_the_documents_is_in_its_file(file: str, name: str) -> None:
     tree = ast.parse((ROOT / "raysys" / file).read_text())
     assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
@@ -127,7 +127,7 @@ def test_each_local_link_leads_somewhere(document: str, target: str) -> None:
 
 @pytest.mark.parametrize(("document", "job", "arguments"), list(commands()))
 def test_each_command_has_flags_that_its_job_knows(document: str, job: str, arguments: str) -> None:
-    # What stands in quotes is a variant's.
+    # Text in quotes belongs to a variant.
     for flag in FLAG.findall(re.sub(r"'[^']*'", "", arguments)):
         assert flag in flags_of(job), f"jobs/{job}.py has no {flag}"
 
@@ -141,12 +141,12 @@ def test_each_flag_exists(document: str) -> None:
     assert set(found) - known - sections == set()
 
 
-def test_no_flag_of_another_program_is_listed_in_vain() -> None:
+def test_no_listed_foreign_flag_is_unused() -> None:
     everything = "".join(DOCUMENTS.values())
     assert {flag for flags in OTHER_PROGRAMS.values() for flag in flags} <= set(FLAG.findall(everything))
 
 
-def test_the_table_of_columns_holds_what_the_reader_knows() -> None:
+def test_the_table_of_columns_matches_the_reader() -> None:
     rows = README.split("| column | | content |\n|---|---|---|\n")[1].split("\n\n")[0].splitlines()
     listed: dict[str, set[str]] = {"required": set(), "optional": set()}
     for names, kind, _ in (row.strip("| ").split(" | ", 2) for row in rows):

@@ -1,4 +1,4 @@
-"""The two protocols of choosing: nested never sees a test score, and the paper's chooses by nothing else."""
+"""The two selection protocols: nested never sees a test score, and the paper's selects by nothing else."""
 
 from __future__ import annotations
 
@@ -157,12 +157,12 @@ def test_without_a_complete_point_there_is_nothing_to_choose(choose: Callable[[]
         choose()
 
 
-# What nested may see
+# What the nested protocol may see
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """All that a finished trial found, as its folder holds it."""
+    """All results of a finished trial, as stored in its folder."""
 
     point: str
     fold: int
@@ -173,7 +173,7 @@ class Trial:
 
     @property
     def record(self) -> dict[str, Any]:
-        """By every name under which a test score might be asked for."""
+        """Under every name by which a test score might be read."""
         last = np.array(self.curve[-1])
         accuracy = float(np.trace(last) / max(last.sum(), 1))
         scores = {
@@ -209,21 +209,21 @@ def sweeps(draw: st.DrawFn) -> list[Trial]:
 
 @settings(max_examples=100, deadline=None)
 @given(trials=sweeps(), data=st.data())
-def test_no_test_score_moves_a_nested_choice_or_the_final_point(trials: list[Trial], data: st.DataObject) -> None:
+def test_no_test_score_changes_a_nested_choice_or_the_final_point(trials: list[Trial], data: st.DataObject) -> None:
     planted = [dataclasses.replace(trial, curve=data.draw(CURVES)) for trial in trials]
     n_folds = max(trial.fold for trial in trials)
     assert nested(seen(planted)) == nested(seen(trials))
     assert final_point(seen(planted), n_folds) == final_point(seen(trials), n_folds)
 
 
-def test_test_scores_do_move_what_is_called_optimistic() -> None:
+def test_test_scores_do_change_the_optimistic_choice() -> None:
     a, b = Trial("a", 1, 1, 0.9, 0.1, [[[1, 0], [0, 1]]]), Trial("b", 1, 1, 0.1, 0.9, [[[0, 1], [1, 0]]])
     swapped = [dataclasses.replace(a, curve=b.curve), dataclasses.replace(b, curve=a.curve)]
     assert optimistic(kept_apart([a, b]), 1).point == "a"
     assert optimistic(kept_apart(swapped), 1).point == "b"
 
 
-def test_what_nested_sees_has_no_field_for_a_test_score() -> None:
+def test_the_nested_protocols_input_has_no_test_score() -> None:
     assert {field.name for field in dataclasses.fields(Validated)} == {"point", "fold", "epoch", "ua", "loss"}
     with pytest.raises((AttributeError, TypeError)):
         object.__setattr__(validated("a", 1, 0.5), "test_ua", 0.5)
@@ -232,7 +232,7 @@ def test_what_nested_sees_has_no_field_for_a_test_score() -> None:
 @settings(max_examples=100, deadline=None)
 @given(trials=sweeps())
 def test_nested_takes_the_best_rival_of_each_fold(trials: list[Trial]) -> None:
-    """By sorting: best first, and points are already in their order."""
+    """By sorting: best first, with points already in order."""
     for fold, point in nested(seen(trials)).items():
         rivals = [trial for trial in trials if trial.fold == fold]
         assert point == sorted(rivals, key=lambda t: (-t.ua, t.loss))[0].point

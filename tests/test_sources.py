@@ -1,4 +1,4 @@
-"""Which stored results a change of the code puts out of date: those that went through it, and no others."""
+"""Which stored results a code change invalidates: those computed by the changed code, and no others."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def package(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("file", "before", "after", "expected"), CHANGES, ids=[change[0] for change in CHANGES])
-def test_a_change_concerns_what_goes_through_it(
+def test_a_change_invalidates_what_depends_on_it(
     file: str, before: str, after: str, expected: set[str], package: Path
 ) -> None:
     path = package / file
@@ -56,14 +56,14 @@ def test_a_change_concerns_what_goes_through_it(
 
 
 @pytest.mark.parametrize("file", ["report/palette.py", "augment/lsa.py", "losses/contrastive.py", "training/loop.py"])
-def test_a_comment_or_a_docstring_concerns_nothing(file: str, package: Path) -> None:
+def test_a_comment_or_docstring_invalidates_nothing(file: str, package: Path) -> None:
     path = package / file
     opening, rest = path.read_text().split('"""', 1)
     path.write_text(f'# A comment.\n{opening}"""Put otherwise: {rest}\n\n# Another.\n')
     assert digests(package) == digests(PACKAGE)
 
 
-def test_a_root_that_is_not_there_is_an_error() -> None:
+def test_a_missing_root_is_an_error() -> None:
     with pytest.raises(LookupError, match=r"raysys\.data\.audio defines no decoed"):
         digest_of("raysys.data.audio:decoed")
     with pytest.raises(LookupError, match=r"there is no module raysys\.data\.audo"):

@@ -1,4 +1,4 @@
-"""Folders on a disk or in an object store: the same calls, and files are whole or not there."""
+"""Folders on a disk or in an object store: the same interface, and files are complete or absent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
             return f"memory://bucket-{uuid.uuid4().hex}/runs"
 
 
-def test_what_is_written_is_read(location: str) -> None:
+def test_reading_returns_what_was_written(location: str) -> None:
     folder = Folder.at(location) / "folds" / "1"
     table = pa.table({"a": [1, 2]})
     folder.write_bytes("x.bin", b"\0abc")
@@ -64,7 +64,7 @@ def test_a_file_address_is_the_path(tmp_path: Path) -> None:
     assert not Folder.at("memory://bucket").is_local
 
 
-def test_a_folder_travels_to_another_process(tmp_path: Path) -> None:
+def test_a_folder_can_be_pickled(tmp_path: Path) -> None:
     folder = pickle.loads(pickle.dumps(Folder.at(str(tmp_path)) / "a"))
     folder.write_bytes("x", b"1")
     assert (tmp_path / "a" / "x").read_bytes() == b"1"
@@ -86,7 +86,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     assert folder.names() == ["x"]
 
 
-def test_a_place_that_cannot_be_a_folder_is_named(tmp_path: Path) -> None:
+def test_a_location_that_cannot_be_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="file/runs/x: cannot be written"):
         Folder.at(str(tmp_path / "file" / "runs")).write_bytes("x", b"")
@@ -101,7 +101,7 @@ def test_an_address_that_nothing_opens_names_its_scheme_and_what_to_install() ->
     "key", ["hidden-hidden", "hidden/hid+den=", "hid@den/x", "hid?den", "hid#den", "hid:den", "hid den"]
 )
 def test_a_password_of_any_letters_is_refused_and_not_repeated(key: str) -> None:
-    """Where a slash, '?' or '#' stands in it, it is no password of a URL any more."""
+    """With a slash, '?' or '#' in it, it is no longer the password part of a URL."""
     with pytest.raises(StorageError, match=r"^s3://AKIA:\.\.\.@bucket/runs: a password in an address") as error:
         Folder.at(f"s3://AKIA:{key}@bucket/runs")
     assert "hid" not in str(error.value) and "den" not in str(error.value)
@@ -110,7 +110,7 @@ def test_a_password_of_any_letters_is_refused_and_not_repeated(key: str) -> None
 @pytest.mark.parametrize("scheme", ["s3", "memory", "abfs"])
 @pytest.mark.parametrize("rest", ["?region=hidden", "?sig=hidden&x=/y", "#hidden"])
 def test_a_query_in_an_address_is_refused_and_not_repeated(scheme: str, rest: str) -> None:
-    """It would stand before the name of every file: what a trial writes would lie elsewhere than the driver looks."""
+    """It would precede every file name: a trial would write to another place than the driver reads."""
     with pytest.raises(StorageError, match=rf"^{scheme}://bucket/runs: what follows .*AWS_REGION") as error:
         Folder.at(f"{scheme}://bucket/runs{rest}")
     assert "hidden" not in str(error.value)
@@ -120,11 +120,11 @@ def test_a_query_in_an_address_is_refused_and_not_repeated(scheme: str, rest: st
     ("address", "said"),
     [
         *((address, "") for address in ("s3://[bucket", "s3://[bucket/runs", "gs://[bucket")),
-        # Without its last slashes it would be a path on this disk.
-        *((address, "names no place") for address in ("s3://", "memory://", "s3:///")),
+        # Without its trailing slashes it would be a path on this disk.
+        *((address, "has no path") for address in ("s3://", "memory://", "s3:///")),
     ],
 )
-def test_an_address_that_is_none_is_named(address: str, said: str) -> None:
+def test_an_invalid_address_is_named(address: str, said: str) -> None:
     with pytest.raises(StorageError, match=f"^{re.escape(address)}: {said}"):
         Folder.at(address)
 

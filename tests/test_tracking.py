@@ -1,4 +1,4 @@
-"""What W&B is told is in the run's own file; where W&B fails, the training goes on."""
+"""Everything sent to W&B is in the run's local file; if W&B fails, training continues."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Kept:
                     self.ended = True
 
     def metric(self, name: str) -> list[Any]:
-        """Its values in the order of the steps."""
+        """Its values, ordered by step."""
         return [self.history[step][name] for step in sorted(self.history) if name in self.history[step]]
 
     def table(self, name: str) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def read_back(folder: Path) -> dict[str, list[Kept]]:
 
 
 def clean(environment: dict[str, str], home: Path) -> dict[str, str]:
-    """Without a login, and with every place where wandb might keep something inside of `home`."""
+    """Without a login, and with everything wandb might write inside `home`."""
     kept = {name: value for name, value in environment.items() if not name.startswith(("WANDB_", "XDG_"))}
     return kept | {"HOME": str(home), "TMPDIR": str(home), "NETRC": str(home / "netrc")}
 
@@ -121,7 +121,7 @@ def make(folder: Path | str, run_id: str = "t0", **others: Any) -> WandbTracker:
     return WandbTracker(run_id=run_id, folder=str(folder), **values)
 
 
-# Real runs, offline, in processes of their own: wandb keeps a service, and what it read of the environment, for good.
+# Real runs, offline, in separate processes: wandb keeps a service running and caches the environment.
 
 SWEEP = """
 import json, sys
@@ -151,7 +151,7 @@ tracker("s1", job_type="summary").table("points", told["points"], {"ua": 0.875})
 
 
 def run_sweep(folder: Path, environment: dict[str, str], first: str = "") -> subprocess.CompletedProcess[str]:
-    """`first`: code that comes before."""
+    """`first`: code to run before."""
     told = {"epochs": EPOCHS, "classes": CLASSES, "confusion": CONFUSION, "points": POINTS}
     command = [sys.executable, "-c", first + SWEEP, str(folder), json.dumps(told)]
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -159,7 +159,7 @@ def run_sweep(folder: Path, environment: dict[str, str], first: str = "") -> sub
 
 @dataclass(frozen=True)
 class Unreachable:
-    """A sweep with a key, whose server does not answer and whose home cannot be written, as in many a container."""
+    """A sweep with a key, an unreachable server and a read-only home, as in many containers."""
 
     place: Path
     server: str
@@ -222,14 +222,14 @@ def test_the_summary_run_holds_the_sweeps_table(sweep: dict[str, list[Kept]]) ->
     assert kept.ended
 
 
-def test_a_trial_that_was_stopped_takes_nothing_of_the_next_in_its_process(sweep: dict[str, list[Kept]]) -> None:
+def test_a_stopped_trial_takes_nothing_from_the_next_in_its_process(sweep: dict[str, list[Kept]]) -> None:
     (kept,) = sweep["stopped"]
     assert kept.metric("loss_total") == [7.0]
     assert kept.run.display_name == "sweep, stopped"
-    assert kept.ended, "or `wandb sync` would show it as running"
+    assert kept.ended, "otherwise `wandb sync` would show it as running"
 
 
-def test_a_trial_that_begins_again_in_its_process_goes_on_under_its_id(sweep: dict[str, list[Kept]]) -> None:
+def test_a_trial_restarted_in_its_process_continues_under_its_id(sweep: dict[str, list[Kept]]) -> None:
     assert [kept.metric("loss_total") for kept in sweep["again"]] == [[0.0], [1.0]]
     assert sweep["again"][-1].summary["ua"] == 0.5
 
@@ -237,19 +237,19 @@ def test_a_trial_that_begins_again_in_its_process_goes_on_under_its_id(sweep: di
 def test_an_unreachable_server_costs_no_metrics_and_no_key(
     unreachable: Unreachable, sweep: dict[str, list[Kept]]
 ) -> None:
-    said = f"{unreachable.server} does not answer: this run is kept offline, for `wandb sync`."
-    assert unreachable.done.stderr.splitlines().count(said) == 6, "one for each run that began"
-    assert "Weights & Biases" not in unreachable.done.stderr, "nothing is left out"
+    said = f"{unreachable.server} does not answer: tracking this run offline; upload it later with `wandb sync`."
+    assert unreachable.done.stderr.splitlines().count(said) == 6, "one for each run"
+    assert "Weights & Biases" not in unreachable.done.stderr, "tracking did not stop"
     assert sweep["t1"][0].metric("loss_total") == [1.5, 1.25, 1.0]
     written = [path for path in unreachable.place.rglob("*") if path.is_file()]
     assert written
     for path in written:
         assert KEY.encode() not in path.read_bytes(), path
-    assert not list(unreachable.place.glob("*/artifacts")), "what waits for its upload is stored in the run's folder"
+    assert not list(unreachable.place.glob("*/artifacts")), "pending uploads are stored in the run's folder"
 
 
 @pytest.mark.nightly
-def test_a_server_that_takes_connections_and_says_nothing_costs_no_metrics(tmp_path: Path) -> None:
+def test_a_server_that_accepts_connections_without_answering_costs_no_metrics(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     with socket.create_server(("127.0.0.1", 0), backlog=100) as mute:
@@ -259,19 +259,21 @@ def test_a_server_that_takes_connections_and_says_nothing_costs_no_metrics(tmp_p
         done = run_sweep(tmp_path / "runs", environment, "from raysys import tracking; tracking._BEGIN_S = 4.0")
         took = time.monotonic() - began
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stderr.count("this run is kept offline, for `wandb sync`") == 1, "one trial waits, not each of six"
+    assert done.stderr.count("tracking this run offline; upload it later with `wandb sync`") == 1, (
+        "only one of six trials waits"
+    )
     assert "left out" not in done.stderr
     assert took < 60
     runs = read_back(tmp_path / "runs")
     for name in ("t1", "t2"):
-        # Of the run that could not begin a file is left too; it sorts behind the one kept offline.
+        # The run that could not start leaves a file too; it sorts after the offline one.
         assert runs[name][0].metric("loss_total") == [1.5, 1.25, 1.0]
         assert runs[name][0].summary["ua"] == 0.625
 
 
 @pytest.mark.nightly
-def test_a_process_of_wandbs_own_that_cannot_start_holds_nobody_up(tmp_path: Path) -> None:
-    """As on a disk where nothing may be executed: wandb then waits for a lock that it holds itself."""
+def test_a_wandb_process_that_cannot_start_blocks_nothing(tmp_path: Path) -> None:
+    """As on a disk mounted noexec: wandb then waits for a lock that it holds itself."""
     home = tmp_path / "home"
     home.mkdir()
     without = f"""
@@ -283,15 +285,17 @@ tracking._CALL_S = 4.0
     began = time.monotonic()
     done = run_sweep(tmp_path / "runs", clean(dict(os.environ), home), without)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr[-3000:]
-    assert "Weights & Biases is left out from here on: no answer for 4 s" in done.stderr, "does it raise now? Then go"
+    assert "tracking with Weights & Biases stopped: no answer for 4 s" in done.stderr, (
+        "if it raises now, remove this test"
+    )
     assert time.monotonic() - began < 60
 
 
-# Against a run that is not wandb's.
+# With a fake wandb run.
 
 
 class FakeRun:
-    """Takes what a run takes; `finish` does what it is told to."""
+    """Accepts what a wandb run accepts; `finish` does what it is told."""
 
     def __init__(self) -> None:
         self.logged: list[dict[str, Any]] = []
@@ -316,7 +320,7 @@ def no_login(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
-    """Every call of wandb.init: its arguments, and the run that it gave."""
+    """Every call of wandb.init: its arguments, and the run it returned."""
     monkeypatch.setattr(WandbTracker, "_open", None)
     calls: list[SimpleNamespace] = []
 
@@ -331,7 +335,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """The address of one that takes connections."""
+    """The address of a server that accepts connections."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
@@ -387,7 +391,7 @@ ADDRESSES = ["http://localhost:80x", "http://[::1", "nonsense", "http://me:plant
 
 @pytest.mark.parametrize("key", [KEY, ""])
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_a_server_whose_address_is_none_stops_nothing(
+def test_an_invalid_server_address_stops_nothing(
     asked: list[SimpleNamespace],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -401,7 +405,7 @@ def test_a_server_whose_address_is_none_stops_nothing(
     tracker.epoch({"loss": 1.0}, 0)
     tracker.finish({"ua": 0.5, "confusion": CONFUSION}, CLASSES)
     if "a..b" not in address:
-        assert "WANDB_BASE_URL is no address of a server; expected" in caplog.text
+        assert "WANDB_BASE_URL is not a server's address; expected" in caplog.text
     assert "planted" not in caplog.text
 
 
@@ -420,7 +424,7 @@ def test_a_login_in_the_servers_address_is_not_logged(
     assert f"http://127.0.0.1:{port} does not answer" in caplog.text
     monkeypatch.setattr(wandb, "init", refuse)
     make(tmp_path)
-    assert f"left out from here on: no answer of http://127.0.0.1:{port}" in caplog.text
+    assert f"Biases stopped: no answer of http://127.0.0.1:{port}" in caplog.text
     assert "planted" not in caplog.text and "me:" not in caplog.text
 
 
@@ -436,7 +440,7 @@ def test_a_run_that_cannot_begin_stops_nothing(
     tracker.epoch({"loss": 1.0}, 0)
     tracker.table("points", POINTS, {"ua": 0.5})
     tracker.finish({"ua": 0.5, "confusion": CONFUSION}, CLASSES)
-    assert [record.getMessage() for record in caplog.records] == [f"Weights & Biases is left out from here on: {error}"]
+    assert [record.getMessage() for record in caplog.records] == [f"tracking with Weights & Biases stopped: {error}"]
 
 
 def test_a_folder_that_cannot_be_made_stops_nothing(
@@ -445,7 +449,7 @@ def test_a_folder_that_cannot_be_made_stops_nothing(
     (tmp_path / "file").write_text("in the way")
     make(tmp_path / "file" / "runs").epoch({"loss": 1.0}, 0)
     assert asked == []
-    assert "left out from here on" in caplog.text
+    assert "Biases stopped" in caplog.text
 
 
 @pytest.mark.parametrize("step", ["log", "summary", "finish"])
@@ -468,19 +472,19 @@ def test_a_run_that_breaks_or_would_end_the_program_stops_nothing_and_is_named_o
     for epoch in range(3):
         tracker.epoch({"loss": 1.0}, epoch)
     tracker.finish({"ua": 0.5}, CLASSES)
-    assert [record.getMessage() for record in caplog.records] == [f"Weights & Biases is left out from here on: {error}"]
-    assert capfd.readouterr() == ("", ""), "no traceback of another thread"
+    assert [record.getMessage() for record in caplog.records] == [f"tracking with Weights & Biases stopped: {error}"]
+    assert capfd.readouterr() == ("", ""), "no traceback from another thread"
 
 
 @pytest.mark.parametrize("end", ["finish", "table"])
-def test_an_upload_that_hangs_holds_neither_this_trial_up_nor_the_next(
+def test_a_hanging_upload_blocks_neither_this_trial_nor_the_next(
     asked: list[SimpleNamespace],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     end: str,
 ) -> None:
-    """An upload is slow, not stuck: the next trial is still tracked, as it is not after a call that never returned."""
+    """An upload is slow, not stuck: the next trial is still tracked, unlike after a call that never returned."""
     monkeypatch.setattr(tracking, "_FINISH_S", 0.2)
     monkeypatch.setattr(wandb, "Table", lambda **_: None)
     released = threading.Event()
@@ -499,12 +503,12 @@ def test_an_upload_that_hangs_holds_neither_this_trial_up_nor_the_next(
     assert asked[0].run.summary == {"ua": 0.5}
     assert asked[1].run.logged == [{"loss": 1.0, "epoch": 0}]
     assert asked[1].run.finished == 1
-    assert asked[1].reinit == "create_new", "or wandb gives back the run that hangs"
+    assert asked[1].reinit == "create_new", "otherwise wandb returns the run that hangs"
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert "going on without waiting" in caplog.text
+    assert "continuing without waiting" in caplog.text
 
 
-def test_a_call_that_never_comes_back_is_the_last(
+def test_a_call_that_never_returns_is_the_last(
     asked: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(WandbTracker, "_stuck", False)
@@ -519,13 +523,13 @@ def test_a_call_that_never_comes_back_is_the_last(
         make(tmp_path, "t1").finish({"ua": 0.5}, CLASSES)
     finally:
         released.set()
-    assert len(asked) == 1, "the next would wait for the same locks"
+    assert len(asked) == 1, "the next call would wait for the same locks"
     assert [record.getMessage() for record in caplog.records] == [
-        "Weights & Biases is left out from here on: no answer for 0.2 s"
+        "tracking with Weights & Biases stopped: no answer for 0.2 s"
     ]
 
 
-def test_a_resumed_trial_goes_on_at_its_epoch(asked: list[SimpleNamespace], tmp_path: Path) -> None:
+def test_a_resumed_trial_continues_at_its_epoch(asked: list[SimpleNamespace], tmp_path: Path) -> None:
     tracker = make(tmp_path)
     for epoch in (5, 6):
         tracker.epoch({"loss": 1.0}, epoch)
@@ -533,7 +537,7 @@ def test_a_resumed_trial_goes_on_at_its_epoch(asked: list[SimpleNamespace], tmp_
     assert asked[0].run.steps == [5, 6]
 
 
-def test_what_was_given_is_not_changed(asked: list[SimpleNamespace], tmp_path: Path) -> None:
+def test_arguments_are_not_changed(asked: list[SimpleNamespace], tmp_path: Path) -> None:
     config, metrics, summary = {"a": {"b": 1}}, {"loss": 1.0}, {"ua": 0.5, "confusion": CONFUSION}
     tracker = make(tmp_path, config=config)
     tracker.epoch(metrics, 3)
@@ -541,10 +545,10 @@ def test_what_was_given_is_not_changed(asked: list[SimpleNamespace], tmp_path: P
     assert (config, metrics) == ({"a": {"b": 1}}, {"loss": 1.0})
     assert summary == {"ua": 0.5, "confusion": CONFUSION}
     assert asked[0].run.logged[0] == {"loss": 1.0, "epoch": 3}
-    assert asked[0].run.summary == {"ua": 0.5}, "the matrix is a chart"
+    assert asked[0].run.summary == {"ua": 0.5}, "the matrix is logged as a chart"
 
 
-def test_files_lie_beside_a_run_on_a_disk_and_never_at_an_address(tmp_path: Path) -> None:
+def test_files_are_stored_with_a_run_on_a_disk_and_never_at_an_address(tmp_path: Path) -> None:
     assert wandb_folder(Folder.at(str(tmp_path / "runs" / "x"))) == str(tmp_path / "runs" / "x")
     elsewhere = wandb_folder(Folder.at("memory://bucket/runs/x"))
     assert Path(elsewhere).is_absolute()

@@ -1,4 +1,4 @@
-"""Several processes that compute together, as the workers of one trial do."""
+"""Run several processes that compute together, like the workers of a trial."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch.multiprocessing as mp
 
 
 def run_workers(worker: Callable[..., None], size: int, *args: Any) -> None:
-    """Call `worker(rank, *args)` in `size` processes and wait for all; an error in one is raised here.
+    """Call `worker(rank, *args)` in `size` processes and wait for all; an error in any of them is raised here.
 
-    They are forked from a server that has imported once what takes seconds to import. `transformers` imports its models
-    only when they are asked for, so they are named.
+    They are forked from a server that has already imported the slow modules. `transformers` imports its models
+    lazily, so they are named.
     """
     multiprocessing.set_forkserver_preload(
         [

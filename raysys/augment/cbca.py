@@ -1,4 +1,4 @@
-"""Other words for a transcript: conditional contextual augmentation by a masked language model (CBCA)."""
+"""Word replacement in transcripts: conditional contextual augmentation by a masked language model (CBCA)."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from raysys.distilbert import DistilBertForMaskedLM
 
 LIGHT_EPOCHS, LIGHT_LR = 10, 1e-3
-"""For `light_masked_lm`, which learns the language and the labels together."""
+"""For `light_masked_lm`, which learns language and labels together."""
 PRETRAINED_EPOCHS, PRETRAINED_LR = 10, 5e-5
 """For a pretrained model."""
 BATCH_SIZE = 16
 
 _SHARE = 0.15
-"""Of a text's words that are masked in training."""
+"""Fraction of a text's words that are masked in training."""
 _CLIP_NORM = 1.0
 _WEIGHT_DECAY = 0.01
 _WARM_UP = 0.1
-"""Of all steps. Without it a model from scratch may stay with the words' frequencies, deaf to text and label."""
+"""Fraction of all steps. Without it, a model from scratch may only learn word frequencies, ignoring text and label."""
 _BATCH = 64
 _POOL = 16
-"""Batches whose texts are sorted by length together, so that little of a batch is padding."""
+"""Batches whose texts are sorted by length together, to reduce padding."""
 
 
 def fit(
@@ -54,26 +54,26 @@ def fit(
 ) -> LabelledMaskedLM:
     """Fine-tune a masked language model on the labelled texts of a training part.
 
-    Each epoch masks other words, 15 % of each text and at least one; the loss is the mean cross-entropy of the masked
-    words. Words are masked whole, in the text, as `alternatives` does it; words that are no token of their own are
-    never masked. A masked word always becomes the mask token (BERT leaves a fifth of them, or puts another word
-    there), since that is how the model is used. AdamW, gradients clipped to norm 1; the rate rises linearly for a tenth
-    of the steps and then falls linearly to 0.
+    Each epoch masks different words, 15 % of each text and at least one; the loss is the mean cross-entropy of the
+    masked words. Whole words are masked, in the text, as in `alternatives`; words that are not a single token are
+    never masked. A masked word is always replaced by the mask token (BERT leaves a fifth of them unchanged or replaces
+    them by another word), since that is how the model is used. AdamW, gradients clipped to norm 1; the learning rate
+    rises linearly for a tenth of the steps and then decays linearly to 0.
 
     Args:
-        model: any masked language model that takes `inputs_embeds`; copied, not changed.
-        texts: training utterances only, or labels leak into the test part.
+        model: any masked language model that accepts `inputs_embeds`; copied, not modified.
+        texts: training utterances only, otherwise labels leak into the test part.
         labels: class of each text, from 0.
-        conditional: add the label embedding; without, labels are ignored.
-        epochs: 0 leaves the model as it comes, with a label embedding next to 0.
-        seed: masks, order, dropout and label embedding come from it alone; the global generators stay as they are.
+        conditional: add the label embedding; otherwise labels are ignored.
+        epochs: 0 leaves the model unchanged, with a label embedding close to 0.
+        seed: the only source of masks, order, dropout and label embedding; the global generators are left unchanged.
 
-    Returns: the model on `device`, in evaluation mode; untrained where no text holds a word that is a token.
+    Returns: the model on `device`, in evaluation mode; untrained if no text contains a word that is a token.
 
-    Raises: EncoderError: the tokenizer is not this model's, or has no mask token.
+    Raises: EncoderError: the tokenizer does not belong to this model, or has no mask token.
 
-    Source: Wu et al., "Conditional BERT contextual augmentation", 2019. They put the label in the place of BERT's
-        segment embedding; as an addition of its own it serves models without segments too.
+    Source: Wu et al., "Conditional BERT contextual augmentation", 2019. They replace BERT's segment embedding by the
+        label; adding it instead also works for models without segments.
     """
     check_tokenizer(tokenizer, model)
     with own_randomness(seed, device):
@@ -94,22 +94,22 @@ def alternatives(
     k: int,
     seed: int,
 ) -> list[tuple[str, ...]]:
-    """For each text the k texts in which one random word gave way to the likeliest other words, likeliest first.
+    """For each text, the k texts in which one random word is replaced by the most likely other words, best first.
 
-    The word is drawn from (seed, text, label), masked whole, and the vocabulary's whole words are ranked by their
-    logit, ties by token id. The new word takes the old one's case (lower, Capital, or ALL CAPS); everything else of
-    the text is kept to the character. Equal texts with equal labels get equal results: another seed gives others.
+    The word is drawn from (seed, text, label) and masked as a whole, and the vocabulary's whole words are ranked by
+    their logit, ties by token id. The new word takes the old one's case (lower, Capital, or ALL CAPS); everything else
+    in the text is unchanged. Equal texts with equal labels get equal results; another seed gives different ones.
 
-    A text longer than the model's limit is kept whole too: the model then reads the part around the word.
+    A text longer than the model's limit is not shortened either: the model then reads the part around the word.
 
-    Does not handle: words written without spaces between them, vowels written as marks (Devanagari, Thai).
+    Does not handle: scripts without spaces between words, vowels written as marks (Devanagari, Thai).
 
     Args:
-        labels: class of each text; ignored by an unconditional model, but for the choice of the word, so that the
-            same words are replaced with and without conditioning.
+        labels: class of each text; an unconditional model only uses them to choose the word, so that the same words
+            are replaced with and without conditioning.
 
-    Returns: for each text at most k different texts, none of them the text itself; fewer where the vocabulary has
-        fewer words; () where the text has no word.
+    Returns: for each text at most k different texts, none of them the text itself; fewer if the vocabulary has
+        fewer words; () if the text has no word.
     """
     pairs = list(zip(texts, labels, strict=True))
     longest = max_tokens(lm.model, tokenizer)
@@ -143,7 +143,7 @@ class _Blank:
         return self.text[slice(*self.span)]
 
     def fill(self, ranked: list[int], vocabulary: dict[int, str], own_token: int | None, k: int) -> tuple[str, ...]:
-        """The first k tokens of `ranked` in the word's place, less the word itself and its other spellings."""
+        """The text with its blank filled by the first k tokens of `ranked`, except other spellings of the word."""
         start, end = self.span
         taken = {self.word.casefold()}
         filled: list[str] = []
@@ -151,7 +151,7 @@ class _Blank:
             if len(filled) == k:
                 break
             word = vocabulary[token]
-            # The token says more than the letters: an uncased tokenizer reads 'café' as 'cafe'.
+            # Compare tokens too, not only letters: an uncased tokenizer reads 'café' as 'cafe'.
             if token != own_token and word.casefold() not in taken:
                 taken.add(word.casefold())
                 filled.append(self.text[:start] + in_case_of(self.word, word) + self.text[end:])
@@ -160,7 +160,7 @@ class _Blank:
 
 @dataclass(frozen=True)
 class _Example:
-    """A training text with the places and tokens of the words that can be masked."""
+    """A training text with the positions and tokens of the words that can be masked."""
 
     text: str
     label: int
@@ -182,7 +182,7 @@ class _Example:
 def _examples(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], labels: Sequence[int], *, longest: int
 ) -> list[_Example]:
-    """Texts that hold a word to mask; of one beyond the model's limit, its beginning."""
+    """Texts with a word to mask; of a text beyond the model's limit, its beginning."""
     cut = []
     for text, tokens in zip(texts, encode(tokenizer, texts), strict=True):
         while len(tokens) > longest and text:
@@ -220,7 +220,7 @@ def _train(
             optimizer.param_groups[0]["lr"] = lr * min((step + 1) / n_warm, (n_steps - step) / (n_steps - n_warm + 1))
             masked = [example.mask(tokenizer.mask_token, generator) for example in batch]
             rows = encode(tokenizer, [text for text, _ in masked])
-            # A text that itself spells out the mask token, or grew beyond the limit, would put targets out of place.
+            # A text that itself contains the mask token, or grew beyond the limit, would misalign the targets.
             kept = [
                 (tokens, example.label, targets)
                 for tokens, example, (_, targets) in zip(rows, batch, masked, strict=True)
@@ -237,7 +237,7 @@ def _train(
 
 
 def _batches(examples: list[_Example], batch_size: int, generator: torch.Generator) -> Iterator[list[_Example]]:
-    """All examples in random batches of texts of like length."""
+    """All examples in random batches of texts of similar length."""
     order = torch.randperm(len(examples), generator=generator).tolist()
     batches = []
     for i in range(0, len(order), _POOL * batch_size):
@@ -251,24 +251,24 @@ def _batches(examples: list[_Example], batch_size: int, generator: torch.Generat
 def _rank(
     lm: LabelledMaskedLM, tokenizer: PreTrainedTokenizerBase, batch: list[_Blank], vocabulary: dict[int, str]
 ) -> list[list[int]]:
-    """The vocabulary's tokens for each blank, likeliest first."""
+    """The vocabulary's tokens for each blank, most likely first."""
     lm.eval()
     logits_BV = mask_logits(lm, tokenizer, [blank.tokens for blank in batch], [blank.label for blank in batch])
     words_C = torch.tensor(sorted(vocabulary), dtype=torch.long)
-    # A stable sort keeps the order of the ids among equal logits.
+    # A stable sort keeps ids in order among equal logits.
     order_BC = logits_BV.float().cpu()[:, words_C].sort(dim=1, descending=True, stable=True).indices
     ranked: list[list[int]] = words_C[order_BC].tolist()
     return ranked
 
 
 def _mask_one(tokenizer: PreTrainedTokenizerBase, text: str, span: tuple[int, int], *, longest: int) -> list[int]:
-    """Tokens of the text with one word masked, or of as much around the word as the model can read."""
+    """Tokens of the text with one word masked, or of as much around the word as fits the model."""
     start, end = span
     reach = len(text)
     while True:
         masked = text[max(0, start - reach) : start] + tokenizer.mask_token + text[end : end + reach]
         tokens = encode(tokenizer, [masked])[0]
-        # A second mask is one that the text itself spells out.
+        # A second mask token comes from the text itself.
         if reach == 0 or (len(tokens) <= longest and tokens.count(tokenizer.mask_token_id) == 1):
             return tokens
         reach //= 2

@@ -1,4 +1,4 @@
-"""Noise suppression by the log-spectral amplitude estimator of Ephraim and Malah (1985)."""
+"""Noise suppression with the log-spectral amplitude estimator of Ephraim and Malah (1985)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from raysys.augment.spectrum import HOP, to_spectrum, to_waveform
 Spectrogram = NDArray[np.float32]
 
 _QUIETEST = 0.1
-"""Share of the frames, the quietest of each frequency, that the noise power is estimated from."""
+"""Fraction of the frames, the quietest at each frequency, from which the noise power is estimated."""
 _SMOOTHING = np.float32(0.98)
 """alpha of the decision-directed estimate."""
 _PRIOR_FLOOR = np.float32(10 ** (-25 / 10))
-"""Smallest a-priori SNR, -25 dB: keeps the residual noise from fluttering (musical noise)."""
+"""Smallest a-priori SNR, -25 dB: prevents fluctuating residual noise (musical noise)."""
 _LOG_V_MIN, _LOG_V_MAX, _TABLE_SIZE = -16.0, 6.0, 4096
-"""The table of exp(E1(v) / 2) over ln v: a step changes it by less than 0.3 %; beyond its ends the
-gain is cut at 1, or E1 is 0."""
+"""The table of exp(E1(v) / 2) over ln v: one step changes it by less than 0.3 %; beyond its ends the
+gain is clipped at 1, or E1 is 0."""
 
 
 def log_spectral_amplitude(waveform_S: Tensor, *, strength: float) -> Tensor:
@@ -35,21 +35,20 @@ def log_spectral_amplitude(waveform_S: Tensor, *, strength: float) -> Tensor:
         v     = gamma xi / (1 + xi)
         G     = min(1, xi / (1 + xi) exp(E1(v) / 2)),   E1(v) = integral_v^inf e^-t / t dt
 
-    and X G^strength goes back to a waveform: the gain works where the SNR says that there is noise
-    and is 1 where there is none. N_f is the mean power of the quietest tenth of the frames of f,
-    divided by what that mean is expected to be for noise of power 1 (see `_expected_quiet_power`).
+    and X G^strength is transformed back to a waveform: the gain attenuates where the SNR is low and is 1
+    where there is no noise. N_f is the mean power of the quietest tenth of the frames at f, divided
+    by the expected value of that mean for noise of power 1 (see `_expected_quiet_power`).
 
-    A noise estimate from the clip itself takes what never pauses for noise. A clip with exact
-    digital silence in a tenth of its frames has no noise by this measure, and keeps its waveform to
+    Estimating noise from the clip itself treats anything that never pauses as noise. A clip with exact
+    digital silence in a tenth of its frames has no noise by this measure, and its waveform changes by
     about 1e-3 of its peak.
 
     Args:
-        waveform_S: float32 at 16 kHz, S samples, 0 and less than a window included; any scale.
-        strength: 0 leaves the waveform as it is, to the bit; 1 is the estimator of 1985.
+        waveform_S: float32 at 16 kHz, S samples, including 0 and less than a window; any scale.
+        strength: 0 leaves the waveform unchanged, bit for bit; 1 is the estimator of 1985.
 
     Returns: waveform of S samples; silence for silence.
-
-    Raises: ValueError: strength is not from 0 to 1.
+    Raises: ValueError: strength is not between 0 and 1.
 
     Source: Ephraim and Malah, "Speech enhancement using a minimum mean-square error log-spectral
         amplitude estimator", 1985, equation 20; the decision-directed xi is theirs of 1984,
@@ -64,7 +63,7 @@ def log_spectral_amplitude(waveform_S: Tensor, *, strength: float) -> Tensor:
     power_JF: Spectrogram = np.ascontiguousarray(power_FJ.T.numpy())
     if not power_JF.any():
         return waveform_S.clone()
-    # Frames that reach over an end are half empty: they do not speak for the noise.
+    # Frames that extend beyond an end are half empty: leave them out of the noise estimate.
     whole_JF = power_JF[1 : len(waveform_S) // HOP]
     noise_F = _noise_power(whole_JF if len(whole_JF) else power_JF)
     # The bounds keep v, and with it the gain, finite in digital silence.
@@ -75,7 +74,7 @@ def log_spectral_amplitude(waveform_S: Tensor, *, strength: float) -> Tensor:
 
 
 def _noise_power(power_JF: Spectrogram) -> Spectrogram:
-    """N_f: mean of the quietest frames of each frequency, its bias taken out."""
+    """N_f: mean of the quietest frames at each frequency, bias-corrected."""
     n_quiet = max(1, int(_QUIETEST * len(power_JF)))
     quiet_F: Spectrogram = np.partition(power_JF, n_quiet - 1, axis=0)[:n_quiet].mean(axis=0)
     return quiet_F / np.float32(_expected_quiet_power(n_quiet, len(power_JF)))
@@ -84,15 +83,15 @@ def _noise_power(power_JF: Spectrogram) -> Spectrogram:
 def _expected_quiet_power(n_quiet: int, n_frames: int) -> float:
     """Expected mean of the m lowest of J independent exponential variables of mean 1.
 
-    The power of Gaussian noise is exponential, and the k-th lowest of J such has the mean
-    sum_(i=0)^(k-1) 1 / (J - i); so the m lowest have 1/m sum_(i=0)^(m-1) (m - i) / (J - i): 0.05
+    The power of Gaussian noise is exponential, and the k-th lowest of J such variables has mean
+    sum_(i=0)^(k-1) 1 / (J - i); so the m lowest have mean 1/m sum_(i=0)^(m-1) (m - i) / (J - i): 0.05
     for a tenth of many, 1 for all.
     """
     return sum((n_quiet - i) / (n_frames - i) for i in range(n_quiet)) / n_quiet
 
 
 def _gains(gamma_JF: Spectrogram) -> Spectrogram:
-    """G of every frame; the recursion goes frame by frame, over all frequencies at once."""
+    """G of every frame; the recursion runs frame by frame, over all frequencies at once."""
     table, scale = _exp_half_e1(), np.float32((_TABLE_SIZE - 1) / (_LOG_V_MAX - _LOG_V_MIN))
     log_gamma_JF = np.log(gamma_JF)
     decided_JF = (1 - _SMOOTHING) * np.maximum(gamma_JF - 1, 0)

@@ -1,4 +1,4 @@
-"""Augmentations of a waveform: noise, speed, silenced parts of the spectrum."""
+"""Waveform augmentations: noise, speed, and masked parts of the spectrum."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from torch import Tensor
 from raysys.augment.spectrum import to_spectrum, to_waveform
 
 _SPEED_STEPS = 20
-"""Speeds are multiples of 1/20: a rational factor of small integers is cheap to resample by."""
+"""Speeds are multiples of 1/20: resampling by a ratio of small integers is cheap."""
 
 
 def mix_at_snr(speech_S: Tensor, noise_S: Tensor, *, snr_db: float) -> Tensor:
     """Add noise to speech at a given signal-to-noise ratio.
 
     Solves SNR_dB = 10 log10(P_speech / (g^2 P_noise)) for the gain g, P the mean power of the clip;
-    returns speech + g noise. Silent speech stays silent (g = 0).
+    returns speech + g noise. Silence stays silent (g = 0).
 
     Args:
         speech_S: waveform, float32 in [-1, 1], S samples.
         noise_S: waveform at the same rate, S samples.
         snr_db: ratio in decibels; 0 is equal power.
 
-    Returns: waveform of S samples; may leave [-1, 1], the caller clips.
+    Returns: waveform of S samples; may exceed [-1, 1], the caller clips.
 
     Raises: ValueError: the lengths differ, or the noise is silent.
     """
     if speech_S.shape != noise_S.shape:
         raise ValueError(
-            f"speech is of shape {tuple(speech_S.shape)}, noise of {tuple(noise_S.shape)}; "
-            "expected as many samples of each."
+            f"speech has shape {tuple(speech_S.shape)}, noise {tuple(noise_S.shape)}; "
+            "expected the same number of samples."
         )
     speech_power, noise_power = _mean_power(speech_S), _mean_power(noise_S)
     if not noise_power > 0:
-        raise ValueError("the noise is silent: no gain brings it to a signal-to-noise ratio.")
+        raise ValueError("the noise is silent: no gain gives it a signal-to-noise ratio.")
     return speech_S + noise_S * (math.sqrt(speech_power / noise_power) * 10 ** (-snr_db / 20))
 
 
 def add_white_noise(waveform_S: Tensor, generator: torch.Generator, *, snr_db_range: tuple[float, float]) -> Tensor:
-    """Add Gaussian white noise at an SNR drawn evenly from a range, in decibels.
+    """Add Gaussian white noise at an SNR drawn uniformly from a range in decibels.
 
-    The SNR is relative to the mean power of the whole clip, pauses included. Silence stays silent.
+    The SNR is relative to the mean power of the whole clip, including pauses. Silence stays silent.
 
-    Returns: waveform of as many samples; may leave [-1, 1], the caller clips.
+    Returns: waveform of the same length; may exceed [-1, 1], the caller clips.
     """
     low, high = snr_db_range
     snr_db = low + (high - low) * _uniform(generator)
@@ -59,15 +59,15 @@ def add_white_noise(waveform_S: Tensor, generator: torch.Generator, *, snr_db_ra
 def perturb_speed(waveform_S: Tensor, generator: torch.Generator, *, low: float = 0.9, high: float = 1.1) -> Tensor:
     """Play the waveform at a speed drawn from the multiples of 0.05 between low and high.
 
-    Resampling with a windowed sinc: pitch and formants move with the speed, as on a tape (Ko et
+    Resampling with a windowed sinc: pitch and formants change with the speed, as on a tape (Ko et
     al., "Audio augmentation for speech recognition", 2015).
 
     Args:
-        waveform_S: S samples, 0 included.
+        waveform_S: S samples; S may be 0.
         generator: one draw.
-        low, high: slowest and fastest factor, both included; 1.1 is faster and higher.
+        low, high: slowest and fastest factor, inclusive; 1.1 is faster and higher.
 
-    Returns: waveform of ceil(S / factor) samples; may overshoot [-1, 1] a little, the caller clips.
+    Returns: waveform of ceil(S / factor) samples; may slightly exceed [-1, 1], the caller clips.
 
     Raises: ValueError: there is no positive multiple of 0.05 between low and high.
     """
@@ -91,22 +91,22 @@ def spec_augment(
     max_stretch: float = 0.1,
     sample_rate_hz: int = 16_000,
 ) -> Tensor:
-    """Silence bands of frequency and stretches of time (the masks of SpecAugment).
+    """Mask frequency bands and time spans (the masks of SpecAugment).
 
-    Widths are drawn evenly from 1 bin to the largest, places evenly from those where the width
-    fits. Applied to the spectrum and brought back to a waveform, so that every encoder can have it;
-    the warp of time is left out.
+    Widths are drawn uniformly from 1 bin to the largest, positions uniformly from those where the width
+    fits. Applied to the spectrum and transformed back to a waveform, so that it works for every encoder;
+    time warping is left out.
 
     Args:
-        waveform_S: S samples, 0 included.
-        generator: two draws for each band and each stretch.
-        n_bands, max_band_hz: number of bands and width of the widest.
-        n_stretches, max_stretch: number of stretches and the longest as a share of the frames (of
-            16 ms); a clip too short for one frame by that share (under 0.15 s by default) keeps all
+        waveform_S: S samples; S may be 0.
+        generator: two draws for each band and each time span.
+        n_bands, max_band_hz: number of bands and largest width.
+        n_stretches, max_stretch: number of time spans and largest length as a fraction of the frames (16 ms
+            each); a clip too short for one frame at that fraction (under 0.15 s by default) keeps all
             its frames.
         sample_rate_hz: rate of the waveform.
 
-    Returns: waveform of as many samples.
+    Returns: waveform of the same length.
 
     Source: Park et al., "SpecAugment: a simple data augmentation method for automatic speech
         recognition", 2019.
@@ -124,22 +124,22 @@ def spec_augment(
 
 
 def _mean_power(waveform_S: Tensor) -> float:
-    """Mean square, by numpy: torch's own depends in its last bit on the number of threads."""
+    """Mean square, by numpy: the last bit of torch's depends on the number of threads."""
     return float(np.square(waveform_S.numpy(), dtype=np.float64).sum()) / max(1, len(waveform_S))
 
 
 def _span(generator: torch.Generator, size: int, widest: int) -> slice:
-    """A random span of 1 to widest positions among size; for widest 0 an empty one."""
+    """A random span of 1 to `widest` positions out of `size`; empty if `widest` is 0."""
     width = _integer(generator, min(1, widest), widest)
     first = _integer(generator, 0, size - width)
     return slice(first, first + width)
 
 
 def _integer(generator: torch.Generator, low: int, high: int) -> int:
-    """Evenly from low to high, both included."""
+    """Uniform from low to high, inclusive."""
     return int(torch.randint(low, high + 1, (), generator=generator))
 
 
 def _uniform(generator: torch.Generator) -> float:
-    """Evenly from 0 to 1."""
+    """Uniform from 0 to 1."""
     return float(torch.rand((), generator=generator, dtype=torch.float64))

@@ -14,23 +14,23 @@ from raysys.augment.signal import add_white_noise, perturb_speed, spec_augment
 from raysys.config import AugmentConfig
 
 ViewKey = tuple[int, int, str]
-"""(seed, variant, utterance id): all that is random about a view."""
+"""(seed, variant, utterance id): the only source of a view's randomness."""
 
 
 def augment_waveform(waveform_S: NDArray[np.float32], config: AugmentConfig, *, key: ViewKey) -> NDArray[np.float32]:
-    """The second view of a waveform: speed, noise, suppression of random strength, SpecAugment.
+    """The second view of a waveform: speed, noise, noise suppression of random strength, SpecAugment.
 
-    Each effect as `config` switches it on. Equal waveform, configuration and key give an equal
-    view, on whatever worker, in whatever order. Noise comes before its suppression, so that a view
-    is a recording made worse and partly restored. The strength of the suppression is drawn evenly
+    Each effect applies if `config` enables it. Equal waveform, configuration and key give an equal
+    view, on any worker and in any order. Noise is added before suppression, so that a view is a
+    degraded and partly restored recording. The strength of the suppression is drawn uniformly
     from 0 to 1.
 
     Args:
-        waveform_S: float32 at 16 kHz, S samples, 0 included; not changed, and may be read-only.
+        waveform_S: float32 at 16 kHz, S samples (S may be 0); not modified, and may be read-only.
         config: the effects.
         key: seed of the run, variant of the view, utterance id.
 
-    Returns: a new float32 array in [-1, 1], finite where the waveform is; of S samples, or of about
+    Returns: a new float32 array in [-1, 1], finite if the waveform is; S samples, or about
         S / speed.
     """
     generator = torch.Generator().manual_seed(stable_seed(key))
@@ -48,7 +48,7 @@ def augment_waveform(waveform_S: NDArray[np.float32], config: AugmentConfig, *, 
 
 
 def stable_seed(key: ViewKey) -> int:
-    """A 64-bit seed from the key, the same in every process (Python's own hash is salted)."""
+    """A 64-bit seed from the key, identical in every process (Python's own hash is salted)."""
     seed, variant, utterance_id = key
     text = json.dumps([int(seed), int(variant), str(utterance_id)])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -1,4 +1,4 @@
-"""Words of a text and their tokens, whatever the tokenizer: WordPiece, byte-level BPE or sentencepiece."""
+"""Words of a text and their tokens, for any tokenizer: WordPiece, byte-level BPE or sentencepiece."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _LETTER = r"[^\W\d_][\u0300-\u036f]*"
 WORD = re.compile(rf"(?<!\w)(?:{_LETTER})+(?:['\u2019](?:{_LETTER})+)*(?!\w)")
-"""Letters, accents of their own included, with inner apostrophes; not a part of 'mp3' or of 'snake_case'."""
+"""Letters, including their accents, with inner apostrophes; not part of 'mp3' or 'snake_case'."""
 
 
 def draw_word(text: str, label: int, seed: int) -> re.Match[str] | None:
@@ -26,7 +26,7 @@ def draw_word(text: str, label: int, seed: int) -> re.Match[str] | None:
 
 
 def in_case_of(old: str, new: str) -> str:
-    """`new` in lower case, Capitalised or in ALL CAPS, as `old` is; one capital letter alone is a capital."""
+    """`new` in lower case, Capitalised or in ALL CAPS, like `old`; a single capital letter counts as capitalised."""
     if len(old) > 1 and old.isupper():
         return new.upper()
     new = new.lower()
@@ -36,8 +36,8 @@ def in_case_of(old: str, new: str) -> str:
 def whole_words(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
     """Tokens that are whole words, of letters only.
 
-    WordPiece marks what goes on within a word ('##ing'); byte-level BPE ('Ġ') and sentencepiece ('▁') mark what begins
-    one. Which of them a vocabulary is shows in the mark that most of its tokens bear.
+    WordPiece marks word continuations ('##ing'); byte-level BPE ('Ġ') and sentencepiece ('▁') mark word beginnings.
+    The mark that most tokens have tells them apart.
     """
     vocabulary, special = tokenizer.get_vocab(), set(tokenizer.all_special_ids)
     mark = max(("##", "Ġ", "▁"), key=lambda m: sum(token.startswith(m) for token in vocabulary))
@@ -55,9 +55,9 @@ def whole_words(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
 def tokens_of_words(
     tokenizer: PreTrainedTokenizerBase, words: Iterable[str], vocabulary: dict[int, str]
 ) -> dict[str, int]:
-    """The token of each word that is a single one."""
+    """The token of each word that is a single token."""
     distinct = sorted(set(words))
-    # The space: to byte-level BPE a word that opens a text is another one.
+    # The space: byte-level BPE tokenizes a word at the start of a text differently.
     rows = encode(tokenizer, [f" {word}" for word in distinct], add_special_tokens=False)
     return {word: row[0] for word, row in zip(distinct, rows, strict=True) if len(row) == 1 and row[0] in vocabulary}
 
@@ -67,6 +67,6 @@ def encode(
 ) -> list[list[int]]:
     if not texts:
         return []
-    # verbose: texts beyond the limit are dealt with here.
+    # verbose=False: texts beyond the limit are handled here.
     tokens: list[list[int]] = tokenizer(list(texts), add_special_tokens=add_special_tokens, verbose=False)["input_ids"]
     return tokens

@@ -1,14 +1,12 @@
-"""Who says what, and how, in the demo corpus: a pure function of nothing.
+"""Script of the demo corpus, who says what and how: deterministic, without inputs.
 
-Why a made corpus at all: IEMOCAP needs a signed licence, and a stranger should see the whole system
-learn within minutes. Why these numbers: neither the words nor the voice alone may be enough. In
-half of the utterances the words tell the emotion, in the other half they are drawn without regard
-to it, so text alone can reach 0.5 + 0.5 x 0.25 = 0.625. The voice tells it always, but its cues
-overlap. Only both together pass 0.8.
+Why a synthetic corpus: IEMOCAP needs a signed licence, and a newcomer should see the whole system learn within
+minutes. Why these numbers: neither words nor voice alone may suffice. In half of the utterances the words reveal the
+emotion, in the other half they are drawn independently of it, so text alone can reach 0.5 + 0.5 x 0.25 = 0.625. The
+voice always carries the emotion, but its cues overlap. Only the two together exceed 0.8.
 
-All that is random comes from one `random.Random` through integers, sums and products of floats,
-which are the same on every machine; nothing here calls numpy or the mathematical library (`gauss`
-would).
+All randomness comes from one `random.Random`, through integers, sums and products of floats, which are identical on
+every machine; nothing here calls numpy or the math library (`gauss` would).
 """
 
 import random
@@ -23,7 +21,7 @@ N_SESSIONS = 5
 _SEED = 20240607
 _TURNS_PER_DIALOG = 30
 
-# Utterances of each emotion (columns as EMOTIONS) by session (rows). Rows add up to 120, columns to
+# Number of utterances per session (rows) and emotion (columns, as EMOTIONS). Rows add up to 120, columns to
 # 150: mildly unbalanced, like a real corpus. All even, so that exactly half of each cell can have
 # telling words.
 _COUNTS = (
@@ -37,7 +35,7 @@ _COUNTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speaker:
-    """One person: an eSpeak voice and how this person speaks on an average day."""
+    """One person: an eSpeak voice and this person's default delivery."""
 
     voice: str
     pitch: int = 50
@@ -45,7 +43,7 @@ class Speaker:
     loudness_db: int = 0
 
 
-# One woman and one man a session. Voices without breath noise, because eSpeak takes that from the C
+# One woman and one man per session. Voices without breath noise, because eSpeak draws that from the C
 # library's rand().
 _SPEAKERS: tuple[tuple[Speaker, Speaker], ...] = (
     (Speaker(voice="en-us+f1", pitch=46), Speaker(voice="en-us+m1", loudness_db=1)),
@@ -58,50 +56,50 @@ _SPEAKERS: tuple[tuple[Speaker, Speaker], ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """How an utterance is spoken: four by eSpeak's parameters, the others on its waveform."""
+    """How an utterance is spoken: four values are eSpeak parameters, the others are applied to the waveform."""
 
     rate_wpm: int
     pitch: int
-    """eSpeak's scale: 0 to 100, 50 is the voice's own."""
+    """eSpeak's scale: 0 to 100, where 50 is the voice's default."""
     pitch_range: int
-    """eSpeak's scale: 0 is a monotone, 50 the voice's own, 100 lively."""
+    """eSpeak's scale: 0 is a monotone, 50 the voice's default, 100 lively."""
     word_gap: int
     """Extra pause between words, in units of 10 ms."""
     loudness_db: float
-    """Over the level that the corpus calls 0."""
+    """Relative to the corpus's reference level."""
     tremor_percent: int
-    """Depth of a slow (5 Hz) wavering of the loudness, as in a voice near tears."""
+    """Depth of a slow (5 Hz) amplitude modulation, as in a voice near tears."""
     lilt_percent: int
-    """Depth of a quicker (11 Hz) wavering, as in a voice near laughter."""
+    """Depth of a faster (11 Hz) amplitude modulation, as in a voice near laughter."""
     roughness_percent: int
-    """Depth of a fast (25 Hz) wavering, as in a harsh voice."""
+    """Depth of a fast (25 Hz) amplitude modulation, as in a harsh voice."""
     brightness_percent: int
-    """Coefficient of the first difference: above 0 the high frequencies gain, below 0 they lose."""
+    """Coefficient of a first-difference filter: above 0 it boosts high frequencies, below 0 it cuts them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One utterance: its place in the corpus, its emotion, its words and its delivery."""
+    """One utterance: its position in the corpus, emotion, words and delivery."""
 
     session: int
     dialog: str
     utterance: str
     emotion: Emotion
     label: str
-    """As in IEMOCAP: half of the happy ones are `exc`, which four classes merge with `hap`."""
+    """As in IEMOCAP: half of the happy utterances are `exc`, which the four-class setup merges with `hap`."""
     telling: bool
-    """Whether the words tell the emotion."""
+    """Whether the words reveal the emotion."""
     transcript: str
     voice: str
     delivery: Delivery
     pause_s: float
-    """Silence of the dialog before this utterance."""
+    """Silence before this utterance in the dialog."""
     ratings: tuple[tuple[int, int, int], tuple[int, int, int]]
-    """Valence, activation, dominance (1 to 5) by two annotators; they do not shape the sound."""
+    """Valence, activation, dominance (1 to 5) from two annotators; they do not affect the audio."""
 
 
-# Twelve words an emotion, shared by all sessions: few enough that 400 utterances teach them to a
-# model that starts from nothing.
+# Twelve words per emotion, shared by all sessions: few enough for a model trained from scratch to learn them from
+# 400 utterances.
 _FEELINGS: dict[Emotion, tuple[str, ...]] = {
     "ang": (
         "angry", "furious", "mad", "annoyed", "outraged", "irritated", "hostile", "bitter",
@@ -130,8 +128,8 @@ _TELLING = (
     "You know I am {a} {time}.",
     "It makes me {a} and {b}.",
 )
-# Few sentences and few words: each comes with several emotions, so a network cannot learn them by
-# heart in place of listening.
+# Few sentences and few words: each occurs with several emotions, so a network cannot memorise them instead of using
+# the audio.
 _PLAIN = (
     "We talked about {topic} {time}.",
     "Can you look at {topic}?",
@@ -146,10 +144,10 @@ _FILLERS = {
     "name": ("Anna", "Peter", "My brother", "The driver"),
 }
 
-# What an emotion does to the voice, in units of the spread within an emotion: rate, pitch, pitch
-# range, loudness, tremor, lilt, roughness, brightness. Pitch says little because a stranger's own
-# pitch is not known; rate and the three waverings are the same for every speaker. _CLARITY
-# multiplies them all: the one number that says how hard the corpus is.
+# How an emotion shifts the voice, in units of the within-emotion spread: rate, pitch, pitch range, loudness, tremor,
+# lilt, roughness, brightness. Pitch carries little, because an unseen speaker's baseline pitch is unknown; rate and
+# the three modulations are the same for every speaker. _CLARITY scales them all: the one number that sets how hard
+# the corpus is.
 _CLARITY = 1.45
 _SHIFT: dict[Emotion, tuple[float, ...]] = {
     "ang": (0.6, 0.0, 0.3, 0.8, -0.5, -0.5, 1.6, 0.5),
@@ -166,7 +164,7 @@ _RATINGS: dict[Emotion, tuple[int, int, int]] = {
 
 
 def demo_script() -> list[Line]:
-    """The 600 utterances in the order in which they are spoken: by session, dialog and turn."""
+    """The 600 utterances in the order they are spoken: by session, dialog and turn."""
     rng = random.Random(_SEED)
     scripted = _scripted_transcripts(rng)
     lines: list[Line] = []
@@ -200,13 +198,13 @@ def demo_script() -> list[Line]:
 
 
 def _dialogs(session: int) -> tuple[str, ...]:
-    """Two improvised, two scripted; the letter after the session is who wore the markers."""
+    """Two improvised, two scripted; the letter after the session says who wore the motion-capture markers."""
     names = ("F_impro01", "M_impro02a", "F_script01_1", "M_script02_1b")
     return tuple(f"Ses{session:02d}{name}" for name in names)
 
 
 def _turns(session: int, rng: random.Random) -> list[tuple[Emotion, bool, int]]:
-    """Emotion, telling words, sex (0 the woman) of each turn: dealt evenly, then shuffled."""
+    """Emotion, telling words, sex (0: woman) of each turn: dealt evenly, then shuffled."""
     turns = [
         (emotion, n % 2 == 0, (n // 2 + k) % 2)
         for k, (emotion, count) in enumerate(zip(EMOTIONS, _COUNTS[session - 1], strict=True))
@@ -217,7 +215,7 @@ def _turns(session: int, rng: random.Random) -> list[tuple[Emotion, bool, int]]:
 
 
 def _transcript(emotion: Emotion | None, rng: random.Random) -> str:
-    """A sentence with words of that emotion, or, for None, one that says nothing about it."""
+    """A sentence with words of that emotion, or, for None, one that carries no information about it."""
     template = rng.choice(_PLAIN if emotion is None else _TELLING)
     words = {slot: rng.choice(choices) for slot, choices in _FILLERS.items()}
     if emotion is not None:
@@ -227,7 +225,7 @@ def _transcript(emotion: Emotion | None, rng: random.Random) -> str:
 
 
 def _scripted_transcripts(rng: random.Random) -> dict[Emotion | None, list[str]]:
-    """The scripted lines: few, so that they come back in other sessions, as IEMOCAP's do."""
+    """The scripted lines: few, so that they recur across sessions, as IEMOCAP's do."""
     lines: dict[Emotion | None, list[str]] = {}
     for emotion in EMOTIONS:
         lines[emotion] = [_transcript(emotion, rng) for _ in range(30)]
@@ -236,7 +234,7 @@ def _scripted_transcripts(rng: random.Random) -> dict[Emotion | None, list[str]]
 
 
 def _bell(rng: random.Random) -> float:
-    """Nearly normal, mean 0, variance 1: a sum, because `gauss` needs the mathematical library."""
+    """Approximately normal, mean 0, variance 1: a sum of uniforms, because `gauss` needs the math library."""
     return sum(rng.random() for _ in range(12)) - 6.0
 
 

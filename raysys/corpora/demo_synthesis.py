@@ -1,11 +1,11 @@
-"""The program that speaks the demo corpus: `python -m raysys.corpora.demo_synthesis FOLDER`.
+"""Synthesise the demo corpus: `python -m raysys.corpora.demo_synthesis FOLDER`.
 
-A program of its own, and the only file that imports eSpeak NG, for two reasons. eSpeak is GPL-3, so
-nothing of `raysys` links to it. And it keeps a state: the same words sound another way once it has
-spoken, so the corpus comes out the same only when a fresh process speaks all of it in one order.
+A separate program, and the only file that imports eSpeak NG, for two reasons. eSpeak is GPL-3, so nothing in `raysys`
+links to it. And it is stateful: the same words sound different after earlier calls, so the corpus is reproducible
+only if one fresh process synthesises all of it in a fixed order.
 
-What follows eSpeak is float64 arithmetic rounded to 16 bits once, at the end: a last bit that
-differs between machines vanishes.
+All processing after eSpeak is float64, rounded to 16 bits once at the end, which hides last-bit differences between
+machines.
 """
 
 import argparse
@@ -27,14 +27,13 @@ from raysys.corpora.demo_script import Delivery, Line, demo_script
 SAMPLE_RATE_HZ = 16_000
 
 _ESPEAK_RATE_HZ = 22_050
-# Root mean square of an utterance at 0 dB, in steps of 16 bits: low, so that the loudest peak does
-# not clip.
+# RMS of an utterance at 0 dB, in 16-bit steps: low, so that the loudest peak does not clip.
 _LEVEL = 900.0
-_ROOM_NOISE = 12  # peak of a room's noise at a level that never changes: no microphone gives exact zeros
+_ROOM_NOISE = 12  # peak of constant-level room noise: no microphone records exact zeros
 _MARGIN_S = 0.1
 _TREMOR_HZ, _LILT_HZ, _ROUGHNESS_HZ = 5, 11, 25
 
-# From speak_lib.h. Synchronous: the callback has had the whole waveform when espeak_Synth returns.
+# From speak_lib.h. Synchronous: the callback has received the whole waveform when espeak_Synth returns.
 _SYNCHRONOUS, _UTF8, _RATE, _PITCH, _RANGE, _WORD_GAP = 2, 1, 1, 3, 4, 7
 
 _EMOTION_WORDS = {
@@ -48,16 +47,18 @@ _HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
 
 
 class Espeak:
-    """libespeak-ng, nothing played: text in, the waveform as 16-bit numbers at 22.05 kHz out."""
+    """libespeak-ng without playback: text in, waveform as 16-bit integers at 22.05 kHz out."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         data = str(espeakng_loader.get_data_path()).encode()
         rate_hz = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data, 0)
         if rate_hz != _ESPEAK_RATE_HZ:
-            raise RuntimeError(f"eSpeak NG with the data of {data!r} gives {rate_hz} Hz, expected {_ESPEAK_RATE_HZ}.")
+            raise RuntimeError(
+                f"eSpeak NG with data in {data!r} has a sample rate of {rate_hz} Hz, expected {_ESPEAK_RATE_HZ}."
+            )
         self._chunks: list[bytes] = []
-        self._callback = self._receiver()  # kept here, or the garbage collector takes what eSpeak calls
+        self._callback = self._receiver()  # prevents garbage collection
         self._library.espeak_SetSynthCallback(self._callback)
 
     def _receiver(self) -> Callable[..., int]:
@@ -83,12 +84,12 @@ class Espeak:
         encoded = text.encode()
         status = self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, _UTF8, None, None)
         if status != 0 or not self._chunks:
-            raise RuntimeError(f"eSpeak NG could not say {text!r} as {voice!r}: status {status}.")
+            raise RuntimeError(f"eSpeak NG could not synthesise {text!r} with voice {voice!r}: status {status}.")
         return np.frombuffer(b"".join(self._chunks), dtype="<i2").astype(np.int64)
 
 
 def finish(spoken_S: NDArray[np.int64], delivery: Delivery, noise_seed: str) -> NDArray[np.int16]:
-    """22.05 kHz -> the utterance at 16 kHz: tilt, waverings, level, a margin, the room's noise."""
+    """From 22.05 kHz to the finished utterance at 16 kHz: spectral tilt, modulations, level, padding, room noise."""
     speech_S = resample_poly(spoken_S.astype(np.float64), 320, 441)
     brightness = delivery.brightness_percent / 100
     speech_S[1:] = speech_S[1:] - brightness * speech_S[:-1]
@@ -104,9 +105,9 @@ def finish(spoken_S: NDArray[np.int64], delivery: Delivery, noise_seed: str) -> 
 
 
 def _wavering(n_samples: int, rate_hz: int, depth_percent: int) -> NDArray[np.float64]:
-    """A gain that swings between 1 and 1 - depth.
+    """A gain that oscillates between 1 and 1 - depth.
 
-    As a triangle: a sine's last bit is the machine's own.
+    Triangular, because the last bit of a sine depends on the machine.
     """
     period = SAMPLE_RATE_HZ // rate_hz
     position = np.arange(n_samples) % period
@@ -115,7 +116,7 @@ def _wavering(n_samples: int, rate_hz: int, depth_percent: int) -> NDArray[np.fl
 
 
 def write_corpus(folder: Path) -> None:
-    """Speak the script and write it below `folder` as IEMOCAP is laid out."""
+    """Synthesise the script and write it below `folder` in IEMOCAP's layout."""
     espeak = Espeak()
     for (session, dialog), lines in groupby(demo_script(), key=lambda line: (line.session, line.dialog)):
         home = folder / f"Session{session}"
@@ -150,7 +151,7 @@ def _write_wave(path: Path, waveform_S: NDArray[np.int16]) -> None:
 
 
 def _label_block(line: Line, start_s: float, end_s: float) -> str:
-    """The label line, then the annotators': C- of categories, A- of the three ratings."""
+    """The label line, then the annotators' lines: C- for categories, A- for the three ratings."""
     mean = ", ".join(f"{sum(pair) / 2:.4f}" for pair in zip(*line.ratings, strict=True))
     rows = [f"[{start_s:.4f} - {end_s:.4f}]\t{line.utterance}\t{line.label}\t[{mean}]"]
     rows += [f"C-{annotator}:\t{_EMOTION_WORDS[line.label]};\t()" for annotator in ("E1", "E2", "E3")]

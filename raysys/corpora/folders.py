@@ -1,4 +1,4 @@
-"""What the readers of folders have in common."""
+"""Helpers shared by the readers of corpus folders."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from raysys.errors import CorpusError
 
 
 def refuse_other_than_folders(paths: Iterable[Path]) -> None:
-    """A session or an actor behind a broken link would be left out without a word.
+    """Refuse a session or actor that is not a folder; one behind a broken link would be silently skipped.
 
     Raises:
-        CorpusError: naming the first path that is no folder.
+        CorpusError: naming the first path that is not a folder.
     """
     for path in paths:
         if not path.is_dir():
             raise CorpusError(
-                f"{path}: expected a folder, found {_kind(path)}. Restore the folder, or remove this one from the "
-                "corpus if it is to be left out."
+                f"{path}: expected a folder, found {_kind(path)}. Restore the folder, or remove this entry from the "
+                "corpus to leave it out."
             )
 
 
 def _kind(path: Path) -> str:
-    return "a link that leads to none" if path.is_symlink() else "a file"
+    return "a broken link" if path.is_symlink() else "a file"

@@ -1,8 +1,8 @@
 """IEMOCAP as published (Busso et al. 2008), four classes: Session1 ... Session5 -> utterances.
 
-Labels come from dialog/EmoEvaluation/<dialog>.txt, words from dialog/transcriptions/<dialog>.txt,
-and audio from sentences/wav/<dialog>/<utterance>.wav (or .flac). The times of a label line are not
-needed: the sentences are cut.
+Labels come from dialog/EmoEvaluation/<dialog>.txt, transcripts from dialog/transcriptions/<dialog>.txt,
+and audio from sentences/wav/<dialog>/<utterance>.wav (or .flac). The times on the label lines are not
+needed: the sentences are already cut.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from raysys.data.manifest import Utterance
 from raysys.errors import CorpusError
 
 CLASSES = ("ang", "hap", "neu", "sad")
-"""The four classes of the literature, in the order of their indices."""
+"""The four classes used in the literature, in index order."""
 
 _CLASS_OF_LABEL = {"ang": "ang", "hap": "hap", "exc": "hap", "neu": "neu", "sad": "sad"}
 _LEFT_OUT = ("fru", "sur", "fea", "dis", "oth", "xxx")
@@ -28,23 +28,23 @@ _EXPECTED = (
 _SESSION = re.compile(r"Session(\d+)")
 _LABEL_LINE = re.compile(r"\[[\d.]+ - [\d.]+\]\t(\S+)\t(\S+)\t\[[^\]]*\]\s*")
 _TRANSCRIPT_LINE = re.compile(r"(\S+)\s+\[[^\]]*\]:(.*)")
-# Dialogs may end in letters (impro05a, script01_1b): fields count, never character positions.
+# Dialog names may end in letters (impro05a, script01_1b): parse by fields, not by character positions.
 _UTTERANCE_ID = re.compile(r"(?P<dialog>Ses(?P<session>\d+)[FM]_\w+)_(?P<sex>[FM])(?P<turn>[^\W_]+)")
 
 
 def read_iemocap(root: Path) -> list[Utterance]:
     """Read the utterances labelled angry, happy or excited (merged), neutral or sad.
 
-    Other known labels are left out. The speaker is the letter that opens the id's last field:
-    Ses01F_impro01_M000 is spoken by 'Ses01_M', the F after Ses01 only names who wore the markers.
+    Utterances with other known labels are left out. The speaker follows from the letter that starts the id's last
+    field: Ses01F_impro01_M000 is spoken by 'Ses01_M'; the F after Ses01 only says who wore the markers.
 
     Args:
-        root: the folder that holds Session1 ... Session5; any of the five may be missing.
+        root: the folder that contains Session1 ... Session5; any of the five may be missing.
 
     Raises:
-        CorpusError: no such folder or no session in it, a session that is no folder, a damaged or unknown label, a
-            label without audio, a dialog's audio without labels, transcripts that are none or contradict each other.
-        OSError: a folder or a file of text that cannot be read.
+        CorpusError: the folder does not exist or contains no session, a session is not a folder, a label is damaged or
+            unknown or has no audio, a dialog has audio but no labels, a transcript file is malformed or contradictory.
+        OSError: a folder or text file cannot be read.
     """
     root = root.expanduser().absolute()
     if not root.is_dir():
@@ -52,14 +52,14 @@ def read_iemocap(root: Path) -> list[Utterance]:
     sessions = sorted(p for p in root.iterdir() if _SESSION.fullmatch(p.name))
     refuse_other_than_folders(sessions)
     if not sessions:
-        folder = "the folder above" if _SESSION.fullmatch(root.name) else "the folder that holds them"
-        raise CorpusError(f"{root}: no Session folder in it. {_EXPECTED} Set --corpus.root to {folder}.")
+        folder = "the folder above" if _SESSION.fullmatch(root.name) else "the folder that contains them"
+        raise CorpusError(f"{root}: contains no Session folder. {_EXPECTED} Set --corpus.root to {folder}.")
     return [utterance for session in sessions for utterance in _read_session(session)]
 
 
 def _read_session(session: Path) -> Iterator[Utterance]:
     evaluations = session / "dialog" / "EmoEvaluation"
-    # Top level only: its subfolders hold the single annotators' files, under the same names.
+    # Top level only: the subfolders hold the individual annotators' files under the same names.
     label_files = sorted(p for p in evaluations.glob("*.txt") if not p.name.startswith("._"))
     if not label_files:
         raise CorpusError(
@@ -80,8 +80,8 @@ def _read_session(session: Path) -> Iterator[Utterance]:
             if path is None:
                 wanted = session / "sentences" / "wav" / match["dialog"] / f"{utterance_id}.wav"
                 raise CorpusError(
-                    f"{label_file}, line {line}: {utterance_id} is labelled {emotion!r}, but there "
-                    f"is no audio file {wanted} (nor .flac). Restore it from the published corpus, "
+                    f"{label_file}, line {line}: {utterance_id} is labelled {emotion!r}, but the "
+                    f"audio file {wanted} (or .flac) does not exist. Restore it from the published corpus, "
                     "or remove the line."
                 )
             yield Utterance(
@@ -98,18 +98,18 @@ def _read_session(session: Path) -> Iterator[Utterance]:
 def _refuse_audio_without_labels(session: Path, dialogs: set[str]) -> None:
     for dialog in sorted(dialogs):
         raise CorpusError(
-            f"{session / 'sentences' / 'wav' / dialog}: audio of a dialog without its label file "
-            f"{session / 'dialog' / 'EmoEvaluation' / f'{dialog}.txt'} (in small letters). Restore the file "
+            f"{session / 'sentences' / 'wav' / dialog}: this dialog has audio but no label file "
+            f"{session / 'dialog' / 'EmoEvaluation' / f'{dialog}.txt'} (lower-case name). Restore the file "
             "from the published corpus, or remove the dialog's audio."
         )
 
 
 def _read_labels(label_file: Path) -> Iterator[tuple[int, re.Match[str], str]]:
-    """Line number, parsed id and class of every utterance with one of the four classes."""
+    """Line number, parsed id and class of every utterance in one of the four classes."""
     found = False
     for number, line in enumerate(_read_lines(label_file), start=1):
         if not line.startswith("[") and not any(map(_UTTERANCE_ID.fullmatch, line.split())):
-            continue  # the header, or one annotator's opinion
+            continue  # the header, or a single annotator's line
         found = True
         fields = _LABEL_LINE.fullmatch(line)
         utterance_id = _UTTERANCE_ID.fullmatch(fields[1]) if fields else None
@@ -132,14 +132,14 @@ def _read_labels(label_file: Path) -> Iterator[tuple[int, re.Match[str], str]]:
             )
     if not found:
         raise CorpusError(
-            f"{label_file}: holds no label line "
+            f"{label_file}: contains no label line "
             "'[start - end]<TAB>utterance<TAB>label<TAB>[v, a, d]'. "
             "Restore the file from the published corpus."
         )
 
 
 def _read_transcripts(path: Path) -> dict[str, str]:
-    """Words by utterance id; what has none, or no file, is absent."""
+    """Words by utterance id; utterances without words are absent, as are all if there is no file."""
     if not (path.exists() or path.is_symlink()):
         return {}
     transcripts: dict[str, str] = {}
@@ -147,7 +147,7 @@ def _read_transcripts(path: Path) -> dict[str, str]:
     matches = [(number, match) for number, line in enumerate(lines, 1) if (match := _TRANSCRIPT_LINE.fullmatch(line))]
     if not matches and any(line.strip() for line in lines):
         raise CorpusError(
-            f"{path}: holds no line '<utterance> [start-end]: words'. Is it UTF-8 or ISO-8859-1, as published? "
+            f"{path}: contains no line '<utterance> [start-end]: words'. Is it UTF-8 or ISO-8859-1, as published? "
             "Restore the file from the published corpus."
         )
     _note_lost_words(path, lines)
@@ -171,7 +171,7 @@ def _note_lost_words(path: Path, lines: list[str]) -> None:
 
 
 def _audio_files(folder: Path) -> dict[tuple[str, str], Path]:
-    """Audio files by dialog and utterance id; where there are both, .wav wins."""
+    """Audio files by dialog and utterance id; .wav takes precedence if both exist."""
     files = sorted(p for p in folder.glob("*/*") if p.suffix in (".flac", ".wav"))
     return {(p.parent.name, p.stem): p for p in files if not p.name.startswith("._") and p.parent.name[0] != "."}
 
@@ -182,5 +182,5 @@ def _read_lines(path: Path) -> list[str]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("iso-8859-1")
-    # Not splitlines: it would also cut at 0x85, a letter's byte in some of the ISO-8859-1 files.
+    # Not splitlines: it also splits at 0x85, which is a letter in some of the ISO-8859-1 files.
     return re.split(r"\r\n|\r|\n", text)

@@ -1,6 +1,6 @@
 """RAVDESS (Livingstone and Russo 2018): Actor_NN/MM-VC-EE-II-SS-RR-AA.wav -> utterances.
 
-The file name says everything: modality, vocal channel, emotion, intensity, statement, repetition
+The file name encodes everything: modality, vocal channel, emotion, intensity, statement, repetition
 and actor.
 """
 
@@ -14,7 +14,7 @@ from raysys.data.manifest import Utterance
 from raysys.errors import CorpusError
 
 CLASSES = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-"""The eight emotions in the order of their codes 01 to 08."""
+"""The eight emotions in the order of their codes, 01 to 08."""
 
 EMOBOX_FOLDS = (
     (1, 11, 20, 21),
@@ -24,11 +24,11 @@ EMOBOX_FOLDS = (
     (2, 15, 16, 18),
     (6, 13, 17, 22),
 )
-"""Actors of the six test folds that EmoBox (Ma et al. 2024) published."""
+"""Actors of the six test folds published by EmoBox (Ma et al. 2024)."""
 
 _STATEMENTS = ("Kids are talking by the door", "Dogs are sitting by the door")
 _FOLD_OF_ACTOR = {actor: f"emobox-{number}" for number, actors in enumerate(EMOBOX_FOLDS, 1) for actor in actors}
-# What each part of a file name means, and its largest code; all start at 1.
+# Meaning of each part of a file name, and its largest code; all start at 1.
 _FIELDS = (
     ("modality", 3),
     ("vocal channel", 2),
@@ -47,13 +47,13 @@ def read_ravdess(root: Path, *, include_songs: bool) -> list[Utterance]:
     """Read the audio-only files; `fold` is EmoBox's published fold.
 
     Args:
-        root: the folder that holds Actor_01 ... Actor_24; any of them may be missing.
+        root: the folder that contains Actor_01 ... Actor_24; any of them may be missing.
         include_songs: also read the song files (vocal channel 02).
 
     Raises:
-        CorpusError: no such folder or no actor in it, an actor that is no folder, has another name or no audio, an
-            audio file whose name does not parse, or songs that are asked for and not there.
-        OSError: a folder that cannot be read.
+        CorpusError: the folder does not exist or contains no actor, an actor is not a folder, is misnamed or has no
+            audio, an audio file's name does not parse, or songs are requested and there are none.
+        OSError: a folder cannot be read.
     """
     root = root.expanduser().absolute()
     if not root.is_dir():
@@ -62,7 +62,7 @@ def read_ravdess(root: Path, *, include_songs: bool) -> list[Utterance]:
     _refuse_other_names(root)
     refuse_other_than_folders(actors)
     if not actors:
-        raise CorpusError(f"{root}: no Actor folder in it. {_EXPECTED} Set --corpus.root to their folder.")
+        raise CorpusError(f"{root}: contains no Actor folder. {_EXPECTED} Set --corpus.root to the parent folder.")
     channels = (_SPEECH, _SONG) if include_songs else (_SPEECH,)
     utterances: list[Utterance] = []
     songs = 0
@@ -79,9 +79,8 @@ def read_ravdess(root: Path, *, include_songs: bool) -> list[Utterance]:
             raise _nothing_to_read(actor)
     if include_songs and not songs:
         raise CorpusError(
-            f"{root}: --corpus.include-songs asks for song files (vocal channel 02), and there is "
-            "none. Unpack RAVDESS's song archive into the same Actor folders, or leave the flag "
-            "out."
+            f"{root}: --corpus.include-songs requests song files (vocal channel 02), but there are "
+            "none. Unpack RAVDESS's song archive into the same Actor folders, or drop the flag."
         )
     return utterances
 
@@ -90,8 +89,8 @@ def _refuse_other_names(root: Path) -> None:
     for path in sorted(root.iterdir()):
         if re.fullmatch(r"(?i)actor[ _-]?[0-9]+", path.name) and not re.fullmatch(r"Actor_[0-9]{2}", path.name):
             raise CorpusError(
-                f"{path}: an actor's folder is called Actor_01 ... Actor_24, so this one would be left out. Rename it, "
-                "or move it elsewhere."
+                f"{path}: expected an actor's folder to be named Actor_01 ... Actor_24; this one would be skipped. "
+                "Rename it, or move it elsewhere."
             )
 
 
@@ -99,13 +98,13 @@ def _nothing_to_read(actor: Path) -> CorpusError:
     found = sorted(p.name for p in actor.iterdir())
     listed = f"other files or folders, such as {found[0]!r}" if found else "nothing"
     return CorpusError(
-        f"{actor}: no audio-only speech file, expected {_NAME}.wav (or .flac, beginning with 03-01) right in this "
-        f"folder, found {listed}. Move or convert the files, or remove the folder if the actor is to be left out."
+        f"{actor}: contains no audio-only speech file, expected {_NAME}.wav (or .flac, starting with 03-01) directly "
+        f"in this folder, found {listed}. Move or convert the files, or remove the folder to leave the actor out."
     )
 
 
 def _parse(path: Path) -> tuple[int, ...]:
-    """The seven codes of a file name, checked."""
+    """The seven codes of a file name, validated."""
     if not re.fullmatch(r"\d\d(-\d\d){6}", path.stem, flags=re.ASCII):
         raise CorpusError(f"{path}: the file name does not parse, expected {_NAME}. Rename or remove the file.")
     codes = tuple(int(code) for code in path.stem.split("-"))
@@ -117,7 +116,7 @@ def _parse(path: Path) -> tuple[int, ...]:
             )
     if path.parent.name != f"Actor_{codes[-1]:02d}":
         raise CorpusError(
-            f"{path}: actor {codes[-1]:02d} by its name is in {path.parent.name}. "
+            f"{path}: the file name says actor {codes[-1]:02d}, but the folder is {path.parent.name}. "
             f"Move the file to Actor_{codes[-1]:02d}, or rename it."
         )
     return codes

@@ -1,4 +1,4 @@
-"""The corpus that the configuration names, as a checked manifest."""
+"""Read the configured corpus into a checked manifest."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from raysys.errors import CorpusError
 
 
 def read_corpus(config: CorpusConfig, *, cache: Path) -> Manifest:
-    """Read, map, check: the manifest with every duration and digest filled in.
+    """Read, rename and check; the manifest has every duration and digest filled in.
 
-    Classes keep the order of --corpus.classes; without it IEMOCAP's (ang, hap, neu, sad) or
-    RAVDESS's published order (after --corpus.emotion-map), and for a table the alphabet's.
+    Classes are in the order of --corpus.classes; without it, in IEMOCAP's (ang, hap, neu, sad) or
+    RAVDESS's published order (after --corpus.emotion-map), and for a table in alphabetical order.
 
     Args:
-        config: which corpus, and how it is read.
-        cache: folder in which the demo corpus is made (as `demo`).
+        config: which corpus, and how to read it.
+        cache: folder in which the demo corpus is generated (as `demo`).
 
     Raises:
-        CorpusError: the corpus does not hold what its reader needs; see the readers,
+        CorpusError: the corpus does not contain what its reader needs; see the readers,
             `build_manifest` and `inspect_audio`.
     """
     root = _root(config, cache)
@@ -38,7 +38,7 @@ def read_corpus(config: CorpusConfig, *, cache: Path) -> Manifest:
         utterances, published = _read(config, root)
     except OSError as error:
         raise CorpusError(
-            f"{error.filename or root}: cannot be read ({error.strerror or error}). Fix or replace it: the file, the "
+            f"{error.filename or root}: cannot be read ({error.strerror or error}). Fix or replace the file, the "
             "link to it, or its permissions."
         ) from error
     utterances = [dataclasses.replace(u, emotion=composed(u.emotion)) for u in utterances]
@@ -73,22 +73,22 @@ def _root(config: CorpusConfig, cache: Path) -> Path:
         return cache / "demo"
     if "://" in config.root:
         raise CorpusError(
-            f"{config.root}: corpora are read from a disk, not from an address. Copy or mount it "
+            f"{config.root}: a corpus must be on a file system, not at an address. Copy or mount it "
             "where every node sees it, and set --corpus.root to that path."
         )
     return Path(config.root).expanduser().absolute()
 
 
 def _renamed(emotion_map: Sequence[str], present: set[str], source: str) -> dict[str, str]:
-    """New name by old name; '' drops. Applied once: a=b b=c does not bring a to c."""
+    """New name by old name; '' drops. Applied once: with a=b b=c, a becomes b, not c."""
     renamed: dict[str, str] = {}
     for pair in emotion_map:
         old, _, new = (composed(part.strip()) for part in pair.partition("="))
         if old not in present:
             raise CorpusError(
                 f"{source}: --corpus.emotion-map {pair}: no utterance has the emotion {old!r}; the "
-                f"corpus holds {', '.join(sorted(present)) or 'none'}. Correct the name, or leave "
-                "the pair out."
+                f"corpus contains {', '.join(sorted(present)) or 'none'}. Correct the name, or remove "
+                "the pair."
             )
         if renamed.setdefault(old, new) != new:
             raise CorpusError(
@@ -114,7 +114,7 @@ def _check_classes_occur(manifest: Manifest, source: str, config: CorpusConfig) 
         remedy = "Remove it from --corpus.classes."
         if not config.classes:
             left = " ".join(name for name in manifest.classes if name in present)
-            remedy = f"Is the corpus whole? If so, set --corpus.classes {left}."
+            remedy = f"Is the corpus complete? If so, set --corpus.classes {left}."
         raise CorpusError(
             f"{source}: no utterance has the emotion {', '.join(absent)}, so it cannot be learned. {remedy}"
         )

@@ -1,8 +1,8 @@
-"""Any other corpus: a table (CSV or Parquet) with one row an utterance.
+"""Any other corpus: a table (CSV or Parquet) with one row per utterance.
 
 Columns utterance_id, audio_path (absolute, or relative to the table's folder), speaker and emotion;
 optionally transcript, session, sex (F or M), fold, start_s and end_s (seconds in the file). Other
-columns are reported and ignored; one that looks like an optional column under another name is an error.
+columns are reported and ignored; one that looks like a misnamed optional column is an error.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ ALIASES = {
     **dict.fromkeys(("end", "endtime", "endseconds"), "end_s"),
     **dict.fromkeys(("text", "sentence", "utterance", "utterancetext", "transcription"), "transcript"),
 }
-"""What other corpora call these columns, in lower case and without blanks and signs."""
-_QUOTING = "Put cells that hold a comma, a quote or a line break in double quotes, and write a quote in them twice."
+"""Other corpora's names for these columns, in lower case, without spaces and punctuation."""
+_QUOTING = "Enclose cells that contain a comma, quote or line break in double quotes, and double any quote inside them."
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """The cells of one row, and where it stands, for error messages."""
+    """The cells of one row, and its position for error messages."""
 
     where: str
     cells: dict[str, Any]
@@ -46,7 +46,7 @@ class _Row:
         return CorpusError(f"{self.where}: column {column!r} {problem}")
 
     def text(self, column: str) -> str | None:
-        """A string without surrounding blanks; None where the cell is empty or not there."""
+        """The cell, stripped; None if it is empty or missing."""
         value = self.cells.get(column)
         return (value.strip() or None) if value is not None else None
 
@@ -67,7 +67,7 @@ class _Row:
         if not (math.isfinite(number) and number >= 0):
             raise self.error(
                 column,
-                f"holds {value!r}, expected seconds from the file's beginning, such as 1.25. "
+                f"holds {value!r}, expected seconds from the start of the file, such as 1.25. "
                 f"Fix the cell, or leave it empty for the whole file.",
             )
         return number
@@ -76,12 +76,12 @@ class _Row:
 def read_table(path: Path) -> list[Utterance]:
     """Read a CSV (UTF-8, commas, double quotes, a header) or Parquet table.
 
-    Empty cells of optional columns are None. All cells but the two times are strings and stay as
-    they are written ('007' is not 7, 'NA' is not missing), but for blanks around them.
+    Empty cells of optional columns are None. All cells except the two times are strings and kept as written ('007' is
+    not 7, 'NA' is not missing), apart from surrounding whitespace.
 
     Raises:
-        CorpusError: naming file, row and column: no such file, another format, a missing column,
-            an empty cell of a required column, a value of the wrong type.
+        CorpusError: naming file, row and column: the file does not exist or has another format, a column is missing, a
+            required cell is empty, a value has the wrong type.
     """
     path = path.expanduser().absolute()
     if not path.is_file():
@@ -94,7 +94,7 @@ def read_table(path: Path) -> list[Utterance]:
     }
     if path.suffix.lower() not in readers:
         raise CorpusError(
-            f"{path}: tables are read as .csv or .parquet, not "
+            f"{path}: expected a .csv or .parquet table, found "
             f"{path.suffix or 'a file without suffix'}. Save it in one of these formats."
         )
     return [_utterance(row, path.parent) for row in readers[path.suffix.lower()](path)]
@@ -106,7 +106,7 @@ def _utterance(row: _Row, folder: Path) -> Utterance:
         raise row.error("sex", f"holds {sex!r}, expected F, M or an empty cell. Fix the cell.")
     start_s, end_s = row.seconds("start_s"), row.seconds("end_s")
     if end_s is not None and end_s <= (start_s or 0.0):
-        raise row.error("end_s", f"holds {end_s}, not after start_s {start_s or 0.0}. Fix one of the two.")
+        raise row.error("end_s", f"holds {end_s}, which is not after start_s {start_s or 0.0}. Fix one of them.")
     return Utterance(
         utterance_id=row.required("utterance_id"),
         audio_path=str(folder / row.required("audio_path")),
@@ -156,7 +156,7 @@ def _parquet_rows(path: Path) -> Iterator[_Row]:
         with pq.ParquetFile(path) as file:
             _check_columns(str(path), file.schema_arrow.names)
             table = file.read(columns=[name for name in file.schema_arrow.names if name in _COLUMNS])
-        # Strings of other programs may hold bytes that are not UTF-8.
+        # Other programs may store strings that are not valid UTF-8.
         table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
         raise CorpusError(f"{path}: not readable as Parquet ({error}). Write the table again.") from error
@@ -166,7 +166,7 @@ def _parquet_rows(path: Path) -> Iterator[_Row]:
             found = next((value for value in table[field.name].to_pylist() if value is not None), None)
             raise CorpusError(
                 f"{path}, row 1: column {field.name!r} holds {field.type} such as {found!r}, "
-                f"expected {expected}. Convert the column before it is written, or write a .csv "
+                f"expected {expected}. Convert the column before writing the table, or write a .csv "
                 "file."
             )
     for number, cells in enumerate(table.to_pylist(), start=1):
@@ -174,7 +174,7 @@ def _parquet_rows(path: Path) -> Iterator[_Row]:
 
 
 def _fits(stored: pa.DataType, expected: str) -> bool:
-    """Whether a column of this type holds the expected 'numbers' or 'strings', or nothing."""
+    """Whether a column of this type holds the expected 'numbers' or 'strings', or only nulls."""
     if pa.types.is_dictionary(stored):
         stored = stored.value_type
     if pa.types.is_null(stored):
@@ -189,26 +189,24 @@ def _check_columns(where: str, header: Sequence[str]) -> None:
     if missing:
         hint = " Cells are separated by commas." if len(header) == 1 else ""
         raise CorpusError(
-            f"{where}: column {_list(missing)} is missing among {_list(header)}. "
-            f"Rename or add it; {_list(REQUIRED)} are needed.{hint}"
+            f"{where}: column {_list(missing)} is missing, found {_list(header)}. "
+            f"Rename or add it; {_list(REQUIRED)} are required.{hint}"
         )
     twice = sorted({name for name in _COLUMNS if header.count(name) > 1})
     if twice:
-        raise CorpusError(f"{where}: column {_list(twice)} is there twice. Remove one of the two.")
+        raise CorpusError(f"{where}: column {_list(twice)} occurs twice. Remove one of them.")
     unread = [name for name in header if name not in _COLUMNS]
     for name in unread:
         meant = _meant(name, header)
         if meant is not None:
-            unit = " (seconds from the file's beginning)" if meant in OPTIONAL_SECONDS else ""
-            raise CorpusError(
-                f"{where}: column {name!r} is not known; {meant!r}{unit} is. Rename or remove the column."
-            )
+            unit = " (seconds from the start of the file)" if meant in OPTIONAL_SECONDS else ""
+            raise CorpusError(f"{where}: unknown column {name!r}, expected {meant!r}{unit}. Rename or remove it.")
     if unread:
         print(f"corpus    {where}: ignored columns: {_list(unread)}", flush=True)
 
 
 def _meant(name: str, header: Sequence[str]) -> str | None:
-    """The optional column that a table has under another name: without it, whole files would get each turn's label."""
+    """The optional column that was probably meant; ignoring start_s, say, would give whole files each turn's label."""
     absent = [column for column in (*OPTIONAL_STRINGS, *OPTIONAL_SECONDS) if column not in header]
     plain = "".join(c for c in name.casefold() if c.isalnum())
     if plain == "duration" and "start_s" in header and "end_s" in absent:

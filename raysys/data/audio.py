@@ -1,4 +1,4 @@
-"""Audio files to waveforms: mono, float32, 16 kHz."""
+"""Decode audio files to waveforms: mono, float32, 16 kHz."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from raysys.config import SAMPLE_RATE_HZ
 from raysys.data.manifest import Utterance
 
 LARGEST_VALUE = 2.0**31
-"""Floats may hold integers as they are, 32-bit ones at most; of what is larger, a power would leave float32."""
+"""Float files may contain unscaled integers, up to 32-bit; the power of anything larger would overflow float32."""
 
-HEADERLESS = "is taken for samples without a header, by the ending of its name; write it as WAV or FLAC"
-"""libsndfile reads anything, text too, as sound where it is called .gsm, .vox, .au or .snd."""
+HEADERLESS = "would be read as raw samples because of its file name extension; convert it to WAV or FLAC"
+"""libsndfile reads anything, even text, as sound if it is named .gsm, .vox, .au or .snd."""
 
 NOT_DECODED = (OSError, RuntimeError, ValueError, TypeError, MemoryError)
-"""What soundfile raises for files: TypeError by their name (.raw), MemoryError by the length that they claim."""
+"""What soundfile raises for bad files: TypeError because of their name (.raw), MemoryError for their claimed length."""
 
 
 class AudioError(Exception):
-    """An utterance that does not decode; the message is the reason, the caller adds whose it is."""
+    """An utterance that does not decode; the message is the reason, and the caller adds the utterance."""
 
 
 class UnreadableError(AudioError):
-    """A file that cannot be read here and now, for a reason that is not in the file: another attempt may read it."""
+    """A file that cannot be read here and now, for a reason outside the file; a retry may succeed."""
 
 
 def decode(utterance: Utterance) -> np.ndarray:
@@ -36,8 +36,9 @@ def decode(utterance: Utterance) -> np.ndarray:
     Returns: float32 waveform of ceil(duration_s x 16000) samples, nominally in [-1, 1].
 
     Raises:
-        UnreadableError: the file cannot be opened or read, or there is not enough memory for it.
-        AudioError: the file does not decode, is shorter than its header says, empty, not finite or far from [-1, 1].
+        UnreadableError: the file cannot be opened or read, or does not fit in memory.
+        AudioError: the file does not decode, is truncated or empty, or has samples that are not finite or far from
+            [-1, 1].
     """
     try:
         samples_SK, rate_hz = _read(utterance)
@@ -47,10 +48,10 @@ def decode(utterance: Utterance) -> np.ndarray:
 
 
 def _read(utterance: Utterance) -> tuple[np.ndarray, int]:
-    """An utterance's samples (samples x channels), and their rate."""
+    """An utterance's samples (samples x channels), and their sample rate."""
     path = utterance.audio_path
     with open(path, "rb"):
-        pass  # libsndfile has one and the same error for all that the system says.
+        pass  # Raises the specific OSError; libsndfile reports every system error alike.
     try:
         with soundfile.SoundFile(path) as file:
             if file.format == "RAW":
@@ -63,18 +64,18 @@ def _read(utterance: Utterance) -> tuple[np.ndarray, int]:
         _read_through(path)
         raise AudioError(f"does not decode ({error})") from error
     if missing := missing_bytes(path):
-        raise AudioError(f"is cut short: the last {missing} bytes that its header promises are not there")
+        raise AudioError(f"is truncated: the last {missing} bytes promised by its header are missing")
     if len(samples_SK) < end - start:
-        raise AudioError(f"is cut short: {len(samples_SK)} of {end - start} samples are there")
+        raise AudioError(f"is truncated: found {len(samples_SK)} of {end - start} samples")
     if not len(samples_SK):
-        raise AudioError("holds no samples")
+        raise AudioError("contains no samples")
     if found := fault(samples_SK):
         raise AudioError(found)
     return samples_SK, rate_hz
 
 
 def _read_through(path: str) -> None:
-    """Read all bytes of a file that does not decode: is it the disk that gives none?
+    """Read all bytes of a file that does not decode, to find out whether the disk is at fault.
 
     Raises:
         OSError: it is.
@@ -85,9 +86,9 @@ def _read_through(path: str) -> None:
 
 
 def part_of(utterance: Utterance, frames: int, rate_hz: int) -> tuple[int, int]:
-    """The first sample of an utterance in its file of so many, and the one after its last.
+    """First sample of an utterance in its file of `frames` samples, and the one after its last.
 
-    What lies beyond the file's end stays there, at most a second beyond: no sample has the number of 1e305 seconds.
+    Times after the end of the file stay after it, but by a second at most: 1e305 seconds has no sample number.
     """
     beyond_s = frames / rate_hz + 1
     start = round(min(utterance.start_s or 0.0, beyond_s) * rate_hz)
@@ -96,20 +97,20 @@ def part_of(utterance: Utterance, frames: int, rate_hz: int) -> tuple[int, int]:
 
 
 def fault(samples: np.ndarray) -> str | None:
-    """What is wrong with samples as they were written, or None."""
-    # Lowest and highest are NaN where any sample is.
+    """What is wrong with the samples of a file, or None."""
+    # Minimum and maximum are NaN if any sample is.
     peak = max(abs(float(samples.min())), abs(float(samples.max())))
     if not math.isfinite(peak):
-        return "holds values that are not finite (NaN or infinity)"
+        return "contains values that are not finite (NaN or infinity)"
     if peak > LARGEST_VALUE:
-        return f"holds values as large as {peak:.3g}, expected about -1 to 1"
+        return f"contains values as large as {peak:.3g}, expected about -1 to 1"
     return None
 
 
 def missing_bytes(path: str) -> int:
-    """How much shorter a WAV or AIFF file is than its header says; 0 for other formats.
+    """How many bytes a WAV or AIFF file is shorter than its header says; 0 for other formats.
 
-    libsndfile reads what there is of these and says nothing, while a FLAC cut short stops it.
+    libsndfile silently reads a truncated file of these formats; a truncated FLAC is an error.
     """
     with open(path, "rb") as file:
         container, kind = struct.unpack("4s4x4s", file.read(12).ljust(12, b"\0"))
@@ -120,7 +121,7 @@ def missing_bytes(path: str) -> int:
         while len(header := file.read(8)) == 8:
             name, size = struct.unpack(f"{byte_order}4sI", header)
             if name == samples:
-                # RF64 has the lengths that 32 bits do not hold in a chunk of its own.
+                # RF64 stores lengths beyond 32 bits in a separate chunk.
                 size = long_size if container == b"RF64" and size == 0xFFFFFFFF else size
                 unknown = container != b"RF64" and size >= _UNKNOWN_LENGTH
                 return 0 if unknown else max(size - (os.fstat(file.fileno()).st_size - file.tell()), 0)
@@ -133,7 +134,7 @@ def missing_bytes(path: str) -> int:
 
 
 def resample(waveform_S: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Bring a waveform to 16 kHz by a windowed sinc filter; n samples become ceil(n x 16000 / rate)."""
+    """Resample a waveform to 16 kHz with a windowed sinc filter; n samples become ceil(n x 16000 / rate)."""
     if rate_hz == SAMPLE_RATE_HZ:
         return waveform_S
     shared = math.gcd(rate_hz, SAMPLE_RATE_HZ)
@@ -142,11 +143,11 @@ def resample(waveform_S: np.ndarray, rate_hz: int) -> np.ndarray:
     reach = math.ceil(_ZEROS * down / (_ROLLOFF * min(up, down)))
     if up * (2 * reach + down) > _LARGEST_KERNEL:
         return _resample_by_odd_ratio(waveform_S, up, down, length)
-    # Here alone: whoever only names or reads decoded audio does without these seconds.
+    # Imported here: it takes seconds, and code that only names or reads decoded audio does not need it.
     import torch
     import torchaudio.functional
 
-    # torchaudio works out the length in float32: with some silence more there is enough to cut from.
+    # torchaudio computes the length in float32: pad with some silence, so that there is enough to cut from.
     padded_S = torch.nn.functional.pad(torch.from_numpy(waveform_S), (0, 16 * down))
     resampled = torchaudio.functional.resample(
         padded_S,
@@ -161,12 +162,12 @@ def resample(waveform_S: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def _resample_by_odd_ratio(waveform_S: np.ndarray, up: int, down: int, length: int) -> np.ndarray:
-    """The same filter for rates such as 22254 Hz or 44099 Hz, which have next to no divisor in common with 16 kHz.
+    """The same filter for rates such as 22254 Hz or 44099 Hz, which share next to no divisor with 16 kHz.
 
-    torchaudio keeps the filter once for each of `up` phases over `down` samples, zeros included: gigabytes for these.
-    Here it is kept once, at up x down steps a period.
+    torchaudio stores the filter once for each of `up` phases over `down` samples, zeros included: gigabytes for these.
+    Here it is stored once, with up x down steps per period.
     """
-    # It brings half of SciPy: two seconds, in every process, for what only decoding may need.
+    # Imports half of SciPy: two seconds per process, for something only decoding may need.
     from scipy.signal import upfirdn
     from scipy.special import i0
 
@@ -174,7 +175,7 @@ def _resample_by_odd_ratio(waveform_S: np.ndarray, up: int, down: int, length: i
     one_side = np.arange(int(_ZEROS / cutoff) + 1) * cutoff
     window = i0(_BETA * np.sqrt(1 - np.square(one_side / _ZEROS))) / i0(_BETA)
     half = (np.sinc(one_side) * window * (cutoff * up)).astype(np.float32)
-    # In the middle of the filter is an output: the first one that is kept.
+    # The filter is centred on an output sample: the first one kept.
     first = -(-len(half) // down)
     filter_K = np.zeros(first * down + len(half), np.float32)
     filter_K[first * down :] = half
@@ -183,10 +184,10 @@ def _resample_by_odd_ratio(waveform_S: np.ndarray, up: int, down: int, length: i
 
 
 def trim(waveform_S: np.ndarray, below_db: float) -> np.ndarray:
-    """Cut silence off both ends of a 16 kHz waveform; what is between stays, pauses too.
+    """Trim silence from both ends of a 16 kHz waveform; pauses within it stay.
 
-    Silent is a frame (25 ms, every 10 ms) whose power is more than `below_db` below the loudest one's. 100 ms around
-    what is left stay. A waveform without any sound, or shorter than a frame, is left alone.
+    A frame (25 ms, every 10 ms) is silent if its power is more than `below_db` below the loudest frame's. 100 ms on
+    either side are kept. An all-zero waveform, or one shorter than a frame, is returned unchanged.
     """
     if len(waveform_S) < _FRAME:
         return waveform_S
@@ -197,14 +198,14 @@ def trim(waveform_S: np.ndarray, below_db: float) -> np.ndarray:
 
 
 def inaudible() -> np.ndarray:
-    """The shortest waveform that an encoder takes; stands in where a worker has no utterance of a step."""
+    """The shortest waveform that an encoder accepts; a placeholder when a worker has no utterance in a step."""
     return np.zeros(_SHORTEST, dtype=np.float32)
 
 
-# A wide Kaiser window: within 0.2 dB to 7.6 kHz, 80 dB down from 8.2 kHz on, so that nothing audible folds back.
+# A wide Kaiser window: flat within 0.2 dB up to 7.6 kHz, 80 dB down from 8.2 kHz on, so that nothing audible aliases.
 _ZEROS, _ROLLOFF, _BETA = 64, 0.975, 8.0
 _LARGEST_KERNEL = 1 << 24
-"""Values of torchaudio's filter, 128 MB while it is made: all rates in use have less."""
+"""Values in torchaudio's filter, which takes 128 MB while it is built: all common rates need fewer."""
 _CHUNKED = {
     (b"RIFF", b"WAVE"): ("<", b"data"),
     (b"RF64", b"WAVE"): ("<", b"data"),
@@ -212,8 +213,8 @@ _CHUNKED = {
     (b"FORM", b"AIFF"): (">", b"SSND"),
     (b"FORM", b"AIFC"): (">", b"SSND"),
 }
-"""How files of chunks begin: the byte order of their lengths, and the name of the chunk with the samples."""
+"""How chunked files begin: the byte order of their lengths, and the name of the chunk with the samples."""
 _FRAME, _HOP, _MARGIN = 400, 160, 1600
 _SHORTEST = 400
 _UNKNOWN_LENGTH = 0x7FFFF000
-"""Programs that write into a pipe put this or more for the length of the data, since they cannot go back."""
+"""Programs that write to a pipe put this or more as the data length, since they cannot seek back."""

@@ -1,4 +1,4 @@
-"""What one step feeds the network."""
+"""The network's input for one step."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class View:
     """One view (clean or augmented) of B utterances.
 
     Attributes:
-        waveforms_BS: float32, zero-padded; None where the model uses text alone.
+        waveforms_BS: float32, zero-padded; None if the model uses text alone.
         lengths_B: valid samples of each waveform, int64.
-        tokens_BM: int64, padded; None where the model uses audio alone.
+        tokens_BM: int64, padded; None if the model uses audio alone.
         token_valid_BM: bool.
-        has_text_B: bool; False rows get the learned no-text token.
-        frames_BJE, token_features_BME: a frozen encoder's features in place of waveforms and of tokens, zero-padded;
-            lengths_B are then frames.
+        has_text_B: bool; rows with False get the learned no-text token.
+        frames_BJE, token_features_BME: a frozen encoder's features, replacing waveforms and tokens; zero-padded;
+            lengths_B then counts frames.
     """
 
     waveforms_BS: Tensor | None
@@ -61,12 +61,12 @@ class Batch:
     """One worker's share of a step.
 
     Attributes:
-        utterance_ids: B names; empty where this worker has no utterance of the step, the tensors then hold one
-            inaudible row that counts for nothing (every worker must take part in every collective operation).
+        utterance_ids: B ids; empty if this worker has no utterance in the step: the tensors then hold one silent
+            row that is ignored (every worker must take part in every collective operation).
         labels_B: class indices, int64.
-        utterance_B: a number for each utterance, equal for both views.
-        transcript_B: a number for each transcript, equal where the normalised words are; -1 without text.
-        clean, augmented: the views; `augmented` is None outside training and where no loss needs it.
+        utterance_B: a number for each utterance, equal in both views.
+        transcript_B: a number for each transcript, equal if the normalised words are; -1 without text.
+        clean, augmented: the views; `augmented` is None outside training and if no loss needs it.
     """
 
     utterance_ids: tuple[str, ...]
@@ -89,10 +89,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextFeatures:
-    """A frozen text encoder's features by text, made beforehand.
+    """A frozen text encoder's precomputed features, by text.
 
     Attributes:
-        location: of the store; the empty text is among its texts, and stands for a missing one.
+        location: of the store; it includes the empty text, which stands for a missing one.
         width: E.
     """
 
@@ -107,19 +107,19 @@ class TextFeatures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collator:
-    """Turns fetched utterances into batches; holds what is the same for a whole fold.
+    """Turns fetched utterances into batches; holds everything that is constant within a fold.
 
     Attributes:
         utterances, labels: by id.
-        tokenizer: of the text encoder; None where the model uses audio alone.
+        tokenizer: of the text encoder; None if the model uses audio alone.
         text_dropout: probability that a training utterance loses its text for an epoch, in both views.
-        second_view: whether training batches hold an augmented view.
+        second_view: whether training batches contain an augmented view.
         seed: of text dropout and of the choice among new texts.
-        new_texts: CBCA's texts by id, of training utterances; one without any keeps its own.
-        variants: different augmented views of an utterance; 0: one an epoch.
+        new_texts: CBCA's texts of training utterances, by id; an utterance without any keeps its own text.
+        variants: number of different augmented views per utterance; 0: a new one every epoch.
         text_in_evaluation: whether validation and test may use transcripts.
-        frame_width: E where frozen features (J x E, flattened) come in place of waveforms.
-        text_features: where the features of a frozen text encoder are stored, which replace tokens.
+        frame_width: E if frozen features (J x E, flattened) replace waveforms.
+        text_features: stored features of a frozen text encoder, which replace tokens.
     """
 
     utterances: Mapping[str, Utterance]
@@ -145,12 +145,12 @@ class Collator:
         """Pad and tokenise.
 
         Args:
-            utterance_ids: B names.
-            clean, augmented: B waveforms each (or features), or None where the model uses text alone.
-            epoch: the training epoch, which decides whose text is dropped; None in evaluation.
+            utterance_ids: B ids.
+            clean, augmented: B waveforms each (or features), or None if the model uses text alone.
+            epoch: the training epoch, which determines whose text is dropped; None in evaluation.
 
-        With `second_view`, a training batch holds the augmented view too. What neither CBCA nor an effect changes is
-        the same again, which other dropout makes a view.
+        With `second_view`, a training batch also contains the augmented view. If neither CBCA nor an effect changes an
+        utterance, its two views are equal and differ only by the network's dropout.
         """
         names = list(utterance_ids)
         labels = [self.labels[name] for name in names] or [0]
@@ -205,7 +205,7 @@ class Collator:
         return None if drawn < self.text_dropout else text
 
     def _rewrite(self, names: Sequence[str], texts: Sequence[str | None], epoch: int) -> list[str | None]:
-        """The augmented view's texts: one of CBCA's where there is a text and a new one of it."""
+        """The augmented view's texts: one of CBCA's, for utterances that have a text and new texts."""
         variant = epoch % self.variants if self.variants else epoch
         rewritten = list(texts)
         for i, name in enumerate(names):

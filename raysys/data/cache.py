@@ -1,9 +1,9 @@
-"""The decoded corpus on disk: Arrow files with one record batch an utterance, read at random. Its augmented views, and
-features that stand in for waveforms, are kept in the same form.
+"""The decoded corpus on disk: Arrow files with one record batch per utterance, for random access. Augmented views and
+precomputed features are stored in the same form.
 
-A reader touches only the utterances that it asks for: memory-mapped on a disk, ranged reads in an object store. It
-takes their bytes from where the index says, and does not parse the Arrow file around them: that has no checksum, and a
-flipped bit in it can end a process that maps it.
+A reader fetches only the utterances it asks for: memory-mapped from a disk, by ranged reads from an object store. It
+reads their bytes at the offsets given by the index and does not parse the Arrow file around them: that has no checksum,
+and a flipped bit in it can crash a process that maps it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _CODE = ("raysys.data.precompute:_decoded", "raysys.data.tasks:make_part")
 
 
 def cache_name(manifest: Manifest, *, trim_db: float | None = None) -> str:
-    """Name of a corpus's decoded audio: a hash of the files' bytes, the parts cut from them, rate and decoder."""
+    """Cache name of a corpus's decoded audio: a hash of file contents, utterance boundaries, sample rate and code."""
     parts = [[u.utterance_id, u.digest, u.start_s, u.end_s] for u in manifest.utterances]
     text = json.dumps([digest_of(*_CODE), SAMPLE_RATE_HZ, trim_db, parts])
     return f"waveforms-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -50,7 +50,7 @@ def cache_name(manifest: Manifest, *, trim_db: float | None = None) -> str:
 def write_part(folder: Folder, name: str, waveforms: Sequence[np.ndarray]) -> list[dict[str, Any]]:
     """Write waveforms as one Arrow file, the i-th as record batch i.
 
-    Returns: of each what the index says of it, but for whose it is.
+    Returns: the index row of each waveform, without its utterance id.
     """
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, _SCHEMA) as writer:
@@ -78,16 +78,16 @@ def _checksum(waveform_S: np.ndarray) -> int:
 
 
 def is_whole(folder: Folder) -> bool:
-    """Whether an entry of the cache is there with all its parts in their full length.
+    """Whether a cache entry exists with all its parts at their full length.
 
-    A damaged entry is reported and loses its index, so that it no longer exists.
+    A damaged entry is reported and its index deleted, so that it no longer exists.
     """
     if not folder.exists(INDEX):
         return False
     try:
         index = folder.read_table(INDEX).select(["part", "part_bytes", "offset"]).to_pylist()
     except (pa.ArrowException, OSError, KeyError) as error:
-        found: str | None = f"its {INDEX} is not readable ({_first_line(error)})"
+        found: str | None = f"its {INDEX} cannot be read ({_first_line(error)})"
     else:
         sizes = {row["part"]: row["part_bytes"] for row in index if row["part"] is not None}
         lengths = {name: folder.size(name) for name in sizes}
@@ -110,13 +110,13 @@ def _open_store(location: str) -> WaveformStore:
 
 
 class WaveformStore:
-    """Waveforms (or features, flattened) by utterance id. Open it in the process that reads: it holds open files.
+    """Waveforms (or features, flattened) by utterance id. It holds open files: open it in the process that reads.
 
     Attributes:
         samples: length of each.
 
     Raises:
-        StorageError: the entry of the cache is not there, or is damaged.
+        StorageError: the cache entry does not exist or is damaged.
     """
 
     def __init__(self, location: str) -> None:
@@ -125,8 +125,8 @@ class WaveformStore:
             index = self._folder.read_table(INDEX).to_pydict()
         except (pa.ArrowException, OSError) as error:
             raise StorageError(
-                f"{location}/{INDEX}: this entry of the cache cannot be read ({_first_line(error)}); what is damaged "
-                f"loses its index. The same command rebuilds it; does every node see --run.cache?"
+                f"{location}/{INDEX}: this cache entry cannot be read ({_first_line(error)}). Check that every node "
+                f"sees --run.cache; the same command rebuilds a damaged entry."
             ) from error
         columns = (index[name] for name in ("utterance_id", "part", "offset", "samples", "crc32"))
         self._place = {name: place for name, *place in zip(*columns, strict=True) if place[0] is not None}
@@ -137,19 +137,19 @@ class WaveformStore:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is read by mapping files of a disk into memory."""
+        """Whether it is read by memory-mapping files on a disk."""
         return self._folder.is_local
 
     @classmethod
     def opened(cls, location: str) -> WaveformStore:
-        """The store of a location, opened once in this process."""
+        """The store at a location, opened once per process."""
         return _open_store(location)
 
     def get(self, utterance_id: str) -> np.ndarray:
         """The waveform, float32, 16 kHz mono; read-only.
 
         Raises:
-            StorageError: what is stored there is not what was written; the next run rebuilds the entry.
+            StorageError: the stored bytes are not what was written; the next run rebuilds the entry.
         """
         part, offset, samples, checksum = self._place[utterance_id]
         waveform_S = np.frombuffer(self._read(part, offset, 4 * samples), np.float32)
@@ -160,15 +160,15 @@ class WaveformStore:
         return waveform_S
 
     def _damaged(self, part: str, utterance_id: str) -> StorageError:
-        """Take the entry's index away, and with it its existence."""
+        """Delete the entry's index, so that the entry no longer exists."""
         self._folder.delete(INDEX)
         return StorageError(
-            f"{self._folder.location}/{part}: utterance {utterance_id} is not what was written there. "
-            f"The same command rebuilds this entry of the cache; is the disk in order?"
+            f"{self._folder.location}/{part}: utterance {utterance_id} does not match its checksum. "
+            f"The same command rebuilds this cache entry. Is the disk healthy?"
         )
 
     def _read(self, part: str, offset: int, n_bytes: int) -> Any:
-        """Bytes of a part, mapped on a disk; fewer where it ends before."""
+        """Bytes of a part, memory-mapped on a disk; fewer than asked if the part is too short."""
         path = f"{self._folder.path}/{part}"
         if self._folder.is_local:
             if part not in self._mapped:

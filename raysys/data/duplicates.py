@@ -1,4 +1,4 @@
-"""Audio that a corpus holds more than once: found by its bytes or its samples, and kept out of the scores."""
+"""Duplicate audio in a corpus: found by bytes or by samples, and kept from inflating the scores."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _FIRST_SAMPLES = 16_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duplicate:
-    """Utterances that hold the same audio.
+    """Utterances with identical audio.
 
     Attributes:
-        speakers, emotions: of them, each once, sorted.
+        speakers, emotions: theirs, without repetition, sorted.
     """
 
     utterance_ids: tuple[str, ...]
@@ -31,7 +31,7 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leak:
-    """Two utterances of the same audio, one of which a fold trains on or validates on while it tests the other."""
+    """Two utterances with identical audio, one trained or validated on in a fold that tests the other."""
 
     fold: str
     part: str
@@ -40,21 +40,21 @@ class Leak:
 
 
 def equal_bytes(utterances: Sequence[Utterance]) -> tuple[Duplicate, ...]:
-    """The same stretch of files that are equal to the byte; known as soon as the files are inspected."""
+    """The same stretch of byte-identical files; known as soon as the files are inspected."""
     return _grouped(utterances, {u.utterance_id: (u.digest, u.start_s or 0.0, u.end_s) for u in utterances})
 
 
 def equal_waveforms(utterances: Sequence[Utterance], digests: Mapping[str, str]) -> tuple[Duplicate, ...]:
-    """Equal to the sample once decoded. `digests`: by utterance id, as `waveform_digests` gives them."""
+    """Sample-identical after decoding. `digests`: by utterance id, as `waveform_digests` returns them."""
     return _grouped(utterances, digests)
 
 
 def waveform_digests(store: WaveformStore) -> dict[str, str]:
-    """Hash of every decoded waveform that may equal another one: of the same length, with the same first second.
+    """Hash of every decoded waveform that may have a duplicate: another has the same length and first second.
 
-    The rest equal none, and are not read to their end.
+    The others are not read to the end.
     """
-    # What does not decode has no length.
+    # Files that do not decode have no length.
     names = [name for name, samples in store.samples.items() if samples is not None]
     alike = _alike(names, store.samples.__getitem__)
     alike = _alike(alike, lambda name: (store.samples[name], _digest(store, name, _FIRST_SAMPLES)))
@@ -62,7 +62,7 @@ def waveform_digests(store: WaveformStore) -> dict[str, str]:
 
 
 def equal_once_decoded(manifest: Manifest, store: WaveformStore) -> tuple[Duplicate, ...]:
-    """Equal to the sample, in files that are not equal to the byte, or in other stretches of them."""
+    """Sample-identical, but from files that are not byte-identical, or from different stretches of them."""
     known = equal_bytes(manifest.utterances)
     found = equal_waveforms(manifest.utterances, waveform_digests(store))
     return tuple(duplicate for duplicate in found if duplicate not in known)
@@ -71,15 +71,15 @@ def equal_once_decoded(manifest: Manifest, store: WaveformStore) -> tuple[Duplic
 def check_duplicates(
     manifest: Manifest, folds: Sequence[Fold], duplicates: Sequence[Duplicate], how: str, *, allowed: bool
 ) -> tuple[str, ...]:
-    """Refuse identical audio in a fold's test part and in what it learns from, which makes its scores too good.
+    """Refuse a fold that tests audio it also trains or validates on, which inflates its scores.
 
     Args:
-        manifest: names the files.
+        manifest: gives the file names.
         duplicates: of the corpus.
-        how: they are equal: 'to the byte'.
-        allowed: they are to be reported only.
+        how: in what sense they are equal: 'to the byte'.
+        allowed: only report them.
 
-    Returns: what a run must say of its duplicates; nothing where it has none.
+    Returns: what a run must report about its duplicates; empty if there are none.
 
     Raises:
         ManifestError: naming the fold and the files of the first few.
@@ -91,14 +91,14 @@ def check_duplicates(
         raise ManifestError(_refusal(manifest, leaked, how))
     named = _first([" = ".join(d.utterance_ids) for d in duplicates], "; ")
     count = sum(len(d.utterance_ids) for d in duplicates)
-    note = f"{count} utterances hold audio that others hold too, equal {how} ({len(duplicates)} group(s)): {named}."
+    note = f"{count} utterances have audio identical to another's, equal {how} ({len(duplicates)} group(s)): {named}."
     if leaked:
-        note += f" Folds test {len(leaked)} of them and learn from their like, which makes the scores too good."
+        note += f" {len(leaked)} of them are tested in folds that learn from a duplicate, which inflates the scores."
     return (note,)
 
 
 def leaks(duplicates: Iterable[Duplicate], folds: Iterable[Fold]) -> list[Leak]:
-    """The first leak of each tested utterance, in the order of the duplicates."""
+    """The first leak of each tested utterance, in the order of `duplicates`."""
     found: dict[str, Leak] = {}
     parts = [
         (fold.name, dict.fromkeys(fold.train, "train") | dict.fromkeys(fold.validation, "validation"), set(fold.test))
@@ -117,14 +117,14 @@ def leaks(duplicates: Iterable[Duplicate], folds: Iterable[Fold]) -> list[Leak]:
 def _refusal(manifest: Manifest, leaked: Sequence[Leak], how: str) -> str:
     path_of = {u.utterance_id: u.audio_path for u in manifest.utterances}
     lines = [
-        f"fold {leak.fold!r} tests {path_of[leak.tested]} ({leak.tested}), whose audio is in its {leak.part} part too, "
-        f"as {path_of[leak.learned]} ({leak.learned})"
+        f"fold {leak.fold!r} tests {path_of[leak.tested]} ({leak.tested}), whose audio is also in its {leak.part} part,"
+        f" as {path_of[leak.learned]} ({leak.learned})"
         for leak in leaked
     ]
     return (
-        f"{manifest.corpus}: {len(leaked)} utterance(s) are tested by folds that learn from the same audio, equal "
-        f"{how}:\n  {_first(lines, chr(10) + '  ')}\nKeep one of each, or put both into one group of --corpus.folds. "
-        f"--corpus.allow-duplicates trains all the same, and the report says so."
+        f"{manifest.corpus}: {len(leaked)} utterance(s) are tested in folds that learn from the same audio, equal "
+        f"{how}:\n  {_first(lines, chr(10) + '  ')}\nKeep one of each, or put both in one group of --corpus.folds. "
+        f"--corpus.allow-duplicates trains anyway, and the report says so."
     )
 
 
@@ -133,7 +133,7 @@ def _digest(store: WaveformStore, name: str, samples: int | None = None) -> str:
 
 
 def _alike(names: Iterable[str], key_of: Callable[[str], Hashable]) -> list[str]:
-    """Those whose key another one has too."""
+    """Names whose key occurs more than once."""
     groups: dict[Hashable, list[str]] = defaultdict(list)
     for name in names:
         groups[key_of(name)].append(name)
@@ -141,7 +141,7 @@ def _alike(names: Iterable[str], key_of: Callable[[str], Hashable]) -> list[str]
 
 
 def _grouped(utterances: Sequence[Utterance], audio_of: Mapping[str, Hashable]) -> tuple[Duplicate, ...]:
-    """Groups of utterances with the same audio, in the order of their first ids."""
+    """Groups of utterances with identical audio, ordered by their first ids."""
     groups: dict[Hashable, list[Utterance]] = defaultdict(list)
     for utterance in utterances:
         if utterance.utterance_id in audio_of:

@@ -1,4 +1,4 @@
-"""Cross-validation folds: each group is the test part once, and no speaker is in two parts."""
+"""Cross-validation folds: each group is tested once, and no speaker is in two parts of a fold."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Fold:
     Attributes:
         index: position among the folds, from 0.
         name: the group that is tested, such as 'Session1'.
-        train, validation, test: utterance ids; together all of the corpus.
+        train, validation, test: utterance ids; together the whole corpus.
     """
 
     index: int
@@ -33,13 +33,13 @@ class Fold:
 
 
 def make_folds(manifest: Manifest, config: CorpusConfig) -> tuple[Fold, ...]:
-    """Cut the corpus into groups; each is the test part of one fold.
+    """Split the corpus into groups; each is the test part of one fold.
 
     Fold i tests group i, validates on the whole of group i + 1 (cyclic), and trains on the rest.
 
     Raises:
-        ManifestError: fewer than three groups, an utterance without the session or fold that is
-            asked for, a speaker in two parts, or a class that a fold never trains.
+        ManifestError: fewer than three groups, an utterance without the session or fold asked
+            for, a speaker in two parts, or a class without training utterances in a fold.
     """
     kind = _resolve(manifest, config)
     group_of = _groups(manifest, config, kind)
@@ -72,11 +72,11 @@ def make_folds(manifest: Manifest, config: CorpusConfig) -> tuple[Fold, ...]:
 
 
 def check_folds(manifest: Manifest, folds: Sequence[Fold]) -> None:
-    """Refuse folds that leak or leave out.
+    """Refuse folds that leak or are incomplete.
 
     Raises:
-        ManifestError: an utterance that is tested not exactly once, a speaker in two parts of a
-            fold, a class of the manifest without a training utterance in a fold.
+        ManifestError: an utterance is not tested exactly once, a speaker is in two parts of a
+            fold, or a class has no training utterance in a fold.
     """
     speakers = {u.utterance_id: u.speaker for u in manifest.utterances}
     emotions = {u.utterance_id: u.emotion for u in manifest.utterances}
@@ -85,7 +85,7 @@ def check_folds(manifest: Manifest, folds: Sequence[Fold]) -> None:
     if wrong:
         raise ManifestError(
             f"{manifest.corpus}: {len(wrong)} utterances are not tested exactly once, such as "
-            f"{wrong[0]!r} ({tested[wrong[0]]} times). Cut the folds again with --corpus.folds."
+            f"{wrong[0]!r} ({tested[wrong[0]]} times). Recreate the folds with --corpus.folds."
         )
     for fold in folds:
         parts = {"train": fold.train, "validation": fold.validation, "test": fold.test}
@@ -96,10 +96,10 @@ def check_folds(manifest: Manifest, folds: Sequence[Fold]) -> None:
                 first = part_of.setdefault(speaker, part)
                 if first != part:
                     raise ManifestError(
-                        f"{manifest.corpus}: in fold {fold.name!r} speaker {speaker!r} is both in "
-                        f"the {first} and in the {part} part (with {utterance_id!r}). Fix the "
+                        f"{manifest.corpus}: in fold {fold.name!r}, speaker {speaker!r} is in both "
+                        f"the {first} and the {part} part (with {utterance_id!r}). Fix the "
                         "speaker column or the groups, or use --corpus.folds speaker or "
-                        "--corpus.folds groups, which keep speakers whole."
+                        "--corpus.folds groups, which never split a speaker."
                     )
         trained = {emotions[utterance_id] for utterance_id in fold.train}
         for name in manifest.classes:
@@ -107,7 +107,7 @@ def check_folds(manifest: Manifest, folds: Sequence[Fold]) -> None:
                 raise ManifestError(
                     f"{manifest.corpus}: fold {fold.name!r} has no training utterance of class "
                     f"{name!r}, so it cannot be learned there. Drop the class with "
-                    f"--corpus.emotion-map {name}=, or cut other --corpus.folds."
+                    f"--corpus.emotion-map {name}=, or choose another --corpus.folds."
                 )
 
 
@@ -166,10 +166,10 @@ def _by_attribute(
 
 
 def balanced_groups(sex_of: Mapping[str, str | None], n_groups: int) -> dict[str, str]:
-    """Group by speaker: sizes differ by at most one, and so do the numbers of women and of men.
+    """Group by speaker: group sizes differ by at most one, and so do the numbers of women and of men.
 
-    The speakers of each sex, sorted, are dealt to the groups in turn, one sex going on where the
-    other ended.
+    The speakers of each sex, sorted, are dealt to the groups in turn, each sex starting where the
+    previous one ended.
     """
     dealt: dict[str, str] = {}
     for sex in ("F", "M", None):
@@ -187,7 +187,7 @@ def _sexes(manifest: Manifest) -> dict[str, str | None]:
         if len(sexes) > 1:
             raise ManifestError(
                 f"{manifest.corpus}: speaker {speaker!r} is F in some utterances and M in others. "
-                "Fix column 'sex', or give the two speakers two names."
+                "Fix column 'sex', or give the two speakers different names."
             )
     return {speaker: next(iter(stated[speaker]), None) for speaker in manifest.speakers}
 
@@ -195,13 +195,13 @@ def _sexes(manifest: Manifest) -> dict[str, str | None]:
 def _more_groups(kind: str) -> str:
     match kind:
         case "session":
-            return "--corpus.folds speaker leaves out single speakers."
+            return "--corpus.folds speaker leaves out one speaker at a time."
         case "groups":
-            return "Raise --corpus.n-folds to 3 or more, with as many speakers at least."
+            return "Set --corpus.n-folds to 3 or more, and at most the number of speakers."
         case "speaker":
             return "Add speakers to the corpus."
         case _:
-            return "--corpus.folds groups or --corpus.folds speaker cut by speaker."
+            return "--corpus.folds groups or --corpus.folds speaker split by speaker."
 
 
 def _natural(name: str) -> tuple[list[str | tuple[int, str]], str]:
@@ -211,6 +211,6 @@ def _natural(name: str) -> tuple[list[str | tuple[int, str]], str]:
 
 
 def _number(digits: str) -> tuple[int, str]:
-    """Ordered as numbers are; Python makes none of more than 4300 digits."""
+    """Sort key in numeric order; Python refuses to parse more than 4300 digits."""
     plain = "".join(str(unicodedata.decimal(digit)) for digit in digits).lstrip("0")
     return len(plain), plain

@@ -1,6 +1,6 @@
-"""Every audio file is looked at on the driver, before a GPU is asked for.
+"""Inspect every audio file on the driver, before a GPU is requested.
 
-Does it open, how long is it, and what are its bytes?
+Does it open, how long is it, and what is the hash of its contents?
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from raysys.errors import ManifestError
 
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 384_000
 LARGEST_SKIPPED_SHARE = 0.1
-"""on_error skip leaves out a few bad files among many; with more, something else is wrong."""
+"""on_error skip leaves out a few bad files among many; if there are more, something else is wrong."""
 
 _SHOWN = 5
 _FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
 _BLOCK = 1 << 18
 _UNKNOWN_FRAMES = 1 << 40
-"""libsndfile gives its highest number for a length that is not known; a FLAC cannot state more than 2^36."""
+"""libsndfile reports its largest number for an unknown length; a FLAC header cannot state more than 2^36."""
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What a readable file holds."""
+    """Properties of a readable file."""
 
     frames: int
     rate_hz: int
@@ -47,16 +47,16 @@ class _Unusable(Exception):
 def inspect_audio(manifest: Manifest, *, max_duration_s: float, on_error: Literal["fail", "skip"]) -> Manifest:
     """Open every file once, and fill in each utterance's duration_s and digest.
 
-    Integer files are judged by their header and are not decoded; floating-point ones are, since
-    only they can hold values that are not finite.
+    Integer files are judged by their header and not decoded; floating-point files are decoded, since
+    only they can contain values that are not finite.
 
     Args:
-        manifest: as a reader and `build_manifest` made it.
-        max_duration_s: longest utterance that is usable.
-        on_error: fail, or move what cannot be used to `manifest.skipped`.
+        manifest: as returned by a reader and `build_manifest`.
+        max_duration_s: longest utterance allowed.
+        on_error: fail, or move unusable utterances to `manifest.skipped`.
 
     Raises:
-        ManifestError: with 'fail', one for all unusable utterances; with 'skip', if they are more
+        ManifestError: with 'fail', one error for all unusable utterances; with 'skip', if they are more
             than a tenth of the corpus, or all utterances of a class.
     """
     paths = sorted({u.audio_path for u in manifest.utterances})
@@ -81,15 +81,15 @@ def inspect_audio(manifest: Manifest, *, max_duration_s: float, on_error: Litera
 
 
 def _inspect_file(path: str) -> _File | str:
-    """What the file holds, or the reason why it cannot be used."""
+    """The file's properties, or the reason why it cannot be used."""
     try:
         return _read_file(path)
     except _Unusable as problem:
         return str(problem)
     except soundfile.LibsndfileError as error:
-        return f"is not readable as audio ({error.error_string})"
+        return f"cannot be read as audio ({error.error_string})"
     except NOT_DECODED as error:
-        return f"is not readable ({error})"
+        return f"cannot be read ({error})"
 
 
 def _read_file(path: str) -> _File:
@@ -101,11 +101,11 @@ def _read_file(path: str) -> _File:
     if info.format == "RAW":
         raise _Unusable(HEADERLESS)
     if info.frames <= 0:
-        raise _Unusable("holds no samples")
+        raise _Unusable("contains no samples")
     if info.frames >= _UNKNOWN_FRAMES:
-        raise _Unusable("does not say how long it is (a FLAC that was written into a pipe?); write it again as a file")
+        raise _Unusable("has no length in its header (a FLAC written to a pipe?); write it again as a file")
     if missing := missing_bytes(path):
-        raise _Unusable(f"is cut short: {missing} bytes that its header promises are not there")
+        raise _Unusable(f"is truncated: {missing} bytes promised by its header are missing")
     if not LOWEST_RATE_HZ <= info.samplerate <= HIGHEST_RATE_HZ:
         raise _Unusable(f"has a sample rate of {info.samplerate} Hz, expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}")
     if info.subtype in _FLOAT_SUBTYPES:
@@ -125,19 +125,19 @@ def _inspect_part(utterance: Utterance, file: _File | str, max_duration_s: float
     if not 0 <= start < end <= file.frames:
         end_s = "its end" if utterance.end_s is None else f"{utterance.end_s} s"
         raise _Unusable(
-            f"lasts {file.frames / file.rate_hz:.3f} s and does not hold the part from "
+            f"lasts {file.frames / file.rate_hz:.3f} s and does not contain the part from "
             f"{utterance.start_s or 0.0} s to {end_s}"
         )
     duration_s = (end - start) / file.rate_hz
     if duration_s > max_duration_s:
-        raise _Unusable(f"utterance lasts {duration_s:.1f} s, --corpus.max-duration-s is {max_duration_s:g}")
+        raise _Unusable(f"utterance lasts {duration_s:.1f} s, but --corpus.max-duration-s is {max_duration_s:g}")
     return dataclasses.replace(utterance, duration_s=duration_s, digest=file.digest)
 
 
 def _judge(manifest: Manifest, usable: Sequence[Utterance], skipped: Sequence[Skipped], on_error: str) -> None:
-    """Raise unless the bad ones may be, and are to be, left out."""
+    """Raise unless the unusable utterances may be skipped, and are few enough."""
     counted = f"{len(skipped)} of {len(manifest.utterances)} utterances cannot be used"
-    # Utterances cut from one bad file all fail for the same reason: one line.
+    # Utterances from the same bad file all fail for the same reason: one line.
     first_of = {(s.audio_path, s.reason): s.utterance_id for s in reversed(skipped)}
     lines = [f"\n  {path} ({name}): {why}" for (path, why), name in sorted(first_of.items())]
     listed = "".join(lines[:_SHOWN])
@@ -145,15 +145,15 @@ def _judge(manifest: Manifest, usable: Sequence[Utterance], skipped: Sequence[Sk
         listed += f"\n  ... and {len(lines) - _SHOWN} more"
     if on_error == "fail":
         raise ManifestError(
-            f"{manifest.corpus}: {counted}:{listed}\nFix these files, or leave them out with --corpus.on-error skip."
+            f"{manifest.corpus}: {counted}:{listed}\nFix these files, or skip them with --corpus.on-error skip."
         )
     lost = sorted({u.emotion for u in manifest.utterances} - {u.emotion for u in usable})
     if lost or len(skipped) > LARGEST_SKIPPED_SHARE * len(manifest.utterances):
         reason = (
             f"no utterance of {', '.join(lost)} would be left"
             if lost
-            else f"--corpus.on-error skip leaves out at most {LARGEST_SKIPPED_SHARE:.0%}"
+            else f"--corpus.on-error skip allows at most {LARGEST_SKIPPED_SHARE:.0%}"
         )
         raise ManifestError(
-            f"{manifest.corpus}: {counted}, and {reason}:{listed}\nIs --corpus.root right? Fix these files."
+            f"{manifest.corpus}: {counted}, and {reason}:{listed}\nFix these files, or check --corpus.root."
         )

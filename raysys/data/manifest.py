@@ -1,4 +1,4 @@
-"""The manifest: what a corpus holds, one record an utterance, checked before anything runs."""
+"""The manifest: a corpus's contents, one record per utterance, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Utterance:
 
     Attributes:
         utterance_id: unique in the corpus.
-        audio_path: absolute path of the file that holds it (FLAC or WAV, any rate and number of channels).
-        speaker: who speaks; no speaker is ever in two parts of a split.
+        audio_path: absolute path of its file (FLAC or WAV, any sample rate and number of channels).
+        speaker: no speaker is ever in two parts of a split.
         emotion: class name, after merging.
-        transcript: the words, or None where there are none.
+        transcript: the words, or None if there are none.
         session: recording session, or None.
-        sex: 'F', 'M', or None where unknown; balances groups of speakers.
-        fold: the corpus's own fold, or None.
-        start_s, end_s: the part of the file, in seconds; None: from its beginning, to its end.
+        sex: 'F', 'M', or None if unknown; used to balance groups of speakers.
+        fold: the corpus's predefined fold, or None.
+        start_s, end_s: its part of the file, in seconds; None: from the start, to the end.
         duration_s: length in seconds, filled in by `inspect_audio`.
         digest: hash of the audio file's bytes, filled in by `inspect_audio`.
     """
@@ -50,7 +50,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """An utterance that was left out on request, and why."""
+    """An utterance skipped on request, and why."""
 
     utterance_id: str
     audio_path: str
@@ -59,7 +59,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """All utterances of a corpus in the order of their ids, and the class names in the order of their indices."""
+    """All utterances of a corpus, ordered by id, and the class names, in index order."""
 
     corpus: str
     classes: tuple[str, ...]
@@ -76,7 +76,7 @@ class Manifest:
         return {u.utterance_id: index[u.emotion] for u in self.utterances}
 
     def fingerprint(self) -> str:
-        """Hash of the content: ids, speakers, emotions, words and audio bytes, but not the files' locations."""
+        """Hash of the contents: ids, speakers, emotions, transcripts and audio bytes, but not file locations."""
         rows = [
             [u.utterance_id, u.speaker, u.emotion, u.transcript, u.session, u.fold, u.start_s, u.end_s, u.digest]
             for u in self.utterances
@@ -123,16 +123,16 @@ def build_manifest(
 
     Args:
         corpus: the reader's name.
-        source: the folder or file they came from, for error messages.
+        source: the folder or file they come from, for error messages.
         utterances: in any order.
-        classes: allowed emotions, in the order of their indices; None: those present, in alphabetical order.
+        classes: allowed emotions, in index order; None: those that occur, in alphabetical order.
 
     Raises:
-        ManifestError: none at all, a duplicate id, a control character in a name, an emotion that is not allowed, or
+        ManifestError: no utterances, a duplicate id, a control character in a name, an emotion that is not allowed, or
             fewer than two classes.
     """
     if not utterances:
-        raise ManifestError(f"{source}: no utterance was found. Is this the corpus's top folder (--corpus.root)?")
+        raise ManifestError(f"{source}: no utterances found. Is this the corpus's top folder (--corpus.root)?")
     utterances = [_with_composed_names(u) for u in utterances]
     _refuse_control_characters(source, utterances)
     twice = [name for name, n in Counter(u.utterance_id for u in utterances).items() if n > 1]
@@ -145,7 +145,7 @@ def build_manifest(
     unknown = [name for name in present if name not in known]
     if unknown:
         raise ManifestError(
-            f"{source}: column 'emotion' holds {_some(unknown)}, not among the {len(known)} classes "
+            f"{source}: column 'emotion' contains {_some(unknown)}, not among the {len(known)} classes "
             f"{', '.join(known)}. Map them with --corpus.emotion-map old=new, or fix these rows."
         )
     if len(present) < 2:
@@ -155,9 +155,9 @@ def build_manifest(
 
 
 def composed(name: str) -> str:
-    """The one of Unicode's ways to write the same letters that names are kept in (NFC).
+    """The name in Unicode's composed form (NFC).
 
-    Else one speaker, whose 'Zoë' two programs wrote in two ways, would be trained on and tested.
+    Otherwise a speaker whose 'Zoë' two programs encode differently could be both trained on and tested.
     """
     return unicodedata.normalize("NFC", name)
 
@@ -175,13 +175,13 @@ def _with_composed_names(utterance: Utterance) -> Utterance:
 
 
 def _refuse_control_characters(source: str, utterances: Sequence[Utterance]) -> None:
-    """On a screen they move the cursor and hide text, in a report's table they break lines."""
+    """On a terminal they move the cursor and hide text; in a report's table they break lines."""
     for utterance in utterances:
         for column in ("utterance_id", *_NAMES):
             name = getattr(utterance, column) or ""
             if any(unicodedata.category(c) == "Cc" for c in name):
                 raise ManifestError(
-                    f"{source}: {column} {name!r} of utterance {utterance.utterance_id!r} holds a control character "
+                    f"{source}: {column} {name!r} of utterance {utterance.utterance_id!r} contains a control character "
                     "(a line break, tab or escape). Remove it from the name."
                 )
 

@@ -1,7 +1,7 @@
-"""The plan of a fold: which utterances meet in which step, in which order, on which worker.
+"""The plan of a fold: which utterances form which step, in which order, on which worker.
 
-Pure functions of (utterances, seed, epoch, workers), so that any process can work out the whole run beforehand, a
-resumed run meets the same batches, and w workers see the batches of one.
+Pure functions of (utterances, seed, epoch, workers): any process can compute the whole run in advance, a resumed run
+sees the same batches, and w workers together see the batches of one.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from raysys.config import TrainConfig
 from raysys.data.folds import Fold
 
 Part = Literal["train", "test_curve", "validation", "test"]
-"""test_curve: the test part after every epoch, for the optimistic protocol alone."""
+"""test_curve: the test part after every epoch, only for the optimistic protocol."""
 
 _EVALUATION_UTTERANCES = 32
 _EVALUATION_PADDED_S = 240.0
 _POOLS = 3
-"""Pools that an epoch is cut into at least: what a pool holds is drawn again each epoch, and with it who meets whom."""
+"""Minimum number of pools per epoch: pools are redrawn every epoch, which varies the composition of batches."""
 _POOL_BATCHES = 64
-"""A pool of so many batches, sorted by length, pads IEMOCAP's durations by some 5 % at batch 16."""
+"""A pool of this many batches, sorted by length, pads IEMOCAP's durations by about 5 % at batch size 16."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +32,8 @@ class Step:
     """One forward pass over all workers.
 
     Attributes:
-        part, epoch, index: what it belongs to; the index counts within (part, epoch).
-        utterance_ids: the utterances of all workers; `share` cuts out a worker's.
+        part, epoch, index: where it belongs; the index counts within (part, epoch).
+        utterance_ids: the utterances of all workers; `share` returns one worker's.
         update_size: utterances in the whole optimizer update (over its accumulated steps), 0 outside training.
         update_weight: sum of their class weights.
         ends_update: whether the optimizer steps after it.
@@ -49,17 +49,17 @@ class Step:
 
     @property
     def weight(self) -> float:
-        """The step's share of the update's weight, by its number of utterances."""
+        """The step's share of the update's weight, proportional to its number of utterances."""
         return self.update_weight * len(self.utterance_ids) / self.update_size
 
     def share(self, rank: int, workers: int) -> tuple[str, ...]:
-        """The utterances of one worker: contiguous, sizes differing by at most one, perhaps none."""
+        """The utterances of one worker: contiguous, possibly none; sizes differ by at most one."""
         n = len(self.utterance_ids)
         return self.utterance_ids[rank * n // workers : (rank + 1) * n // workers]
 
 
 def derive_seed(*key: object) -> int:
-    """A 63-bit seed from any key, the same in every process and on every machine."""
+    """A 63-bit seed from any key, identical in every process and on every machine."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
@@ -87,7 +87,7 @@ def training_epoch(
 
     Args:
         utterance_ids: the training part, in any order.
-        durations_s: of each utterance; a crop bounds what a step has to pad.
+        durations_s: of each utterance; a crop limits how much a step has to pad.
         labels: class index of each utterance.
         class_weights: of the cross-entropy, by class index; None: all 1.
     """
@@ -122,7 +122,7 @@ def training_epoch(
 def evaluation_steps(
     utterance_ids: Sequence[str], durations_s: Mapping[str, float], part: Part, epoch: int
 ) -> list[Step]:
-    """Every utterance once, shortest first, a step holding at most 32 and 240 padded seconds (or one utterance)."""
+    """Every utterance once, shortest first; a step has at most 32 and 240 padded seconds, or one utterance."""
     groups: list[list[str]] = []
     for name in sorted(utterance_ids, key=lambda u: (durations_s[u], u)):
         group = groups[-1] if groups else []
@@ -146,12 +146,12 @@ def fold_plan(
     test_curve: bool = False,
     stop_after: int | None = None,
 ) -> list[Step]:
-    """All steps of a fold: each epoch's training and validation from `first_epoch` on, then the test part once.
+    """All steps of a fold: training and validation of each epoch from `first_epoch` on, then the test part once.
 
     Args:
-        first_step: training steps of the first epoch that are done already.
+        first_step: training steps of the first epoch that are already done.
         test_curve: also score the test part after every epoch.
-        stop_after: epochs after which training stops, in the middle of its schedule; None: at its end.
+        stop_after: stop training after this many epochs, in the middle of its schedule; None: at its end.
     """
     left = total_updates(len(fold.train), config)
     left -= first_epoch * updates_per_epoch(len(fold.train), config)
@@ -180,23 +180,23 @@ def make_batches(
     per_class: int,
     generator: random.Random,
 ) -> list[list[str]]:
-    """Cut an epoch into batches: every utterance once, all batches full but one, in random order.
+    """Split an epoch into batches: every utterance once, all batches full except one, in random order.
 
     Utterances of a class are grouped by `per_class`, neighbours in length within a random pool. Batches take groups in
-    the order of their lengths; one that would be of a single class ends with the nearest group of another. So the
-    members of a batch are of similar length, and an anchor nearly always has a positive (from `per_class` 2 on) and a
-    negative. Classes of unequal sizes stay so: within an epoch every utterance comes up once.
+    order of length; a batch that would contain a single class ends with the nearest group of another class. So the
+    members of a batch are of similar length, and an anchor nearly always has a positive (if `per_class` is 2 or more)
+    and a negative. Classes are not rebalanced: every utterance occurs once per epoch.
 
     Args:
-        utterance_ids: in an order that the result depends on.
-        lengths: what a batch is padded by.
+        utterance_ids: the result depends on their order.
+        lengths: what batches are padded by.
         labels: classes.
-        batch_size: best a multiple of `per_class`.
-        per_class: utterances of a class that stay together; 1 looks at lengths alone.
+        batch_size: preferably a multiple of `per_class`.
+        per_class: utterances of a class that stay together; 1 forms batches by length only.
         generator: of pools and order.
     """
     groups, rest = _groups(utterance_ids, lengths, labels, batch_size, per_class, generator)
-    # What a class has over goes last: an odd group in between would tear the following ones apart.
+    # Each class's leftovers go last: an odd group earlier would break up all the groups after it.
     groups += [[name] for name in sorted(rest, key=lambda name: lengths[name])]
     batches: list[list[str]] = []
     while groups:
@@ -213,7 +213,7 @@ def _groups(
     per_class: int,
     generator: random.Random,
 ) -> tuple[list[list[str]], list[str]]:
-    """Groups of exactly `per_class`, and the utterances that are left over (fewer than that a class)."""
+    """Groups of exactly `per_class`, and the leftover utterances (fewer than `per_class` for each class)."""
     members: dict[Hashable, list[str]] = defaultdict(list)
     for name in utterance_ids:
         members[labels[name] if per_class > 1 else None].append(name)
@@ -229,13 +229,13 @@ def _groups(
             chosen = sorted(names[start:end], key=lambda name: lengths[name])
             pool += [chosen[i : i + per_class] for i in range(0, len(chosen), per_class)]
     for number, pool in enumerate(pools):
-        # Up and down in turn: a batch across two pools holds the longest, or the shortest, of both.
+        # Alternately ascending and descending: a batch across two pools has the longest, or the shortest, of both.
         pool.sort(key=lambda group: lengths[group[-1]], reverse=number % 2 == 1)
     return [group for pool in pools for group in pool], rest
 
 
 def _take(groups: list[list[str]], labels: Mapping[str, Hashable], batch_size: int, *, mixed: bool) -> list[str]:
-    """Take a batch from the front of the groups; mixed: where all are of one class, the last is of another."""
+    """Take a batch from the front of the groups; if mixed and all are of one class, the last group is of another."""
     batch: list[str] = []
     classes: set[Hashable] = set()
     while groups and len(batch) < batch_size:

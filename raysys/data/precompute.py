@@ -1,4 +1,4 @@
-"""The decoded corpus, and the augmented views of a run with variants: entries of the cache that every trial reads."""
+"""The decoded corpus, and a run's augmented views if it has variants: cache entries read by every trial."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from raysys.storage import Folder
 
 
 def decode_corpus(manifest: Manifest, cache: str, *, trim_db: float | None, cpus: int) -> tuple[str, dict[str, str]]:
-    """Decode and resample a corpus, once: what is already in the cache is not made again.
+    """Decode and resample a corpus, unless it is already in the cache.
 
     Args:
         manifest: its digests name the cache entry.
         cache: location of the cache.
-        trim_db: silence to trim from both ends, see `trim`; None: nothing is trimmed.
+        trim_db: silence to trim from both ends, see `trim`; None: no trimming.
         cpus: number of tasks that run at the same time.
 
     Returns:
-        The decoded corpus's location, and error messages by utterance id for those that do not decode.
+        The decoded corpus's location, and error messages by utterance id for utterances that do not decode.
 
     Raises:
-        StorageError: a node cannot read a file; this is not remembered, and the next run tries again.
+        StorageError: a node cannot read a file; this is not cached, and the next run tries again.
     """
     folder = Folder.at(cache) / cache_name(manifest, trim_db=trim_db)
     members = [
@@ -50,7 +50,7 @@ def decode_corpus(manifest: Manifest, cache: str, *, trim_db: float | None, cpus
 
 
 def make_views(manifest: Manifest, source: Source, cache: str, *, cpus: int) -> tuple[str, ...]:
-    """Make the augmented views of all utterances, one entry of the cache per variant.
+    """Compute the augmented views of all utterances, one cache entry per variant.
 
     Args:
         manifest: utterances that decode.
@@ -88,11 +88,11 @@ def _decoded(members: Sequence[Member], trim_db: float | None) -> Iterator[np.nd
             waveform_S = decode(utterance)
             yield waveform_S if trim_db is None else trim(waveform_S, trim_db)
         except UnreadableError as error:
-            # Recorded as the file's own fault, it would be in the index, and every later run would believe it.
+            # Recorded as a fault of the file, the error would be cached, and every later run would believe it.
             raise StorageError(
-                f"{member['path']} ({member['id']}): {error} on node {socket.gethostname()}, though the driver read "
-                f"it. Does that node see the corpus at this path, is it out of memory or open files? The same command "
-                f"resumes."
+                f"{member['path']} ({member['id']}): {error} on node {socket.gethostname()}, although the driver could "
+                f"read it. Check that the node sees the corpus at this path and is not out of memory or open files. "
+                f"The same command resumes."
             ) from error
         except AudioError as error:
             yield error

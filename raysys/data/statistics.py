@@ -1,4 +1,4 @@
-"""What a corpus holds, in numbers: how much, by whom, how long, and what is in it twice."""
+"""Corpus statistics: size, speakers, durations and duplicates."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _SHOWN = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusStatistics:
-    """A corpus in numbers.
+    """Corpus statistics.
 
     Attributes:
-        classes, speakers, sessions: utterances of each; classes in the order of their indices, the others sorted.
+        classes, speakers, sessions: utterances of each; classes in index order, the others sorted.
             Utterances without a session are in none.
         durations_s: of every utterance, sorted.
-        with_transcript: utterances that have one.
-        same_bytes: the same stretch of files that are equal to the byte.
-        same_waveform: groups equal to the sample once decoded that are not in `same_bytes` already; None where
-            waveforms were not compared.
+        with_transcript: number of utterances with a transcript.
+        same_bytes: the same stretch of byte-identical files.
+        same_waveform: sample-identical after decoding and not already in `same_bytes`; None if waveforms were not
+            compared.
     """
 
     corpus: str
@@ -42,12 +42,12 @@ class CorpusStatistics:
 
 
 def corpus_statistics(manifest: Manifest, digests: Mapping[str, str] | None = None) -> CorpusStatistics:
-    """Count what a manifest holds.
+    """Compute a manifest's statistics.
 
     Args:
-        manifest: with durations and digests, as `read_corpus` gives it.
-        digests: of the decoded waveforms, by utterance id, as `waveform_digests` gives them; None: only the files'
-            bytes are compared.
+        manifest: with durations and digests, as `read_corpus` returns it.
+        digests: of the decoded waveforms, by utterance id, as `waveform_digests` returns them; None: compare only the
+            files' bytes.
     """
     utterances = manifest.utterances
     emotions = Counter(u.emotion for u in utterances)
@@ -70,7 +70,7 @@ def corpus_statistics(manifest: Manifest, digests: Mapping[str, str] | None = No
 
 
 def statistics_lines(statistics: CorpusStatistics, folds: Sequence[Fold]) -> str:
-    """For a terminal. Duplicates and what was skipped are named, at most the first twenty of each."""
+    """Text for a terminal. Duplicates and skipped utterances are listed, at most the first twenty of each."""
     durations_s = np.array(statistics.durations_s)
     total, of_speaker = len(durations_s), list(statistics.speakers.values())
     lines = [
@@ -90,7 +90,7 @@ def statistics_lines(statistics: CorpusStatistics, folds: Sequence[Fold]) -> str
     lines += [f"  {fold.name}: {len(fold.train)}, {len(fold.validation)}, {len(fold.test)}" for fold in folds]
     lines += _duplicate_lines("equal to the byte", statistics.same_bytes)
     if statistics.same_waveform is not None:
-        lines += _duplicate_lines("equal to the sample once decoded, beside these", statistics.same_waveform)
+        lines += _duplicate_lines("equal to the sample once decoded, in addition", statistics.same_waveform)
     if statistics.skipped:
         lines.append(f"skipped     {len(statistics.skipped)} utterance(s) that cannot be used")
         lines += _first([f"{s.utterance_id}: {s.audio_path} {s.reason}" for s in statistics.skipped])
@@ -110,9 +110,9 @@ def _duplicate_lines(what: str, duplicates: Sequence[Duplicate]) -> list[str]:
 def _described(duplicate: Duplicate) -> str:
     line = f"{', '.join(duplicate.utterance_ids)} ({', '.join(duplicate.speakers)}; {', '.join(duplicate.emotions)})"
     if len(duplicate.speakers) > 1:
-        line += ": OF DIFFERENT SPEAKERS, so one may be trained on while another is tested"
+        line += ": DIFFERENT SPEAKERS, so one may be trained on while another is tested"
     if len(duplicate.emotions) > 1:
-        line += ": OF DIFFERENT CLASSES"
+        line += ": DIFFERENT CLASSES"
     return line
 
 

@@ -1,8 +1,8 @@
-"""A fold's plan, streamed: the waveforms of each step, or their features, in the plan's order.
+"""Stream a fold's plan: the waveforms of each step, or their features, in the plan's order.
 
-Ray Data does it where there is work to do: a plan's steps are rows, and tasks fetch and augment their utterances.
-Nothing is split among workers by Ray: each worker streams its own share of the plan. Where all views were made
-beforehand and are on a disk, the worker maps them into its memory, with no task between.
+Ray Data runs it if there is work to do: a plan's steps are rows, and tasks fetch and augment their utterances. Ray does
+not split anything among workers: each worker streams its own share of the plan. If all views are precomputed and on a
+disk, the worker memory-maps them, without tasks.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from raysys.data.views import Source, training_views, whole_utterance
 
 T = TypeVar("T")
 _Row = tuple[int, str, np.ndarray, np.ndarray | None]
-"""Number of the step, utterance id, clean and augmented waveform."""
+"""Step number, utterance id, clean and augmented waveform."""
 
 _TASK_S = 240.0
-"""Seconds of speech that a task fetches."""
+"""Seconds of speech per task."""
 _SEGMENT_S = 1500.0
-"""Seconds of speech in a segment. Each costs its start: with a third of these an epoch of the demo took 7.0 s instead
-of 6.0. Two of them, in two views, are in memory: 0.4 GB."""
+"""Seconds of speech per segment. It has a start-up cost: with a third of this, an epoch of the demo took 7.0 s instead
+of 6.0. Two segments, in two views, are in memory: 0.4 GB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """A worker's share of a step, before it is collated: B waveforms of each view, or features (read-only)."""
+    """A worker's share of a step before collation: B waveforms of each view, or features (read-only)."""
 
     step: Step
     utterance_ids: tuple[str, ...]
@@ -47,13 +47,13 @@ class Fetched:
 def stream(plan: Sequence[Step], source: Source, *, rank: int, workers: int, data_cpus: int) -> Iterator[Fetched]:
     """Fetch and augment a worker's share of each step of a plan, in the plan's order.
 
-    Where views have to be made, tasks run ahead of the consumer by one segment of the plan.
+    If views have to be computed, tasks run one segment of the plan ahead of the consumer.
 
     Args:
         plan: steps of all workers.
         source: the decoded corpus and the augmentation.
         rank, workers: whose share.
-        data_cpus: tasks at once, for each of which the worker has reserved a CPU.
+        data_cpus: number of tasks at the same time; the worker has reserved a CPU for each.
     """
     samples = WaveformStore.opened(source.store).samples
     rows = [_row(number, step.share(rank, workers), step, samples) for number, step in enumerate(plan)]
@@ -86,7 +86,7 @@ def _row(number: int, names: Sequence[str], step: Step, samples: Mapping[str, in
 
 
 def _maps(source: Source) -> bool:
-    """Whether there is nothing to compute, and reading is a matter of mapping files into memory."""
+    """Whether there is nothing to compute, so that the files only need to be memory-mapped."""
     return source.is_made and all(WaveformStore.opened(location).is_local for location in source.locations)
 
 
@@ -105,11 +105,11 @@ def _views(row: Mapping[str, Any], source: Source) -> Iterator[_Row]:
 
 
 def _run(rows: Sequence[dict[str, Any]], source: Source, data_cpus: int) -> Iterator[_Row]:
-    """Fetched utterances in the plan's order, one segment of the plan made ahead of the one that is consumed.
+    """Fetched utterances in the plan's order, prefetching one segment of the plan.
 
-    Each segment is an execution of its own that runs to its end. One execution over the whole plan would be held
-    back by its consumer nearly all the time, and Ray Data's scheduling thread then spins beside the training,
-    as a profile showed.
+    Each segment is a separate execution that runs to its end. A single execution over the whole plan would be
+    throttled by its consumer nearly all the time, during which Ray Data's scheduling thread busy-waits and competes
+    with training, as a profile showed.
     """
     if not rows:
         return
@@ -128,12 +128,12 @@ def _run(rows: Sequence[dict[str, Any]], source: Source, data_cpus: int) -> Iter
                 numbers, names = block["number"].to_pylist(), block["utterance_id"].to_pylist()
                 yield from zip(numbers, names, clean, augmented, strict=True)
     finally:
-        # Of a trial that is stopped early nobody wants the next segment, and Tune waits 2 s for its process, no longer.
+        # If a trial is stopped early, nobody needs the next segment, and Tune waits only 2 s for its process.
         ahead.shutdown(wait=False, cancel_futures=True)
 
 
 def _cut(items: Sequence[T], size: float, weigh: Callable[[T], float]) -> Iterator[list[T]]:
-    """Consecutive groups of items that weigh at least `size`, but for the last."""
+    """Consecutive groups of items that weigh at least `size`, except the last."""
     group: list[T] = []
     weight = 0.0
     for item in items:
@@ -147,7 +147,7 @@ def _cut(items: Sequence[T], size: float, weigh: Callable[[T], float]) -> Iterat
 
 
 def _fetch_segment(chunks: Sequence[list[dict[str, Any]]], source: Source, data_cpus: int) -> list[pa.Table]:
-    # A trial whose views are all made does without it, and its three seconds of imports.
+    # Imported here: a trial whose views are all precomputed does not need it, and it takes three seconds.
     import ray.data
 
     dataset = ray.data.from_items([{"steps": chunk} for chunk in chunks], override_num_blocks=len(chunks)).map_batches(
@@ -155,15 +155,15 @@ def _fetch_segment(chunks: Sequence[list[dict[str, Any]]], source: Source, data_
         batch_size=1,
         fn_kwargs={"source": source},
         batch_format="pyarrow",
-        # Of the CPUs that the worker has reserved for them, on its node. Tasks that asked for CPUs would wait for ever
-        # where trials hold them all, as they do once a node is lost.
+        # They use the CPUs that the worker has reserved on its node. Tasks that requested CPUs would wait forever if
+        # trials hold them all, as they do once a node is lost.
         num_cpus=0,
         concurrency=data_cpus,
         scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True),
     )
     dataset.context.execution_options = ray.data.ExecutionOptions(preserve_order=True)
     dataset.context.enable_progress_bars = False
-    # Otherwise all that is left of a task's error is the text of its traceback.
+    # Otherwise only the text of the traceback would remain of a task's error.
     dataset.context.raise_original_map_exception = True
     try:
         return list(dataset.iter_batches(batch_size=None, batch_format="pyarrow"))

@@ -1,7 +1,7 @@
-"""Work that is spread over the cluster once, before any trial: plain Ray tasks, and the cache that they fill.
+"""Work done once on the whole cluster, before any trial: plain Ray tasks, and the cache they fill.
 
-Each task leaves its work on storage and returns a few lines. Ray Data, which streams much through bounded memory (see
-`stream`), would cost each task's process, and the driver, three seconds of imports.
+Each task writes its output to storage and returns a few rows. Ray Data, for streaming much data through bounded memory
+(see `stream`), would add three seconds of imports to each task's process and to the driver.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from raysys.storage import Folder
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Member = Mapping[str, Any]
-"""What an array of the cache is made from; it has an `id` and, where known, its length in `seconds`."""
+"""What a cached array is computed from; it has an `id` and, if known, its length in `seconds`."""
 Make = Callable[[Sequence[Member]], Iterable[np.ndarray | AudioError]]
 
 UTTERANCES_PER_PART = 128
 _SECONDS_PER_PART = 1800.0
-"""Or fewer utterances: a task holds all waveforms of a part, 64 kB per second, until the part is written."""
+"""Parts may have fewer utterances: a task holds a part's waveforms, 64 kB per second, in memory until it is written."""
 
 
 def run_tasks(
@@ -47,7 +47,7 @@ def run_tasks(
     Args:
         at_once: number of tasks that run at the same time.
 
-    Yields: the results, small ones, in the items' order.
+    Yields: the results, which should be small, in the items' order.
 
     Raises:
         UserError: raised by a task, without the traceback of its process.
@@ -82,32 +82,32 @@ def run_tasks(
     except RayTaskError as error:
         raise cause_of(error) from None
     finally:
-        # After an error nobody will read what the others are still writing.
+        # After an error, nobody will read what the other tasks are still writing.
         for task in running:
             ray.cancel(task)
 
 
 def trial_environment() -> dict[str, str]:
-    """The variables that Tune gives its trials, and so the tasks that they start.
+    """The environment variables that Tune sets for its trials, and thus for the tasks they start.
 
-    Ray lets no process run tasks of two environments. With this one, processes that decode go on to load data for the
-    trials; otherwise new ones start, each some 8 CPU seconds of imports.
+    A Ray process only runs tasks of one environment. With the same one, the processes that decode go on to load data
+    for the trials; otherwise new ones start, each with about 8 CPU seconds of imports.
     """
     interval = "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"
     return {"PL_DISABLE_FORK": "1"} | ({interval: os.environ[interval]} if interval in os.environ else {})
 
 
 def cause_of(error: RayTaskError) -> Exception:
-    """What the user must fix, if the task failed because of that; otherwise the error with the task's traceback."""
+    """The user error that made the task fail, if there is one; otherwise the error with the task's traceback."""
     return error.cause if isinstance(error.cause, UserError) else error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """An entry of the cache: arrays by id, under a name that is a hash of everything they depend on.
+    """A cache entry: arrays by id, under a name that is a hash of everything they depend on.
 
     Attributes:
-        make: the arrays of some members, in their order; an `AudioError` in place of one that cannot be made.
+        make: computes the arrays of some members, in order; yields an `AudioError` for one that cannot be computed.
     """
 
     location: str
@@ -117,7 +117,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What one task makes: some members of an entry."""
+    """The output of one task: some members of an entry."""
 
     location: str
     number: int
@@ -133,11 +133,11 @@ def fill(
     num_gpus: float = 0,
     cut: Callable[[Sequence[Member]], Sequence[Sequence[Member]]] | None = None,
 ) -> None:
-    """Make the entries that are not complete in the cache. The index is written last: without one there is no entry.
+    """Compute the entries that are not complete in the cache. The index is written last: without it, no entry exists.
 
     Args:
         at_once: number of tasks that run at the same time.
-        cut: members into the parts of a task each; by default `cut_into_parts`.
+        cut: splits members into parts, one task each; by default `cut_into_parts`.
     """
     missing = [entry for entry in entries if not is_whole(Folder.at(entry.location))]
     cuts = [(cut or cut_into_parts)(entry.members) for entry in missing]
@@ -166,7 +166,7 @@ def cut_into_parts(members: Sequence[Member]) -> list[list[Member]]:
 
 
 def make_part(part: Part) -> pa.Table:
-    """Make a part and write it. Returns: its rows of the index."""
+    """Compute a part and write it. Returns: its rows of the index."""
     waveforms: dict[str, np.ndarray] = {}
     rows: list[dict[str, Any]] = []
     for member, made in zip(part.members, part.make(part.members), strict=True):

@@ -1,4 +1,4 @@
-"""Transcripts to tokens."""
+"""Tokenize transcripts."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _LONGEST = 512
 
 
 def train_wordpiece(texts: Sequence[str], vocab_size: int = 4000) -> PreTrainedTokenizerFast:
-    """Train a lower-casing WordPiece tokenizer (Schuster and Nakajima 2012) on the texts of a training part.
+    """Train a lower-casing WordPiece tokenizer (Schuster and Nakajima 2012) on the transcripts of a training part.
 
-    The same texts give the same tokenizer. Without any text only the special tokens are known.
+    The same texts give the same tokenizer. Without any text, it only has the special tokens.
     """
     normalizer = normalizers.BertNormalizer(lowercase=True)
     splitter = pre_tokenizers.BertPreTokenizer()
     texts = sorted(set(texts))
     words = {word for t in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(t))}
-    # The trainer numbers letters as its hash map yields them, another way each time, and breaks ties between merges by
-    # number. Letters given as special tokens are numbered as given; only the vocabulary is kept, where they are not.
+    # The trainer numbers letters in the order of its hash map, which varies, and breaks ties between merges by number.
+    # Letters given as special tokens are numbered as given; only the vocabulary is kept, in which they are not special.
     letters = sorted({c for word in words for c in word}) + sorted({f"##{c}" for word in words for c in word[1:]})
     trained = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
     trained.normalizer, trained.pre_tokenizer = normalizer, splitter
@@ -68,7 +68,7 @@ def load_tokenizer(name: str, *, flag: str = "--model.text") -> PreTrainedTokeni
     """The tokenizer of a pretrained text encoder, from the Hub or a folder.
 
     Raises:
-        EncoderError: there is none.
+        EncoderError: it cannot be loaded.
     """
     from transformers import AutoTokenizer
 
@@ -78,19 +78,19 @@ def load_tokenizer(name: str, *, flag: str = "--model.text") -> PreTrainedTokeni
     except (OSError, ValueError) as error:
         raise EncoderError(
             f"{flag} {name}: its tokenizer cannot be loaded ({first_line(error)}). Give a name on the Hub "
-            f"that this machine can reach, or a folder written by save_pretrained with its tokenizer beside it."
+            f"that this machine can reach, or a folder written by save_pretrained that contains its tokenizer."
         ) from error
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str | None]) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens of a batch.
+    """Tokenize a batch.
 
     Args:
-        texts: B transcripts; None where there is none.
+        texts: B transcripts; None for a missing one.
 
     Returns:
-        tokens_BM: int64, padded; texts longer than the encoder's limit of 512 are cut.
-        valid_BM: bool; the row of a missing text holds the tokens of an empty one and is to be ignored.
+        tokens_BM: int64, padded; texts are truncated to the encoder's limit of 512 tokens.
+        valid_BM: bool; the row of a missing text has the tokens of an empty one and must be ignored.
         has_text_B: bool.
     """
     encoded = tokenizer(
@@ -105,9 +105,9 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str | None]) ->
 
 
 def normalise_transcript(text: str) -> str:
-    """Lower case, letters with their marks and digits only, single spaces: two transcripts are the same if these are.
+    """Lower case, letters with their marks and digits only, single spaces: equal for equal transcripts.
 
-    Marks are vowels in Hindi and tones in Thai. What holds no word is its symbols: an emoji is not another one.
+    Marks are vowels in Hindi and tones in Thai. A text without words is reduced to its symbols: two emoji differ.
     """
     composed = unicodedata.normalize("NFKC", text).casefold()
     kept = " "

@@ -1,4 +1,4 @@
-"""CBCA on the cluster: new texts for every fold's training part, made once for all trials."""
+"""CBCA on the cluster: new texts for every fold's training part, generated once for all trials."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldTexts:
-    """What CBCA reads: the training transcripts of one fold, and nothing of its validation or test part.
+    """CBCA's input: the training transcripts of one fold, and nothing of its validation or test part.
 
     Attributes:
         utterance_ids, texts, labels: of the training utterances with a transcript, by id.
@@ -33,7 +33,7 @@ class FoldTexts:
         conditional: with labels, after fine-tuning.
         k: new texts per transcript.
         seed: of weights, masks and words.
-        threads: of torch; the last bit of a sum, and so rarely a word, depends on it.
+        threads: torch threads; the last bit of a sum, and so rarely a word, depends on their number.
     """
 
     utterance_ids: tuple[str, ...]
@@ -54,7 +54,7 @@ class FoldTexts:
 
 
 def fold_texts(config: ExperimentConfig, manifest: Manifest, fold: Fold) -> FoldTexts:
-    """The part of a fold that CBCA may see."""
+    """The part of a fold that CBCA is allowed to see."""
     labels = manifest.labels()
     by_id = {u.utterance_id: u for u in manifest.utterances}
     spoken = sorted((name, text) for name in fold.train if (text := by_id[name].transcript))
@@ -74,10 +74,10 @@ def fold_texts(config: ExperimentConfig, manifest: Manifest, fold: Fold) -> Fold
 def make_texts(
     config: ExperimentConfig, manifest: Manifest, folds: Sequence[Fold], *, cpus: int, gpus_per_task: float
 ) -> list[str | None]:
-    """Make the new texts of every fold that are not in the cache already, folds side by side.
+    """Generate the new texts of every fold that are not in the cache, folds in parallel.
 
     Args:
-        cpus: to use, `cluster.cpus_per_worker` per task.
+        cpus: in total; each task uses `cluster.cpus_per_worker`.
 
     Returns: the file of each fold; None if the augmented view keeps its text.
 
@@ -135,8 +135,8 @@ def _make(fold: FoldTexts, cache: str) -> None:
 
 
 def new_texts(fold: FoldTexts, device: torch.device) -> list[tuple[str, ...]]:
-    """Fit the masked language model on a fold's training transcripts and let it rewrite them."""
-    # Here alone: the driver does without torch and transformers, which take seconds to import.
+    """Train the masked language model on a fold's training transcripts and rewrite them with it."""
+    # Imported here: the driver does not need torch and transformers, which take seconds to import.
     from raysys.augment import cbca
     from raysys.augment.masked_lm import light_masked_lm, load_masked_lm
     from raysys.data.text import load_tokenizer, train_wordpiece

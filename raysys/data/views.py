@@ -1,7 +1,7 @@
 """The two views of an utterance: the clean waveform, cropped in training, and the augmented one.
 
-What is random about them comes from (seed, variant, utterance id) alone (METHOD, section 5). With K variants, epoch e
-uses variant e mod K, so that K augmented views can be made once and kept; without, every epoch is a variant of its own.
+Their randomness depends on (seed, variant, utterance id) alone (METHOD, section 5). With K variants, epoch e
+uses variant e mod K, so that K augmented views can be computed once and stored; without, each epoch is its own variant.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from raysys.sources import digest_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioFeatures:
-    """Where the features of a frozen audio encoder are stored, which replace waveforms: each J x E, flattened.
+    """Locations of a frozen audio encoder's features, which replace waveforms: each J x E, flattened.
 
     Attributes:
         width: E.
-        whole: location, of whole utterances.
-        crops: locations by variant, of the stretches of utterances that are longer than a crop.
-        augmented: locations by variant; empty where the second view is the clean one again.
+        whole: location of those of whole utterances.
+        crops: locations by variant, for crops of utterances longer than a crop.
+        augmented: locations by variant; empty if the second view equals the clean one.
     """
 
     width: int
@@ -37,15 +37,15 @@ class AudioFeatures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where a stream's waveforms come from and what is done to them; small, sent to every task.
+    """Where a stream's waveforms come from and how they are processed; small, sent to every task.
 
     Attributes:
         store: location of the decoded corpus.
-        augment: how the second view is made; None: no second view.
+        augment: how to compute the second view; None: no second view.
         crop_s: longest training utterance.
         seed: of crops and augmentation.
-        views: locations of the augmented views that were made beforehand, by variant; empty: made as they are needed.
-        features: what is fetched in place of all waveforms.
+        views: locations of the precomputed augmented views, by variant; empty: computed on the fly.
+        features: fetched instead of all waveforms.
     """
 
     store: str
@@ -61,20 +61,20 @@ class Source:
 
     @property
     def is_made(self) -> bool:
-        """Whether every view is stored already; with no audio effect the clean view serves as both."""
+        """Whether every view is stored already; without audio effects the clean view serves as both."""
         if self.augment is None or self.features is not None:
             return True
         return bool(self.views) or not self.augment.changes_audio
 
     @property
     def locations(self) -> tuple[str, ...]:
-        """Of all stores that are read."""
+        """All stores that are read."""
         if self.features is None:
             return (self.store, *self.views)
         return (self.features.whole, *self.features.crops, *self.features.augmented)
 
     def is_cropped(self, n_samples: int) -> bool:
-        """Whether training takes a stretch of an utterance of this length."""
+        """Whether training crops an utterance of this length."""
         return n_samples > round(self.crop_s * SAMPLE_RATE_HZ)
 
     def variant(self, epoch: int) -> int:
@@ -83,7 +83,7 @@ class Source:
 
 
 def training_views(source: Source, name: str, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """The clean and the augmented view of a training utterance, or their features; None where there is no second."""
+    """The clean and the augmented view of a training utterance, or their features; None if there is no second view."""
     variant = source.variant(epoch)
     if source.features is not None:
         return _training_features(source, source.features, name, variant)
@@ -114,8 +114,8 @@ def _training_features(
 
 
 def augmented(waveform_S: np.ndarray, source: Source, variant: int, name: str) -> np.ndarray:
-    """The augmented view of the stretch that `crop` takes."""
-    # Imports torch, which those who only read views do without.
+    """The augmented view of the stretch chosen by `crop`."""
+    # Imports torch, which code that only reads views does not need.
     from raysys.augment.view import augment_waveform
 
     assert source.augment is not None
@@ -134,10 +134,10 @@ def crop(waveform_S: np.ndarray, source: Source, variant: int, name: str) -> np.
 
 
 def views_name(decoded: str, source: Source, variant: int) -> str:
-    """Name of a variant's views in the cache: a hash of all that they depend on.
+    """Cache name of a variant's views: a hash of everything they depend on.
 
     Args:
-        decoded: name of the decoded corpus, which follows its content.
+        decoded: name of the decoded corpus, itself a hash.
     """
     assert source.augment is not None
     code = digest_of("raysys.data.views:augmented", "raysys.data.tasks:make_part")

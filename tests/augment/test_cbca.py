@@ -1,4 +1,4 @@
-"""CBCA: one word of a text gives way to the likeliest others given the label; nothing else changes."""
+"""CBCA: one word of a text is replaced by the most likely others given the label; nothing else changes."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def in_place_of(
     raise AssertionError(f"no seed replaces {word!r}")
 
 
-def test_one_word_changes_and_the_rest_is_kept_to_the_character(
+def test_one_word_changes_and_the_rest_is_unchanged(
     tokenizer: PreTrainedTokenizerBase, untrained: LabelledMaskedLM
 ) -> None:
     pieces = ["  “", "Well", ",”  \u00a0", "naïve", "\t– 42 mp3 x_y ", "DON’T", "...\n", "cafe\u0301s"]
@@ -107,8 +107,8 @@ def test_one_word_changes_and_the_rest_is_kept_to_the_character(
     assert seen == set(words)
 
 
-def test_the_word_itself_is_no_alternative_in_whatever_spelling() -> None:
-    # A model that has learned these texts by heart puts the word itself first.
+def test_the_word_itself_is_not_an_alternative_in_any_spelling() -> None:
+    # A model that has memorised these texts ranks the word itself first.
     texts = ["they sing", "they sing a song"] * 4
     sung = train_wordpiece(texts)
     lm = fitted(sung, conditional=False, epochs=20, texts=texts, labels=[0] * 8)
@@ -184,7 +184,7 @@ def test_fit_without_a_word_to_learn_gives_the_untrained_model(
 
 
 def test_spellings_of_one_word_count_once_and_a_small_vocabulary_gives_what_it_has() -> None:
-    # Cased: 'home', 'Home' and 'HOME' are tokens of their own; 'x1' and '##s' are no words.
+    # Cased: 'home', 'Home' and 'HOME' are separate tokens; 'x1' and '##s' are not words.
     vocabulary = [
         "[PAD]",
         "[UNK]",
@@ -214,7 +214,7 @@ def test_spellings_of_one_word_count_once_and_a_small_vocabulary_gives_what_it_h
 
 
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:
-    """As RoBERTa's: 'Ġ' begins a word, the mask swallows the space before it."""
+    """Like RoBERTa's: 'Ġ' starts a word, and the mask absorbs the space before it."""
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     trained = ByteLevelBPETokenizer()
     trained.train_from_iterator(
@@ -231,7 +231,7 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def save_masked_lm(kind: str, folder: Path) -> Path:
-    """A tiny model whose logits are far apart; the positions allow for 38 tokens."""
+    """A tiny model with well-separated logits; it has positions for 38 tokens."""
     tokenizer = byte_level_tokenizer() if kind == "roberta" else train_wordpiece(TEXTS)
     vocab, wide = len(tokenizer), {"initializer_range": 0.5}
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32} | wide
@@ -271,10 +271,10 @@ def plain_top_words(folder: Path, before: str, word: str, after: str, k: int) ->
     return words[:k]
 
 
-def test_model_as_it_comes_agrees_with_plain_use_of_it(folder: Path) -> None:
+def test_an_untuned_model_agrees_with_plain_use_of_it(folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     lm = fitted(tokenizer, conditional=False, epochs=0, model=load_masked_lm(str(folder)))
-    # In one batch with a longer text, so that the padding is seen not to matter.
+    # In one batch with a longer text, to show that padding does not matter.
     cases = [
         ("they look ", "proud", " now"),
         ("i feel ", "lonely", " and sorry, today; they look happy now"),
@@ -303,7 +303,7 @@ def test_fine_tuning_starts_from_the_folder_and_moves(folder: Path) -> None:
     assert not torch.equal(trained.label_embedding.weight, untouched.label_embedding.weight)
 
 
-def test_text_longer_than_the_model_reads_is_kept_whole(folder: Path) -> None:
+def test_text_beyond_the_models_limit_is_not_shortened(folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     words = ["i feel happy today", "they look sad now"] * 20
     text = ", ".join(words)
@@ -316,7 +316,7 @@ def test_text_longer_than_the_model_reads_is_kept_whole(folder: Path) -> None:
             assert sum(old != new for old, new in pairs) == 1
 
 
-def test_text_that_spells_out_the_mask_token_is_no_stumbling_block(folder: Path) -> None:
+def test_text_containing_the_mask_token_works(folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     text = f"they look {tokenizer.mask_token} now"
     lm = fitted(tokenizer, texts=[text, *TEXTS], labels=[0, *LABELS], model=load_masked_lm(str(folder)))

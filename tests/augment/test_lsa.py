@@ -1,4 +1,4 @@
-"""LSA: identity at strength 0, the estimator's own equations, real speech in noise."""
+"""LSA: identity at strength 0, agreement with the equations, real speech in noise."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def segmental_snr_db(clean_S: Tensor, found_S: Tensor) -> float:
 
 
 def clips(folder: Path, n: int) -> list[Tensor]:
-    """Every k-th utterance: all actors and emotions come up."""
+    """Every k-th utterance: covers all actors and emotions."""
     paths = sorted((folder / "ravdess").glob("Actor_*/*.flac"))
     chosen = paths[:: len(paths) // n][:n]
     return [torch.from_numpy(soundfile.read(path, dtype="float32")[0]) for path in chosen]
@@ -67,7 +67,7 @@ def test_spectrum_and_back_is_the_waveform(n: int) -> None:
     torch.testing.assert_close(to_waveform(spectrum_FJ, n), waveform_S, atol=1e-5, rtol=0)
 
 
-def test_strength_zero_is_the_identity_and_strengths_lie_between() -> None:
+def test_strength_zero_is_the_identity_and_strengths_interpolate() -> None:
     waveform_S = noise(8000)
     assert torch.equal(log_spectral_amplitude(waveform_S, strength=0.0), waveform_S)
     powers = [
@@ -87,7 +87,7 @@ def test_agrees_with_the_equations_in_plain_loops() -> None:
     assert error < 1e-4
 
 
-def test_scale_goes_through() -> None:
+def test_the_result_scales_with_the_input() -> None:
     waveform_S = noise(5000)
     torch.testing.assert_close(
         log_spectral_amplitude(1e-3 * waveform_S, strength=0.7),
@@ -106,7 +106,7 @@ def test_silence_stays_silence_and_short_clips_survive(n: int) -> None:
 
 
 def test_digital_silence_around_a_sound_leaves_it_alone() -> None:
-    # The quietest frames are exact zeros: no noise, so no gain says that anything must go.
+    # The quietest frames are exact zeros: no noise, so nothing is attenuated.
     waveform_S = torch.zeros(16_000)
     waveform_S[6000:9000] = torch.sin(torch.arange(3000) * 0.2)
     found_S = log_spectral_amplitude(waveform_S, strength=1.0)
@@ -140,7 +140,7 @@ def without_pauses(waveform_S: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("snr_db", [0.0, 10.0])
 def test_real_speech_in_babble_is_not_made_worse(shared_data: Path, snr_db: float) -> None:
-    """Six others talk without a pause; much of that passes for speech and stays, but the speech must stay too."""
+    """Six others talk without a pause; much of that passes for speech and stays, but so must the speech."""
     spoken = clips(shared_data, 36)
     talk = [without_pauses(clip_S) for clip_S in spoken]
     for i, clean_S in enumerate(spoken[:24]):
@@ -175,7 +175,7 @@ def test_clean_real_speech_keeps_its_speech(shared_data: Path) -> None:
 
 
 def test_is_far_faster_than_real_time() -> None:
-    # 300 times real time is asked for; a quarter of that here, since CI machines are shared.
+    # 300 times real time is the target; a quarter of that here, since CI machines are shared.
     waveform_S = noise(16_000 * 20)
     log_spectral_amplitude(waveform_S, strength=0.5)
     started = time.process_time()

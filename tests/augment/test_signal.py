@@ -1,4 +1,4 @@
-"""Noise, speed and SpecAugment: what they do to a waveform, decided by the generator alone."""
+"""Noise, speed and SpecAugment: their effect on a waveform, determined by the generator alone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_mixture_has_the_requested_snr(wanted_db: float) -> None:
 
 
 def test_mixture_refuses_what_it_cannot_mix() -> None:
-    with pytest.raises(ValueError, match=r"shape \(4,\), noise of \(3,\)"):
+    with pytest.raises(ValueError, match=r"shape \(4,\), noise \(3,\)"):
         mix_at_snr(torch.ones(4), torch.ones(3), snr_db=0.0)
     with pytest.raises(ValueError, match="noise is silent"):
         mix_at_snr(torch.ones(4), torch.zeros(4), snr_db=0.0)
@@ -61,14 +61,14 @@ def test_silence_stays_silence(n: int) -> None:
 
 
 @pytest.mark.parametrize("speed", [0.9, 0.95, 1.0, 1.05, 1.1])
-def test_speed_moves_length_and_pitch(speed: float) -> None:
+def test_speed_changes_length_and_pitch(speed: float) -> None:
     found_S = perturb_speed(tone(1000.0), seeded(), low=speed, high=speed)
     assert len(found_S) == math.ceil(16_000 / speed - 1e-6)
     expected_S = tone(1000.0 * speed, len(found_S))
     torch.testing.assert_close(found_S[100:-100], expected_S[100:-100], atol=5e-3, rtol=0)
 
 
-def test_speeds_are_drawn_evenly() -> None:
+def test_speeds_are_drawn_uniformly() -> None:
     lengths = [len(perturb_speed(torch.zeros(2090), seeded(seed))) for seed in range(500)]
     found, counts = np.unique(lengths, return_counts=True)
     assert found.tolist() == [1900, 1991, 2090, 2200, 2323]
@@ -80,7 +80,7 @@ def test_speed_of_a_range_without_a_step_is_refused() -> None:
         perturb_speed(torch.zeros(10), seeded(), low=0.91, high=0.94)
 
 
-def test_spec_augment_silences_bands_and_stretches() -> None:
+def test_spec_augment_masks_bands_and_time_spans() -> None:
     waveform_S = torch.randn(32_000, generator=seeded(9))
     only_bands_S = spec_augment(waveform_S, seeded(), n_stretches=0)
     ratio_F = to_spectrum(only_bands_S).abs().square().mean(dim=1)
@@ -94,7 +94,7 @@ def test_spec_augment_silences_bands_and_stretches() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 300, 512, 2000, 32_001])
-def test_spec_augment_keeps_length_and_its_argument(n: int) -> None:
+def test_spec_augment_preserves_length_and_its_argument(n: int) -> None:
     waveform_S = torch.randn(n, generator=seeded(1))
     before_S = waveform_S.clone()
     for seed in range(20):
@@ -103,7 +103,7 @@ def test_spec_augment_keeps_length_and_its_argument(n: int) -> None:
     assert torch.equal(waveform_S, before_S)
 
 
-def test_the_generator_alone_decides() -> None:
+def test_only_the_generator_is_random() -> None:
     waveform_S = torch.randn(8000, generator=seeded(5))
     for augment in (
         perturb_speed,
@@ -137,7 +137,7 @@ def test_number_of_threads_changes_nothing() -> None:
 
 
 def test_speed_is_far_faster_than_real_time() -> None:
-    # 500 times real time is asked for; a quarter of that here, since CI machines are shared.
+    # 500 times real time is the target; a quarter of that here, since CI machines are shared.
     waveform_S = torch.randn(16_000 * 20, generator=seeded())
     perturb_speed(waveform_S, seeded(), low=1.05, high=1.05)
     started = time.process_time()

@@ -1,4 +1,4 @@
-"""The augmented view: its key alone decides it, and every configuration gives a legal waveform."""
+"""The augmented view: determined by its key alone, and valid for every configuration."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_part_of_the_key_counts(other: tuple[int, int, str]) -> None:
 
 
 def test_seeds_are_the_same_in_every_process_and_do_not_collide() -> None:
-    # Pinned: another value would change every view of every run that is resumed.
+    # Pinned: a different value would change the views of all resumed runs.
     assert stable_seed((0, 1, "a")) == SEED_OF_0_1_A
     keys = [(seed, variant, name) for seed in (1, 11) for variant in (1, 11) for name in ("1", "11")]
     assert len({stable_seed(key) for key in keys}) == len(keys)
@@ -59,7 +59,7 @@ def test_views_are_finite_float32_in_range(config: AugmentConfig, n: int) -> Non
             assert config.speed or len(view_S) == n
 
 
-def test_nothing_switched_on_is_the_waveform_itself_clipped_and_a_copy() -> None:
+def test_without_effects_the_view_is_a_clipped_copy_of_the_waveform() -> None:
     waveform_S = 3 * speechlike()
     waveform_S.setflags(write=False)
     view_S = augment_waveform(waveform_S, NONE, key=(0, 0, "a"))
@@ -68,7 +68,7 @@ def test_nothing_switched_on_is_the_waveform_itself_clipped_and_a_copy() -> None
 
 
 @pytest.mark.parametrize("effect", ["lsa", "speed", "noise", "spec_augment"])
-def test_each_switch_switches_its_effect(effect: str) -> None:
+def test_each_switch_enables_its_effect(effect: str) -> None:
     waveform_S = speechlike()
     view_S = augment_waveform(waveform_S, replace(NONE, **{effect: True}), key=(0, 0, "a"))
     assert not np.array_equal(view_S, waveform_S)

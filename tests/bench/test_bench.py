@@ -1,4 +1,4 @@
-"""The loops that the benchmark compares compute the same; otherwise a ratio of times means nothing."""
+"""The loops compared by the benchmark compute the same; otherwise their speed ratio means nothing."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def evaluation(setting: Setting) -> list[Step]:
 
 
 def test_the_loop_learns_what_the_plain_loop_learns_from_the_same_batches(setting: Setting) -> None:
-    """Two forward passes, eager attention and a loss read every step, against one forward pass without these."""
+    """Two forward passes, eager attention and a loss read at every step, versus one forward pass without these."""
     steps = setting.steps()
     batches = [step.utterance_ids for step in steps]
     ours = dataclasses.replace(setting, network=copy.deepcopy(setting.network))
@@ -64,7 +64,7 @@ def test_the_loop_learns_what_the_plain_loop_learns_from_the_same_batches(settin
     losses = setting.train_plain(theirs, batches)
     assert len(losses) == 3
     assert history.step_losses == pytest.approx(losses, rel=1e-5)
-    # Not weight by weight: where a gradient is close to 0, Adam turns the sign of its rounding into a full step.
+    # Not weight by weight: where a gradient is close to 0, Adam turns its rounding error into a full step.
     after = plain.evaluate(theirs, batches, setting.speech, setting.collator, setting.device)
     mine = ours.evaluate(evaluation(setting))
     for name, row in zip(mine.utterance_ids, mine.probabilities_NC, strict=True):
@@ -82,14 +82,14 @@ def test_evaluation_by_length_gives_what_shuffled_batches_give(setting: Setting)
         np.testing.assert_allclose(row, theirs[name], atol=1e-5)
 
 
-def test_an_evaluation_that_says_something_else_is_no_row(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_evaluation_with_other_results_gives_no_row(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluate = plain.evaluate
     monkeypatch.setattr(plain, "evaluate", lambda *a: {name: row[::-1] for name, row in evaluate(*a).items()})
     with pytest.raises(AssertionError, match="the two evaluations differ"):
         evaluation_row(setting, batches=2, repeats=1, note="")
 
 
-def test_an_evaluation_that_says_the_same_is_a_row(setting: Setting) -> None:
+def test_an_evaluation_with_equal_results_gives_a_row(setting: Setting) -> None:
     row = evaluation_row(setting, batches=2, repeats=1, note="tiny")
     assert row.name == "eval_vs_plain"
     assert 0 < row.low <= row.value <= row.high
@@ -134,7 +134,7 @@ def test_batches_are_taken_evenly_from_short_to_long() -> None:
     assert [batches[i][0] for i in chosen] == ["2", "4", "7", "9"]
 
 
-def test_the_parts_of_the_data_are_timed_for_real() -> None:
+def test_the_data_pipeline_is_actually_timed() -> None:
     rows = {row.name: row for row in data_rows(make_speech(12), repeats=1)}
     assert set(rows) == {"decode_x_realtime", "lsa_x_realtime", "augment_x_realtime", "cbca_texts"}
     assert all(row.value > 1 for row in rows.values())
@@ -178,7 +178,7 @@ def test_a_row_is_the_median_and_range_of_the_rounds_ratios() -> None:
     assert (row.value, row.low, row.high) == (2.0, 1.0, 3.0)
 
 
-def test_growth_is_told_by_its_ends_and_its_steps() -> None:
+def test_scaling_is_reported_by_its_ends_and_its_steps() -> None:
     def grown(size: int, seconds: float, gib: float) -> Growth:
         return Growth(size=size, seconds=seconds, driver_gib=gib, trial_gib=gib)
 

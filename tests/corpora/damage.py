@@ -1,4 +1,4 @@
-"""Ways in which a file on a disk goes wrong."""
+"""Ways in which a file on disk gets damaged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DAMAGE = st.one_of(
 
 
 def flipped(data: bytes, place: float, bit: int) -> bytes:
-    """With one bit turned over."""
+    """With one bit flipped."""
     at = min(int(place * len(data)), len(data) - 1)
     return data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :]
 

@@ -1,4 +1,4 @@
-"""Generated corpora with something wrong in them, and what a run may make of each: the truth, or an error by name."""
+"""Generated bad corpora, and the outcomes allowed for a run: correct data, or an error that names the problem."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CASES = {
     "IEMOCAP": 60,
     "RAVDESS": 60,
 }
-"""Generated cases of each test, the same ones in every run: all of them where RAYSYS_FUZZ is 'whole', else a tenth."""
+"""Number of generated cases per test, the same in every run: all if RAYSYS_FUZZ is 'whole', otherwise a tenth."""
 
 
 def _number_of_cases(name: str) -> int:
@@ -42,11 +42,11 @@ def _number_of_cases(name: str) -> int:
 
 
 LARGEST_ERROR = 1e-3
-"""Of a decoded waveform of amplitude up to 0.5, beside the step of its samples: the ripple of the resampling filter."""
+"""Ripple of the resampling filter for amplitudes up to 0.5, in addition to the quantisation step."""
 
 
 def cases(name: str, /, **drawn: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """`given` with the number of cases of this name, all of which must have come to their end."""
+    """`given` with the number of cases configured for this name; all of them must finish."""
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
         ended, wanted = 0, _number_of_cases(name)
@@ -78,7 +78,7 @@ def cases(name: str, /, **drawn: Any) -> Callable[[Callable[..., None]], Callabl
 
 @dataclass(frozen=True)
 class Sound:
-    """Two tones that swell and fade, known at every time: no filter has an edge to ring at."""
+    """Two tones that fade in and out, known analytically: no edges at which a filter would ring."""
 
     duration_s: float
     low_hz: float
@@ -97,13 +97,13 @@ class Sound:
         return mono_S[:, None] * np.array(gains)
 
     def expected(self, n_samples: int, rate_hz: int, gains: tuple[float, ...] = (1.0,)) -> np.ndarray:
-        """What decoding must give of so many samples at a rate: by the formula, not by a filter."""
+        """The expected decoded waveform at a rate: from the formula, not from a filter."""
         return self.at(np.arange(-(-n_samples * 16_000 // rate_hz)) / 16_000) * float(np.mean(gains))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run knows before it trains: utterances and waveforms, or what it said where it refused them."""
+    """The state of a run before training: utterances and waveforms, or the message with which it refused them."""
 
     manifest: Manifest | None
     waveforms: Mapping[str, np.ndarray]
@@ -111,7 +111,7 @@ class Outcome:
 
 
 def read(config: CorpusConfig, folder: Path) -> Outcome:
-    """Read, inspect, cut folds, decode; any other error than the two that a user sees by name goes through."""
+    """Read, inspect, make folds, decode; errors other than the two shown to users propagate."""
     try:
         manifest = read_corpus(config, cache=folder)
         make_folds(manifest, config)
@@ -130,17 +130,17 @@ def read(config: CorpusConfig, folder: Path) -> Outcome:
 
 
 def accounted(outcome: Outcome, names: set[str]) -> None:
-    """Nothing is dropped in silence: what is not used is named with its reason."""
+    """Nothing is silently dropped: everything unused is named with its reason."""
     assert outcome.manifest is not None
     used = {u.utterance_id for u in outcome.manifest.utterances}
     left_out = {s.utterance_id for s in outcome.manifest.skipped}
     assert used | left_out == names and not used & left_out
     for name in names - set(outcome.waveforms):
-        assert f"({name})" in outcome.said, f"{name} was dropped without a word"
+        assert f"({name})" in outcome.said, f"{name} was silently dropped"
 
 
 def as_its_header_says(path: Path) -> np.ndarray | None:
-    """Mono samples of a plain WAV, read by no library; None where its header contradicts itself."""
+    """Mono samples of a plain WAV, parsed without a library; None if its header is inconsistent."""
     data = path.read_bytes()
     if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
         return None
@@ -166,7 +166,7 @@ def _samples(data: bytes, size: int, layout: tuple[int, ...]) -> np.ndarray | No
 
 
 def close(found_S: np.ndarray, expected_S: np.ndarray, step: float) -> bool:
-    """Whether a waveform is the expected one, to the ripple of the filter and the step of its samples."""
+    """Whether a waveform equals the expected one, up to the filter's ripple and its quantisation step."""
     if len(found_S) != len(expected_S):
         return False
     return bool(np.abs(found_S - expected_S).max() <= LARGEST_ERROR + step)

@@ -1,4 +1,4 @@
-"""A folder in IEMOCAP's real file formats, with its traps, for tests of everything that reads it.
+"""A folder in IEMOCAP's real file formats, with its pitfalls, for tests of everything that reads it.
 
 from tests.corpora.iemocap_folder import write_iemocap
 """
@@ -14,7 +14,7 @@ import soundfile
 CLASSES = ("ang", "hap", "neu", "sad")
 RATES_HZ = (16_000, 8_000, 22_050, 44_100, 48_000)
 UNTRANSCRIBED = "Ses01F_impro01_F000"
-"""The one utterance without a transcript; every other one has one (with `traps`)."""
+"""The only utterance without a transcript (with `traps`)."""
 LEFT_OUT = ("fru", "sur", "fea", "dis", "oth", "xxx")
 
 _WORDS = ("I", "you", "we", "never", "want", "to", "go", "now", "please", "leave", "stay", "it")
@@ -32,10 +32,10 @@ def write_iemocap(
 ) -> Path:
     """Write Session1 ... Session<sessions>: 2 speakers x 4 classes x per_class utterances each.
 
-    The audio is noise, with the class's own loudness, at all of rates_hz. With traps: labels that
-    are left out, excited besides happy, annotators' files of the same names in subfolders, `._`
+    The audio is noise, with a class-specific loudness, at all of rates_hz. With traps: labels that
+    are left out, excited as well as happy, annotators' files of the same names in subfolders, `._`
     files, turns without words (XX0), Latin-1 and Windows line ends, an utterance without a
-    transcript, one FLAC a session.
+    transcript, one FLAC per session.
 
     Returns: root.
     """
@@ -57,7 +57,7 @@ def write_iemocap(
 
 
 def _dialogs(number: int, per_class: int, traps: bool) -> dict[str, list[tuple[str, str]]]:
-    """(utterance id, label) by dialog; both speakers talk in each, whoever wore the markers."""
+    """(utterance id, label) by dialog; both speakers occur in each, whoever wore the markers."""
     session = f"Ses{number:02d}"
     names = (f"{session}F_impro01", f"{session}M_impro05a", f"{session}F_script01_1b")
     dialogs: dict[str, list[tuple[str, str]]] = {name: [] for name in names}
@@ -115,7 +115,7 @@ def _write_transcripts(
 def _write_traps(session: Path, number: int) -> None:
     dialog = f"Ses{number:02d}F_impro01"
     evaluations = session / "dialog" / "EmoEvaluation"
-    # One annotator's file of the same name, in a subfolder, with another label.
+    # An annotator's file of the same name, in a subfolder, with another label.
     for folder in ("Categorical", "Attribute", "Self-evaluation"):
         (evaluations / folder).mkdir(exist_ok=True)
         line = f"[6.2901 - 6.9357]\t{dialog}_F000\tsad\t[1.0000, 1.0000, 1.0000]\n"

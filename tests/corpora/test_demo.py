@@ -1,4 +1,4 @@
-"""The demo corpus: the same bytes everywhere, IEMOCAP's layout, whole or absent, eSpeak apart."""
+"""The demo corpus: reproducible bytes, IEMOCAP's layout, atomic creation, eSpeak kept separate."""
 
 import re
 import subprocess
@@ -24,7 +24,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return demo.ensure_demo(tmp_path_factory.mktemp("demo"))
 
 
-def test_script_is_balanced_and_tells_the_emotion_in_half_of_its_words() -> None:
+def test_script_is_balanced_and_half_of_its_words_reveal_the_emotion() -> None:
     lines = demo_script()
     assert Counter(line.emotion for line in lines) == dict.fromkeys(EMOTIONS, 150)
     assert Counter(line.emotion for line in lines if line.telling) == dict.fromkeys(EMOTIONS, 75)
@@ -35,14 +35,14 @@ def test_script_is_balanced_and_tells_the_emotion_in_half_of_its_words() -> None
     assert all(line.label == line.emotion for line in lines if line.emotion != "hap")
 
 
-def test_one_voice_a_speaker_and_no_speaker_in_two_sessions() -> None:
+def test_speakers_have_one_voice_and_one_session() -> None:
     """A voice in two sessions would leak the test speaker into training."""
     speakers = {(line.session, line.utterance.split("_")[-1][0], line.voice) for line in demo_script()}
     assert len(speakers) == 10
     assert {(session, sex) for session, sex, _ in speakers} == {(s, x) for s in range(1, 6) for x in "FM"}
 
 
-def test_some_scripted_words_come_back_in_other_sessions_and_most_improvised_ones_do_not() -> None:
+def test_some_scripted_words_recur_across_sessions_and_most_improvised_ones_do_not() -> None:
     """The script-disjoint score needs both kinds."""
     lines = demo_script()
     sessions: dict[str, set[int]] = {}
@@ -82,7 +82,7 @@ def test_labels_transcripts_and_waveforms_agree(corpus: Path) -> None:
             assert 0.5 < duration_s < 6
 
 
-def test_a_finished_corpus_is_not_made_again(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complete_corpus_is_not_regenerated(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo.subprocess, "run", lambda *_, **__: pytest.fail("spoke again"))
     assert demo.ensure_demo(corpus.parent) == corpus
 
@@ -98,7 +98,7 @@ def _fake_synthesis(monkeypatch: pytest.MonkeyPatch, during: object = None) -> N
     monkeypatch.setattr(demo.importlib.util, "find_spec", lambda _: object())
 
 
-def test_the_slower_of_two_processes_takes_the_faster_ones_corpus(
+def test_the_slower_of_two_processes_uses_the_faster_ones_corpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def other_process_finishes() -> None:
@@ -112,7 +112,7 @@ def test_the_slower_of_two_processes_takes_the_faster_ones_corpus(
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
-def test_remains_of_a_half_deleted_corpus_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partly_deleted_corpus_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _fake_synthesis(monkeypatch)
     remains = tmp_path / f"demo-v{demo.GENERATOR_VERSION}" / "Session3"
     remains.mkdir(parents=True)
@@ -136,6 +136,6 @@ def test_without_espeak_the_error_says_what_to_install(tmp_path: Path, monkeypat
 
 
 def test_importing_the_module_does_not_load_espeak() -> None:
-    """eSpeak is GPL-3: it belongs to the child process alone."""
+    """eSpeak is GPL-3: only the child process loads it."""
     program = "import sys, raysys.corpora.demo; sys.exit('espeakng_loader' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Audio files of every kind, whole and damaged: decoded as they were written, or refused by name."""
+"""Audio files of every kind, intact and damaged: decoded correctly, or refused by name."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NAMES = st.sampled_from(["plain", HIDDEN, "two  blanks", "-n", "#1", "naïve\u03
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A WAV file with which nothing is wrong, of 16 kHz."""
+    """A valid 16 kHz WAV file."""
     path = tmp_path_factory.mktemp("clean") / "clean.wav"
     soundfile.write(path, SOUND.sampled(16_000), 16_000, subtype="PCM_16")
     return path
@@ -49,9 +49,9 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def corpus(clean: Path, name: str = "odd.wav", cells: str = ",") -> Iterator[tuple[Path, Path]]:
-    """A table of eleven clean utterances and one more, 'odd', whose file the test makes: (table, the file's path).
+    """A table of eleven valid utterances plus one, 'odd', whose file the test creates: (table, the file's path).
 
-    Clean utterances are stretches of one file, whose lengths differ.
+    The valid utterances are stretches of one file, of different lengths.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
@@ -64,11 +64,11 @@ def corpus(clean: Path, name: str = "odd.wav", cells: str = ",") -> Iterator[tup
 
 
 def outcome_of(table: Path, path: Path, on_error: Any = "fail") -> Outcome:
-    """What becomes of the corpus; nothing but the odd file may be complained of, and that by name."""
+    """The outcome for the corpus; only the odd file may be reported, and by name."""
     outcome = read(CorpusConfig(name="table", root=str(table), on_error=on_error), table.parent)
     if outcome.manifest is None:
         assert str(path) in outcome.said, f"not by name: {outcome.said}"
-        assert on_error == "fail", f"one in twelve can be left out: {outcome.said}"
+        assert on_error == "fail", f"one in twelve can be skipped: {outcome.said}"
         return outcome
     accounted(outcome, {"odd", *(f"c{i:02d}" for i in range(N_CLEAN))})
     assert {f"c{i:02d}" for i in range(N_CLEAN)} <= set(outcome.waveforms)
@@ -84,7 +84,7 @@ def outcome_of(table: Path, path: Path, on_error: Any = "fail") -> Outcome:
     hz=st.tuples(st.floats(150, 1_000), st.floats(1_000, 3_000)),
     name=NAMES,
 )
-def test_what_was_written_is_decoded(
+def test_decoding_returns_what_was_written(
     clean: Path, container: str, rate_hz: int, gains: list[float], duration_s: float, hz: Any, name: str
 ) -> None:
     sound = Sound(duration_s, *hz)
@@ -100,7 +100,7 @@ def test_what_was_written_is_decoded(
     rate_hz=st.sampled_from([8_001, 11_127, 15_999, 16_001, 22_254, 22_255, 44_056, 44_099, 47_952, 96_001]),
     duration_s=st.floats(0.02, 0.3),
 )
-def test_a_rate_without_common_divisors_costs_no_gigabytes(clean: Path, rate_hz: int, duration_s: float) -> None:
+def test_a_rate_without_common_divisors_takes_little_memory(clean: Path, rate_hz: int, duration_s: float) -> None:
     sound = Sound(duration_s, 300.0, 2_000.0)
     samples_SK = sound.sampled(rate_hz)
     with corpus(clean) as (table, path):
@@ -130,11 +130,11 @@ def test_a_damaged_file_is_refused_by_name_or_changes_nothing(
         written = close(outcome.waveforms["odd"], SOUND.expected(len(samples_SK), 16_000), SIXTEEN_BIT)
         if written:
             return
-        # No sum guards the samples of a WAV or the header of a FLAC: their bits are what they say.
-        assert damage[0] in ("flipped", "flipped in the header", "bytes after its beginning"), "other samples"
+        # The samples of a WAV and the header of a FLAC have no checksum: flipped bits there go unnoticed.
+        assert damage[0] in ("flipped", "flipped in the header", "bytes after its beginning"), "wrong samples"
         assert length_fits(outcome, "odd")
         if "flac" in container:
-            assert damage[0] != "flipped" or damage[1] * path.stat().st_size < 42, "a checksum was not heeded"
+            assert damage[0] != "flipped" or damage[1] * path.stat().st_size < 42, "a checksum was ignored"
         said_S = as_its_header_says(path)
         if said_S is not None and soundfile.info(path).samplerate == 16_000:
             np.testing.assert_allclose(outcome.waveforms["odd"], said_S, rtol=0, atol=1e-6)
@@ -148,7 +148,7 @@ def test_a_damaged_file_is_refused_by_name_or_changes_nothing(
     rate_hz=st.sampled_from([16_000, 44_100]),
     on_error=st.sampled_from(["fail", "skip"]),
 )
-def test_floats_that_no_recording_holds_are_refused(
+def test_floats_that_no_recording_contains_are_refused(
     clean: Path, container: str, value: float, place: float, rate_hz: int, on_error: str
 ) -> None:
     samples_SK = SOUND.sampled(rate_hz, (1.0, 0.5))
@@ -157,7 +157,7 @@ def test_floats_that_no_recording_holds_are_refused(
         soundfile.write(path, samples_SK, rate_hz, **CONTAINERS[container])
         outcome = outcome_of(table, path, on_error)
         assert "odd" not in outcome.waveforms
-        assert "holds values" in outcome.said
+        assert "contains values" in outcome.said
 
 
 FIELDS = {"riff size": (4, "<I"), "fmt size": (16, "<I"), "tag": (20, "<H"), "channels": (22, "<H")}
@@ -178,14 +178,14 @@ LIES += [200_000, 384_000, 384_001, 2**31 - 1, 2**31, 2**32 - 1]
     channels=st.integers(1, 3),
     lies=st.dictionaries(st.sampled_from(list(FIELDS)), st.sampled_from(LIES), min_size=1, max_size=2),
 )
-def test_a_wav_header_that_lies_is_refused_or_taken_at_its_word(
+def test_a_false_wav_header_is_refused_or_believed(
     clean: Path, container: str, channels: int, lies: dict[str, int]
 ) -> None:
     with corpus(clean) as (table, path):
         soundfile.write(path, SOUND.sampled(16_000, (1.0,) * channels), 16_000, **CONTAINERS[container])
         data = bytearray(path.read_bytes())
         if container == "wav float":
-            # A fact chunk stands before the samples here, and its length is not told as in the others.
+            # A fact chunk precedes the samples here, and its length is not given as in the others.
             assume("data size" not in lies)
         for field, value in lies.items():
             at, kind = FIELDS[field]
@@ -208,10 +208,10 @@ def test_a_wav_header_that_lies_is_refused_or_taken_at_its_word(
     samples=st.sampled_from([0, 1, 799, 800, 801, 10**6, 2**31, 2**36 - 1]),
     part=st.sampled_from([",", ",0.02", "0.01,0.02", "0.01,"]),
 )
-def test_a_flac_header_that_lies_is_refused_or_taken_at_its_word(
+def test_a_false_flac_header_is_refused_or_believed(
     clean: Path, rate_hz: int, channels: int, bits: int, samples: int, part: str
 ) -> None:
-    """STREAMINFO: after block sizes, 20 bits of rate, 3 of channels, 5 of bits a sample, 36 of samples."""
+    """STREAMINFO: after block sizes, 20 bits of rate, 3 of channels, 5 of bits per sample, 36 of samples."""
     with corpus(clean, "odd.flac", part) as (table, path):
         soundfile.write(path, SOUND.sampled(16_000), 16_000, subtype="PCM_16")
         data = bytearray(path.read_bytes())
@@ -224,8 +224,8 @@ def test_a_flac_header_that_lies_is_refused_or_taken_at_its_word(
 
 
 @pytest.mark.parametrize("kind", ["sparse WAV", "FLAC"])
-def test_three_hours_are_refused_whole_and_read_in_part(clean: Path, kind: str) -> None:
-    """A recording of a whole day's session with a table of its turns is common; to decode all of it is not."""
+def test_a_three_hour_file_is_refused_as_one_utterance_and_read_in_parts(clean: Path, kind: str) -> None:
+    """One recording of a whole session with a table of its turns is common; decoding all of it is not."""
     seconds, rate_hz = 3 * 3600, 8_000
     turn = SOUND.sampled(rate_hz)
     begin_s = 9_000.0
@@ -247,6 +247,6 @@ def test_three_hours_are_refused_whole_and_read_in_part(clean: Path, kind: str) 
                     raw.truncate(44 + size)
             outcome = outcome_of(table, path)
             if cells == ",":
-                assert "lasts 10800.0 s, --corpus.max-duration-s is 600" in outcome.said
+                assert "lasts 10800.0 s, but --corpus.max-duration-s is 600" in outcome.said
             else:
                 assert close(outcome.waveforms["odd"], SOUND.expected(len(turn), rate_hz), SIXTEEN_BIT)

@@ -1,4 +1,4 @@
-"""IEMOCAP's and RAVDESS's folders with one thing wrong in them: all utterances are there, or the error says where."""
+"""IEMOCAP and RAVDESS folders with one defect: every utterance is read, or the error names the place."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def spoil_text(path: Path, kind: str, *how: Any) -> None:
     ),
     on_error=st.sampled_from(["fail", "skip"]),
 )
-def test_iemocap_with_one_thing_wrong(iemocap: Path, whole: Manifest, what: tuple[Any, Any], on_error: str) -> None:
+def test_iemocap_with_one_defect(iemocap: Path, whole: Manifest, what: tuple[Any, Any], on_error: str) -> None:
     part, damage = what
     own = [u for u in whole.utterances if u.utterance_id.startswith(DIALOG)]
     with tempfile.TemporaryDirectory() as folder:
@@ -156,7 +156,7 @@ FILE_NAMES = st.text(alphabet=st.characters(codec="utf-8", exclude_characters="/
     ),
     on_error=st.sampled_from(["fail", "skip"]),
 )
-def test_ravdess_with_one_thing_wrong(spoken: Path, what: tuple[str, Any], on_error: Any) -> None:
+def test_ravdess_with_one_defect(spoken: Path, what: tuple[str, Any], on_error: Any) -> None:
     part, damage = what
     stems = {
         f"03-01-{emotion:02d}-01-{statement:02d}-{repetition:02d}-{actor:02d}"

@@ -1,4 +1,4 @@
-"""Tables of a user's own with odd cells and broken bytes: read as they were written, or refused with the place."""
+"""User tables with odd cells and damaged bytes: read correctly, or refused with the position."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def rows_of(audio: str) -> list[list[str]]:
-    """Twelve utterances of three speakers and two emotions, all of them fine."""
+    """Twelve valid utterances of three speakers and two emotions."""
     return [[f"u{i:02d}", audio, f"s{i % 3}", "xy"[i % 2], f"Words {i}.", "", f"0.0{i + 10}"] for i in range(12)]
 
 
@@ -80,7 +80,7 @@ def read_table(table: Path, on_error: Any = "fail") -> Outcome:
 
 
 def part_of(start: str, end: str) -> int | None:
-    """Samples of a part of the file; None where the cells are wrong, or the file does not hold it."""
+    """Samples of a part of the file; None if the cells are invalid, or the file does not contain it."""
     try:
         start_s, end_s = (float(cell) if cell.strip() else default for cell, default in ((start, 0.0), (end, 0.05)))
     except ValueError:
@@ -114,7 +114,7 @@ def test_cells_are_read_as_they_were_written(
     refused = controlled and outcome.manifest is None and "control character" in outcome.said
     if not name.strip() or not speaker.strip() or expected is None:
         assert outcome.manifest is None
-        # A line break in a cell makes a line of the file.
+        # A line break in a cell adds a line to the file.
         assert f"{table}, line " in outcome.said or f"{audio} ({name.strip()})" in outcome.said or refused
         return
     if controlled:
@@ -163,16 +163,14 @@ def broken(rows: list[list[str]], kind: str, *how: Any) -> bytes:
 
 
 @cases("damaged tables", damage=BROKEN, on_error=st.sampled_from(["fail", "skip"]))
-def test_a_damaged_table_is_refused_or_none_of_its_rows_is_lost(
-    audio: str, damage: tuple[Any, ...], on_error: str
-) -> None:
+def test_a_damaged_table_is_refused_or_loses_no_row(audio: str, damage: tuple[Any, ...], on_error: str) -> None:
     rows = rows_of(audio)
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "corpus.csv"
         table.write_bytes(broken(rows, *damage))
         outcome = read_table(table, on_error)
     if outcome.manifest is None:
-        # A name that a flipped bit changed is complained of as it is now.
+        # A name changed by a flipped bit is reported in its new form.
         assert str(table) in outcome.said or outcome.said.startswith("table: "), outcome.said
         return
     assert damage[0] not in ("row again", "bytes")
@@ -201,7 +199,7 @@ NO_STRINGS = [pa.int64(), pa.float64(), pa.bool_(), pa.timestamp("ns"), pa.binar
         st.tuples(st.just("flipped"), PLACE, st.integers(0, 7)),
     ),
 )
-def test_a_parquet_table_with_one_thing_wrong(audio: str, what: tuple[str, Any, Any]) -> None:
+def test_a_parquet_table_with_one_defect(audio: str, what: tuple[str, Any, Any]) -> None:
     kind, value, column = what
     rows = rows_of(audio)
     columns: dict[str, Any] = {name: [r[i] for r in rows] for i, name in enumerate(COLUMNS)}
@@ -244,5 +242,5 @@ def test_a_parquet_table_with_one_thing_wrong(audio: str, what: tuple[str, Any, 
 
 
 def test_five_hundred_cases_are_generated() -> None:
-    """Each test of the three files sees to its own number."""
+    """Each test of the three files checks its own number."""
     assert sum(CASES.values()) >= 500

@@ -11,7 +11,7 @@ from raysys.data.manifest import Utterance, build_manifest
 from raysys.errors import CorpusError
 from tests.corpora.iemocap_folder import UNTRANSCRIBED, write_iemocap
 
-# Noted for whoever has the corpus itself (METHOD section 7); its licence keeps it out of tests:
+# For reference, if you have the corpus itself (METHOD section 7); its licence keeps it out of tests:
 # 5531 utterances; ang 1103, hap 1636, neu 1708, sad 1084; by session 1085, 1023, 1151, 1031, 1241;
 # session 1 by class 229, 278, 384, 194.
 
@@ -65,7 +65,7 @@ def words_file(corpus: Path, dialog: str = "Ses01F_impro01") -> Path:
 
 
 def test_lines_may_end_as_on_an_old_mac(tmp_path: Path) -> None:
-    """Else the first utterance would be given the words of the whole dialog."""
+    """Otherwise the first utterance would get the words of the whole dialog."""
     corpus = write_iemocap(tmp_path)
     before = read_iemocap(corpus)
     for path in (words_file(corpus), label_file(corpus)):
@@ -79,12 +79,14 @@ def test_transcripts_in_another_encoding_or_form_are_not_dropped(tmp_path: Path,
     path = words_file(corpus)
     text = path.read_text("iso-8859-1")
     path.write_bytes(text.replace("]:", "]").encode() if encoding == "without a colon" else text.encode(encoding))
-    with pytest.raises(CorpusError, match=r"holds no line '<utterance> \[start-end\]: words'.*UTF-8.*Restore") as error:
+    with pytest.raises(
+        CorpusError, match=r"contains no line '<utterance> \[start-end\]: words'.*UTF-8.*Restore"
+    ) as error:
         read_iemocap(corpus)
     assert str(error.value).startswith(f"{path}: ")
 
 
-def test_one_line_without_a_colon_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_line_without_a_colon_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     corpus = write_iemocap(tmp_path)
     read_iemocap(corpus)
     assert not capsys.readouterr().out
@@ -139,7 +141,7 @@ def test_wav_and_flac_of_any_rate_pass_the_inspection(corpus: Path) -> None:
         ("[6.2901 - 8.2357] Ses01F_impro01_F000 neu", "line 4", "is not a label line, expected"),
         ("[6.2901 - 8.2357]\tSes01F_impro01\tneu\t[2.5, 2.5, 2.5]", "line 4", "is not a label line, expected"),
         ("6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5, 2.5, 2.5]", "line 4", "is not a label line, expected"),
-        ("", "", "holds no label line"),
+        ("", "", "contains no label line"),
     ],
 )
 def test_damaged_labels_name_file_and_line(tmp_path: Path, lines: str, place: str, found: str) -> None:
@@ -158,13 +160,13 @@ def test_a_dialogs_audio_without_labels_names_both(tmp_path: Path, name: str | N
         path.unlink()
     else:
         path.rename(path.with_name(name))
-    with pytest.raises(CorpusError, match=r"audio of a dialog without its label file.*Restore the file") as error:
+    with pytest.raises(CorpusError, match=r"audio but no label file.*Restore the file") as error:
         read_iemocap(corpus)
     audio = corpus / "Session1" / "sentences" / "wav" / "Ses01F_impro01"
     assert str(error.value).startswith(f"{audio}: ") and str(path) in str(error.value)
 
 
-def test_folders_of_the_systems_own_and_empty_ones_are_no_dialogs(tmp_path: Path) -> None:
+def test_system_and_empty_folders_are_not_dialogs(tmp_path: Path) -> None:
     corpus = write_iemocap(tmp_path)
     before = read_iemocap(corpus)
     wav = corpus / "Session1" / "sentences" / "wav"
@@ -191,7 +193,7 @@ def test_a_label_without_audio_names_both_files(tmp_path: Path) -> None:
     [
         (lambda root: (root / "Session1").rename(root / "Session3"), r"\.txt, line 3: .* does not belong to Session3"),
         (lambda root: shutil.rmtree(label_file(root).parent), r"Session1/dialog/EmoEvaluation: no label file.*Restore"),
-        (lambda root: (root / "Session3").symlink_to("nowhere"), "Session3: expected a folder, found a link"),
+        (lambda root: (root / "Session3").symlink_to("nowhere"), "Session3: expected a folder, found a broken link"),
         (shutil.rmtree, r"IEMOCAP: no such folder.*Session1.*--corpus\.root"),
         (
             lambda root: [shutil.rmtree(session) for session in root.iterdir()],
@@ -200,7 +202,7 @@ def test_a_label_without_audio_names_both_files(tmp_path: Path) -> None:
     ],
     ids=["of another session", "no labels", "broken link", "no folder", "no session"],
 )
-def test_a_session_is_whole_or_an_error_says_what_was_expected(
+def test_an_incomplete_session_is_an_error_that_says_what_was_expected(
     tmp_path: Path, spoil: Callable[[Path], object], found: str
 ) -> None:
     corpus = write_iemocap(tmp_path / "IEMOCAP")
@@ -209,6 +211,6 @@ def test_a_session_is_whole_or_an_error_says_what_was_expected(
         read_iemocap(corpus)
 
 
-def test_one_session_as_root_is_told_to_go_up(tmp_path: Path) -> None:
+def test_a_session_as_root_is_an_error_that_points_to_its_parent(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"Set --corpus\.root to the folder above"):
         read_iemocap(write_iemocap(tmp_path) / "Session1")

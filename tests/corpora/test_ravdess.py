@@ -63,20 +63,20 @@ def test_songs_are_read_only_when_asked_for(tmp_path: Path) -> None:
     assert len(read_ravdess(tmp_path, include_songs=True)) == 2
 
 
-def test_songs_that_are_not_there_are_an_error(tmp_path: Path) -> None:
+def test_missing_songs_are_an_error(tmp_path: Path) -> None:
     touch(tmp_path, "Actor_02", "03-01-05-01-01-01-02.wav")
-    with pytest.raises(CorpusError, match=r"--corpus\.include-songs.*leave the flag out") as error:
+    with pytest.raises(CorpusError, match=r"--corpus\.include-songs.*drop the flag") as error:
         read_ravdess(tmp_path, include_songs=True)
     assert str(tmp_path) in str(error.value)
 
 
-def test_films_other_files_and_macos_files_are_not_utterances(tmp_path: Path) -> None:
+def test_videos_other_files_and_macos_files_are_not_utterances(tmp_path: Path) -> None:
     touch(
         tmp_path,
         "Actor_01",
         "03-01-01-01-01-01-01.wav",
         "01-01-01-01-01-01-01.mp4",
-        "01-01-01-01-01-02-01.wav",  # the sound of a film
+        "01-01-01-01-01-02-01.wav",  # audio of a video
         "._03-01-01-01-01-01-01.wav",
         "notes.txt",
     )
@@ -91,7 +91,7 @@ def test_films_other_files_and_macos_files_are_not_utterances(tmp_path: Path) ->
         ("03-01-09-01-01-01-01.flac", "emotion 09 in the file name, expected 01 to 08"),
         ("03-01-01-01-03-01-01.wav", "statement 03 in the file name, expected 01 to 02"),
         ("03-01-01-01-01-01-25.wav", "actor 25 in the file name, expected 01 to 24"),
-        ("03-01-01-01-01-01-02.wav", "actor 02 by its name is in Actor_01"),
+        ("03-01-01-01-01-01-02.wav", "actor 02, but the folder is Actor_01"),
     ],
 )
 def test_a_name_that_does_not_parse_is_an_error(tmp_path: Path, name: str, found: str) -> None:
@@ -122,7 +122,7 @@ def test_a_wrong_root_says_what_was_expected(tmp_path: Path, root: str, found: s
         (("._03-01-01-01-01-01-02.wav",), "found other files or folders, such as '._03-01-01-01-01-01-02.wav'"),
     ],
 )
-def test_an_actor_without_speech_is_not_left_out(tmp_path: Path, files: tuple[str, ...], found: str) -> None:
+def test_an_actor_without_speech_is_refused(tmp_path: Path, files: tuple[str, ...], found: str) -> None:
     touch(tmp_path, "Actor_01", "03-01-01-01-01-01-01.wav")
     touch(tmp_path, "Actor_02")
     for name in files:
@@ -130,23 +130,25 @@ def test_an_actor_without_speech_is_not_left_out(tmp_path: Path, files: tuple[st
         path.parent.mkdir(exist_ok=True)
         path.touch()
     with pytest.raises(
-        CorpusError, match=rf"Actor_02: no audio-only speech file, expected MM-.*{re.escape(found)}\. Move"
+        CorpusError, match=rf"Actor_02: contains no audio-only speech file, expected MM-.*{re.escape(found)}\. Move"
     ) as error:
         read_ravdess(tmp_path, include_songs=False)
     assert str(tmp_path / "Actor_02") in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["actor_02", "Actor_2", "Actor 02", "ACTOR-02", "Actor02", "Actor_002"])
-def test_an_actor_under_another_name_is_not_left_out(tmp_path: Path, name: str) -> None:
+def test_a_misnamed_actor_is_refused(tmp_path: Path, name: str) -> None:
     touch(tmp_path, "Actor_01", "03-01-01-01-01-01-01.wav")
     touch(tmp_path, name, "03-01-01-01-01-01-02.wav")
     (tmp_path / "Actor_01.zip").touch()
-    with pytest.raises(CorpusError, match=rf"{name}: an actor's folder is called Actor_01 \.\.\. Actor_24.*Rename"):
+    with pytest.raises(
+        CorpusError, match=rf"{name}: expected an actor's folder to be named Actor_01 \.\.\. Actor_24.*Rename"
+    ):
         read_ravdess(tmp_path, include_songs=False)
 
 
-def test_an_actor_behind_a_broken_link_is_not_left_out(tmp_path: Path) -> None:
+def test_an_actor_behind_a_broken_link_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "Actor_01", "03-01-01-01-01-01-01.wav")
     (tmp_path / "Actor_02").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(CorpusError, match="Actor_02: expected a folder, found a link that leads to none"):
+    with pytest.raises(CorpusError, match="Actor_02: expected a folder, found a broken link"):
         read_ravdess(tmp_path, include_songs=False)

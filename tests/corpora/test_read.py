@@ -31,7 +31,7 @@ def test_iemocap_comes_with_durations_digests_and_its_order_of_classes(corpus: P
     assert all(u.duration_s and u.digest for u in manifest.utterances)
 
 
-def test_the_demo_is_made_in_the_cache(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_is_generated_in_the_cache(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
 
     def ensure(root: Path) -> Path:
@@ -59,7 +59,7 @@ def test_emotions_of_a_table_are_merged_dropped_and_ordered(table: Path, tmp_pat
     assert manifest.classes == ("joy", "fear") and len(manifest.utterances) == 4
 
 
-def test_emotions_are_mapped_and_ordered_whichever_way_their_letters_are_written(table: Path, tmp_path: Path) -> None:
+def test_emotions_are_mapped_and_ordered_in_any_unicode_form(table: Path, tmp_path: Path) -> None:
     nfc, nfd = "g\u00eane", "ge\u0302ne"
     table.write_text(table.read_text().replace("joy", nfd).replace("happiness", nfc))
     assert nfd in table.read_text() and nfc in table.read_text()
@@ -69,7 +69,7 @@ def test_emotions_are_mapped_and_ordered_whichever_way_their_letters_are_written
     assert {u.emotion for u in manifest.utterances} == set(manifest.classes)
 
 
-def test_names_swap_at_once(table: Path, tmp_path: Path) -> None:
+def test_names_can_be_swapped(table: Path, tmp_path: Path) -> None:
     config = CorpusConfig(name="table", root=str(table), emotion_map=("joy=fear", "fear=joy"))
     emotions = [u.emotion for u in read_corpus(config, cache=tmp_path).utterances]
     assert emotions == ["fear", "joy", "happiness"] * 2
@@ -78,7 +78,7 @@ def test_names_swap_at_once(table: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("emotion_map", "found"),
     [
-        (("rage=ang",), "no utterance has the emotion 'rage'; the corpus holds fear, happiness, joy"),
+        (("rage=ang",), "no utterance has the emotion 'rage'; the corpus contains fear, happiness, joy"),
         (("joy=a", "joy=b"), "two new names, 'a' and 'b'. Keep one"),
         (("joy=", "fear=", "happiness="), "drops all 6 utterances. Drop fewer"),
     ],
@@ -110,7 +110,7 @@ def test_a_corpus_needs_a_root() -> None:
 
 @pytest.mark.parametrize("kind", ["folder", "broken link", "link to itself"])
 @pytest.mark.parametrize("place", ["EmoEvaluation", "transcriptions"])
-def test_a_text_of_iemocap_that_cannot_be_read_is_an_error_with_its_name(
+def test_an_unreadable_iemocap_text_is_an_error_with_its_name(
     corpus: Path, tmp_path: Path, kind: str, place: str
 ) -> None:
     root = tmp_path / "IEMOCAP"

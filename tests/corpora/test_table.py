@@ -53,7 +53,7 @@ def test_strings_stay_strings(tmp_path: Path) -> None:
     assert utterance.session == "1e3" and utterance.fold == "01"
 
 
-def test_quotes_line_breaks_marks_and_blanks_of_a_spreadsheet(tmp_path: Path) -> None:
+def test_quotes_line_breaks_byte_order_marks_and_spaces_of_a_spreadsheet(tmp_path: Path) -> None:
     text = (
         f'\ufeff{HEADER},transcript,sex\r\na, a.wav ,S1 ,joy,"Well, ""no"",\nsaid Zoë.",F\r\n\r\nb,b.wav,S1,joy,,\r\n'
     )
@@ -64,7 +64,7 @@ def test_quotes_line_breaks_marks_and_blanks_of_a_spreadsheet(tmp_path: Path) ->
     assert second.transcript is None and second.sex is None
 
 
-def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
+def test_parquet_reads_like_csv(tmp_path: Path) -> None:
     path = write_parquet(
         tmp_path,
         emotion=pa.array(["joy", "fear"]).dictionary_encode(),
@@ -72,7 +72,7 @@ def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
         start_s=[None, 2],
         end_s=[1.5, None],
         sex=pa.nulls(2),
-        channel=[1, 2],  # not ours
+        channel=[1, 2],  # not a column we read
     )
     csv_path = write_csv(
         tmp_path,
@@ -90,9 +90,9 @@ def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
         ("\n\na,a.wav,S1,joy,0:05,,", "line 4", "column 'start_s' holds '0:05', expected seconds"),
         ("a,a.wav,S1,joy,-1,,", "line 2", "column 'start_s' holds '-1', expected seconds"),
         ("a,a.wav,S1,joy,,nan,", "line 2", "column 'end_s' holds 'nan', expected seconds"),
-        ("a,a.wav,S1,joy,2,1.5,", "line 2", "column 'end_s' holds 1.5, not after start_s 2.0."),
+        ("a,a.wav,S1,joy,2,1.5,", "line 2", "column 'end_s' holds 1.5, which is not after start_s 2.0."),
         ("a,a.wav,S1,joy,,,f", "line 2", "column 'sex' holds 'f', expected F, M"),
-        ("a,a.wav,S1,joy", "line 2", "4 cells under 7 columns. Put cells that hold a comma"),
+        ("a,a.wav,S1,joy", "line 2", "4 cells under 7 columns. Enclose cells that contain a comma"),
         ('"a\nb",a.wav,S1,joy,,,\nc,c.wav,,joy,,,', "line 4", "column 'speaker' is empty. Fill"),
         ('a,a.wav,S1,joy,,,\nb,"b.wav,S1,joy,,,\n', "line 3", "not readable as CSV"),
     ],
@@ -107,20 +107,29 @@ def test_a_bad_row_names_file_line_column_and_remedy(tmp_path: Path, rows: str, 
 @pytest.mark.parametrize(
     ("header", "found"),
     [
-        ("utterance_id,audio_path,emotion", "column 'speaker' is missing among 'utterance_id'"),
+        ("utterance_id,audio_path,emotion", "column 'speaker' is missing, found 'utterance_id'"),
         ("utterance_id;audio_path;speaker;emotion", "Cells are separated by commas"),
-        (f"{HEADER},speaker", "column 'speaker' is there twice. Remove one"),
-        (f"{HEADER},Transcripts", "column 'Transcripts' is not known; 'transcript' is. Rename"),
-        (f"{HEADER},start,end_s", "column 'start' is not known; 'start_s' (seconds from the file's beginning) is. Ren"),
-        (f"{HEADER},start_s,End", "column 'End' is not known; 'end_s' (seconds from the file's beginning) is. Rename"),
-        (f"{HEADER},start_s,duration", "column 'duration' is not known; 'end_s' (seconds from the file's beginning)"),
+        (f"{HEADER},speaker", "column 'speaker' occurs twice. Remove one"),
+        (f"{HEADER},Transcripts", "unknown column 'Transcripts', expected 'transcript'. Rename"),
+        (
+            f"{HEADER},start,end_s",
+            "unknown column 'start', expected 'start_s' (seconds from the start of the file). Ren",
+        ),
+        (
+            f"{HEADER},start_s,End",
+            "unknown column 'End', expected 'end_s' (seconds from the start of the file). Rename",
+        ),
+        (
+            f"{HEADER},start_s,duration",
+            "unknown column 'duration', expected 'end_s' (seconds from the start of the file)",
+        ),
         (f"{HEADER},begin", "'start_s' (seconds"),
         (f"{HEADER},Start Time", "'start_s' (seconds"),
         (f"{HEADER},offset", "'start_s' (seconds"),
         (f"{HEADER},endTime", "'end_s' (seconds"),
-        (f"{HEADER},text", "column 'text' is not known; 'transcript' is. Rename"),
-        (f"{HEADER},sentence", "'transcript' is"),
-        (f"{HEADER},utterance_text", "'transcript' is"),
+        (f"{HEADER},text", "unknown column 'text', expected 'transcript'. Rename"),
+        (f"{HEADER},sentence", "expected 'transcript'"),
+        (f"{HEADER},utterance_text", "expected 'transcript'"),
     ],
 )
 def test_a_bad_header_names_file_column_and_remedy(tmp_path: Path, header: str, found: str) -> None:
@@ -130,7 +139,7 @@ def test_a_bad_header_names_file_column_and_remedy(tmp_path: Path, header: str, 
     assert f"{path}, line 1: " in str(error.value) and found in str(error.value)
 
 
-def test_columns_that_are_not_read_are_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ignored_columns_are_reported_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     header = f"{HEADER},start_s,start,duration,end_s"
     path = write_csv(tmp_path, f"{header}\na,a.wav,S1,joy,0.5,8000,x,1\nb,b.wav,S1,joy,,,,\n")
     assert [(u.start_s, u.end_s) for u in read_table(path)] == [(0.5, 1.0), (None, None)]
@@ -176,12 +185,12 @@ def test_a_table_that_is_not_utf_8_says_where(tmp_path: Path) -> None:
     [
         ("empty.csv", r"empty\. Its first line must name the columns 'utterance_id'"),
         ("text.parquet", r"not readable as Parquet .* Write the table again"),
-        ("corpus.xlsx", r"read as \.csv or \.parquet, not \.xlsx\. Save it"),
+        ("corpus.xlsx", r"\.csv or \.parquet table, found \.xlsx\. Save it"),
         ("folder.csv", r"no such file\. Set --corpus\.root to a \.csv or \.parquet file"),
         ("nowhere.csv", r"no such file\. Set --corpus\.root to a \.csv or \.parquet file"),
     ],
 )
-def test_a_file_that_is_no_table_says_so(tmp_path: Path, name: str, found: str) -> None:
+def test_a_file_that_is_not_a_table_is_an_error(tmp_path: Path, name: str, found: str) -> None:
     (tmp_path / "empty.csv").touch()
     (tmp_path / "text.parquet").write_text("utterance_id")
     (tmp_path / "corpus.xlsx").touch()

@@ -1,4 +1,4 @@
-"""Decoding: any WAV or FLAC becomes the same mono 16 kHz waveform, or one reason why not."""
+"""Decoding: any WAV or FLAC becomes the same mono 16 kHz waveform, or an error with a reason."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def decibels(signal: np.ndarray, noise: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("name", AS_PUBLISHED)
-def test_ravdess_as_published_is_the_recording_that_we_know(shared_data: Path, name: str) -> None:
+def test_ravdess_as_published_decodes_to_known_values(shared_data: Path, name: str) -> None:
     published = decode(utterance(shared_data / f"ravdess_as_published/{name}.wav"))
     known = decode(utterance(shared_data / f"ravdess/{name}.flac"))
     assert published.dtype == np.float32
@@ -64,7 +64,7 @@ def test_two_of_the_files_as_published_are_stereo(shared_data: Path) -> None:
         ("flac", "PCM_24", 24),
     ],
 )
-def test_every_way_to_write_samples_reads_the_same(tmp_path: Path, suffix: str, subtype: str, bits: int) -> None:
+def test_every_sample_format_reads_the_same(tmp_path: Path, suffix: str, subtype: str, bits: int) -> None:
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, tone(1_000), 16_000, subtype=subtype)
     waveform_S = decode(utterance(path))
@@ -93,13 +93,13 @@ def test_a_part_is_cut_at_its_seconds(tmp_path: Path, rate_hz: int) -> None:
 
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_100, 48_000])
 @pytest.mark.parametrize("n", [1, 999, 10_007])
-def test_resampling_gives_as_many_samples_as_the_duration_asks(rate_hz: int, n: int) -> None:
+def test_resampling_gives_the_number_of_samples_for_the_duration(rate_hz: int, n: int) -> None:
     resampled_S = resample(np.zeros(n, np.float32), rate_hz)
     assert len(resampled_S) == math.ceil(n * 16_000 / rate_hz)
 
 
 @pytest.mark.parametrize("rate_hz", [22_050, 44_100, 48_000])
-def test_resampling_keeps_what_16_khz_can_hold_and_nothing_folds_back(rate_hz: int) -> None:
+def test_resampling_keeps_frequencies_below_8_khz_without_aliasing(rate_hz: int) -> None:
     def inner(waveform_S: np.ndarray) -> np.ndarray:
         return waveform_S[500:-500]
 
@@ -112,13 +112,13 @@ def test_resampling_keeps_what_16_khz_can_hold_and_nothing_folds_back(rate_hz: i
 
 @pytest.mark.parametrize("n", [176_402, 26_460_001])
 def test_the_length_of_a_long_waveform_is_exact(n: int) -> None:
-    """Where float32 has no number between two of its lengths any more."""
+    """At lengths beyond the integers that float32 can represent."""
     assert len(resample(np.zeros(n, np.float32), 44_100)) == math.ceil(n * 160 / 441)
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 22_050, 44_100, 48_000])
 def test_rates_of_large_ratios_go_through_the_same_filter(rate_hz: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """y(t) = sum_i x_i k(t - i / rate), written out; torchaudio's own has an error of 1e-5 in its float32 times."""
+    """y(t) = sum_i x_i k(t - i / rate), written out; torchaudio itself has an error of 1e-5 from its float32 times."""
     waveform_S = np.random.default_rng(0).normal(0, 0.1, 2_003).astype(np.float32)
     usual_S = resample(waveform_S, rate_hz)
     cutoff_hz = 0.975 * min(rate_hz, 16_000)
@@ -131,7 +131,7 @@ def test_rates_of_large_ratios_go_through_the_same_filter(rate_hz: int, monkeypa
 
 
 def test_a_rate_without_common_divisors_with_16_khz_takes_little_memory() -> None:
-    """torchaudio would make a filter of 16000 x 44463 values."""
+    """torchaudio would build a filter of 16000 x 44463 values."""
     kept_S = resample(tone(44_099, 44_099, 1_000.0).astype(np.float32), 44_099)
     assert len(kept_S) == 16_000
     assert decibels(kept_S[500:-500], (kept_S - tone(16_000, hz=1_000.0))[500:-500]) > 60
@@ -160,11 +160,11 @@ def broken(folder: Path, kind: str) -> Path:
             path.write_text("This is not audio, whatever its name says." * 9)
         case "raw":
             return path.rename(folder / "a.raw")
-        case "WAV cut short":
+        case "truncated WAV":
             path.write_bytes(path.read_bytes()[:-10_000])
         case "WAV cut in its header":
             path.write_bytes(path.read_bytes()[:30])
-        case "FLAC cut short":
+        case "truncated FLAC":
             path = folder / "a.flac"
             soundfile.write(path, tone(16_000), 16_000)
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -177,15 +177,15 @@ def broken(folder: Path, kind: str) -> Path:
         ("not there", "cannot be read"),
         ("empty", "does not decode"),
         ("text", "does not decode"),
-        ("no samples", "holds no samples"),
+        ("no samples", "contains no samples"),
         ("NaN", "not finite"),
         ("infinity", "not finite"),
-        ("huge", r"holds values as large as 5e\+29, expected about -1 to 1"),
+        ("huge", r"contains values as large as 5e\+29, expected about -1 to 1"),
         ("raw", "does not decode"),
-        ("headerless", "is taken for samples without a header, by the ending of its name; write it as WAV or FLAC"),
-        ("WAV cut short", "is cut short: the last 10000 bytes"),
+        ("headerless", "would be read as raw samples because of its file name extension; convert it to WAV or FLAC"),
+        ("truncated WAV", "is truncated: the last 10000 bytes"),
         ("WAV cut in its header", "does not decode"),
-        ("FLAC cut short", "does not decode"),
+        ("truncated FLAC", "does not decode"),
     ],
 )
 def test_a_broken_file_is_an_error_with_a_reason(tmp_path: Path, kind: str, reason: str) -> None:
@@ -193,8 +193,8 @@ def test_a_broken_file_is_an_error_with_a_reason(tmp_path: Path, kind: str, reas
         decode(utterance(broken(tmp_path, kind)))
 
 
-def test_what_the_system_refuses_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """libsndfile says 'System error.' for too many open files and for a failing disk, as for what does not decode."""
+def test_a_system_error_is_not_a_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libsndfile reports 'System error.' for too many open files, a failing disk and undecodable files alike."""
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(1_000), 16_000)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -207,14 +207,14 @@ def test_what_the_system_refuses_is_no_fault_of_the_file(tmp_path: Path, monkeyp
     monkeypatch.setattr(soundfile.SoundFile, "read", raising(MemoryError()))
     with pytest.raises(UnreadableError, match=r"cannot be read \(MemoryError\)"):
         decode(utterance(path))
-    # The disk gives the first bytes, and not the rest.
+    # The disk returns the first bytes, but not the rest.
     monkeypatch.setattr(soundfile.SoundFile, "read", raising(soundfile.LibsndfileError(2)))
     monkeypatch.setattr(audio, "_read_through", raising(OSError(errno.EIO, "Input/output error")))
     with pytest.raises(UnreadableError, match=r"cannot be read \(.*Input/output error"):
         decode(utterance(path))
 
 
-def test_what_does_not_decode_is_the_files_fault(tmp_path: Path) -> None:
+def test_a_decoding_error_is_a_fault_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(AudioError) as error:
         decode(utterance(broken(tmp_path, "text")))
     assert not isinstance(error.value, UnreadableError)
@@ -230,26 +230,26 @@ def raising(error: Exception) -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("start_s", "end_s"), [(0.5, 3.0), (2.0, 3.0), (0.5, 0.2), (0.5, 0.5), (1e305, 1e306), (0.5, 1e308)]
 )
-def test_a_part_that_the_file_does_not_hold_is_an_error(tmp_path: Path, start_s: float, end_s: float) -> None:
+def test_a_part_outside_the_file_is_an_error(tmp_path: Path, start_s: float, end_s: float) -> None:
     soundfile.write(tmp_path / "a.wav", tone(16_000), 16_000)
     with pytest.raises(AudioError):
         decode(utterance(tmp_path / "a.wav", start_s, end_s))
 
 
 @pytest.mark.parametrize("kind", ["RF64", "RIFX", "AIFF"])
-def test_other_files_of_chunks_cut_short_are_an_error_too(tmp_path: Path, kind: str) -> None:
+def test_other_truncated_chunk_formats_are_errors_too(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.wav"
     how = {"RIFX": {"format": "WAV", "endian": "BIG"}}.get(kind, {"format": kind})
     soundfile.write(path, tone(1_000), 16_000, subtype="PCM_16", **how)
     assert missing_bytes(str(path)) == 0
     path.write_bytes(path.read_bytes()[:-100])
     assert missing_bytes(str(path)) == 100
-    with pytest.raises(AudioError, match=r"cut short|does not decode"):
+    with pytest.raises(AudioError, match=r"truncated|does not decode"):
         decode(utterance(path))
 
 
-def test_a_wav_written_into_a_pipe_and_one_with_more_chunks_are_whole(tmp_path: Path) -> None:
-    """ffmpeg leaves the length of the data at its highest value when it cannot go back."""
+def test_a_wav_written_to_a_pipe_and_one_with_more_chunks_are_complete(tmp_path: Path) -> None:
+    """ffmpeg leaves the data length at its maximum if it cannot seek back."""
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(1_000), 16_000, subtype="PCM_16")
     head, data = path.read_bytes()[:36], path.read_bytes()[44:]
@@ -262,30 +262,30 @@ def test_a_wav_written_into_a_pipe_and_one_with_more_chunks_are_whole(tmp_path: 
 
 
 def spoken(*parts: tuple[float, float], seed: int = 0) -> np.ndarray:
-    """Noise of the given (seconds, level) one after another."""
+    """Noise of the given (seconds, level) pairs in sequence."""
     rng = np.random.default_rng(seed)
     pieces = [level * rng.standard_normal(round(16_000 * seconds)) for seconds, level in parts]
     return np.concatenate(pieces).astype(np.float32)
 
 
-def test_silence_is_cut_off_both_ends_and_pauses_stay() -> None:
+def test_silence_is_trimmed_at_both_ends_and_pauses_stay() -> None:
     waveform = spoken((0.8, 1e-4), (0.5, 0.1), (0.7, 1e-4), (0.4, 0.1), (1.0, 1e-4))
     cut = trim(waveform, 40.0)
-    # 100 ms stay at each end, and at most a frame that sound reaches into.
+    # 100 ms remain at each end, plus at most one frame that contains sound.
     assert len(cut) / 16_000 == pytest.approx(0.5 + 0.7 + 0.4 + 2 * 0.1, abs=2 * 0.025)
     start = next(i for i in range(len(waveform)) if np.array_equal(waveform[i : i + 16], cut[:16]))
     assert 0.8 - 0.125 <= start / 16_000 <= 0.8 - 0.1
     np.testing.assert_array_equal(cut, waveform[start : start + len(cut)])
 
 
-def test_what_is_cut_depends_on_the_distance_in_decibels_alone() -> None:
+def test_trimming_depends_only_on_the_level_in_decibels() -> None:
     waveform = spoken((0.5, 1e-3), (0.5, 0.1), (0.5, 1e-3))
     np.testing.assert_array_equal(trim(0.25 * waveform, 30.0), 0.25 * trim(waveform, 30.0))
-    assert len(trim(waveform, 30.0)) < 0.8 * 16_000, "40 dB below is silence where 30 dB is"
+    assert len(trim(waveform, 30.0)) < 0.8 * 16_000, "what is 40 dB below counts as silence at 30 dB"
     np.testing.assert_array_equal(trim(waveform, 50.0), waveform)
 
 
 @pytest.mark.parametrize("n", [1, 399, 400, 16_000])
-def test_there_is_nothing_to_cut_where_nothing_sounds(n: int) -> None:
+def test_silence_is_not_trimmed(n: int) -> None:
     silence = np.zeros(n, np.float32)
     np.testing.assert_array_equal(trim(silence, 40.0), silence)

@@ -65,8 +65,8 @@ def test_rows_follow_the_ids(collator: Collator) -> None:
     assert batch.augmented.lengths_B.tolist() == [4, 5, 6]
 
 
-def test_numbers_tell_utterances_and_transcripts_apart(collator: Collator) -> None:
-    """Equal words are not each other's negatives; no words equal nothing."""
+def test_numbers_distinguish_utterances_and_transcripts(collator: Collator) -> None:
+    """Equal words are not negatives of each other; missing words equal nothing."""
     batch = collator(["a", "b", "c", "d"], waveforms(5, 5, 5, 5), None, epoch=None)
     assert len(set(batch.utterance_B.tolist())) == 4
     first, without, same, other = batch.transcript_B.tolist()
@@ -116,7 +116,7 @@ def test_both_views_carry_the_same_text(tokenizer: PreTrainedTokenizerFast) -> N
 
 
 @pytest.mark.parametrize(("second_view", "epoch", "has_it"), [(True, 0, True), (True, None, False), (False, 0, False)])
-def test_a_second_view_is_there_in_training_only_and_where_a_loss_needs_it(
+def test_there_is_a_second_view_only_in_training_and_if_a_loss_needs_it(
     tokenizer: PreTrainedTokenizerFast, second_view: bool, epoch: int | None, has_it: bool
 ) -> None:
     batch = collator_of(tokenizer, second_view=second_view)(["a"], waveforms(5), waveforms(5), epoch=epoch)
@@ -138,10 +138,10 @@ def test_audio_alone_has_no_text() -> None:
 
 
 @pytest.mark.parametrize("modalities", ["both", "audio", "text"])
-def test_an_empty_share_is_one_inaudible_row_shaped_like_any_other(
+def test_an_empty_share_is_one_silent_row_of_the_usual_shape(
     tokenizer: PreTrainedTokenizerFast, modalities: str
 ) -> None:
-    """Every worker takes part in every collective operation, also one without an utterance."""
+    """Every worker takes part in every collective operation, even without an utterance."""
     collator = collator_of(None if modalities == "audio" else tokenizer)
     none, some = (None, None) if modalities == "text" else ([], waveforms(900))
     empty = collator([], none, none, epoch=0)
@@ -152,14 +152,14 @@ def test_an_empty_share_is_one_inaudible_row_shaped_like_any_other(
     assert shape_of(empty) == shape_of(full)
     if empty.clean.waveforms_BS is not None:
         assert not empty.clean.waveforms_BS.any()
-        # wav2vec 2.0's receptive field: fewer samples make no frame.
+        # wav2vec 2.0's receptive field: fewer samples give no frame.
         assert empty.clean.waveforms_BS.shape == (1, 400)
     if empty.clean.has_text_B is not None:
         assert empty.clean.has_text_B.tolist() == [False]
 
 
 def shape_of(batch: Batch) -> list[tuple[torch.dtype, int, int] | None]:
-    """Type, dimensions and rows of each tensor, or where there is none."""
+    """Type, dimensions and number of rows of each tensor; which ones are None."""
     assert batch.augmented is not None
     return [
         None if (t := getattr(view, name)) is None else (t.dtype, t.ndim, len(t))
@@ -187,7 +187,7 @@ def test_the_augmented_view_reads_one_of_the_new_texts_and_the_clean_view_its_ow
         batch = collator(["a", "b", "c"], waveforms(5, 5, 5), waveforms(5, 5, 5), epoch=epoch)
         assert text_of(collator, batch.clean, 0) == "kids are talking ."
         seen.add(text_of(collator, batch.augmented, 0))
-        # What has no new text keeps its own, and no text stays none.
+        # Utterances without new texts keep their own, and a missing text stays missing.
         assert text_of(collator, batch.augmented, 2) == text_of(plain, batch.clean, 2)
         assert batch.augmented is not None and batch.augmented.has_text_B is not None
         assert batch.augmented.has_text_B.tolist() == [True, False, True]

@@ -45,7 +45,7 @@ def test_every_utterance_once_in_as_few_batches_as_there_can_be(
     batches = batches_of(named, batch_size, per_class)
     _, labels = corpus(named)
     assert sorted(name for batch in batches for name in batch) == sorted(labels)
-    # The schedule counts on it.
+    # The schedule relies on it.
     assert len(batches) == -(-len(labels) // batch_size)
     assert sum(len(batch) < batch_size for batch in batches) <= 1
 
@@ -53,7 +53,7 @@ def test_every_utterance_once_in_as_few_batches_as_there_can_be(
 @pytest.mark.parametrize("share", [0.6, 1.0])
 @pytest.mark.parametrize("batch_size", [8, 16])
 def test_nearly_every_anchor_has_a_positive_and_a_negative(batch_size: int, share: float) -> None:
-    """At batch 8 by chance some 13 % of them lack a positive."""
+    """In random batches of 8, about 13 % of them lack a positive."""
     counts = {name: round(count * share) for name, count in IEMOCAP.items()}
     _, labels = corpus(counts)
     without = Counter[str]()
@@ -68,7 +68,7 @@ def test_nearly_every_anchor_has_a_positive_and_a_negative(batch_size: int, shar
 @pytest.mark.parametrize("per_class", [1, 2])
 @pytest.mark.parametrize("share", [0.6, 1.0])
 def test_batches_pad_little(per_class: int, share: float) -> None:
-    """Shuffled batches of 16 pad these durations to 2.9 times what they hold."""
+    """Random batches of 16 pad these durations to 2.9 times their length."""
     counts = {name: round(count * share) for name, count in IEMOCAP.items()}
     durations_s, _ = corpus(counts)
     batches = batches_of(counts, 16, per_class)
@@ -76,13 +76,13 @@ def test_batches_pad_little(per_class: int, share: float) -> None:
     assert padded_s < 1.1 * sum(durations_s.values())
 
 
-def test_classes_that_differ_in_length_meet_all_the_same() -> None:
-    """By length alone every batch would be of one class, and the contrastive terms without a negative."""
+def test_classes_that_differ_in_length_still_share_batches() -> None:
+    """By length alone, every batch would be of one class, and the contrastive terms would lack negatives."""
     labels = {f"{name}{i:03d}": name for name in "ab" for i in range(80)}
     durations_s = {u: (1.0 if u[0] == "a" else 9.0) + int(u[1:]) / 100 for u in labels}
     batches = make_batches(sorted(labels), durations_s, labels, batch_size=8, per_class=2, generator=random.Random(0))
     single = [batch for batch in batches if len({labels[name] for name in batch}) == 1]
-    # When one class is used up there is nothing left to mix.
+    # Once one class is used up, there is nothing left to mix.
     assert len(single) <= len(batches) / 3
 
 
@@ -94,7 +94,7 @@ def test_long_and_short_batches_come_in_random_order() -> None:
 
 
 @pytest.mark.parametrize("counts", [{"a": 90, "b": 90, "c": 90, "d": 90}, IEMOCAP])
-def test_who_meets_whom_changes_between_epochs(counts: dict[str, int]) -> None:
+def test_the_composition_of_batches_changes_between_epochs(counts: dict[str, int]) -> None:
     def pairs(seed: int) -> set[tuple[str, str]]:
         batches = batches_of(counts, 16, 2, seed)
         return {(a, b) for batch in batches for a in batch for b in batch if a < b}

@@ -1,4 +1,4 @@
-"""The decoded corpus on disk: what was written is what is read, and the name follows the bytes."""
+"""The decoded corpus on disk: reads return what was written, and the name depends on the bytes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_store(location: str) -> None:
 
 
 @pytest.mark.parametrize("where", ["disk", "memory://waveforms/store"])
-def test_waveforms_come_back_to_the_bit_in_any_order(tmp_path: Path, where: str) -> None:
+def test_waveforms_are_read_back_bit_for_bit_in_any_order(tmp_path: Path, where: str) -> None:
     location = str(tmp_path) if where == "disk" else where
     write_store(location)
     store = WaveformStore(location)
@@ -50,13 +50,13 @@ def _flip(path: Path, at: int) -> None:
     path.write_bytes(data)
 
 
-def test_an_entry_is_whole_or_loses_its_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_incomplete_entry_loses_its_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Folder.at(str(tmp_path))
     assert not is_whole(folder)
     write_store(str(tmp_path))
     assert is_whole(folder)
     assert capsys.readouterr().out == ""
-    for name, said in (("part-00001.arrow", "part-00001.arrow has"), (INDEX, "not readable")):
+    for name, said in (("part-00001.arrow", "part-00001.arrow has"), (INDEX, "cannot be read")):
         write_store(str(tmp_path))
         _cut(tmp_path / name)
         assert not is_whole(folder)
@@ -67,23 +67,23 @@ def test_an_entry_is_whole_or_loses_its_index(tmp_path: Path, capsys: pytest.Cap
     assert not is_whole(folder)
 
 
-def test_a_flipped_bit_of_a_waveform_is_noticed_and_the_entry_is_made_anew(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_a_waveform_is_detected_and_the_entry_rebuilt(tmp_path: Path) -> None:
     write_store(str(tmp_path))
     part = tmp_path / "part-00000.arrow"
     _flip(part, part.read_bytes().index(WAVEFORMS["a"].tobytes()) + 100)
     assert is_whole(Folder.at(str(tmp_path))), "its length is right"
     store = WaveformStore(str(tmp_path))
     store.get("b")
-    with pytest.raises(StorageError, match=r"part-00000\.arrow: utterance a is not what was written"):
+    with pytest.raises(StorageError, match=r"part-00000\.arrow: utterance a does not match its checksum"):
         store.get("a")
     assert not is_whole(Folder.at(str(tmp_path)))
-    # Who opens it next, in the same run, hears of it too.
-    with pytest.raises(StorageError, match=r"index\.parquet: this entry of the cache cannot be read"):
+    # The next reader in the same run gets the error too.
+    with pytest.raises(StorageError, match=r"index\.parquet: this cache entry cannot be read"):
         WaveformStore(str(tmp_path))
 
 
-def test_whatever_bit_of_a_part_is_flipped_an_utterance_is_right_or_refused(tmp_path: Path) -> None:
-    """Parsed as Arrow, some flips of what stands around the waveforms ended the process that mapped them."""
+def test_with_any_flipped_bit_in_a_part_an_utterance_is_correct_or_refused(tmp_path: Path) -> None:
+    """Parsed as Arrow, some flips around the waveforms crashed the process that mapped them."""
     write_store(str(tmp_path))
     part = tmp_path / "part-00000.arrow"
     whole = part.read_bytes()
@@ -101,15 +101,15 @@ def test_whatever_bit_of_a_part_is_flipped_an_utterance_is_right_or_refused(tmp_
         part.write_bytes(whole)
 
 
-def test_a_file_of_the_cache_is_one_that_arrow_reads(tmp_path: Path) -> None:
+def test_arrow_reads_the_files_of_the_cache(tmp_path: Path) -> None:
     write_store(str(tmp_path))
     with pa.memory_map(str(tmp_path / "part-00000.arrow")) as file:
         batches = pa.ipc.open_file(file).read_all()["waveform"].to_pylist()
     np.testing.assert_array_equal(np.array(batches[0], np.float32), WAVEFORMS["a"])
 
 
-def test_what_is_read_cannot_be_written(tmp_path: Path) -> None:
-    """It is the file itself: an augmentation in place would change it for every reader."""
+def test_waveforms_are_read_only(tmp_path: Path) -> None:
+    """It maps the file itself: augmenting in place would change it for every reader."""
     write_store(str(tmp_path))
     waveform_S = WaveformStore(str(tmp_path)).get("a")
     with pytest.raises(ValueError, match="read-only"):
@@ -137,14 +137,14 @@ def changed(manifest: Manifest, **values: Any) -> Manifest:
 
 
 @pytest.mark.parametrize("values", [{"digest": "x"}, {"start_s": 0.5}, {"end_s": 0.5}, {"utterance_id": "A"}])
-def test_other_bytes_or_another_part_of_them_make_another_entry(manifest: Manifest, values: dict[str, Any]) -> None:
+def test_other_bytes_or_another_part_of_a_file_give_another_entry(manifest: Manifest, values: dict[str, Any]) -> None:
     assert cache_name(changed(manifest, **values)) != cache_name(manifest)
 
 
 @pytest.mark.parametrize("values", [{"audio_path": "/x/a.wav"}, {"emotion": "rage"}, {"transcript": "x"}])
-def test_another_place_label_or_transcript_makes_no_other_entry(manifest: Manifest, values: dict[str, Any]) -> None:
+def test_location_label_and_transcript_do_not_change_the_entry(manifest: Manifest, values: dict[str, Any]) -> None:
     assert cache_name(changed(manifest, **values)) == cache_name(manifest)
 
 
-def test_trimming_makes_another_entry(manifest: Manifest) -> None:
+def test_trimming_gives_another_entry(manifest: Manifest) -> None:
     assert len({cache_name(manifest, trim_db=db) for db in (None, 30.0, 40.0)}) == 3

@@ -1,4 +1,4 @@
-"""Audio that is there twice is reported, and not both learned from and tested in one fold unless that is asked for."""
+"""Duplicate audio is reported, and refused if a fold learns from one copy and tests the other, unless allowed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def group(*names: str) -> Duplicate:
     return Duplicate(utterance_ids=names, speakers=(), emotions=())
 
 
-def test_of_one_file_only_the_same_stretch_is_the_same_audio() -> None:
+def test_only_equal_stretches_of_a_file_are_equal_audio() -> None:
     parts = (
         utterance("a", "x", start_s=0.0, end_s=1.0),
         utterance("b", "x", start_s=0.5, end_s=1.0),
@@ -45,7 +45,7 @@ def test_of_one_file_only_the_same_stretch_is_the_same_audio() -> None:
     assert [d.utterance_ids for d in equal_bytes(parts)] == [("a", "c")]
 
 
-def test_a_leak_is_between_the_test_part_and_what_the_fold_learns_from_or_is_chosen_by() -> None:
+def test_a_leak_is_between_the_test_part_and_the_training_or_validation_part() -> None:
     assert leaks([group("a1", "a2")], FOLDS) == [], "both are always in one part"
     assert leaks([group("b1", "c1")], FOLDS) == [
         Leak(fold="b", part="validation", learned="c1", tested="b1"),
@@ -58,12 +58,12 @@ def test_a_fold_that_tests_nothing_leaks_nothing() -> None:
     assert leaks([group("b1", "c1")], [everything]) == []
 
 
-def test_a_leak_is_an_error_that_names_the_files_and_the_way_out() -> None:
+def test_a_leak_is_an_error_that_names_the_files_and_the_fix() -> None:
     with pytest.raises(ManifestError) as error:
         check_duplicates(MANIFEST, FOLDS, equal_bytes(MANIFEST.utterances), "to the byte", allowed=False)
     message = str(error.value)
     assert "table: 2 utterance(s)" in message and "equal to the byte" in message
-    assert "fold 'b' tests /b1.wav (b1), whose audio is in its validation part too, as /c1.wav (c1)" in message
+    assert "fold 'b' tests /b1.wav (b1), whose audio is also in its validation part, as /c1.wav (c1)" in message
     assert "--corpus.allow-duplicates" in message and "a1" not in message
 
 
@@ -77,12 +77,12 @@ def test_the_first_five_leaks_are_listed_and_the_others_counted() -> None:
     assert str(error.value).count("fold 'b' tests") == 5
 
 
-def test_what_is_allowed_or_leaks_nothing_is_noted_with_its_ids_and_count() -> None:
+def test_allowed_or_harmless_duplicates_are_reported_with_ids_and_count() -> None:
     duplicates = equal_bytes(MANIFEST.utterances)
     (note,) = check_duplicates(MANIFEST, FOLDS, duplicates, "to the byte", allowed=True)
     assert note == (
-        "4 utterances hold audio that others hold too, equal to the byte (2 group(s)): a1 = a2; b1 = c1. "
-        "Folds test 2 of them and learn from their like, which makes the scores too good."
+        "4 utterances have audio identical to another's, equal to the byte (2 group(s)): a1 = a2; b1 = c1. "
+        "2 of them are tested in folds that learn from a duplicate, which inflates the scores."
     )
     (note,) = check_duplicates(MANIFEST, FOLDS, duplicates[:1], "to the byte", allowed=False)
     assert note.endswith("(1 group(s)): a1 = a2.")

@@ -78,7 +78,7 @@ def test_every_utterance_is_tested_once_and_is_in_one_part_of_each_fold(iemocap:
         assert sum(len(p) for p in parts) == len(set.union(*parts)) == 10
 
 
-def test_parts_keep_the_manifests_order(iemocap: Manifest) -> None:
+def test_parts_are_in_the_manifests_order(iemocap: Manifest) -> None:
     folds = make_folds(iemocap, CorpusConfig(name="iemocap", root="x"))
     for fold in folds:
         for part in (fold.train, fold.validation, fold.test):
@@ -95,7 +95,7 @@ def test_five_groups_of_ravdess_actors_are_balanced_by_sex(ravdess: Manifest) ->
     folds = make_folds(ravdess, CorpusConfig(name="ravdess", root="x", folds="groups"))
     actors = [sorted(int(s[-2:]) for s in speakers_of(ravdess, f.test)) for f in folds]
     assert [len(group) for group in actors] == [5, 5, 5, 5, 4]
-    # Women 2, 4, ... 24 are dealt to groups 1 2 3 4 5 1 ...; the men go on at group 3.
+    # Women 2, 4, ... 24 are dealt to groups 1 2 3 4 5 1 ...; the men continue at group 3.
     assert actors[0] == [2, 7, 12, 17, 22]
     assert all(2 <= sum(a % 2 for a in group) <= 3 for group in actors)
     assert all(2 <= sum(a % 2 == 0 for a in group) <= 3 for group in actors)
@@ -115,7 +115,7 @@ def test_groups_differ_by_at_most_one_speaker(women: int, men: int, unknown: int
     assert max(sizes.values()) - min(sizes.values()) <= 1 and len(sizes) == k
 
 
-def test_auto_takes_a_tables_fold_column_then_sessions_then_speakers() -> None:
+def test_auto_uses_a_tables_fold_column_then_sessions_then_speakers() -> None:
     names = [f"S{i}" for i in range(1, 5)]
     everything = {n: {"fold": f"part{n}", "session": f"day{n}"} for n in names}
     assert make_folds(manifest_of(everything), table())[0].name == "partS1"
@@ -130,7 +130,7 @@ def test_auto_puts_more_than_ten_speakers_into_groups(n_speakers: int, n_folds: 
     assert len(make_folds(manifest, table())) == n_folds
 
 
-def test_folds_are_ordered_as_people_count() -> None:
+def test_folds_are_in_numeric_order() -> None:
     manifest = manifest_of({f"S{i}": {"fold": str(i)} for i in (10, 9, 1, 2)})
     assert [f.name for f in make_folds(manifest, table())] == ["1", "2", "9", "10"]
 
@@ -166,7 +166,7 @@ def test_two_speakers_are_too_few() -> None:
 def test_a_speaker_in_two_sessions_is_refused_by_name(iemocap: Manifest) -> None:
     traveller = dataclasses.replace(iemocap.utterances[0], utterance_id="Ses01F_visit_F000", session="Session3")
     manifest = dataclasses.replace(iemocap, utterances=(*iemocap.utterances, traveller))
-    with pytest.raises(ManifestError, match=r"'Ses01_F' is both in the train and in the test") as e:
+    with pytest.raises(ManifestError, match=r"'Ses01_F' is in both the train and the test") as e:
         make_folds(manifest, CorpusConfig(name="iemocap", root="x"))
     assert "fold 'Session1'" in str(e.value) and "--corpus.folds speaker" in str(e.value)
 
@@ -180,7 +180,7 @@ def test_an_utterance_without_its_group_is_refused(folds: str, column: str) -> N
     assert f"column {column!r}" in str(error.value)
 
 
-def test_a_class_that_a_fold_never_trains_is_refused() -> None:
+def test_a_class_without_training_utterances_in_a_fold_is_refused() -> None:
     manifest = manifest_of({f"S{i}": {} for i in range(3)})
     rare = tuple(u for u in manifest.utterances if u.emotion == "neu" or u.speaker == "S0")
     with pytest.raises(ManifestError, match=r"fold 'S0' has no training .* class 'ang'.*Drop"):

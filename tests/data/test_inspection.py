@@ -84,17 +84,17 @@ def bad_file(folder: Path, kind: str) -> Path:
 REASONS = {
     "missing": "does not exist",
     "folder": "is not a file",
-    "text": "is not readable as audio",
-    "zero_bytes": "is not readable as audio",
-    "no_samples": "holds no samples",
+    "text": "cannot be read as audio",
+    "zero_bytes": "cannot be read as audio",
+    "no_samples": "contains no samples",
     "slow": "sample rate of 500 Hz, expected 1000 to 384000",
     "fast": "sample rate of 400000 Hz, expected 1000 to 384000",
-    "long": "lasts 2.0 s, --corpus.max-duration-s is 2",
-    "raw": "is not readable",
-    "headerless": "is taken for samples without a header",
-    "huge": "holds values as large as 1e+30, expected about -1 to 1",
-    "unknown length": "does not say how long it is",
-    "cut": "is cut short: 99 bytes that its header promises are not there",
+    "long": "lasts 2.0 s, but --corpus.max-duration-s is 2",
+    "raw": "cannot be read",
+    "headerless": "would be read as raw samples",
+    "huge": "contains values as large as 1e+30, expected about -1 to 1",
+    "unknown length": "has no length in its header",
+    "cut": "is truncated: 99 bytes promised by its header are missing",
     "nan": "not finite",
     "infinite": "not finite",
 }
@@ -146,9 +146,9 @@ def test_a_bad_file_fails_with_its_name_and_reason_or_is_skipped_and_listed(
 @pytest.mark.parametrize(
     ("start_s", "end_s"), [(0.4, 0.6), (0.5, None), (0.7, 0.8), (0.1, 0.10001), (1e305, None), (0.1, 1e308)]
 )
-def test_a_part_must_lie_inside_its_file(good: list[Utterance], start_s: float, end_s: float | None) -> None:
+def test_a_part_must_be_inside_its_file(good: list[Utterance], start_s: float, end_s: float | None) -> None:
     part = dataclasses.replace(good[0], utterance_id="part", start_s=start_s, end_s=end_s)
-    with pytest.raises(ManifestError, match=r"lasts 0\.500 s and does not hold the part") as error:
+    with pytest.raises(ManifestError, match=r"lasts 0\.500 s and does not contain the part") as error:
         inspect_audio(manifest_of([*good, part]), max_duration_s=2.0, on_error="fail")
     assert f"{part.audio_path} (part)" in str(error.value)
     assert "--corpus.on-error skip" in str(error.value)

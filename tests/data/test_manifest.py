@@ -31,7 +31,7 @@ def test_given_classes_keep_their_order_though_one_is_absent() -> None:
     assert manifest.labels() == {"a": 0, "b": 2}
 
 
-def test_a_table_keeps_everything(manifest: Manifest) -> None:
+def test_a_table_round_trip_keeps_everything(manifest: Manifest) -> None:
     skipped = Skipped(utterance_id="c", audio_path="/data/c.wav", reason="does not exist")
     manifest = dataclasses.replace(manifest, skipped=(skipped,))
     assert Manifest.from_table(manifest.to_table()) == manifest
@@ -59,8 +59,8 @@ def test_the_fingerprint_follows_content_and_not_place(manifest: Manifest) -> No
 NFC, NFD = "Zo\u00eb", "Zoe\u0308"
 
 
-def test_a_name_that_two_programs_wrote_in_two_ways_is_one_name() -> None:
-    """As two speakers she would be trained on and tested; the words stay as they were written."""
+def test_a_name_in_two_unicode_forms_is_one_name() -> None:
+    """As two speakers she would be both trained on and tested; transcripts stay as written."""
     first, second = (
         dataclasses.replace(utterance(spelt, spelt, spelt), session=spelt, fold=spelt, transcript=spelt)
         for spelt in (NFC, NFD)
@@ -81,7 +81,7 @@ def test_a_control_character_in_a_name_is_refused_by_name(column: str, character
     assert character not in str(error.value) and "Remove it" in str(error.value)
 
 
-def test_words_may_stand_on_several_lines() -> None:
+def test_transcripts_may_span_several_lines() -> None:
     spoken = dataclasses.replace(utterance("a"), transcript="Well,\n\tno.")
     assert build_manifest("table", "x.csv", [spoken, utterance("b", "fear")]).utterances[0] == spoken
 
@@ -89,9 +89,9 @@ def test_words_may_stand_on_several_lines() -> None:
 @pytest.mark.parametrize(
     ("utterances", "found", "remedy"),
     [
-        ([], "no utterance was found", "--corpus.root"),
+        ([], "no utterances found", "--corpus.root"),
         ([utterance("a"), utterance("a")], "1 utterance ids occur more than once, 'a'", "unique"),
-        ([utterance("a"), utterance("b", "rage")], "holds 'rage'", "--corpus.emotion-map"),
+        ([utterance("a"), utterance("b", "rage")], "contains 'rage'", "--corpus.emotion-map"),
         ([utterance("a"), utterance("b")], "only the class 'joy' occurs", "at least two"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The plan: who meets whom in which step, worked out beforehand and the same everywhere."""
+"""The plan: the composition of every step, computed in advance and identical everywhere."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ small = st.integers(1, 7)
 
 @given(n=sizes, batch_size=small, accumulate=small, epoch=st.integers(0, 3))
 @settings(max_examples=60, deadline=None)
-def test_every_training_utterance_is_met_once_an_epoch(n: int, batch_size: int, accumulate: int, epoch: int) -> None:
+def test_every_training_utterance_occurs_once_per_epoch(n: int, batch_size: int, accumulate: int, epoch: int) -> None:
     steps = epoch_of(n, config(batch_size, accumulate), epoch)
     assert sorted(u for s in steps for u in s.utterance_ids) == sorted(durations(n))
     assert [s.index for s in steps] == list(range(len(steps)))
@@ -60,7 +60,7 @@ def test_every_training_utterance_is_met_once_an_epoch(n: int, batch_size: int, 
 @given(n=sizes, batch_size=small, accumulate=small)
 @settings(max_examples=60, deadline=None)
 def test_update_sizes_are_the_sums_of_their_accumulated_steps(n: int, batch_size: int, accumulate: int) -> None:
-    """Cross-entropy divides by it: a wrong one scales the gradient of the last update."""
+    """Cross-entropy divides by it: an error would scale the gradient of the last update."""
     train = config(batch_size, accumulate, epochs=1)
     steps = epoch_of(n, train)
     assert steps[-1].ends_update
@@ -103,8 +103,8 @@ def test_another_epoch_or_seed_gives_another_order(seed: int, epoch: int) -> Non
     assert [s.utterance_ids for s in epoch_of(50, config(seed=seed), epoch)] != first
 
 
-def test_companions_change_between_epochs() -> None:
-    """Contrastive terms learn from who meets whom: fixed batches would starve them."""
+def test_batches_change_between_epochs() -> None:
+    """Contrastive terms learn from the other utterances in a batch: fixed batches would starve them."""
 
     def pairs(epoch: int) -> set[frozenset[str]]:
         batches = [step.utterance_ids for step in epoch_of(400, config(), epoch)]
@@ -113,7 +113,7 @@ def test_companions_change_between_epochs() -> None:
     assert len(pairs(0) & pairs(1)) < 0.2 * len(pairs(0))
 
 
-def test_a_step_holds_utterances_of_similar_length() -> None:
+def test_a_step_has_utterances_of_similar_length() -> None:
     lengths = durations(960)
     train = config(batch_size=8, accumulate=1)
     padded = used = 0.0
@@ -125,7 +125,7 @@ def test_a_step_holds_utterances_of_similar_length() -> None:
 
 
 def test_seeds_are_the_same_in_every_process() -> None:
-    # Pinned: another value would change every plan of every run that is resumed.
+    # Pinned: a different value would change the plans of all resumed runs.
     assert derive_seed(0, "order", 1) == SEED_OF_ORDER_0_1
     assert 0 <= derive_seed("x") < 2**63
     assert derive_seed(1, 11) != derive_seed(11, 1) != derive_seed("11", 1)
@@ -145,7 +145,7 @@ def test_evaluation_covers_each_utterance_once_and_bounds_padding(n: int) -> Non
         assert count == 1 or (count <= 32 and count * longest <= 240)
 
 
-def test_short_utterances_are_evaluated_many_at_a_time() -> None:
+def test_short_utterances_are_evaluated_in_large_batches() -> None:
     lengths = {f"u{i:03d}": 1.0 for i in range(70)}
     steps = evaluation_steps(list(lengths), lengths, "validation", 0)
     assert [len(s.utterance_ids) for s in steps] == [32, 32, 6]
@@ -174,7 +174,7 @@ def test_a_fold_trains_and_validates_each_epoch_and_tests_once(fold: Fold) -> No
         assert sorted(seen) == sorted(list(getattr(fold, part)) * times)
 
 
-def test_a_test_curve_scores_the_test_part_after_every_epoch_and_moves_no_other_step(fold: Fold) -> None:
+def test_a_test_curve_scores_the_test_part_after_every_epoch_and_changes_no_other_step(fold: Fold) -> None:
     plain = fold_plan(fold, LENGTHS, classes(LENGTHS), config(epochs=3), first_epoch=0)
     plan = fold_plan(fold, LENGTHS, classes(LENGTHS), config(epochs=3), first_epoch=0, test_curve=True)
     assert [step for step in plan if step.part != "test_curve"] == plain
@@ -183,7 +183,7 @@ def test_a_test_curve_scores_the_test_part_after_every_epoch_and_moves_no_other_
         assert sorted(seen) == sorted(fold.test)
 
 
-def test_stopping_early_is_the_beginning_of_the_whole_schedule(fold: Fold) -> None:
+def test_stopping_early_keeps_the_beginning_of_the_schedule(fold: Fold) -> None:
     whole = fold_plan(fold, LENGTHS, classes(LENGTHS), config(epochs=3), first_epoch=0)
     plan = fold_plan(fold, LENGTHS, classes(LENGTHS), config(epochs=3), first_epoch=0, stop_after=2)
     assert [s for s in plan if s.part != "test"] == [s for s in whole if s.epoch < 2]
@@ -191,7 +191,7 @@ def test_stopping_early_is_the_beginning_of_the_whole_schedule(fold: Fold) -> No
 
 @pytest.mark.parametrize("max_steps", [None, 1, 3, 4, 100])
 @pytest.mark.parametrize("done", [0, 1, 2, 3])
-def test_a_resumed_plan_is_the_tail_of_the_whole(fold: Fold, max_steps: int | None, done: int) -> None:
+def test_a_resumed_plan_is_the_tail_of_the_full_plan(fold: Fold, max_steps: int | None, done: int) -> None:
     train = config(epochs=3, max_steps=max_steps)
     whole = fold_plan(fold, LENGTHS, classes(LENGTHS), train, first_epoch=0)
     expected = [s for s in whole if s.epoch >= done or s.part == "test"]
@@ -202,7 +202,7 @@ def test_a_resumed_plan_is_the_tail_of_the_whole(fold: Fold, max_steps: int | No
 def test_max_steps_counts_optimizer_steps_and_still_validates_and_tests(
     fold: Fold, max_steps: int, updates: int, epochs: int
 ) -> None:
-    # 26 utterances in updates of 12 are 3 an epoch.
+    # 26 utterances in updates of 12 are 3 per epoch.
     train = config(epochs=5, max_steps=max_steps)
     assert total_updates(26, train) == updates
     plan = fold_plan(fold, LENGTHS, classes(LENGTHS), train, first_epoch=0)

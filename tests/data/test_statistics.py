@@ -1,4 +1,4 @@
-"""What a corpus holds: counted by hand, and nothing in it twice unnoticed."""
+"""Corpus statistics: counted by hand, and no duplicate goes unnoticed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def manifest() -> Manifest:
             utterance("e", "cy", "calm", 10.0, transcript="Oh.", session="10"),
             utterance("f", "cy", "calm", 7.0),
         ),
-        skipped=(Skipped(utterance_id="z", audio_path="/z.wav", reason="is cut short"),),
+        skipped=(Skipped(utterance_id="z", audio_path="/z.wav", reason="is truncated"),),
     )
 
 
@@ -87,9 +87,9 @@ def test_what_is_printed_by_hand(manifest: Manifest) -> None:
         "  group-1: 3, 2, 1",
         "  group-2: 1, 3, 2",
         "duplicates  none equal to the byte",
-        "duplicates  none equal to the sample once decoded, beside these",
+        "duplicates  none equal to the sample once decoded, in addition",
         "skipped     1 utterance(s) that cannot be used",
-        "  z: /z.wav is cut short",
+        "  z: /z.wav is truncated",
     ]
 
 
@@ -103,13 +103,13 @@ def test_files_equal_to_the_byte_are_named_with_their_speakers_and_classes(manif
     lines = text.splitlines()
     at = lines.index("duplicates  2 group(s) equal to the byte")
     assert lines[at + 1] == "  a, b (bo; calm)"
-    assert lines[at + 2].startswith("  c, d, f (ana, bo, cy; calm, tense): OF DIFFERENT SPEAKERS")
-    assert lines[at + 2].endswith("OF DIFFERENT CLASSES")
+    assert lines[at + 2].startswith("  c, d, f (ana, bo, cy; calm, tense): DIFFERENT SPEAKERS")
+    assert lines[at + 2].endswith("DIFFERENT CLASSES")
     assert "once decoded" not in text, "waveforms were not compared"
 
 
-def test_equal_waveforms_are_named_once_where_the_bytes_say_it_already(manifest: Manifest) -> None:
-    """b and a are equal to the byte; so is their sound, and that of c and of d in other files."""
+def test_equal_waveforms_are_listed_once_if_the_bytes_are_equal_too(manifest: Manifest) -> None:
+    """b and a are byte-identical, and so have equal waveforms; those of c and d are equal in different files."""
     same = with_digests(manifest, a="x", b="x")
     found = corpus_statistics(same, {"a": "1", "b": "1", "c": "2", "d": "2", "e": "3"})
     assert [d.utterance_ids for d in found.same_bytes] == [("a", "b")]
@@ -119,14 +119,14 @@ def test_equal_waveforms_are_named_once_where_the_bytes_say_it_already(manifest:
     assert larger.same_waveform is not None
     assert [d.utterance_ids for d in larger.same_waveform] == [("a", "b", "c")]
     lines = statistics_lines(found, FOLDS).splitlines()
-    at = lines.index("duplicates  1 group(s) equal to the sample once decoded, beside these")
-    assert lines[at + 1].startswith("  c, d (ana, bo; tense): OF DIFFERENT SPEAKERS")
+    at = lines.index("duplicates  1 group(s) equal to the sample once decoded, in addition")
+    assert lines[at + 1].startswith("  c, d (ana, bo; tense): DIFFERENT SPEAKERS")
 
 
-def test_long_lists_end_with_how_many_more_there_are(manifest: Manifest) -> None:
-    many = tuple(Skipped(utterance_id=f"s{i}", audio_path="/s.wav", reason="is cut short") for i in range(23))
+def test_long_lists_end_with_the_number_of_further_entries(manifest: Manifest) -> None:
+    many = tuple(Skipped(utterance_id=f"s{i}", audio_path="/s.wav", reason="is truncated") for i in range(23))
     lines = statistics_lines(corpus_statistics(dataclasses.replace(manifest, skipped=many)), FOLDS).splitlines()
-    assert lines[-22:-20] == ["skipped     23 utterance(s) that cannot be used", "  s0: /s.wav is cut short"]
+    assert lines[-22:-20] == ["skipped     23 utterance(s) that cannot be used", "  s0: /s.wav is truncated"]
     assert lines[-1] == "  ... and 3 more"
 
 
@@ -145,4 +145,4 @@ def test_waveforms_have_one_hash_if_and_only_if_they_are_equal(tmp_path: Path, w
     folder.write_table(INDEX, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
     found = waveform_digests(WaveformStore(location))
     assert found["a"] == found["c"] != found["late"]
-    assert set(found) == {"a", "c", "late"}, "what differs in its length or its first second equals none"
+    assert set(found) == {"a", "c", "late"}, "different length or first second: no duplicate"

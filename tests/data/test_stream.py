@@ -1,4 +1,4 @@
-"""A worker's utterances: the plan's order, the same whether files are mapped or tasks fetch them."""
+"""A worker's utterances: in the plan's order, the same whether files are mapped or tasks fetch them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def source(tmp_path: Path) -> Source:
 
 @pytest.fixture
 def tasks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Fetching tasks run here instead of on a cluster; the list grows by the segments that were run."""
+    """Fetching tasks run here instead of on a cluster; the list records the segments that were run."""
     ran: list[int] = []
 
     def fetch(chunks: Sequence[list[dict[str, Any]]], source: Source, data_cpus: int) -> list[pa.Table]:
@@ -68,25 +68,25 @@ def assert_same(mine: Sequence[Fetched], theirs: Sequence[Fetched]) -> None:
 
 def test_mapped_views_are_the_fetched_ones(source: Source, tasks: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     mapped = take(source)
-    assert not tasks, "nothing was to be computed, and a task was started"
+    assert not tasks, "a task was started with nothing to compute"
     monkeypatch.setattr(streaming, "_TASK_S", 1.5)
     monkeypatch.setattr(streaming, "_SEGMENT_S", 3.0)
     monkeypatch.setattr(WaveformStore, "is_local", property(lambda _: False))
     fetched = take(source)
-    assert len(tasks) > 1, "the plan was to be cut into segments"
+    assert len(tasks) > 1, "expected several segments"
     assert_same(mapped, fetched)
     assert [item.step for item in mapped] == PLAN
     assert mapped[-1].augmented is None, "evaluation has no second view"
 
 
-def test_views_that_are_not_made_yet_are_the_same(source: Source, tasks: list[int]) -> None:
+def test_views_computed_on_the_fly_are_the_same(source: Source, tasks: list[int]) -> None:
     made = take(source)
     assert_same(take(dataclasses.replace(source, views=())), made)
     assert tasks
 
 
-def test_an_augmentation_of_nothing_starts_no_task(source: Source, tasks: list[int]) -> None:
-    """The ablation's "no augmentation": the second view is the clean stretch again."""
+def test_an_empty_augmentation_starts_no_task(source: Source, tasks: list[int]) -> None:
+    """The ablation's "no augmentation": the second view equals the clean crop."""
     nothing = AugmentConfig(lsa=False, speed=False, noise=False)
     taken = take(dataclasses.replace(source, augment=nothing, views=()))
     assert not tasks
@@ -106,9 +106,7 @@ def test_workers_share_a_step_between_them(source: Source, tasks: list[int]) -> 
     assert shares[0][1].clean == []
 
 
-def test_who_stops_early_does_not_wait_for_what_is_fetched_ahead(
-    source: Source, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stopping_early_does_not_wait_for_prefetching(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tune gives a stopped trial's process two seconds, then fails the next trial in it."""
     fetched, go_on = threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""What every trial reads is made once: what a task holds at a time, and what is kept of files that are not read."""
+"""Shared inputs are computed once: how much a task holds at a time, and what is recorded about unreadable files."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def members(*seconds: float | None) -> list[dict[str, Any]]:
     return [{"id": f"u{i:04d}", "seconds": s} for i, s in enumerate(seconds)]
 
 
-def test_a_task_holds_128_utterances_or_half_an_hour() -> None:
-    """128 utterances of the longest length allowed, 600 s, would be 5 GB, and as much again while they are written."""
+def test_a_task_has_at_most_128_utterances_or_half_an_hour() -> None:
+    """128 utterances of the maximum length, 600 s, would be 5 GB, and as much again while they are written."""
     assert [len(part) for part in cut_into_parts(members(*[2.0] * 300))] == [128, 128, 44]
     assert [len(part) for part in cut_into_parts(members(*[600.0] * 7))] == [3, 3, 1]
     assert [len(part) for part in cut_into_parts(members(5_000.0, 1.0, 1_799.0, 1.0))] == [1, 2, 1]
     assert [len(part) for part in cut_into_parts(members(*[None] * 129))] == [128, 1]
 
 
-def test_parts_hold_every_member_in_its_order() -> None:
+def test_parts_contain_every_member_in_order() -> None:
     all_of_them = members(*np.random.default_rng(0).uniform(0.1, 600, 500))
     parts = cut_into_parts(all_of_them)
     assert [member for part in parts for member in part] == all_of_them
     assert all(sum(member["seconds"] for member in part) <= 1_800 for part in parts)
 
 
-def test_a_file_that_a_node_cannot_read_is_no_part_of_the_index(tmp_path: Path) -> None:
-    """Written there, a stale mount would leave the file out of every later run."""
+def test_a_file_that_a_node_cannot_read_is_not_recorded_in_the_index(tmp_path: Path) -> None:
+    """If they were recorded, a stale mount would exclude the file from every later run."""
     soundfile.write(tmp_path / "a.wav", np.zeros(800), 16_000)
     (tmp_path / "text.wav").write_text("no audio")
 

@@ -1,4 +1,4 @@
-"""CBCA on a fold: nothing but its training part reaches the language model, and what it wrote is kept by content."""
+"""CBCA on a fold: the language model only sees the training part, and its texts are cached by content."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARTS = ("train", "validation", "test")
 
 
 def corpus(*, secret: str = "", swapped: bool = False) -> tuple[Manifest, Fold]:
-    """Three speakers; `secret` and `swapped` change texts and labels outside of the training part."""
+    """Three speakers; `secret` and `swapped` change texts and labels outside the training part."""
     utterances, parts = [], {part: [] for part in PARTS}
     for part in PARTS:
         for emotion, texts in TEXTS.items():
@@ -37,7 +37,7 @@ def corpus(*, secret: str = "", swapped: bool = False) -> tuple[Manifest, Fold]:
                         transcript=f"{secret} {text}".strip() if held_out else text,
                     )
                 )
-    # An utterance without a transcript has nothing to rewrite.
+    # There is nothing to rewrite without a transcript.
     utterances.append(Utterance(utterance_id="train-mute", audio_path="x.wav", speaker="train", emotion="joy"))
     parts["train"].append("train-mute")
     fold = Fold(index=0, name="test", **{part: tuple(names) for part, names in parts.items()})
@@ -62,13 +62,13 @@ def test_no_test_or_validation_transcript_or_label_reaches_the_language_model() 
     assert "xyzzy" not in str(rewritten)
 
 
-def test_a_training_transcript_or_label_does_reach_it() -> None:
+def test_training_transcripts_and_labels_do_reach_it() -> None:
     manifest, fold = corpus()
     leaky = dataclasses.replace(fold, train=fold.train + fold.validation, validation=())
     assert fold_texts(config(), manifest, leaky).file_name != texts_of().file_name
 
 
-def test_every_new_text_is_the_old_one_but_for_a_word() -> None:
+def test_every_new_text_differs_in_one_word() -> None:
     fold = texts_of()
     rewritten = new_texts(fold, torch.device("cpu"))
     assert len(rewritten) == len(fold.texts)
@@ -88,11 +88,11 @@ def test_every_new_text_is_the_old_one_but_for_a_word() -> None:
         dataclasses.replace(config(), train=TrainConfig(seed=1)),
     ],
 )
-def test_kept_texts_are_those_of_their_settings(other: ExperimentConfig) -> None:
+def test_cached_texts_depend_on_their_settings(other: ExperimentConfig) -> None:
     assert fold_texts(other, *corpus()).file_name != texts_of().file_name
 
 
-def test_kept_texts_are_shared_by_all_that_does_not_change_them() -> None:
+def test_cached_texts_do_not_depend_on_other_settings() -> None:
     other = dataclasses.replace(config(), loss=LossConfig(alpha=1.0), train=TrainConfig(epochs=7))
     assert fold_texts(other, *corpus()).file_name == texts_of().file_name
 
@@ -108,7 +108,7 @@ def test_kept_texts_are_shared_by_all_that_does_not_change_them() -> None:
         ({"loss": LossConfig(alpha=0, beta=0), "augment": AugmentConfig(classify_augmented=True)}, True),
     ],
 )
-def test_texts_are_rewritten_where_a_second_view_uses_them(changes: dict[str, object], wanted: bool) -> None:
+def test_texts_are_rewritten_if_a_second_view_uses_them(changes: dict[str, object], wanted: bool) -> None:
     assert ExperimentConfig(**changes).rewrites_text == wanted  # type: ignore[arg-type]
 
 
@@ -122,7 +122,7 @@ def test_texts_are_rewritten_where_a_second_view_uses_them(changes: dict[str, ob
         (ModelConfig(text="light"), "/some/bert", "/some/bert"),
     ],
 )
-def test_the_language_model_is_the_text_encoders_own_where_it_is_pretrained(
+def test_the_language_model_is_the_text_encoder_if_that_is_pretrained(
     model: ModelConfig, asked: str | None, expected: str
 ) -> None:
     assert ExperimentConfig(model=model, augment=AugmentConfig(cbca_model=asked)).masked_lm == expected

@@ -1,4 +1,4 @@
-"""Views: cropped alike, random by (seed, variant, utterance) alone, the same kept or made on the spot."""
+"""Views: equal crops, random by (seed, variant, utterance) alone, the same whether stored or computed on the fly."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write_store(folder: Folder, waveforms: dict[str, np.ndarray]) -> str:
 
 
 def with_kept_views(source: Source, folder: Folder, waveforms: dict[str, np.ndarray]) -> Source:
-    """With both variants of the augmented view made beforehand, below `folder`."""
+    """With both variants of the augmented view precomputed, below `folder`."""
     views = [
         write_store(folder / f"views-{v}", {name: augmented(w, source, v, name) for name, w in waveforms.items()})
         for v in range(2)
@@ -47,7 +47,7 @@ def with_variants(source: Source, n: int) -> Source:
     return dataclasses.replace(source, augment=dataclasses.replace(source.augment, variants=n))
 
 
-def test_both_views_are_of_one_random_stretch(source: Source) -> None:
+def test_both_views_share_one_random_crop(source: Source) -> None:
     plain = dataclasses.replace(source, augment=AugmentConfig(lsa=False, speed=False, noise=False))
     starts = set()
     for epoch in range(5):
@@ -65,7 +65,7 @@ def test_without_a_second_view_none_is_made(source: Source) -> None:
     np.testing.assert_array_equal(clean_S, WAVEFORMS["short"])
 
 
-def test_variants_come_round_and_without_them_every_epoch_is_new(source: Source) -> None:
+def test_variants_repeat_and_without_them_every_epoch_is_new(source: Source) -> None:
     def second(which: Source, epoch: int) -> np.ndarray:
         view_S = training_views(which, "long", epoch)[1]
         assert view_S is not None
@@ -80,7 +80,7 @@ def test_variants_come_round_and_without_them_every_epoch_is_new(source: Source)
     assert not np.array_equal(second(source, 0), second(source, 3))
 
 
-def test_kept_views_are_those_made_on_the_spot(source: Source, tmp_path: Path) -> None:
+def test_stored_views_equal_those_computed_on_the_fly(source: Source, tmp_path: Path) -> None:
     fresh = with_variants(source, 2)
     stored = with_kept_views(fresh, Folder.at(str(tmp_path)), WAVEFORMS)
     for epoch in range(4):
@@ -92,20 +92,20 @@ def test_kept_views_are_those_made_on_the_spot(source: Source, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"crop_s": 2.0}, {"augment": AugmentConfig(noise=False)}])
-def test_kept_views_are_named_by_what_they_depend_on(source: Source, change: dict[str, object]) -> None:
+def test_stored_views_are_named_by_what_they_depend_on(source: Source, change: dict[str, object]) -> None:
     name = views_name("waveforms-00", source, 0)
     assert views_name("waveforms-00", dataclasses.replace(source, **change), 0) != name  # type: ignore[arg-type]
     assert views_name("waveforms-01", source, 0) != name != views_name("waveforms-00", source, 1)
 
 
-def test_kept_views_are_shared_by_what_does_not_change_them(source: Source) -> None:
-    """More variants add to those that are there, and text or losses have no part in them."""
+def test_stored_views_do_not_depend_on_other_settings(source: Source) -> None:
+    """More variants add to the existing ones; text and losses do not affect them."""
     other = AugmentConfig(variants=4, classify_augmented=True, cbca="none", cbca_texts=2, cbca_model="x")
     shared = views_name("waveforms-00", dataclasses.replace(source, augment=other), 0)
     assert shared == views_name("waveforms-00", source, 0)
 
 
-def test_a_crop_is_part_of_the_waveform_wherever_it_starts(source: Source) -> None:
+def test_a_crop_lies_within_the_waveform(source: Source) -> None:
     for variant in range(20):
         assert len(crop(WAVEFORMS["long"], source, variant, "long")) == 16_000
     exact = WAVEFORMS["long"][:16_000]
@@ -113,6 +113,6 @@ def test_a_crop_is_part_of_the_waveform_wherever_it_starts(source: Source) -> No
 
 
 def test_every_switch_of_the_augmentation_is_an_effect_or_known_to_leave_the_waveform_alone() -> None:
-    """A new effect that is in neither would be missing in the names of cached views and in 'no augmentation'."""
+    """A new effect in neither list would be missing from the names of cached views and from 'no augmentation'."""
     switches = {field.name for field in dataclasses.fields(AugmentConfig) if field.type == "bool"}
     assert switches == {*AUDIO_EFFECTS, "classify_augmented"}

@@ -1,7 +1,7 @@
-"""Fields of KubeRay's ray.io/v1 (release 1.6), as far as a job and a cluster go, and a strict look at manifests.
+"""Fields of KubeRay's ray.io/v1 (release 1.6) used by a job and a cluster, and a strict check of manifests.
 
-The API server drops unknown fields with a warning at most: a misspelt one is simply not there. Pods and what is in
-them are looked up in the models of the official Kubernetes client.
+The API server drops unknown fields with a warning at most, so a misspelt one is silently lost. Pods and their contents
+are checked against the models of the official Kubernetes client.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ REQUIRED = {
 
 
 def mistakes(value: Any, kind: str, where: str = "") -> Iterator[str]:
-    """What is wrong with a value that should be of a kind, a line each."""
+    """What is wrong with a value of an expected kind, one line each."""
     if item := re.fullmatch(r"[Ll]ist\[(.*)\]", kind):
         if not isinstance(value, list):
             yield f"{where}: {value!r} is no list"

@@ -1,4 +1,4 @@
-"""The files in cluster/ against what reads them: raysys' command line, KubeRay's API, Ray's schema, Docker."""
+"""The files in cluster/ against their readers: raysys's command line, KubeRay's API, Ray's schema, Docker."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def entry_points(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Every job that a file starts, with its arguments; shell variables stand for absolute paths."""
+    """Every job started by a file, with its arguments; shell variables stand for absolute paths."""
     texts = [re.sub(r"\\\n\s*", " ", path.read_text())]
     if path.suffix == ".yaml":
-        # A folded string is many lines of the file, so only the comments are read as text.
+        # A folded string spans several lines, so only comments are read as text.
         texts = ["\n".join(re.findall("#.*", texts[0])), *strings(yaml.safe_load(texts[0]))]
     for text in texts:
         for job, arguments in re.findall(r"python jobs/(\w+\.py)([^\n`]*)", text):
@@ -66,7 +66,7 @@ COMMANDS = [(name, *found) for name, path in zip(NAMES, FILES, strict=True) for 
 def test_raysys_understands_every_command(
     name: str, job: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The cluster's own environment sets it, see below.
+    # The cluster's environment sets it, see below.
     monkeypatch.setenv("RAYSYS_CORPUS_ROOT", "/shared/IEMOCAP")
     command = importlib.import_module(f"raysys.commands.{job.removesuffix('.py')}")
     kinds = [
@@ -81,8 +81,8 @@ def test_raysys_understands_every_command(
             assert re.match(r"/|\w+://", location), f"{name}: {location}"
 
 
-def test_every_way_to_a_cluster_says_where_runs_and_corpora_are() -> None:
-    """Then the bare command needs no flag: the head's environment has both, on the volume that all nodes mount."""
+def test_every_cluster_file_says_where_runs_and_corpora_are() -> None:
+    """So that the bare command needs no flags: the head's environment has both, on the volume that all nodes mount."""
     for name in ("ray-job.crossval.yaml", "ray-cluster.autoscaler.yaml"):
         manifest = load(f"kuberay/{name}")["spec"]
         cluster = manifest.get("rayClusterSpec", manifest)
@@ -95,7 +95,7 @@ def test_every_way_to_a_cluster_says_where_runs_and_corpora_are() -> None:
     assert {"--env=RAYSYS_RUN_ROOT=/shared/runs", "--env=RAYSYS_CORPUS_ROOT=/shared/IEMOCAP"} <= set(options)
 
 
-def test_every_way_to_a_cluster_trains_the_paper_on_iemocap() -> None:
+def test_every_cluster_file_trains_the_paper_on_iemocap() -> None:
     wanted = ["--preset", "paper", "--corpus.name", "iemocap"]
     shown = {name for name, job, arguments in COMMANDS if job == "crossval.py" and arguments[:4] == wanted}
     assert shown >= {"README.md", "kuberay/ray-job.crossval.yaml", "slurm/crossval.sbatch"}
@@ -123,7 +123,7 @@ def test_kuberay_knows_every_field(name: str, kind: str) -> None:
         (("rayClusterSpec", "headGroupSpec", "template", "spec"), "volumeMounts", [], "V1PodSpec has no field"),
     ],
 )
-def test_the_look_at_manifests_notices(where: tuple[str, ...], key: str, value: object, said: str) -> None:
+def test_the_manifest_check_detects_errors(where: tuple[str, ...], key: str, value: object, said: str) -> None:
     manifest = copy.deepcopy(load("kuberay/ray-job.crossval.yaml"))
     place = manifest["spec"]
     for name in where:
@@ -138,7 +138,7 @@ def cluster_spec(name: str) -> dict[str, Any]:
 
 
 def pods(name: str) -> dict[str, dict[str, Any]]:
-    """Specs of the pods of a manifest: head, workers, and of a RayJob the one that submits."""
+    """Pod specs of a manifest: head, workers, and, for a RayJob, the submitter."""
     spec = cluster_spec(name)
     found = {"head": spec["headGroupSpec"]} | {group["groupName"]: group for group in spec["workerGroupSpecs"]}
     if "submitterPodTemplate" in (whole := load(f"kuberay/{name}")["spec"]):
@@ -147,7 +147,7 @@ def pods(name: str) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", KUBERAY)
-def test_pods_run_the_pinned_ray_as_nobody_in_particular(name: str) -> None:
+def test_pods_run_the_pinned_ray_without_privileges(name: str) -> None:
     assert cluster_spec(name)["rayVersion"] == PINNED["ray"] == ray.__version__
     for pod in pods(name).values():
         assert pod["securityContext"]["runAsNonRoot"]
@@ -171,7 +171,7 @@ def test_every_node_sees_the_storage_that_jobs_write_to(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KUBERAY)
-def test_kuberay_has_the_token_and_keys_by_reference_alone(name: str) -> None:
+def test_kuberay_gets_the_token_and_keys_only_by_reference(name: str) -> None:
     assert cluster_spec(name)["authOptions"] == {"mode": "token", "secretName": "raysys-ray-token"}
     for pod in pods(name).values():
         for variable in pod["containers"][0].get("env", []):
@@ -180,7 +180,7 @@ def test_kuberay_has_the_token_and_keys_by_reference_alone(name: str) -> None:
                 assert variable["valueFrom"]["secretKeyRef"]["optional"] is True
 
 
-def test_the_job_has_gpus_for_the_five_folds_and_takes_its_cluster_away() -> None:
+def test_the_job_has_gpus_for_the_five_folds_and_deletes_its_cluster() -> None:
     spec = load("kuberay/ray-job.crossval.yaml")["spec"]
     assert spec["shutdownAfterJobFinishes"]
     assert spec["backoffLimit"] >= 1
@@ -213,7 +213,7 @@ def test_ray_up_takes_the_aws_file() -> None:
     validate_config(prepare_config(copy.deepcopy(config)))
 
 
-def test_aws_workers_are_spot_and_go_when_idle() -> None:
+def test_aws_workers_are_spot_and_stop_when_idle() -> None:
     config = load("ray-up/aws.yaml")
     types = config["available_node_types"]
     workers = [type_ for name, type_ in types.items() if name != config["head_node_type"]]
@@ -256,7 +256,7 @@ def test_the_comment_on_cuda_says_what_is_installed() -> None:
     said = re.search(r"CUDA (\d+\.\d+)", (CLUSTER / "Dockerfile").read_text())
     assert said is not None
     assert PINNED["cuda-toolkit"].startswith(f"{said[1]}.")
-    # torchaudio 2.11 is the newest, and built for the CUDA of torch 2.11 to 2.13 alone.
+    # torchaudio 2.11 is the newest, built only for the CUDA of torch 2.11 to 2.13.
     assert PINNED["torchaudio"].startswith("2.11.")
     assert PINNED["torch"].split(".")[1] in ("11", "12", "13")
 
@@ -285,8 +285,8 @@ def test_the_images_user_reads_what_is_copied_whatever_the_checkouts_permissions
     assert readable < max(i for i, (name, _) in enumerate(found) if name == "USER")
 
 
-def test_whoever_reads_how_to_use_aws_learns_of_the_open_port() -> None:
-    """Ray's default, which its own code still has."""
+def test_the_aws_instructions_mention_the_open_port() -> None:
+    """It is Ray's default, as its code confirms."""
     default = Path(ray.__file__).parent / "autoscaler" / "_private" / "aws" / "config.py"
     assert '"IpRanges": [{"CidrIp": "0.0.0.0/0"}]' in default.read_text()
     for name in ("README.md", "ray-up/aws.yaml"):
@@ -301,7 +301,7 @@ def test_no_secret_and_no_registry_is_written_down(path: Path) -> None:
 
 
 def secrets(text: str) -> Iterator[str]:
-    """What looks like one: long hexadecimal numbers, keys of known shape, values given to names of secrets."""
+    """Anything that looks like a secret: long hexadecimal numbers, keys of known form, values of variables named so."""
     yield from re.findall(r"\b[0-9a-f]{32,}\b|\bAKIA[0-9A-Z]{16}\b|\b(?:hf|ghp)_\w{20,}|BEGIN [A-Z ]*PRIVATE KEY", text)
     for value in re.findall(r"(?i)\b\w*(?:token|api_key|password|secret)['\"]?\s*[=:]\s*['\"]?([\w/+-]{8,})", text):
         if not fnmatch.fnmatch(value, "[~$]*"):

@@ -1,4 +1,4 @@
-"""The jobs that train nothing, as commands: what they print, and how a mistake ends."""
+"""The jobs that do not train, as commands: what they print, and how a user error ends."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_report_that_fails_is_a_note_and_the_job_that_it_names_writes_it(
         ("crossval.py", ["--cluster.data-cpus-per-worker", "0"], "--cluster.data-cpus-per-worker is 0"),
     ],
 )
-def test_a_mistake_ends_a_job_with_code_2_and_says_what_to_mend(
+def test_a_user_error_ends_a_job_with_code_2_and_says_how_to_fix_it(
     job: str,
     arguments: list[str],
     said: str,
@@ -132,7 +132,7 @@ def test_a_mistake_ends_a_job_with_code_2_and_says_what_to_mend(
     captured = capsys.readouterr()
     assert said in captured.out + captured.err
     assert "Traceback" not in captured.err
-    assert not ray.is_initialized(), "a cluster was started before the mistake was seen"
+    assert not ray.is_initialized(), "a cluster was started before the error was found"
 
 
 def test_prepare_has_the_dry_run_of_the_other_jobs(
@@ -150,7 +150,7 @@ def test_bench_writes_the_rows_that_were_asked_for(
     from raysys.bench.measure import row_of
 
     for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)  # else it restarts itself with them
+        monkeypatch.setenv(name, value)  # otherwise it restarts itself with them
     monkeypatch.setattr(run.torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(run, "small_setting", lambda n: None)
     monkeypatch.setattr(run, "training_rows", lambda *_, **__: [row_of("step_vs_plain", [2.0, 4.0], "x", "small")])

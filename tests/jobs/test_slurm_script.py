@@ -1,4 +1,4 @@
-"""cluster/slurm/crossval.sbatch, run with stand-ins for Slurm's and Ray's commands: what starts, and what is left."""
+"""cluster/slurm/crossval.sbatch, run with stubs for Slurm's and Ray's commands: what it starts, and what it leaves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "cluster" / "slurm" / "crossval.sbatch"
-# Stand-ins in Python: bash may lose its place where a signal comes while it reads a command substitution.
+# Stubs in Python: bash may fail if a signal arrives while it reads a command substitution.
 HEADER = f"""#!{sys.executable} -IS
 import os, signal, subprocess, sys, time
 
@@ -32,7 +32,7 @@ def forever():
         time.sleep(0.05)
 
 """
-# Like srun, hands SIGTERM on: to all processes of each task, or (Slurm with cgroups) to its first one alone.
+# Like srun, forwards SIGTERM: to all processes of each task, or (Slurm with cgroups) only to the first one.
 SRUN = """
 words = sys.argv[1:]
 options = words[: next(i for i, word in enumerate(words) if not word.startswith("--"))]
@@ -119,7 +119,7 @@ class Job:
             (binaries / name).chmod(0o755)
         self.log, self.runs = place / "log", place / "runs"
         self.log.touch()
-        # Names a folder in /tmp, which no other test run has.
+        # Names a folder in /tmp, unique to this test run.
         self.id = str(90_000_000 + os.getpid())
         environment = {
             "LOG": str(self.log),
@@ -146,7 +146,7 @@ class Job:
         return [line for line in self.log.read_text().splitlines() if line.startswith(start)]
 
     def nodes(self) -> list[str]:
-        """What each `ray start` saw when it came up."""
+        """What each `ray start` saw when it started."""
         return [line for line in self.lines("ray -") if not line.endswith("ended")]
 
     def signal_when_running(self, number: signal.Signals) -> None:
@@ -181,7 +181,7 @@ def test_it_is_valid_bash() -> None:
 
 
 @pytest.mark.parametrize("to_all", ["", "yes"])
-def test_a_job_starts_head_and_workers_and_takes_them_down(tmp_path: Path, jobs: list[Job], to_all: str) -> None:
+def test_a_job_starts_head_and_workers_and_stops_them(tmp_path: Path, jobs: list[Job], to_all: str) -> None:
     jobs.append(job := Job(tmp_path, "--train.seed", "1", CODE="0", TO_ALL=to_all))
     assert job.end() == 0, job.output
     address = f"127.0.0.1:{20_000 + int(job.id) % 10_000}"
@@ -208,17 +208,17 @@ def test_every_node_has_the_jobs_own_token_from_a_file_that_others_cannot_read(t
     assert "somebody-elses" not in job.output
 
 
-def test_before_the_time_is_up_the_driver_ends_and_the_job_goes_to_the_queue(tmp_path: Path, jobs: list[Job]) -> None:
+def test_before_the_time_limit_the_driver_ends_and_the_job_is_requeued(tmp_path: Path, jobs: list[Job]) -> None:
     jobs.append(job := Job(tmp_path))
     job.signal_when_running(signal.SIGUSR1)
     assert job.end() == 75
     assert job.lines("driver SIGTERM") == ["driver SIGTERM"]
-    # After everything else: Slurm ends the job for it.
+    # Last of all: Slurm kills the job for it.
     assert job.lines("scontrol") == [f"scontrol requeue {job.id}; left: "]
     assert nothing_left(job)
 
 
-def test_a_cancelled_job_is_not_queued_again(tmp_path: Path, jobs: list[Job]) -> None:
+def test_a_cancelled_job_is_not_requeued(tmp_path: Path, jobs: list[Job]) -> None:
     jobs.append(job := Job(tmp_path))
     job.signal_when_running(signal.SIGTERM)
     assert job.end() == 75
@@ -227,7 +227,7 @@ def test_a_cancelled_job_is_not_queued_again(tmp_path: Path, jobs: list[Job]) ->
     assert nothing_left(job)
 
 
-def test_a_mistake_is_the_jobs_exit_code(tmp_path: Path, jobs: list[Job]) -> None:
+def test_a_user_error_sets_the_jobs_exit_code(tmp_path: Path, jobs: list[Job]) -> None:
     jobs.append(job := Job(tmp_path, CODE="2"))
     assert job.end() == 2
     assert nothing_left(job)
@@ -236,15 +236,13 @@ def test_a_mistake_is_the_jobs_exit_code(tmp_path: Path, jobs: list[Job]) -> Non
 def test_a_driver_without_a_head_is_ended(tmp_path: Path, jobs: list[Job]) -> None:
     jobs.append(job := Job(tmp_path, HEAD_DIES="1"))
     assert job.end() == 75
-    assert "the head's step ended before the driver" in job.output
+    assert "the head's Slurm step ended before the driver" in job.output
     assert nothing_left(job)
 
 
 @pytest.mark.parametrize("foreign", ["a link", "another user's"])
-def test_rays_folder_of_somebody_else_is_neither_used_nor_touched(
-    tmp_path: Path, jobs: list[Job], foreign: str
-) -> None:
-    """Its name can be guessed: who made it first would own Ray's sockets."""
+def test_another_users_ray_folder_is_neither_used_nor_touched(tmp_path: Path, jobs: list[Job], foreign: str) -> None:
+    """Its name can be guessed: whoever created it first would own Ray's sockets."""
     folder, theirs = Path(f"/tmp/raysys-{90_000_000 + os.getpid()}"), tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "file").touch()
@@ -265,7 +263,7 @@ def test_rays_folder_of_somebody_else_is_neither_used_nor_touched(
         folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
 
 
-def test_rays_folder_is_for_its_user_alone(tmp_path: Path, jobs: list[Job]) -> None:
+def test_rays_folder_is_private_to_its_user(tmp_path: Path, jobs: list[Job]) -> None:
     jobs.append(job := Job(tmp_path))
     job.signal_when_running(signal.SIGTERM)
     mode = Path(f"/tmp/raysys-{job.id}").stat().st_mode & 0o777
@@ -274,7 +272,7 @@ def test_rays_folder_is_for_its_user_alone(tmp_path: Path, jobs: list[Job]) -> N
     assert nothing_left(job)
 
 
-def test_it_says_what_is_not_set(tmp_path: Path) -> None:
+def test_a_missing_variable_is_named(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAYSYS_")}
     ended = subprocess.run(["bash", SCRIPT], env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode != 0

@@ -101,7 +101,7 @@ def test_shapes_of_a_gpu_change_no_frame(family: str, monkeypatch: pytest.Monkey
     )
 
 
-def test_the_cure_is_needed() -> None:
+def test_the_group_norm_fix_is_needed() -> None:
     """The plain model fails where the encoder passes; if that ever changes, drop MaskedGroupNorm."""
     model = tiny("wav2vec2")
     waveforms_BS, lengths_B = beside(speech(2_000), speech(20_000, 1))
@@ -261,7 +261,7 @@ def data2vec(**overrides: object) -> PreTrainedModel:
 
 @pytest.mark.parametrize("layer", ["cnn", "weighted_sum"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_other_layers_do_not_depend_on_the_batch_either(family: str, layer: Literal["cnn", "weighted_sum"]) -> None:
+def test_other_layers_do_not_depend_on_the_batch(family: str, layer: Literal["cnn", "weighted_sum"]) -> None:
     assert_the_batch_does_not_matter(WaveformEncoder(tiny(family), normalise=True, freeze="none", layer=layer).eval())
 
 
@@ -295,11 +295,11 @@ def test_convolutions_alone_leave_out_the_transformer(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_probe_finds_the_cured_encoders_safe(family: str) -> None:
+def test_the_probe_finds_the_fixed_encoders_safe(family: str) -> None:
     assert not padding_moves(WaveformEncoder(tiny(family), normalise=True, freeze="none"))
 
 
-def test_the_probe_finds_what_padding_moves_and_unpadded_it_does_not() -> None:
+def test_the_probe_finds_features_that_padding_changes() -> None:
     model = tiny("wav2vec2")
     plain_norm = copy.deepcopy(model.feature_extractor.conv_layers[0].layer_norm)
     encoder = WaveformEncoder(model, normalise=True, freeze="none").eval()
@@ -309,7 +309,7 @@ def test_the_probe_finds_what_padding_moves_and_unpadded_it_does_not() -> None:
     assert_the_batch_does_not_matter(encoder, atol=1e-6, rtol=1e-6)
 
 
-def test_encoders_of_another_family_are_heard_too() -> None:
+def test_encoders_of_another_family_work_too() -> None:
     encoder = WaveformEncoder(data2vec(), normalise=True, freeze="none").eval()
     encoder.padded = not padding_moves(encoder)
     assert_the_batch_does_not_matter(encoder)

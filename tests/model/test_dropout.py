@@ -66,7 +66,7 @@ def test_attention_that_drops_next_to_nothing_is_torchs(kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["wav2vec2", "distilbert"])
-def test_a_transformers_model_says_the_same_without_dropout(name: str) -> None:
+def test_a_transformers_model_gives_the_same_without_dropout(name: str) -> None:
     torch.manual_seed(0)
     model: nn.Module
     mask = torch.tensor([[1] * 30, [1] * 20 + [0] * 10])

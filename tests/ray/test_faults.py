@@ -187,7 +187,7 @@ def test_a_run_hurt_by_sigkill_sigterm_and_ctrl_c_in_turn_predicts_what_an_undis
     until(lambda: done < epochs(run, damaged) < EPOCHS, process)
     os.killpg(process.pid, signal.SIGTERM)
     said = ended(process, TERMINATED)
-    assert "the same command resumes each trial where it was" in said
+    assert "the same command resumes each trial where it stopped" in said
     last = run / "folds" / str(damaged) / checkpoint_files.LAST
     assert f"fold {damaged}: {last} is damaged" in said
     assert f"fold {SPEAKERS[damaged - 1]:<3}  epoch {before + 1:3d}/{EPOCHS}" in said
@@ -310,7 +310,7 @@ def test_a_full_cache_and_a_flipped_bit_in_it_are_named(runs: Runs, little_disk:
     ballast = fill(little_disk)
     flags = ["--run.cache", str(cache), *STREAMED]
     said = ended(runs.start("cached", *flags), 2)
-    assert "cannot be written" in said and "Is there room" in said and "Traceback" not in said
+    assert "cannot be written" in said and "Check free space" in said and "Traceback" not in said
     ballast.unlink()
     runs.finish("cached", *flags, job="prepare")
     (part,) = cache.glob("waveforms-*/part-00000.arrow")
@@ -319,7 +319,7 @@ def test_a_full_cache_and_a_flipped_bit_in_it_are_named(runs: Runs, little_disk:
     part.write_bytes(data)
     # A task of the data finds it, in a trial's fold; the message is the task's own.
     said = ended(runs.start("cached", *flags), 2)
-    assert f"{part}: utterance" in said and "is not what was written there" in said and "Traceback" not in said
+    assert f"{part}: utterance" in said and "does not match its checksum" in said and "Traceback" not in said
     assert not (part.parent / INDEX).exists(), "the next run would read it again"
 
 
@@ -330,7 +330,7 @@ def test_a_full_disk_ends_the_run_with_a_message_and_costs_no_checkpoint(runs: R
     hurt, _ = training(run, process)
     ballast = fill(little_disk)
     said = ended(process, 2)
-    assert "cannot be written" in said and "Is there room" in said
+    assert "cannot be written" in said and "Check free space" in said
     assert "Traceback" not in said
     ballast.unlink()
     folders = {fold: Folder.at(str(run)) / f"folds/{fold}" for fold in FOLDS}

@@ -62,7 +62,7 @@ def test_what_is_prepared_is_not_made_again_and_is_what_a_cross_validation_reads
     # 24 utterances of 8000 samples, 4 bytes each.
     assert f"decoded     {decoded}, 0.8 MB" in printed
     assert "  ana: 8, 8, 8" in printed
-    assert "ana1, cy1 (ana, cy; tense): OF DIFFERENT SPEAKERS" in printed
+    assert "ana1, cy1 (ana, cy; tense): DIFFERENT SPEAKERS" in printed
     made = _made(cache)
     assert len(list(cache.glob("views-*"))) == 2
     assert list((tmp_path / "runs").iterdir()) == [cache], "only the cache is written, no run"

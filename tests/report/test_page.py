@@ -228,11 +228,11 @@ def test_what_a_run_lacks_is_not_drawn_and_is_reported(tmp_path: Path) -> None:
     epoch = {"epoch": 0, "losses": {"total": 1.0, "ce": 1.0, "scl": 0.0}, "validation_ua": None}
     for fold in (1, 2, 3):
         (run / f"folds/{fold}").write_bytes("history.jsonl", json.dumps(epoch).encode())
-    change(run, skipped=[{"utterance_id": "z<1>", "audio_path": "/z.wav", "reason": "is cut short"}])
+    change(run, skipped=[{"utterance_id": "z<1>", "audio_path": "/z.wav", "reason": "is truncated"}])
     page = report(run)
     assert "saved no final features" in page
     assert set(re.findall(r'<figure id="([^"]+)">', page)) == {"confusion", "reliability", "loss-total", "loss-ce"}
-    assert "1 skipped utterance" in words(page) and "z<1> is cut short" in words(page)
+    assert "1 skipped utterance" in words(page) and "z<1> is truncated" in words(page)
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path: Path) -> None:

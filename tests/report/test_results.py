@@ -32,7 +32,7 @@ def manifest() -> Manifest:
             Utterance(utterance_id=name, audio_path="x.wav", speaker=speaker, emotion=label)
             for name, (label, _, speaker) in {**FOLD_1, **FOLD_2}.items()
         ),
-        skipped=(Skipped(utterance_id="z", audio_path="/z.wav", reason="is cut short"),),
+        skipped=(Skipped(utterance_id="z", audio_path="/z.wav", reason="is truncated"),),
     )
 
 
@@ -112,7 +112,7 @@ def test_folds_are_in_order_and_facts_and_skipped_files_are_kept(results: RunRes
     assert results.protocol == "nested" and results.seed == 7
     assert results.classes == CLASSES
     assert results.corpus.utterances == 6 and results.corpus.speakers == 4
-    assert results.skipped == (Skipped(utterance_id="z", audio_path="/z.wav", reason="is cut short"),)
+    assert results.skipped == (Skipped(utterance_id="z", audio_path="/z.wav", reason="is truncated"),)
 
 
 def test_the_confusion_matrix_counts_classes_by_name(manifest: Manifest) -> None:

@@ -1,4 +1,4 @@
-"""Made-up trials and their results."""
+"""Synthetic trials and their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Before a cluster is used: paths that outlive the job, nodes that see the data. No Ray starts."""
+"""Checks before a cluster is used: paths that outlive the job, nodes that see the data. Ray is not started."""
 
 from __future__ import annotations
 
@@ -21,24 +21,22 @@ def audio(tmp_path: Path) -> str:
     return str(tmp_path / "a.wav")
 
 
-def test_a_node_that_reads_the_corpus_and_writes_the_run_has_no_problem_and_leaves_nothing(
-    tmp_path: Path, audio: str
-) -> None:
+def test_a_node_that_reads_the_corpus_and_writes_the_run_passes_and_leaves_no_files(tmp_path: Path, audio: str) -> None:
     run = Folder.at(str(tmp_path / "run"))
     run.write_bytes(".probe", b"token")
     assert probe_node(run.location, audio, "token") is None
     assert run.names() == [".probe"]
 
 
-def test_a_node_without_the_corpus_says_so(tmp_path: Path) -> None:
+def test_a_node_without_the_corpus_is_reported(tmp_path: Path) -> None:
     missing = str(tmp_path / "a.wav")
     problem = probe_node(str(tmp_path), missing, "token")
     assert problem is not None and problem.startswith("the corpus cannot be read there")
     assert missing in problem
 
 
-def test_a_node_whose_folder_of_that_name_is_another_one_says_so(tmp_path: Path, audio: str) -> None:
-    """Each node's own disk has a /runs: a probe that the driver wrote tells them apart."""
+def test_a_node_with_a_different_folder_of_that_name_is_reported(tmp_path: Path, audio: str) -> None:
+    """Each node's own disk may have a /runs: a probe file written by the driver tells them apart."""
     problem = probe_node(str(tmp_path / "run"), audio, "token")
     assert problem is not None and "cannot be read and written there" in problem
     Folder.at(str(tmp_path / "run")).write_bytes(".probe", b"of another run")
@@ -46,7 +44,7 @@ def test_a_node_whose_folder_of_that_name_is_another_one_says_so(tmp_path: Path,
     assert problem is not None and "is another folder there" in problem
 
 
-def test_a_node_that_cannot_write_says_so(tmp_path: Path, audio: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_cannot_write_is_reported(tmp_path: Path, audio: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(30, "Read-only file system")
 
@@ -69,7 +67,7 @@ def test_a_node_that_cannot_write_says_so(tmp_path: Path, audio: str, monkeypatc
         (ClusterConfig(workers_per_trial=4), [(64, 8)], 1.0, 2),
         (ClusterConfig(max_concurrent_trials=3), [(64, 8)], 1.0, 3),
         (ClusterConfig(max_concurrent_trials=30), [(64, 8)], 1.0, 8),
-        # A worker's CPUs and GPUs are of one node; what is left over on several makes no worker.
+        # A worker's CPUs and GPUs are on one node; leftovers on several nodes do not add up to a worker.
         (ClusterConfig(), [(3, 0), (3, 0)], 0.0, 2),
         (ClusterConfig(), [(0, 0), (8, 1), (8, 1)], 1.0, 2),
         (ClusterConfig(), [(64, 0), (4, 1)], 1.0, 1),
@@ -109,7 +107,7 @@ def is_a_token(path: Path) -> bool:
     )
 
 
-def test_a_token_is_made_once_and_for_oneself(token: Path) -> None:
+def test_a_token_is_created_once_and_is_private(token: Path) -> None:
     keep_token_private()
     assert is_a_token(token)
     first = token.read_text()
@@ -118,13 +116,13 @@ def test_a_token_is_made_once_and_for_oneself(token: Path) -> None:
     assert is_a_token(token) and token.read_text() == first
 
 
-def test_runs_that_begin_at_once_have_one_token_and_none_sees_half_of_it(
+def test_runs_that_start_together_share_one_token_and_none_reads_a_partial_one(
     token: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn, seen = iter(["a" * 64, "b" * 64]), []
 
     def slow(_: int) -> str:
-        """While one run is at it, the other begins and ends."""
+        """While one run creates its token, the other begins and ends."""
         value = next(drawn)
         if value[0] == "a":
             keep_token_private()
@@ -137,7 +135,7 @@ def test_runs_that_begin_at_once_have_one_token_and_none_sees_half_of_it(
     assert is_a_token(token) and token.read_text() == "b" * 64
 
 
-def test_a_run_that_ends_while_it_makes_its_token_leaves_none(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_ends_while_creating_its_token_leaves_none(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def end(_: int) -> str:
         raise KeyboardInterrupt
 
@@ -159,7 +157,7 @@ def test_an_empty_token_is_replaced(token: Path, content: str) -> None:
     assert is_a_token(token)
 
 
-def test_a_token_is_made_where_a_file_system_has_no_links(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_is_created_on_a_file_system_without_links(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 

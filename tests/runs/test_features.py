@@ -1,4 +1,4 @@
-"""Features of frozen encoders, made once: a network that is given them computes what it computes from speech."""
+"""Cached features of frozen encoders: a network that gets them computes the same as from speech."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NAMES = [f"u{i}" for i in range(5)]
 
 @pytest.fixture(autouse=True)
 def encoding(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Encoders run here instead of in tasks; the list grows by the number of parts that are made."""
+    """Encoders run here instead of in tasks; the list records the number of parts computed."""
     ran: list[int] = []
 
     def run_tasks(function: Callable[[Any], Any], items: Sequence[Any], **_: object) -> Iterator[Any]:
@@ -105,7 +105,7 @@ def training_batch(source: Source, collate: Collator, epoch: int) -> Batch:
 
 
 def outputs(network: Network, batch: Batch) -> Outputs:
-    """Dropout, which is on in training, is drawn alike."""
+    """Dropout, which is active in training, is drawn alike."""
     torch.manual_seed(1)
     with torch.no_grad():
         return network((batch.clean,) if batch.augmented is None else (batch.clean, batch.augmented))
@@ -150,12 +150,12 @@ def test_a_network_given_features_computes_what_it_computes_from_speech(
     tested = [given(NAMES, [whole_utterance(kept, name) for name in NAMES], None, epoch=None)]
     tested.append(plain(NAMES, [whole_utterance(source, name) for name in NAMES], None, epoch=None))
     assert_same(*(outputs(network, batch) for batch in tested))
-    # A worker without an utterance of the step takes part all the same.
+    # A worker without an utterance of the step still takes part.
     nobody = outputs(network, given([], [], None, epoch=None))
     assert torch.isfinite(nobody.logits_NC).all()
 
 
-def test_features_are_made_once_and_follow_the_weights(
+def test_features_are_computed_once_and_depend_on_the_weights(
     config: ExperimentConfig, manifest: Manifest, source: Source, encoding: list[int], tmp_path: Path
 ) -> None:
     first = features.make_audio_features(config, manifest, source, CLUSTER)
@@ -168,8 +168,8 @@ def test_features_are_made_once_and_follow_the_weights(
     assert not {other.whole, *other.crops, *other.augmented} & {first.whole, *first.crops, *first.augmented}
 
 
-def test_crops_without_end_are_not_kept(config: ExperimentConfig, manifest: Manifest, source: Source) -> None:
-    """Without an augmented view every epoch takes a stretch of its own."""
+def test_unlimited_crops_are_not_cached(config: ExperimentConfig, manifest: Manifest, source: Source) -> None:
+    """Without an augmented view, every epoch crops differently."""
     alone = dataclasses.replace(source, augment=None, views=())
     assert features.make_audio_features(config, manifest, alone, CLUSTER) is None
     whole = dataclasses.replace(alone, crop_s=10.0)
@@ -191,7 +191,7 @@ def test_crops_without_end_are_not_kept(config: ExperimentConfig, manifest: Mani
         ({}, {}, "text", False, True),
     ],
 )
-def test_only_what_is_the_same_in_every_trial_is_kept(
+def test_only_features_common_to_all_trials_are_cached(
     config: ExperimentConfig, model: Any, augment: Any, modalities: Any, audio: bool, text: bool
 ) -> None:
     config = dataclasses.replace(

@@ -1,4 +1,4 @@
-"""Following trials: what is printed, retried and deleted, and what SIGTERM waits for. No Ray starts."""
+"""Following trials: what is printed, retried and deleted, and what SIGTERM waits for. Ray is not started."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def follow_in(run: Path, *trials: Trial, screen: io.StringIO | None = None) -> F
 
 
 def trial(number: int, failures: int = 0) -> Any:
-    """As Tune tells of it."""
+    """As reported by Tune."""
     return SimpleNamespace(config={"trial": number}, max_failures=MAX_FAILURES, num_failures=failures)
 
 
@@ -55,7 +55,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def test_a_run_that_waits_for_a_node_says_so_once(tmp_path: Path, clock: Clock) -> None:
+def test_a_run_that_waits_for_a_node_reports_it_once(tmp_path: Path, clock: Clock) -> None:
     screen = io.StringIO()
     watched = follow_in(tmp_path, screen=screen)
 
@@ -74,7 +74,7 @@ def test_a_run_that_waits_for_a_node_says_so_once(tmp_path: Path, clock: Clock) 
     assert pass_by(120).count("no trial has been running") == 1
 
 
-def test_what_a_user_must_fix_is_not_retried(tmp_path: Path) -> None:
+def test_a_user_error_is_not_retried(tmp_path: Path) -> None:
     screen = io.StringIO()
     watched = follow_in(tmp_path, screen=screen)
     good, bad = trial(0), trial(0)
@@ -86,7 +86,7 @@ def test_what_a_user_must_fix_is_not_retried(tmp_path: Path) -> None:
 
 def test_a_trial_that_makes_progress_may_lose_any_number_of_machines(tmp_path: Path) -> None:
     watched = follow_in(tmp_path)
-    # Tune's own kind of trial: it decides by these two counts whether to begin again.
+    # Tune's own trial class: it decides by these two counts whether to restart.
     lost = TuneTrial("trial", config={"trial": 0}, max_failures=MAX_FAILURES, stub=True)
     for _ in range(5 * MAX_FAILURES):
         lost.run_metadata.num_failures += 1
@@ -97,7 +97,7 @@ def test_a_trial_that_makes_progress_may_lose_any_number_of_machines(tmp_path: P
         assert lost.should_recover()
         watched.on_trial_result(0, [], lost, {})
     lost.run_metadata.num_failures += 1
-    assert not lost.should_recover(), "it would fail for ever"
+    assert not lost.should_recover(), "it would fail forever"
 
 
 def _step(watched: Follow) -> None:
@@ -118,7 +118,7 @@ def test_sigterm_asks_all_to_stop_and_waits_for_those_that_can(tmp_path: Path) -
         while not to_stop(Folder.at(str(tmp_path))):
             time.sleep(0.01)
         time.sleep(0.3)
-        # It has kept its state, and ends as one that a user must start again.
+        # It has saved its state, and ends as one the user must restart.
         watched.on_trial_error(0, [], trial(0))
 
     tell(Folder.at(str(tmp_path)), stop=False)
@@ -159,13 +159,13 @@ def test_sigterm_ends_a_run_though_a_trial_does_not_stop(
         signal.signal(signal.SIGTERM, before)
 
 
-def test_ctrl_c_asks_once_and_does_not_ask_twice(tmp_path: Path) -> None:
+def test_ctrl_c_asks_trials_to_stop_only_once(tmp_path: Path) -> None:
     watched = follow_in(tmp_path)
     watched.on_trial_start(0, [], trial(0))
-    # pytest itself may have been started in a script's background.
+    # pytest itself may have been started in the background of a script.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with handling(watched.stop):
-        # Whatever code it interrupts, it raises nothing there.
+        # It raises nothing in the code it interrupts.
         signal.raise_signal(signal.SIGINT)
         watched.on_step_begin(0, [])
         assert to_stop(Folder.at(str(tmp_path)))
@@ -178,8 +178,8 @@ def test_ctrl_c_asks_once_and_does_not_ask_twice(tmp_path: Path) -> None:
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
 
 
-def test_where_ctrl_c_is_ignored_it_stays_so() -> None:
-    """As in a script's background, whose terminal is another program's."""
+def test_ctrl_c_stays_ignored_if_it_was() -> None:
+    """As in the background of a script, whose terminal belongs to another program."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with handling(raise_terminated):
@@ -189,7 +189,7 @@ def test_where_ctrl_c_is_ignored_it_stays_so() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_second_signal_does_not_disturb_the_way_out() -> None:
+def test_a_second_signal_does_not_interrupt_the_shutdown() -> None:
     before = signal.getsignal(signal.SIGTERM)
     try:
         with handling(raise_terminated), pytest.raises(Terminated):
@@ -200,7 +200,7 @@ def test_a_second_signal_does_not_disturb_the_way_out() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_folds_are_named_and_stand_in_columns(tmp_path: Path) -> None:
+def test_folds_are_named_and_aligned_in_columns(tmp_path: Path) -> None:
     own = [own_trial(tmp_path, fold) for fold in (0, 1)]
     lines = EpochLines(own, {0: "Session1", 1: "All"})
     epochs = own[0].config.train.epochs

@@ -1,4 +1,4 @@
-"""What is imported before the first step: every heavy library there delays it by seconds, in each process."""
+"""Imports before the first step: every heavy library delays it by seconds, in each process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ new_texts(fold, torch.device("cpu"))
 @pytest.mark.parametrize(
     ("code", "without"), [(DRIVER, (*NEVER, "torch", "transformers")), (TRIAL, NEVER), (TEXTS, NEVER)]
 )
-def test_nothing_heavy_is_imported_that_is_not_used(code: str, without: tuple[str, ...]) -> None:
+def test_no_unused_heavy_library_is_imported(code: str, without: tuple[str, ...]) -> None:
     show = f"import sys; print([name for name in {without!r} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\n{show}"], capture_output=True, text=True, cwd=TESTS, check=True

@@ -1,4 +1,4 @@
-"""Grid axes and variants: points differ in what was typed and in nothing else; mistakes end before a trial."""
+"""Grid axes and variants: points differ only in what was specified; mistakes are reported before any trial."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEMO = PRESETS["demo-short"]()
 
 
 def differences(config: ExperimentConfig, other: ExperimentConfig) -> dict[str, Any]:
-    """Values of `other` that differ, by dotted name."""
+    """Values that differ in `other`, by dotted name."""
     found: dict[str, Any] = {}
     for section in dataclasses.fields(config):
         mine, theirs = getattr(config, section.name), getattr(other, section.name)
@@ -53,10 +53,10 @@ def test_axes_of_one_last_name_keep_their_sections() -> None:
         (["loss.alpha"], "expected axis=v1,v2"),
         (["loss.alpha=1,1"], "1 is there more than once"),
         (["loss.alpha=1", "--loss.alpha=2"], "the axis loss.alpha is given twice"),
-        (["loss.alhpa=1"], r"there is no --loss.alhpa; did you mean --loss.alpha\?"),
-        (["loss=1"], "there is no --loss"),
-        (["loss.alpha=high"], "--loss.alpha high is not understood"),
-        (["model.pooling=median"], "--model.pooling median is not understood"),
+        (["loss.alhpa=1"], r"unknown flag --loss.alhpa; did you mean --loss.alpha\?"),
+        (["loss=1"], "unknown flag --loss"),
+        (["loss.alpha=high"], "cannot parse --loss.alpha high"),
+        (["model.pooling=median"], "cannot parse --model.pooling median"),
         (["loss.alpha=-1"], "--loss.alpha is -1.0; a weight cannot be negative"),
         (["loss.alpha=1,1.0"], "'alpha=1' and 'alpha=1.0' are the same configuration"),
         (["train.seed=1,2"], "--train.seed must be the same"),
@@ -109,7 +109,7 @@ def test_a_corpus_of_one_modality_has_no_variants_of_one_alone() -> None:
     assert [v.name for v in ablations(ravdess)] == list(EXPECTED)[:5]
 
 
-def test_a_users_variant_takes_several_flags_with_or_without_dashes() -> None:
+def test_a_custom_variant_takes_several_flags_with_or_without_dashes() -> None:
     variants = parse_variants(["mean=--model.pooling mean,loss.gamma 0", "no gru=model.bigru none"])
     assert variants == (
         Variant(name="mean", flags=("--model.pooling", "mean", "--loss.gamma", "0")),
@@ -131,7 +131,7 @@ def test_a_users_variant_takes_several_flags_with_or_without_dashes() -> None:
         (["full=model.pooling mean"], "2 variants of this name"),
         (["a=model.pooling mean", "a=model.bigru none"], "2 variants of this name"),
         (["a=model.pooling mean", "b=model.pooling mean"], "'a, seed 0' and 'b, seed 0' are the same configuration"),
-        (["a=model.poolin mean"], "variant 'a': there is no --model.poolin; did you mean --model.pooling"),
+        (["a=model.poolin mean"], "variant 'a': unknown flag --model.poolin; did you mean --model.pooling"),
         (["a=train.seed 3"], "--train.seed must be the same"),
         (["a=corpus.folds speaker"], "--corpus .* must be the same"),
     ],

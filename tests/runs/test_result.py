@@ -1,4 +1,4 @@
-"""A trial's result on storage."""
+"""A trial's stored result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from raysys.storage import Folder
 from tests.runs.results import fold_result
 
 
-def test_a_result_reads_back_whole_for_its_own_trial_alone(tmp_path: Path) -> None:
+def test_a_result_is_read_back_only_for_its_own_trial(tmp_path: Path) -> None:
     folder = Folder.at(str(tmp_path))
     assert FoldResult.read(folder, "t") is None
     written = fold_result("t", notes=("a checkpoint was damaged",), wa=None, ua=None, confusion=None, gpu="H100")

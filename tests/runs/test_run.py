@@ -1,4 +1,4 @@
-"""Where a run goes: by flag, by environment, by default, in a submitted job and outside of one. No Ray starts."""
+"""Where a run is stored: by flag, environment or default, inside and outside a submitted job. Ray is not started."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def in_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def nodes(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """A cluster is stood in for; tests/ray submits to a real one."""
+    """The cluster is a stub; tests/ray submits to a real one."""
     monkeypatch.setattr(run_module, "nodes_of_this_job", lambda: count)
 
 
@@ -98,7 +98,7 @@ def test_a_relative_path_in_the_environment_is_refused_in_a_submitted_job(
         with_places(config(None))
 
 
-def test_absolute_paths_and_addresses_are_welcome_in_a_submitted_job(in_a_job: None) -> None:
+def test_absolute_paths_and_addresses_are_accepted_in_a_submitted_job(in_a_job: None) -> None:
     with_places(config())
     with_places(config("s3://bucket/runs", "gs://bucket/cache", "/data/iemocap"))
 

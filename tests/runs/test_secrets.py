@@ -1,4 +1,4 @@
-"""What a job looks at first: nothing that must stay secret is kept or said."""
+"""A job's first check: no secret is stored or printed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_secret_in_a_location_is_refused_before_anything_is_read_or_written(
     monkeypatch.chdir(tmp_path)
     flags = {"--run.root": "runs", "--run.cache": "cache", "--corpus.root": "corpus.csv"} | {flag: f"s3://{hidden}"}
     config = parse(["--corpus.name", "table", *(word for pair in flags.items() for word in pair)]).config
-    with pytest.raises(StorageError, match=r"^s3://.*bucket/x: .* by the environment") as error:
+    with pytest.raises(StorageError, match=r"^s3://.*bucket/x: .* the environment") as error:
         job(config)
     assert "hid" not in str(error.value) + "".join(capsys.readouterr())
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The ledger of a sweep: the trials' own files say what is done, and weights stay only of what may be chosen."""
+"""A sweep's state: the trials' own files say what is done, and weights are kept only where they may be chosen."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_trial_has_a_folder_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("its_own", [True, False])
-def test_a_trial_whose_training_fails_is_left_out_and_one_that_was_lost_is_not(
+def test_a_trial_whose_training_fails_is_excluded_and_one_that_was_lost_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, its_own: bool
 ) -> None:
     trials = make_trials(tmp_path)
@@ -71,7 +71,7 @@ def test_a_trial_whose_training_fails_is_left_out_and_one_that_was_lost_is_not(
 
 
 @pytest.mark.parametrize("keep", ["all", "best", "none"])
-def test_where_all_is_done_nothing_is_trained(
+def test_a_finished_sweep_trains_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], keep: Keep
 ) -> None:
     trials = make_trials(tmp_path)
@@ -97,7 +97,7 @@ def test_only_trials_with_their_own_result_are_finished(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", [(0, 2, 4), (4, 2, 0), (2, 4, 0)])
-def test_weights_stay_only_of_each_folds_best_so_far(order: tuple[int, ...], tmp_path: Path) -> None:
+def test_only_the_weights_of_each_folds_best_trial_are_kept(order: tuple[int, ...], tmp_path: Path) -> None:
     trials = make_trials(tmp_path)
     scores = {0: (0.5, 1.0), 2: (0.7, 2.0), 4: (0.7, 1.5)}
     ledger = Ledger(trials, keep="best")
@@ -108,15 +108,15 @@ def test_weights_stay_only_of_each_folds_best_so_far(order: tuple[int, ...], tmp
         finish(trials[number], *scores[number])
         follow.on_trial_complete(0, [], trial(number))
     kept = [number for number, own in enumerate(trials) if own.folder.exists(BEST)]
-    # Of fold 1 the better loss among two of the best UA; of fold 2 its only trial.
+    # Fold 1: the better loss of two trials with the best UA; fold 2: its only trial.
     assert kept == [1, 4]
-    # Restarted, the same; what a killed sweep had not deleted yet goes.
+    # The same after a restart, which deletes what a killed sweep had not.
     trials[0].folder.write_bytes(BEST, b"weights")
     Ledger(trials, keep="best").tidy()
     assert [number for number, own in enumerate(trials) if own.folder.exists(BEST)] == kept
 
 
-def test_where_nothing_is_chosen_no_weights_stay(tmp_path: Path) -> None:
+def test_without_a_choice_no_weights_are_kept(tmp_path: Path) -> None:
     trials = make_trials(tmp_path)
     finish(trials[0], 0.5)
     Ledger(trials, keep="none").tidy()
@@ -125,7 +125,7 @@ def test_where_nothing_is_chosen_no_weights_stay(tmp_path: Path) -> None:
 
 
 def trial(number: int) -> Any:
-    """As Tune tells of it."""
+    """As reported by Tune."""
     return SimpleNamespace(config={"trial": number}, num_failures=0)
 
 
@@ -168,7 +168,7 @@ def test_a_trial_that_ends_without_a_result_was_not_stopped_and_loses_nothing(
     assert trials[3].folder.exists(LAST)
 
 
-def test_states_that_a_finished_trial_was_killed_before_removing_go(tmp_path: Path) -> None:
+def test_states_left_by_a_killed_finished_trial_are_removed(tmp_path: Path) -> None:
     trials = make_trials(tmp_path)
     finish(trials[0], 0.5)
     trials[0].folder.write_bytes(LAST, b"weights")
@@ -188,7 +188,7 @@ def test_a_trial_whose_process_was_lost_after_its_result_is_not_trained_again(
     assert trained == [trials[1]]
 
 
-def test_a_failed_trial_is_tried_again_by_the_same_command(tmp_path: Path) -> None:
+def test_a_failed_trial_is_retried_by_the_same_command(tmp_path: Path) -> None:
     trials = make_trials(tmp_path)
     ledger = Ledger(trials, keep="best")
     screen = io.StringIO()
@@ -223,7 +223,7 @@ def test_the_cost_beyond_training_is_from_end_to_end_in_one_process() -> None:
 
 
 def test_halving_compares_trials_of_one_fold_only(tmp_path: Path) -> None:
-    # Fold 2 is harder: all of its trials are behind all of fold 1's, and its best must go on.
+    # Fold 2 is harder: all of its trials are behind all of fold 1's, and its best must continue.
     trials = make_trials(tmp_path, alphas=(1.0, 0.5, 0.1, 0.01), folds=2)
     scheduler = HalvingByFold(trials, trials)
     scores = {0: 0.9, 2: 0.8, 4: 0.7, 6: 0.95, 1: 0.3, 3: 0.2, 5: 0.1, 7: 0.35}
@@ -238,17 +238,17 @@ def test_halving_compares_trials_of_one_fold_only(tmp_path: Path) -> None:
     assert decided == {number: "STOP" if number in (2, 3, 4, 5) else "CONTINUE" for number in range(8)}
 
 
-def test_halving_goes_on_with_what_trials_had_reached_before_the_sweep_was_stopped(tmp_path: Path) -> None:
+def test_halving_continues_from_where_trials_were_when_the_sweep_stopped(tmp_path: Path) -> None:
     trials = make_trials(tmp_path, alphas=(1.0, 0.5, 0.1), folds=1)
 
     def course(ua: float, epochs: int) -> list[dict[str, float]]:
-        # It gets better by the epoch: who is compared with another's later epoch is behind.
+        # Scores improve by the epoch: a trial compared with another's later epoch is behind.
         return [{"epoch": epoch, "validation_ua": ua + epoch / 100} for epoch in range(epochs)]
 
     rung = trials[0].config.train.epochs // 4
     for own, ua in zip(trials[:2], (0.2, 0.1), strict=True):
         own.folder.write_bytes(HISTORY, "\n".join(map(json.dumps, course(ua, rung + 20))).encode())
-    # The first two go on, the last begins: better than both at its first rung, not than they were later.
+    # The first two continue, the last starts: better than both at its first rung, but not than they were later.
     scheduler = HalvingByFold(trials, [trials[1], trials[2]])
     assert scheduler.on_trial_result(None, trial(0), course(0.1, rung + 21)[-1]) == "CONTINUE"
     for found in course(0.25, rung + 1):
@@ -265,7 +265,7 @@ def numbered(*numbers: int) -> list[Any]:
     return [{"trial": number} for number in numbers]
 
 
-def test_trials_come_in_order_and_as_many_as_fit() -> None:
+def test_trials_start_in_order_and_as_many_as_fit() -> None:
     queue = Queue(4, at_once=2, at_first=2)
     assert asked(queue, "a", "b", "c") == [*numbered(0, 1), None]
     queue.on_trial_complete("b")

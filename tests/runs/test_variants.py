@@ -1,4 +1,4 @@
-"""What the seven variants really train at step 1: terms of the loss, blocks, encoders and views."""
+"""What the seven variants actually train at step 1: loss terms, blocks, encoders and views."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ OFF: dict[str, tuple[set[str], set[str]]] = {
     "no augmentation": (set(), set()),
     "no CCB1": (set(), {"ccb1"}),
     "no CCB2": (set(), {"ccb2"}),
-    # Cross-modal CPC predicts one modality from both: with one there is none.
+    # Cross-modal CPC predicts each modality from both: with one modality there is none.
     "audio only": ({"cpc"}, {"text_encoder", "predict_audio", "predict_text"}),
     "text only": ({"cpc"}, {"audio_encoder", "predict_audio", "predict_text"}),
 }
 
 
 def first_step(config: ExperimentConfig) -> tuple[set[str], set[str]]:
-    """Terms that are 0 and blocks that are not there, at the first step of a training."""
+    """Terms that are 0 and blocks that are absent, at the first training step."""
     little = little_fold()
     step, batch = next(little.batches(config))
     heard, read = config.corpus.resolved_modalities != "text", config.corpus.resolved_modalities != "audio"

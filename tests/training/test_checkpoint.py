@@ -47,7 +47,7 @@ def saved(tmp_path: Path) -> tuple[Folder, nn.Sequential, AdamW]:
     return folder, network, optimizer
 
 
-def test_training_goes_on_to_the_bit(tmp_path: Path) -> None:
+def test_training_continues_bit_for_bit(tmp_path: Path) -> None:
     folder, network, optimizer = saved(tmp_path)
     loaded = checkpoint.load(folder, checkpoint_files.LAST)
     assert loaded is not None
@@ -108,5 +108,5 @@ def test_file_is_safetensors_and_nothing_is_pickled(tmp_path: Path, monkeypatch:
         assert "optimizer/exp_avg/0.weight" in file.keys()  # noqa: SIM118
 
 
-def test_no_file_is_none(tmp_path: Path) -> None:
+def test_a_missing_file_is_none(tmp_path: Path) -> None:
     assert checkpoint.load(Folder.at(str(tmp_path / "nowhere")), checkpoint_files.LAST) is None

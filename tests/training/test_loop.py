@@ -222,7 +222,7 @@ def test_resumed_equals_uninterrupted(stops: list[int], uninterrupted: FoldOutco
     assert_same(outcome, uninterrupted)
 
 
-def test_resumed_amid_an_epoch_equals_uninterrupted(uninterrupted: FoldOutcome, tmp_path: Path) -> None:
+def test_resumed_within_an_epoch_equals_uninterrupted(uninterrupted: FoldOutcome, tmp_path: Path) -> None:
     little, folder = with_curve(), Folder.at(str(tmp_path))
 
     def cut_short() -> Iterator[tuple[Step, Batch]]:
@@ -239,7 +239,7 @@ def test_resumed_amid_an_epoch_equals_uninterrupted(uninterrupted: FoldOutcome, 
     assert_same(trainer.fit(little.batches(RESUMABLE, 1), ignore), uninterrupted)
 
 
-def test_stopped_between_the_two_files_goes_on_from_the_epoch_before(
+def test_stopped_between_the_two_files_continues_from_the_previous_epoch(
     uninterrupted: FoldOutcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With best weights from a later epoch than `last`, `last` still finds those it refers to."""
@@ -270,7 +270,7 @@ def _scores(record: EpochRecord) -> dict[str, float | None]:
 
 
 @pytest.mark.parametrize(("whole_epochs", "how"), [(1, "cut"), (2, "flipped")])
-def test_damaged_state_is_left_out_and_said(
+def test_damaged_state_is_skipped_and_reported(
     whole_epochs: int, how: str, uninterrupted: FoldOutcome, tmp_path: Path
 ) -> None:
     """After one epoch there is no earlier checkpoint: the fold starts from the beginning."""
@@ -293,7 +293,7 @@ def test_damaged_state_is_left_out_and_said(
     assert again.state.notes == [note]
 
 
-def test_more_than_the_gpu_holds_is_the_trainings_own_failure_and_says_what_needs_less() -> None:
+def test_running_out_of_gpu_memory_is_a_training_failure_that_says_what_to_reduce() -> None:
     def batches() -> Iterator[tuple[Step, Batch]]:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee the documentation.")
         yield
@@ -316,7 +316,7 @@ def test_damaged_best_weights_are_not_used(uninterrupted: FoldOutcome, tmp_path:
     assert_same(trainer.fit(little.batches(RESUMABLE), ignore), uninterrupted)
 
 
-def test_what_a_writer_left_that_was_killed_is_removed(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
     little, folder = with_curve(), Folder.at(str(tmp_path))
     stop_after_epoch(make_trainer(RESUMABLE, little, folder=folder), little, 0)
     whole = folder.names()
@@ -325,12 +325,12 @@ def test_what_a_writer_left_that_was_killed_is_removed(tmp_path: Path) -> None:
         os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
         checkpoint.save(folder, checkpoint_files.LAST, {}, {})
     os.waitpid(child, 0)
-    assert len(folder.names()) == len(whole) + 2, "nothing was left"
+    assert len(folder.names()) == len(whole) + 2, "nothing else was left"
     assert make_trainer(RESUMABLE, little, folder=folder).state.resume()
     assert folder.names() == [".beat-1.json.0a1b2c3d", *whole]
 
 
-def test_no_weights_are_left_but_the_best(tmp_path: Path) -> None:
+def test_only_the_best_weights_are_left(tmp_path: Path) -> None:
     little, folder = with_curve(), Folder.at(str(tmp_path))
     trainer, outcome = run(RESUMABLE, little, folder)
     wanted = {checkpoint_files.best_name(trainer.state.best_epoch), checkpoint_files.LAST, checkpoint_files.BEFORE}
@@ -472,7 +472,7 @@ def test_loss_that_is_not_finite_names_epoch_step_and_utterances(epoch: int, ind
     assert "--optim.lr" in str(caught.value)
 
 
-def test_weights_that_the_last_update_broke_are_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_weights_broken_by_the_last_update_are_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No loss shows this: it was computed before the update."""
     little, config = little_fold(n_train=8), little_config(epochs=1)
     trainer = make_trainer(config, little, folder=Folder.at(str(tmp_path)))
@@ -518,7 +518,7 @@ def test_every_test_utterance_is_scored_once(fault: str) -> None:
         make_trainer(config, little).fit(faulty(), ignore)
 
 
-def test_accumulated_update_is_that_of_the_undivided_step() -> None:
+def test_an_accumulated_update_equals_that_of_the_undivided_step() -> None:
     """For the cross-entropy only; contrastive terms only use their own forward pass."""
     little = little_fold(n_train=7, text_dropout=0.0)
     loss = LossConfig(alpha=0.0, beta=0.0, gamma=0.0)
@@ -542,7 +542,7 @@ def test_max_steps_ends_the_training_early() -> None:
     assert len(outcome.test.utterance_ids) == len(little.fold.test)
 
 
-def test_time_that_the_loop_stands_still_is_told_by_epoch() -> None:
+def test_time_that_the_loop_waits_is_reported_by_epoch() -> None:
     little, config = with_curve(), little_config(epochs=2)
 
     def late() -> Iterator[tuple[Step, Batch]]:

@@ -1,4 +1,4 @@
-"""A worker's watchdog, in a process of its own: it ends one that hangs, in Python or in C, and no other."""
+"""A worker's watchdog, in a separate process: it ends a process that hangs, in Python or in C, and no other."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_steps_within_the_limit_and_waiting_for_the_driver_end_nothing(tmp_path:
     body = "[(time.sleep(0.4), watchdog()) for _ in range(5)]\n    with watchdog.waiting(): time.sleep(2)"
     done = ran(body, tmp_path)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
-    assert trial_folder(tmp_path).names() == [], "nothing is left of a worker that ended well"
+    assert trial_folder(tmp_path).names() == [], "a worker that ended well leaves nothing"
 
 
 def test_an_error_disarms_it_and_leaves_who_it_was(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_an_error_disarms_it_and_leaves_who_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stops", [True, False])
-def test_it_hears_of_a_stop_within_seconds_if_it_may_stop_alone(
+def test_it_notices_a_stop_within_seconds_if_it_may_stop_alone(
     stops: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [100.0]
@@ -73,7 +73,7 @@ def test_it_hears_of_a_stop_within_seconds_if_it_may_stop_alone(
     monkeypatch.setattr(Watchdog, "step", lambda self: None)
     watchdog = watchdog_in(tmp_path, stops=stops)
     tell(Folder.at(str(tmp_path)), stop=True)
-    assert watchdog() is False, "asked every five seconds alone"
+    assert watchdog() is False, "asked only every five seconds"
     clock[0] += 6
     assert watchdog() is stops
 
