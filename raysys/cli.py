@@ -81,7 +81,15 @@ def parse(
         description=description,
         config=(tyro.conf.AvoidSubcommands,),
     )
-    return parsed
+    return dataclasses.replace(parsed, config=_as_table(parsed.config))
+
+
+def _as_table(config: ExperimentConfig) -> ExperimentConfig:
+    """A --corpus.root that ends like a table is one: without this, the demo would be trained on in its place."""
+    root = config.corpus.root or ""
+    if config.corpus.name != "demo" or not root.lower().endswith((".csv", ".parquet")):
+        return config
+    return dataclasses.replace(config, corpus=dataclasses.replace(config.corpus, name="table"))
 
 
 def _unwrap_help(kind: type[Any]) -> None:
@@ -187,6 +195,9 @@ def flags_of(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"--{prefix}{name}" if value else f"--{prefix}no-{name}"
         elif isinstance(value, list | tuple):
             yield from (f"--{prefix}{name}", *map(str, value))
+        elif str(value).startswith("-"):
+            # As a word of its own it would be taken for a flag.
+            yield f"--{prefix}{name}={value}"
         else:
             yield from (f"--{prefix}{name}", str(value))
 
@@ -218,8 +229,17 @@ def main(
 def exit_codes() -> Iterator[None]:
     """Report a user error as one message with exit code 2; Ctrl-C exits with 130, SIGTERM with 75. No tracebacks."""
     handle(raise_terminated)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that is not UTF-8 shows an escape for what it lacks, such as a speaker's name.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output (`| head`) has left. Python would complain once more when it closes the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -220,8 +221,11 @@ class LossConfig:
     def __post_init__(self) -> None:
         for name in ("alpha", "beta", "gamma", "l2"):
             value = getattr(self, name)
-            _require(value >= 0, f"--loss.{name} is {value}; a weight cannot be negative.")
-        _require(self.temperature > 0, f"--loss.temperature is {self.temperature}; it must be positive.")
+            _require(0 <= value < math.inf, f"--loss.{name} is {value}; expected a weight of 0 or more.")
+        _require(
+            0 < self.temperature < math.inf,
+            f"--loss.temperature is {self.temperature}; expected a positive number.",
+        )
         _require(
             0 <= self.label_smoothing < 1,
             f"--loss.label-smoothing is {self.label_smoothing}; expected 0 <= value < 1.",
@@ -246,7 +250,9 @@ class OptimConfig:
     def __post_init__(self) -> None:
         for name in ("encoder_lr", "lr", "weight_decay"):
             value = getattr(self, name)
-            _require(value >= 0, f"--optim.{name.replace('_', '-')} is {value}; it cannot be negative.")
+            _require(
+                0 <= value < math.inf, f"--optim.{name.replace('_', '-')} is {value}; expected a number of 0 or more."
+            )
         _require(0 <= self.average < 1, f"--optim.average is {self.average}; expected 0 <= decay < 1.")
         _require(0 <= self.warmup < 1, f"--optim.warmup is {self.warmup}; expected 0 <= warmup < 1.")
         _require(self.clip_norm > 0, f"--optim.clip-norm is {self.clip_norm}; it must be positive.")

@@ -6,6 +6,8 @@ import dataclasses
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,8 @@ from raysys.cli import CommandLine
 from raysys.config import ClusterConfig, CorpusConfig, ExperimentConfig, LossConfig, RunConfig, TrackConfig, TrainConfig
 from raysys.errors import ConfigError, CorpusError
 from raysys.presets import PRESETS
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def parse(*arguments: str) -> ExperimentConfig:
@@ -190,6 +194,45 @@ def test_every_field_of_every_type_reads_back_from_yaml(tmp_path: Path) -> None:
     for section in dataclasses.fields(ExperimentConfig):
         assert getattr(config, section.name) != getattr(default, section.name)
     assert read_back(config, tmp_path) == config
+
+
+@pytest.mark.parametrize("name", ["-x", "--corpus.n-folds", "-5", "- a"])
+def test_a_value_that_begins_like_a_flag_reads_back(name: str, tmp_path: Path) -> None:
+    config = ExperimentConfig(run=RunConfig(name=name))
+    (tmp_path / "config.yaml").write_text(cli.to_yaml(config))
+    assert cli.parse(["--preset", str(tmp_path / "config.yaml")]).config.run.name == name
+
+
+@pytest.mark.parametrize("root", ["my.csv", "MY.CSV", "/data/my.parquet"])
+def test_a_root_that_ends_like_a_table_is_one(root: str) -> None:
+    """Without this the demo would be trained on in its place."""
+    assert cli.parse(["--corpus.root", root]).config.corpus == CorpusConfig(name="table", root=root)
+    assert cli.parse(["--corpus.root", "/data/IEMOCAP"]).config.corpus.name == "demo"
+
+
+@pytest.mark.parametrize("flag", ["--loss.alpha", "--loss.temperature", "--optim.lr", "--optim.weight-decay"])
+def test_an_infinite_rate_weight_or_temperature_is_refused(flag: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{flag} is inf"):
+        cli.parse([flag, "inf"])
+
+
+def test_a_reader_that_leaves_and_a_terminal_without_the_letters_end_in_no_traceback() -> None:
+    code = "from raysys.cli import exit_codes\nwith exit_codes():\n    "
+    flood = subprocess.Popen(
+        [sys.executable, "-c", f"{code}[print('x' * 100) for _ in range(10_000)]"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    assert flood.stdout is not None and flood.stderr is not None
+    flood.stdout.readline()
+    flood.stdout.close()
+    assert flood.stderr.read() == b"" and flood.wait() == 1
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
+    shown = subprocess.run(
+        [sys.executable, "-c", f"{code}print('Zoë 喜')"], env=ascii_only, capture_output=True, check=True, cwd=ROOT
+    )
+    assert shown.stdout == b"Zo\\xeb \\u559c\n"
 
 
 def test_null_and_empty_lists_in_a_file_do_not_swallow_what_follows(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from raysys.report import figures
-from raysys.report.reading import Run
+from raysys.report.reading import Features, Run
 from raysys.report.reference import REFERENCES
-from raysys.report.scores import FEWEST, embed, reliability_bins
+from raysys.report.scores import MOST, can_embed, embed, reliability_bins
 
 LOSSES = {
     "total": "total loss",
@@ -167,12 +167,24 @@ def features(run: Run) -> list[Chart]:
             title=title,
             caption=_as_in_the_paper(run, caption)
             + f"t-SNE of the head's input features: the {len(found.emotions)} test utterances of fold 1 "
-            f"({fold.name}). Nearby points are similar; large distances and cluster sizes mean nothing.",
-            figure=figures.embedding(embed(found.values_NF), found.emotions, run.results.classes),
+            f"({fold.name}){_shown_of(found)}. Nearby points are similar; large distances and cluster sizes mean "
+            f"nothing.",
+            figure=figures.embedding(
+                embed(found.values_NF[:: _step(found)]), found.emotions[:: _step(found)], run.results.classes
+            ),
         )
         for name, (title, caption) in _TSNE.items()
-        if (found := run.features.get(name)) is not None and len(found.emotions) >= FEWEST
+        if (found := run.features.get(name)) is not None and can_embed(found.values_NF)
     ]
+
+
+def _step(found: Features) -> int:
+    """Every how many utterances one is shown: t-SNE takes minutes for tens of thousands."""
+    return -(-len(found.emotions) // MOST)
+
+
+def _shown_of(found: Features) -> str:
+    return "" if _step(found) == 1 else f", of which {len(found.emotions[:: _step(found)])} are shown"
 
 
 def reliability(run: Run) -> Chart:

@@ -122,6 +122,12 @@ def _read(folder: Folder) -> _Run:
 
 def _refuse_different(a: _Run, b: _Run) -> None:
     where = f"{a.location} and {b.location}"
+    one, other = a.results.corpus.name, b.results.corpus.name
+    if one != other:
+        raise ConfigError(
+            f"{where} are runs over different corpora, {one} and {other}: their scores cannot be compared. Give two "
+            f"runs over the same corpus."
+        )
     if a.results.classes != b.results.classes:
         raise ConfigError(
             f"{where} have different classes: {', '.join(a.results.classes)}, and {', '.join(b.results.classes)}. "

@@ -90,12 +90,18 @@ def paper_tables(results: RunResult) -> list[PaperTable]:
 
 def markdown(tables: Sequence[PaperTable]) -> str:
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(_in_markdown(cell) for cell in cells) + " |"
 
     blocks = [
         "\n".join([line(t.headings), "|" + "---|" * len(t.headings), *(line(row) for row in t.rows)]) for t in tables
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def _in_markdown(cell: str) -> str:
+    """A name as it is, on one line: neither a column's end nor markup, which many viewers would render."""
+    plain = " ".join(cell.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return plain.replace("\\", "\\\\").replace("|", "\\|")
 
 
 def latex(tables: Sequence[PaperTable]) -> str:

@@ -19,6 +19,7 @@ from raysys.data.text import normalise_transcript
 BINS = 15
 FEWEST = 10
 """Minimum number of points of a t-SNE plot; fewer have no neighbourhoods to show."""
+MOST = 3_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +177,11 @@ def indices(predictions: pa.Table, column: str, classes: Sequence[str]) -> NDArr
 def probabilities(predictions: pa.Table, classes: Sequence[str]) -> NDArray[np.float64]:
     """The columns `p_<class>`, N x C."""
     return np.stack([predictions[f"p_{name}"].to_numpy() for name in classes], axis=1).astype(np.float64)
+
+
+def can_embed(values_NF: NDArray[np.float32]) -> bool:
+    """Whether there are enough different points: on equal ones t-SNE ends the process (SIGSEGV)."""
+    return bool(np.isfinite(values_NF).all()) and len(np.unique(values_NF, axis=0)) >= FEWEST
 
 
 def embed(values_NF: NDArray[np.float32]) -> NDArray[np.float32]:

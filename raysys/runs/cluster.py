@@ -6,19 +6,22 @@ import contextlib
 import logging
 import math
 import os
+import socket
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysys.config import ClusterConfig, ExperimentConfig
-from raysys.errors import ConfigError, StorageError
+from raysys.errors import ClusterError, ConfigError, StorageError
 from raysys.runs.local import start_local
 from raysys.storage import Folder
 from raysys.termination import handle, raise_terminated
 
+_REACH_S = 20.0
 _PROBE_S = 300.0
 """How long a node may take to start a process and read and write a few bytes."""
 
@@ -64,6 +67,17 @@ def in_submitted_job() -> bool:
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
+def usable_cores() -> int:
+    """Cores that this process may use: by affinity (taskset, Slurm) and by its cgroup's quota (a container)."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):
+        # No cgroup, or "max": no quota.
+        return cores
+
+
 def nodes_of_this_job() -> int:
     """Number of nodes of the cluster that a submitted job runs in."""
     ray.init(address="auto", log_to_driver=False, logging_level="warning")
@@ -86,16 +100,43 @@ def _start(config: ExperimentConfig) -> Cluster:
     # Errors of trials and data tasks are reported once, at the end.
     for name in ("ray.tune", "ray.train._internal.syncer", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    address = config.cluster.address or os.environ.get("RAY_ADDRESS")
+    address = config.cluster.address or os.environ.get("RAY_ADDRESS") or None
     if address is not None or in_submitted_job():
-        ray.init(address=address or "auto", log_to_driver=False, logging_level="warning")
+        _join(address or "auto")
         handle(raise_terminated)
         return _measure(config, idle_cpus=None)
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     start_local(config.cluster, cores)
     # Ray takes SIGTERM for itself, with exit code 15.
     handle(raise_terminated)
     return _measure(config, idle_cpus=cores)
+
+
+def _join(address: str) -> None:
+    """Join a running cluster.
+
+    Raises:
+        ClusterError: there is none, or it does not let this job in.
+    """
+    remedy = (
+        f"Expected --cluster.address (or RAY_ADDRESS) as HOST:PORT of a running head, usually port 6379: is it up, and "
+        f"does `ray status --address {address}` reach it from here? If it wants a token, set RAY_AUTH_MODE=token and "
+        f"RAY_AUTH_TOKEN. Without an address, a cluster is started on this machine."
+    )
+    host, _, port = address.rpartition(":")
+    if address not in ("auto", "local"):
+        if "://" in address or not host or not port.isdigit():
+            raise ClusterError(f"--cluster.address {address}: not the address of a Ray cluster. {remedy}")
+        try:
+            # Ray itself would try for minutes.
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+        except (OSError, OverflowError) as error:
+            raise ClusterError(f"--cluster.address {address}: nothing answers there ({error}). {remedy}") from error
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="warning")
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ClusterError(f"--cluster.address {address}: cannot be joined ({first}). {remedy}") from error
 
 
 def _measure(config: ExperimentConfig, *, idle_cpus: int | None) -> Cluster:

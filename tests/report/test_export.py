@@ -159,6 +159,10 @@ def test_markdown_keeps_its_columns_whatever_a_name_holds() -> None:
         markdown([PaperTable(headings=("a", "b"), rows=(("x|y", "z\\"),))])
         == "| a | b |\n|---|---|\n| x\\|y | z\\\\ |\n"
     )
+    # Nor is it markup, which many viewers render, or a line break, which ends the row.
+    assert "| &lt;img src=x> &amp;lt; two |" in markdown(
+        [PaperTable(headings=("a",), rows=(("<img src=x> &lt;\ntwo",),))]
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import soundfile
 
@@ -233,6 +234,16 @@ def test_what_a_run_lacks_is_not_drawn_and_is_reported(tmp_path: Path) -> None:
     assert "saved no final features" in page
     assert set(re.findall(r'<figure id="([^"]+)">', page)) == {"confusion", "reliability", "loss-total", "loss-ce"}
     assert "1 skipped utterance" in words(page) and "z<1> is truncated" in words(page)
+
+
+def test_features_that_are_all_the_same_cost_their_figure_alone(tmp_path: Path) -> None:
+    """On equal points scikit-learn's t-SNE ends the process with SIGSEGV."""
+    run = write_run(tmp_path)
+    table = (run / "folds/1").read_table("features.parquet")
+    equal = pa.table({"utterance_id": table["utterance_id"], "features": [[0.5] * 16] * table.num_rows})
+    (run / "folds/1").write_table("features.parquet", equal)
+    page = report(run)
+    assert "tsne-with" not in page and "saved no final features (features.parquet), or too few" in words(page)
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path: Path) -> None:

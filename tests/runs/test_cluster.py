@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from pathlib import Path
 
 import pytest
 
 from raysys.config import ClusterConfig
-from raysys.errors import StorageError
-from raysys.runs.cluster import _too_small, probe_node, trials_at_once
+from raysys.errors import ClusterError, StorageError
+from raysys.runs.cluster import _join, _too_small, probe_node, trials_at_once, usable_cores
 from raysys.runs.local import keep_token_private
 from raysys.storage import Folder
 
@@ -88,6 +89,38 @@ def test_a_cluster_too_small_for_one_trial_has_room_for_none_and_says_what_a_tri
     assert "needs 2 CPUs" in said and "has 2 workers" in said and "(nodes with 3 CPUs and 0 GPUs)" in said
     # As many CPUs as a worker needs, but not on the node that has the GPU.
     assert trials_at_once(ClusterConfig(cpus_per_worker=2), [(64, 0), (2, 1)], 1.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://127.0.0.1:8265", "not the address of a Ray cluster"),
+        ("ray://127.0.0.1:10001", "not the address of a Ray cluster"),
+        ("nonsense", "not the address of a Ray cluster"),
+        ("127.0.0.1:1", "nothing answers there"),
+        ("host.invalid:6379", "nothing answers there"),
+        ("auto", "cannot be joined"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_one_message_within_seconds(
+    address: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    started = time.monotonic()
+    with pytest.raises(ClusterError) as error:
+        _join(address)
+    assert said in str(error.value) and "HOST:PORT" in str(error.value) and "RAY_AUTH_TOKEN" in str(error.value)
+    assert time.monotonic() - started < 30
+
+
+def test_no_more_cores_are_counted_than_the_process_may_use() -> None:
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert usable_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert 1 <= usable_cores() <= len(before)
 
 
 # Ray's token
