@@ -28,7 +28,7 @@ CHANGES = [
     ("model/light.py", "N_MELS = 80", "N_MELS = 81", {"audio features", "trials"}),
     ("training/evaluation.py", "def predict(", "def predict(new, ", {"trials"}),
     ("adamw.py", "_EPS = 1e-8", "_EPS = 1e-6", {"texts", "trials"}),
-    ("report/palette.py", "from __future__", "NEW = 1\nfrom __future__", set()),
+    ("report/style.py", "from __future__", "NEW = 1\nfrom __future__", set()),
     ("tracking.py", "_CALL_S = ", "_CALL_S = 2 * ", set()),
     ("runs/cluster.py", "_PROBE_S = ", "_PROBE_S = 2 * ", set()),
     ("cli.py", "from __future__", "NEW = 1\nfrom __future__", set()),
@@ -55,7 +55,7 @@ def test_a_change_invalidates_what_depends_on_it(
     assert {name for name in ROOTS if found[name] != unchanged[name]} == expected
 
 
-@pytest.mark.parametrize("file", ["report/palette.py", "augment/lsa.py", "losses/contrastive.py", "training/loop.py"])
+@pytest.mark.parametrize("file", ["report/style.py", "augment/lsa.py", "losses/contrastive.py", "training/loop.py"])
 def test_a_comment_or_docstring_invalidates_nothing(file: str, package: Path) -> None:
     path = package / file
     opening, rest = path.read_text().split('"""', 1)

@@ -12,13 +12,13 @@ from tests.report.made_up import grid, run_result
 PLAIN = ["anger", "happy or excited"]
 
 
-def card(classes: list[str], point: str = "alpha=1") -> str:
+def card(classes: list[str], point: str = "alpha=1", modalities: str = "both") -> str:
     found = grid(
         axes={"loss.alpha": ["1", "0.1"]},
         points=[{"name": point, "validation_ua": 0.5}],
         final={"point": point, "epochs": 3, "folder": "model"},
     )
-    return model_card(run_result(classes=classes, grid=found))
+    return model_card(run_result(classes=classes, modalities=modalities, grid=found))
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,15 @@ def test_a_line_break_in_a_name_begins_no_heading() -> None:
 
 def test_an_ordinary_name_is_as_it_is() -> None:
     assert f" as {', '.join(PLAIN)}." in card(PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("modalities", "call"),
+    [
+        ("both", 'model.probabilities(waveforms, ["so glad to see you"])  # None if there is no transcript\n```'),
+        ("audio", "model.probabilities(waveforms)\n```"),
+        ("text", 'model.probabilities(transcripts=["so glad to see you"])\n```'),
+    ],
+)
+def test_the_example_calls_the_model_with_what_it_takes(modalities: str, call: str) -> None:
+    assert f"mono\n{call}" in card(PLAIN, modalities=modalities)

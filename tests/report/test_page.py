@@ -288,3 +288,35 @@ def test_the_page_says_what_made_the_run(tmp_path: Path) -> None:
     run.write_json("results.json", run.read_json("results.json") | {"made": made})
     said = words(report(run))
     assert all(value in said for value in made.values())
+
+
+def test_what_seldom_happens_is_said(tmp_path: Path) -> None:
+    """An error in a template's branch would only show at the end of such a run."""
+    run = write_run(tmp_path, "gridsearch")
+    results = run.read_json("results.json")
+    grid = results["grid"] | {"n_failed": 2, "seconds_beyond_training": 75.2}
+    grid["optimistic"] |= {"folds": grid["optimistic"]["folds"][:2]}
+    change(run, grid=grid, pooled=results["pooled"] | {"absent_classes": ["x<y"], "chance_ua": None}, notes=[])
+    config = run.read_bytes("config.yaml").decode().replace("test_modalities: same", "test_modalities: audio")
+    run.write_bytes("config.yaml", config.encode())
+    predictions = run.read_table("predictions.parquet")
+    right = predictions.set_column(predictions.schema.get_field_index("prediction"), "prediction", predictions["label"])
+    run.write_table("predictions.parquet", right)
+    said = words(report(run))
+    assert "one takes 1:15 beyond its training" in said and "2 trials failed and were excluded" in said
+    assert "3 Session3 alpha=0.01 beta=0.001 4 70.0 72.0 – – –" in said
+    assert "which have no test utterances: x<y." in said
+    assert re.search(r" UA [\d.]+ 95 % interval [\d.]+ to [\d.]+ 0 100 ", said)
+    assert "Validation and test had no transcripts." in said
+    assert "No prediction was wrong." in said and "There are no notes." in said
+
+
+@pytest.mark.parametrize("modalities", ["audio", "text"])
+def test_a_run_over_one_modality_names_only_its_encoder(tmp_path: Path, modalities: str) -> None:
+    run = write_run(tmp_path, "ablation")
+    config = re.sub(r"\b(audio|text): light", r"\1: the-\1-encoder", run.read_bytes("config.yaml").decode())
+    run.write_bytes("config.yaml", config.encode())
+    change(run, modalities=modalities, protocol="optimistic")
+    said = words(report(run))
+    assert f"{modalities} only; run" in said and "Protocol: optimistic." in said
+    assert f"Model the-{modalities}-encoder, 808,516 parameters" in said
