@@ -1,4 +1,4 @@
-"""What a run would be, worked out without network, corpus or cluster."""
+"""Describe a run without network, corpus or cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from raysys.model.parts import parts_of
 
 
 def dry_run(config: ExperimentConfig, points: str = "") -> None:
-    """Print the model's parts with their parameters, what will run, and last the line `total_parameters N`.
+    """Print the model's parts with their parameters, the trials, and finally the line `total_parameters N`.
 
     Args:
         points: of a sweep, such as '16 points x '.

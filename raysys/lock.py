@@ -30,11 +30,11 @@ _SETTLED_S = 3.0
 
 @contextlib.contextmanager
 def locked(run: Folder) -> Iterator[None]:
-    """Hold a run's folder.
+    """Lock a run's folder.
 
-    On a disk the operating system holds the lock and drops it with the process, however that ends. In an object store,
-    and on a network's disk that knows no locks, it is a file that is renewed while the run goes on; that of a run that
-    was killed is waited for, 90 s.
+    On a disk the operating system holds the lock and releases it with the process, however that ends. In an object
+    store, or on network storage without locks, the lock is a file that is renewed during the run; if a run was killed,
+    the next one waits 90 s for its lock to expire.
 
     Raises:
         StorageError: another run holds it.
@@ -44,7 +44,7 @@ def locked(run: Folder) -> Iterator[None]:
 
 
 def _knows_locks(run: Folder) -> bool:
-    """Whether the disk does: not all of a network do."""
+    """Whether the file system supports locks: not every network file system does."""
     try:
         Path(run.path).mkdir(parents=True, exist_ok=True)
         with open(f"{run.path}/{LOCK}", "a+") as file:
@@ -65,7 +65,7 @@ def _flocked(run: Folder) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise _refusal(run, file.read().decode()) from error
-        # The lock holds without it; on a full disk the first file that counts is named.
+        # The lock works without this; on a full disk the error should name the first file that matters.
         with contextlib.suppress(OSError):
             file.truncate(0)
             file.write(_me().encode())
@@ -81,7 +81,7 @@ def _leased(run: Folder) -> Iterator[None]:
         run.write_json(LEASE, {"by": _me(), "id": mine, "renewed": time.time()})
 
     renew()
-    # Of several that began at once the last one to write has it.
+    # If several start together, the last one to write has the lock.
     time.sleep(_SETTLED_S)
     held = _holder(run)
     if held is not None and held["id"] != mine:
@@ -101,7 +101,7 @@ def _leased(run: Folder) -> Iterator[None]:
 
 def _keep(run: Folder, mine: str, renew: Callable[[], None], done: threading.Event) -> None:
     while not done.wait(_RENEWED_S):
-        # A store that does not answer for a while is no reason to end a run; each kind has errors of its own.
+        # A store that is unreachable for a while must not end a run; every kind raises its own errors.
         with contextlib.suppress(Exception):
             held = _holder(run)
             if held is not None and held["id"] != mine:
@@ -115,10 +115,10 @@ def _keep(run: Folder, mine: str, renew: Callable[[], None], done: threading.Eve
 
 
 def _outwait(run: Folder) -> None:
-    """Wait until a lease that is there is given up, or was not renewed for long. No two machines' clocks are compared.
+    """Wait until an existing lease is released or expires, without comparing the clocks of two machines.
 
     Raises:
-        StorageError: it is renewed.
+        StorageError: the lease is being renewed.
     """
     first = _holder(run)
     if first is None:
@@ -143,7 +143,7 @@ def _holder(run: Folder) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError:
-        return {"by": "a run that did not write its name", "id": ""}
+        return {"by": "an unnamed run", "id": ""}
     return held
 
 

@@ -1,7 +1,7 @@
-"""Which point and which epoch: the two protocols, as pure functions of numbers.
+"""Selecting grid points and epochs: the two protocols, as pure functions of numbers.
 
-`nested` sees `Validated` alone, which has no field for a test score: it cannot read one. `paper` chooses on the test
-folds, as the paper does, and what it gives is optimistic.
+`nested` only sees `Validated`, which has no field for a test score, so it cannot use one. `optimistic` selects on the
+test folds, as the paper does, and its scores are optimistic.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from raysys import metrics
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validated:
-    """What a trial found on its validation part.
+    """A trial's scores on its validation part.
 
     Attributes:
         point: its configuration's name.
@@ -36,7 +36,7 @@ class Validated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tested:
-    """What a trial's test part says after each epoch: confusion matrices (epochs x C x C)."""
+    """A trial's confusion matrices on its test part after each epoch (epochs x C x C)."""
 
     point: str
     fold: int
@@ -45,7 +45,7 @@ class Tested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimistic:
-    """The choice on test folds: one point for all, each fold's best epoch (from 1), and the confusion there."""
+    """The selection on test folds: one point for all, each fold's best epoch (from 1), and its confusion matrix."""
 
     point: str
     epochs: dict[int, int]
@@ -65,7 +65,7 @@ def nested(trials: Sequence[Validated]) -> dict[int, str]:
 def final_point(trials: Sequence[Validated], n_folds: int) -> tuple[str, int]:
     """Point and number of epochs of the final model: best mean validation UA over all folds, median of their epochs.
 
-    A point without a trial on every fold (stopped, failed) is out. Of two middle epochs the earlier is taken.
+    Points without a finished trial on every fold are excluded. Of two middle epochs the earlier is used.
 
     Raises:
         ValueError: no point is complete.
