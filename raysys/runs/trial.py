@@ -24,6 +24,7 @@ from raysys.storage import Folder
 from raysys.training import checkpoint_files
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from raysys.data.batch import TextFeatures
@@ -147,11 +148,14 @@ def run_trial(trial: Trial, gpus_per_worker: float) -> None:
         return
     from ray import tune
 
+    from raysys.runs.worker import train_fold
+    from raysys.training.evaluation import Workers
     from raysys.training.loop import Paused
 
     try:
         if trial.in_process:
-            _in_process(trial, gpus_per_worker)
+            device = _device(gpus_per_worker)
+            train_fold(trial, workers=Workers(), device=device, parallel=lambda network: network, report=tune.report)
         else:
             _under_torch_trainer(trial, gpus_per_worker)
     except (UserError, Paused) as error:
@@ -159,20 +163,16 @@ def run_trial(trial: Trial, gpus_per_worker: float) -> None:
         raise
 
 
-def _in_process(trial: Trial, gpus: float) -> None:
+def _device(gpus: float) -> torch.device:
+    """Raises: RuntimeError: the trial has a GPU, and PyTorch finds none."""
     import torch
-    from ray import tune
-
-    from raysys.runs.worker import train_fold
-    from raysys.training.evaluation import Workers
 
     if gpus and not torch.cuda.is_available():
         # Retried, on another node if there is one: on a CPU it would take weeks, and nobody would know why.
         raise RuntimeError(
             f"{socket.gethostname()}: the trial was given a GPU, but PyTorch finds none (see nvidia-smi there)"
         )
-    device = torch.device("cuda" if gpus else "cpu")
-    train_fold(trial, workers=Workers(), device=device, parallel=lambda network: network, report=tune.report)
+    return torch.device("cuda" if gpus else "cpu")
 
 
 def _under_torch_trainer(trial: Trial, gpus: float) -> None:

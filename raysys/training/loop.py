@@ -114,22 +114,10 @@ class Trainer:
             TrainingError: a loss, weights or predictions are not finite, or the GPU is out of memory.
             Paused: `stopping` returned True.
         """
-        try:
-            return self._fit(batches, on_epoch)
-        except _Stop:
-            kept = self._keep_within_epoch()
-            raise Paused(f"stopped in epoch {self.state.first_epoch + 1}, at step {kept}") from None
-        except torch.cuda.OutOfMemoryError as error:
-            raise TrainingError(
-                f"epoch {self.state.first_epoch + 1}: {str(error).splitlines()[0]} A smaller --train.batch-size with "
-                f"more --train.accumulate, or a shorter --train.crop-s, needs less memory."
-            ) from error
-
-    def _fit(self, batches: Batches, on_epoch: Callable[[EpochRecord], None]) -> FoldOutcome:
         test: Predictions | None = None
         losses: Tensor | None = torch.stack(self.state.losses).cpu() if self.state.losses else None
         started = time.monotonic()
-        with torch.random.fork_rng():
+        with self._user_errors(), torch.random.fork_rng():
             for (part, epoch), steps in itertools.groupby(self._timed(batches), key=_part_and_epoch):
                 found: Predictions | None = None
                 if part == "train":
@@ -156,6 +144,20 @@ class Trainer:
             test=test,
             test_curve=tuple(self.state.test_curve),
         )
+
+    @contextlib.contextmanager
+    def _user_errors(self) -> Iterator[None]:
+        """Save the state when training is to stop; report what a user can fix."""
+        try:
+            yield
+        except _Stop:
+            kept = self._keep_within_epoch()
+            raise Paused(f"stopped in epoch {self.state.first_epoch + 1}, at step {kept}") from None
+        except torch.cuda.OutOfMemoryError as error:
+            raise TrainingError(
+                f"epoch {self.state.first_epoch + 1}: {str(error).splitlines()[0]} A smaller --train.batch-size with "
+                f"more --train.accumulate, or a shorter --train.crop-s, needs less memory."
+            ) from error
 
     def _timed(self, batches: Batches) -> Iterator[tuple[Step, Batch]]:
         """The batches, measuring the time spent waiting for them.

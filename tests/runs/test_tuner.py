@@ -15,7 +15,6 @@ from ray.tune.search import Searcher
 from raysys.config import ExperimentConfig, LossConfig, TrainConfig
 from raysys.errors import ClusterError
 from raysys.results import FoldResult
-from raysys.runs import trial as trial_module
 from raysys.runs import tuner
 from raysys.runs.follow import Failure, Follow, Keep, Ledger, TrialLines
 from raysys.runs.trial import HISTORY, Trial, run_trial
@@ -182,7 +181,7 @@ def test_a_trial_whose_process_was_lost_after_its_result_is_not_trained_again(
     trials = make_trials(tmp_path)
     finish(trials[0], 0.5)
     trained: list[Trial] = []
-    monkeypatch.setattr(trial_module, "_in_process", lambda own, _: trained.append(own))
+    monkeypatch.setattr("raysys.runs.worker.train_fold", lambda own, **_: trained.append(own))
     for own in trials[:2]:
         run_trial(own, 0.0)
     assert trained == [trials[1]]
