@@ -86,7 +86,10 @@ def grid_table(results: RunResult) -> str:
         f"and each fold's epoch chosen on the test folds, as the paper does: not an estimate",
     ]
     if final is not None:
-        lines += ["", f"final model {final.point}, {final.epochs} epochs on all data; it has no test score"]
+        lines += [
+            "",
+            f"final model in {final.folder}/: {final.point}, {final.epochs} epochs on all data; it has no test score",
+        ]
     return "\n".join([*lines, *_costs(grid)])
 
 
