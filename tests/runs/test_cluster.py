@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
 
 from raysys.config import ClusterConfig
 from raysys.errors import ClusterError, StorageError
@@ -99,13 +100,17 @@ def test_a_cluster_too_small_for_one_trial_has_room_for_none_and_says_what_a_tri
         ("nonsense", "not the address of a Ray cluster"),
         ("127.0.0.1:1", "nothing answers there"),
         ("host.invalid:6379", "nothing answers there"),
-        ("auto", "cannot be joined"),
+        # `auto` would join whatever cluster runs on this machine.
+        ("auto", "cannot be joined (Could not find any running Ray instance.)"),
     ],
 )
 def test_a_cluster_that_is_not_there_is_one_message_within_seconds(
     address: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    def refuse(**_: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance.\nPlease specify the one to connect to.")
+
+    monkeypatch.setattr(ray, "init", refuse)
     started = time.monotonic()
     with pytest.raises(ClusterError) as error:
         _join(address)
