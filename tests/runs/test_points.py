@@ -57,7 +57,7 @@ def test_axes_of_one_last_name_keep_their_sections() -> None:
         (["loss=1"], "unknown flag --loss"),
         (["loss.alpha=high"], "cannot parse --loss.alpha high"),
         (["model.pooling=median"], "cannot parse --model.pooling median"),
-        (["loss.alpha=-1"], "--loss.alpha is -1.0; a weight cannot be negative"),
+        (["loss.alpha=-1"], "--loss.alpha is -1.0; expected a weight of 0 or more"),
         (["loss.alpha=1,1.0"], "'alpha=1' and 'alpha=1.0' are the same configuration"),
         (["train.seed=1,2"], "--train.seed must be the same"),
         (["corpus.folds=speaker,session"], "--corpus .* must be the same"),
