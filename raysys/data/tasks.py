@@ -166,14 +166,21 @@ def cut_into_parts(members: Sequence[Member]) -> list[list[Member]]:
 
 
 def make_part(part: Part) -> pa.Table:
-    """Compute a part and write it. Returns: its rows of the index."""
-    waveforms: dict[str, np.ndarray] = {}
+    """Compute a part and write it, 128 arrays per file: those in memory at a time. Returns: its rows of the index."""
+    folder = Folder.at(part.location)
     rows: list[dict[str, Any]] = []
-    for member, made in zip(part.members, part.make(part.members), strict=True):
-        if isinstance(made, AudioError):
-            rows.append({"utterance_id": member["id"], "error": str(made)})
-        else:
-            waveforms[member["id"]] = made
-    places = write_part(Folder.at(part.location), f"part-{part.number:05d}.arrow", list(waveforms.values()))
-    rows += [{"utterance_id": key, **place} for key, place in zip(waveforms, places, strict=True)]
+    made = zip(part.members, part.make(part.members), strict=True)
+    for file in itertools.count():
+        chunk = list(itertools.islice(made, UTTERANCES_PER_PART))
+        if not chunk and file:
+            break
+        arrays = {member["id"]: array for member, array in chunk if not isinstance(array, AudioError)}
+        name = f"part-{part.number:05d}{f'-{file}' if file else ''}.arrow"
+        places = write_part(folder, name, list(arrays.values()))
+        rows += [{"utterance_id": key, **place} for key, place in zip(arrays, places, strict=True)]
+        rows += [
+            {"utterance_id": member["id"], "error": str(error)}
+            for member, error in chunk
+            if isinstance(error, AudioError)
+        ]
     return pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)

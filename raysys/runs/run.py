@@ -180,7 +180,7 @@ def claimed(run: Run) -> Iterator[None]:
 
 
 def add_up(run: Run, manifest: Manifest, chosen: Sequence[Trial], outcome: Outcome, **facts: Any) -> RunResult:
-    """Pool the predictions of the chosen trials, one per fold, and write the run's results and report.
+    """Pool the predictions of the chosen trials, one per fold, and write the run's results.
 
     Args:
         manifest: of the utterances that decode.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import pytest
 import soundfile
 
 from raysys.data import precompute
+from raysys.data.cache import INDEX, WaveformStore
 from raysys.data.tasks import Part, cut_into_parts, make_part
 from raysys.errors import StorageError
+from raysys.storage import Folder
 
 
 def members(*seconds: float | None) -> list[dict[str, Any]]:
@@ -54,3 +57,22 @@ def test_a_file_that_a_node_cannot_read_is_not_recorded_in_the_index(tmp_path: P
         made("a", "gone", "text")
     said = f"{tmp_path}/gone.wav (gone): cannot be read ([Errno 2] No such file or directory"
     assert str(error.value).startswith(said) and f"on node {socket.gethostname()}, " in str(error.value)
+
+
+def test_a_long_part_is_written_file_by_file_and_never_in_memory_as_a_whole(tmp_path: Path) -> None:
+    """Features of a frozen encoder: one task encodes thousands of utterances, a megabyte each."""
+    folder = tmp_path / "cache"
+    written: list[int] = []
+
+    def make(members: Sequence[Any]) -> Iterator[np.ndarray]:
+        for number, _ in enumerate(members):
+            written.append(len(list(folder.glob("part-*"))))
+            yield np.full(3, number, np.float32)
+
+    ids = [{"id": f"u{i:04d}", "seconds": None} for i in range(300)]
+    index = make_part(Part(location=str(folder), number=7, members=ids, make=make))
+    assert written == [0] * 128 + [1] * 128 + [2] * 44
+    assert index["utterance_id"].to_pylist() == [member["id"] for member in ids]
+    Folder.at(str(folder)).write_table(INDEX, index)
+    store = WaveformStore(str(folder))
+    assert [store.get(member["id"])[0] for member in ids] == list(range(300))
