@@ -35,3 +35,11 @@ class EncoderError(UserError):
 
 class ModelFolderError(UserError):
     """A model folder is incomplete, or its format is not supported by this version."""
+
+
+class AudioError(Exception):
+    """An audio file or an utterance that cannot be used; the message is the reason, and the caller adds which."""
+
+
+class UnreadableError(AudioError):
+    """A file that cannot be read here and now, for a reason outside the file; a retry may succeed."""

@@ -24,12 +24,12 @@ import torch
 from safetensors import SafetensorError
 
 from raysys.config import SAMPLE_RATE_HZ, LossConfig, ModelConfig
-from raysys.data.audio import AudioError, decode, fault, trim
+from raysys.data.audio import decode, fault, trim
 from raysys.data.batch import View, pad_waveforms
 from raysys.data.manifest import Utterance
 from raysys.data.plan import evaluation_steps
 from raysys.data.text import tokenize
-from raysys.errors import EncoderError, ModelFolderError
+from raysys.errors import AudioError, EncoderError, ModelFolderError
 from raysys.model.audio import WaveformEncoder
 from raysys.model.network import Network
 from raysys.pretrained import load_part

@@ -35,10 +35,10 @@ from transformers import (
 
 from raysys import inference
 from raysys.config import LossConfig, ModelConfig
-from raysys.data.audio import AudioError, trim
+from raysys.data.audio import trim
 from raysys.data.batch import View
 from raysys.data.text import train_wordpiece
-from raysys.errors import ModelFolderError
+from raysys.errors import AudioError, ModelFolderError
 from raysys.inference import EmotionModel, load_model, read_waveform, save_model
 from raysys.model.audio import WaveformEncoder
 from raysys.model.encoders import make_tokenizer

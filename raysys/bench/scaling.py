@@ -153,7 +153,7 @@ def feeding_row(manifest: Manifest, scratch: Path) -> Row:
     """Two data tasks against one, without training."""
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
     try:
-        store, _ = decode_corpus(manifest, str(scratch / ".cache"), trim_db=None, cpus=2)
+        store = decode_corpus(manifest, str(scratch / ".cache"), trim_db=None, cpus=2).location
         source = Source(store=store, augment=AugmentConfig(), crop_s=13.0, seed=0)
         durations_s = {u.utterance_id: u.duration_s or 0.0 for u in manifest.utterances}
         plan = training_epoch(list(durations_s), durations_s, manifest.labels(), TrainConfig(batch_size=16), 0)

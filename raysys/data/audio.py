@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import math
-import os
-import struct
+from dataclasses import dataclass
 
 import numpy as np
-import soundfile
 
-from raysys.config import SAMPLE_RATE_HZ
 from raysys.data.manifest import Utterance
+from raysys.data.resample import resample
+from raysys.data.sound import Sound, opened
+from raysys.errors import AudioError, UnreadableError
 
 LARGEST_VALUE = 2.0**31
 """Float files may contain unscaled integers, up to 32-bit; the power of anything larger would overflow float32."""
 
-HEADERLESS = "would be read as raw samples because of its file name extension; convert it to WAV or FLAC"
-"""libsndfile reads anything, even text, as sound if it is named .gsm, .vox, .au or .snd."""
 
-NOT_DECODED = (OSError, RuntimeError, ValueError, TypeError, MemoryError)
-"""What soundfile raises for bad files: TypeError because of their name (.raw), MemoryError for their claimed length."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """An utterance's waveform, and what is odd about its recording though it can be used.
 
+    Attributes:
+        waveform_S: float32, mono, 16 kHz.
+        silent: all samples are zero.
+        cancels: there is sound, but its channels add up to nothing.
+        peak: the largest sample by magnitude, of any channel.
+        rate_hz: the file's sample rate.
+        verified: the file states its length, and has it.
+    """
 
-class AudioError(Exception):
-    """An utterance that does not decode; the message is the reason, and the caller adds the utterance."""
-
-
-class UnreadableError(AudioError):
-    """A file that cannot be read here and now, for a reason outside the file; a retry may succeed."""
+    waveform_S: np.ndarray
+    silent: bool
+    cancels: bool
+    peak: float
+    rate_hz: int
+    verified: bool
 
 
 def decode(utterance: Utterance) -> np.ndarray:
@@ -40,49 +47,46 @@ def decode(utterance: Utterance) -> np.ndarray:
         AudioError: the file does not decode, is truncated or empty, or has samples that are not finite or far from
             [-1, 1].
     """
+    return decode_utterance(utterance).waveform_S
+
+
+def decode_utterance(utterance: Utterance) -> Decoded:
+    """`decode`, and what was seen on the way."""
     try:
-        samples_SK, rate_hz = _read(utterance)
-        return resample(samples_SK.mean(axis=1, dtype=np.float32), rate_hz)
+        with opened(utterance.audio_path) as sound:
+            mono_S, peak = _mixed(utterance, sound)
+        loudest = float(max(mono_S.max(), -mono_S.min()))
+        return Decoded(
+            waveform_S=resample(mono_S, sound.rate_hz),
+            silent=peak == 0.0,
+            cancels=peak > 0.0 and loudest < _CANCELLED * peak,
+            peak=peak,
+            rate_hz=sound.rate_hz,
+            verified=sound.verified,
+        )
     except (OSError, MemoryError) as error:
         raise UnreadableError(f"cannot be read ({str(error) or type(error).__name__})") from error
 
 
-def _read(utterance: Utterance) -> tuple[np.ndarray, int]:
-    """An utterance's samples (samples x channels), and their sample rate."""
-    path = utterance.audio_path
-    with open(path, "rb"):
-        pass  # Raises the specific OSError; libsndfile reports every system error alike.
-    try:
-        with soundfile.SoundFile(path) as file:
-            if file.format == "RAW":
-                raise AudioError(HEADERLESS)
-            rate_hz = file.samplerate
-            start, end = part_of(utterance, file.frames, rate_hz)
-            file.seek(start)
-            samples_SK = file.read(max(end - start, 0), dtype="float32", always_2d=True)
-    except (RuntimeError, ValueError, TypeError) as error:
-        _read_through(path)
-        raise AudioError(f"does not decode ({error})") from error
-    if missing := missing_bytes(path):
-        raise AudioError(f"is truncated: the last {missing} bytes promised by its header are missing")
-    if len(samples_SK) < end - start:
-        raise AudioError(f"is truncated: found {len(samples_SK)} of {end - start} samples")
-    if not len(samples_SK):
-        raise AudioError("contains no samples")
-    if found := fault(samples_SK):
-        raise AudioError(found)
-    return samples_SK, rate_hz
+def _mixed(utterance: Utterance, sound: Sound) -> tuple[np.ndarray, float]:
+    """An utterance's samples, averaged over channels, and the largest of them before that.
 
-
-def _read_through(path: str) -> None:
-    """Read all bytes of a file that does not decode, to find out whether the disk is at fault.
-
-    Raises:
-        OSError: it is.
+    Channels are averaged block by block: eight of them at a high rate would take gigabytes.
     """
-    with open(path, "rb") as file:
-        while file.read(1 << 20):
-            pass
+    start, end = part_of(utterance, sound.frames, sound.rate_hz)
+    mono_S = np.empty(max(end - start, 0), np.float32)
+    filled, peak = 0, 0.0
+    for block_SK in sound.blocks(start, min(end, sound.frames)):
+        if found := fault(block_SK):
+            raise AudioError(found)
+        peak = max(peak, float(block_SK.max()), -float(block_SK.min()))
+        mono_S[filled : filled + len(block_SK)] = block_SK.mean(axis=1, dtype=np.float32)
+        filled += len(block_SK)
+    if filled < end - start:
+        raise AudioError(f"is truncated: found {filled} of {end - start} samples")
+    if not filled:
+        raise AudioError("contains no samples")
+    return mono_S, peak
 
 
 def part_of(utterance: Utterance, frames: int, rate_hz: int) -> tuple[int, int]:
@@ -107,82 +111,6 @@ def fault(samples: np.ndarray) -> str | None:
     return None
 
 
-def missing_bytes(path: str) -> int:
-    """How many bytes a WAV or AIFF file is shorter than its header says; 0 for other formats.
-
-    libsndfile silently reads a truncated file of these formats; a truncated FLAC is an error.
-    """
-    with open(path, "rb") as file:
-        container, kind = struct.unpack("4s4x4s", file.read(12).ljust(12, b"\0"))
-        if (container, kind) not in _CHUNKED:
-            return 0
-        byte_order, samples = _CHUNKED[container, kind]
-        long_size = 0
-        while len(header := file.read(8)) == 8:
-            name, size = struct.unpack(f"{byte_order}4sI", header)
-            if name == samples:
-                # RF64 stores lengths beyond 32 bits in a separate chunk.
-                size = long_size if container == b"RF64" and size == 0xFFFFFFFF else size
-                unknown = container != b"RF64" and size >= _UNKNOWN_LENGTH
-                return 0 if unknown else max(size - (os.fstat(file.fileno()).st_size - file.tell()), 0)
-            begin = file.tell()
-            if name == b"ds64":
-                long_size = struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))[0]
-            # Chunks begin at even offsets.
-            file.seek(begin + size + size % 2)
-    return 0
-
-
-def resample(waveform_S: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Resample a waveform to 16 kHz with a windowed sinc filter; n samples become ceil(n x 16000 / rate)."""
-    if rate_hz == SAMPLE_RATE_HZ:
-        return waveform_S
-    shared = math.gcd(rate_hz, SAMPLE_RATE_HZ)
-    up, down = SAMPLE_RATE_HZ // shared, rate_hz // shared
-    length = -(-len(waveform_S) * up // down)
-    reach = math.ceil(_ZEROS * down / (_ROLLOFF * min(up, down)))
-    if up * (2 * reach + down) > _LARGEST_KERNEL:
-        return _resample_by_odd_ratio(waveform_S, up, down, length)
-    # Imported here: it takes seconds, and code that only names or reads decoded audio does not need it.
-    import torch
-    import torchaudio.functional
-
-    # torchaudio computes the length in float32: pad with some silence, so that there is enough to cut from.
-    padded_S = torch.nn.functional.pad(torch.from_numpy(waveform_S), (0, 16 * down))
-    resampled = torchaudio.functional.resample(
-        padded_S,
-        rate_hz,
-        SAMPLE_RATE_HZ,
-        lowpass_filter_width=_ZEROS,
-        rolloff=_ROLLOFF,
-        resampling_method="sinc_interp_kaiser",
-        beta=_BETA,
-    )
-    return resampled[:length].numpy()
-
-
-def _resample_by_odd_ratio(waveform_S: np.ndarray, up: int, down: int, length: int) -> np.ndarray:
-    """The same filter for rates such as 22254 Hz or 44099 Hz, which share next to no divisor with 16 kHz.
-
-    torchaudio stores the filter once for each of `up` phases over `down` samples, zeros included: gigabytes for these.
-    Here it is stored once, with up x down steps per period.
-    """
-    # Imports half of SciPy: two seconds per process, for something only decoding may need.
-    from scipy.signal import upfirdn
-    from scipy.special import i0
-
-    cutoff = _ROLLOFF * min(up, down) / (up * down)
-    one_side = np.arange(int(_ZEROS / cutoff) + 1) * cutoff
-    window = i0(_BETA * np.sqrt(1 - np.square(one_side / _ZEROS))) / i0(_BETA)
-    half = (np.sinc(one_side) * window * (cutoff * up)).astype(np.float32)
-    # The filter is centred on an output sample: the first one kept.
-    first = -(-len(half) // down)
-    filter_K = np.zeros(first * down + len(half), np.float32)
-    filter_K[first * down :] = half
-    filter_K[first * down - len(half) + 1 : first * down + 1] = half[::-1]
-    return upfirdn(filter_K, waveform_S, up, down)[first : first + length]
-
-
 def trim(waveform_S: np.ndarray, below_db: float) -> np.ndarray:
     """Trim silence from both ends of a 16 kHz waveform; pauses within it stay.
 
@@ -202,19 +130,7 @@ def inaudible() -> np.ndarray:
     return np.zeros(_SHORTEST, dtype=np.float32)
 
 
-# A wide Kaiser window: flat within 0.2 dB up to 7.6 kHz, 80 dB down from 8.2 kHz on, so that nothing audible aliases.
-_ZEROS, _ROLLOFF, _BETA = 64, 0.975, 8.0
-_LARGEST_KERNEL = 1 << 24
-"""Values in torchaudio's filter, which takes 128 MB while it is built: all common rates need fewer."""
-_CHUNKED = {
-    (b"RIFF", b"WAVE"): ("<", b"data"),
-    (b"RF64", b"WAVE"): ("<", b"data"),
-    (b"RIFX", b"WAVE"): (">", b"data"),
-    (b"FORM", b"AIFF"): (">", b"SSND"),
-    (b"FORM", b"AIFC"): (">", b"SSND"),
-}
-"""How chunked files begin: the byte order of their lengths, and the name of the chunk with the samples."""
+_CANCELLED = 0.01
+"""A mix 40 dB below its loudest channel: what is left is rounding and noise."""
 _FRAME, _HOP, _MARGIN = 400, 160, 1600
 _SHORTEST = 400
-_UNKNOWN_LENGTH = 0x7FFFF000
-"""Programs that write to a pipe put this or more as the data length, since they cannot seek back."""

@@ -34,6 +34,7 @@ INDEX_SCHEMA = pa.schema(
         ("crc32", pa.int64()),
         ("part_bytes", pa.int64()),
         ("error", pa.string()),
+        ("remarks", pa.string()),
     ]
 )
 _SCHEMA = pa.schema([("waveform", pa.large_list(pa.float32()))])

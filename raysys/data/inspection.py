@@ -14,21 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import soundfile
-
-from raysys.data.audio import HEADERLESS, NOT_DECODED, fault, missing_bytes, part_of
+from raysys.data.audio import fault, part_of
 from raysys.data.manifest import Manifest, Skipped, Utterance
-from raysys.errors import ManifestError
+from raysys.data.sound import opened
+from raysys.errors import AudioError, ManifestError
 
-LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 384_000
 LARGEST_SKIPPED_SHARE = 0.1
 """on_error skip leaves out a few bad files among many; if there are more, something else is wrong."""
 
 _SHOWN = 5
-_FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
-_BLOCK = 1 << 18
-_UNKNOWN_FRAMES = 1 << 40
-"""libsndfile reports its largest number for an unknown length; a FLAC header cannot state more than 2^36."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +34,11 @@ class _File:
     digest: str
 
 
-class _Unusable(Exception):
-    """A file or a part of one that cannot be used; the message is the reason."""
-
-
 def inspect_audio(manifest: Manifest, *, max_duration_s: float, on_error: Literal["fail", "skip"]) -> Manifest:
     """Open every file once, and fill in each utterance's duration_s and digest.
 
-    Integer files are judged by their header and not decoded; floating-point files are decoded, since
-    only they can contain values that are not finite.
+    Integer files are not decoded, but their stated length is compared with what is there; floating-point files are
+    decoded, since only they can contain values that are not finite.
 
     Args:
         manifest: as returned by a reader and `build_manifest`.
@@ -67,7 +57,7 @@ def inspect_audio(manifest: Manifest, *, max_duration_s: float, on_error: Litera
     for utterance in manifest.utterances:
         try:
             usable.append(_inspect_part(utterance, files[utterance.audio_path], max_duration_s))
-        except _Unusable as problem:
+        except AudioError as problem:
             skipped.append(
                 Skipped(
                     utterance_id=utterance.utterance_id,
@@ -84,53 +74,42 @@ def _inspect_file(path: str) -> _File | str:
     """The file's properties, or the reason why it cannot be used."""
     try:
         return _read_file(path)
-    except _Unusable as problem:
+    except AudioError as problem:
         return str(problem)
-    except soundfile.LibsndfileError as error:
-        return f"cannot be read as audio ({error.error_string})"
-    except NOT_DECODED as error:
+    except (OSError, MemoryError) as error:
         return f"cannot be read ({error})"
 
 
 def _read_file(path: str) -> _File:
     if not os.path.exists(path):
-        raise _Unusable("does not exist")
+        raise AudioError("does not exist")
+    # Before it is opened: a pipe would wait for a writer.
     if not os.path.isfile(path):
-        raise _Unusable("is not a file")
-    info = soundfile.info(path)
-    if info.format == "RAW":
-        raise _Unusable(HEADERLESS)
-    if info.frames <= 0:
-        raise _Unusable("contains no samples")
-    if info.frames >= _UNKNOWN_FRAMES:
-        raise _Unusable("has no length in its header (a FLAC written to a pipe?); write it again as a file")
-    if missing := missing_bytes(path):
-        raise _Unusable(f"is truncated: {missing} bytes promised by its header are missing")
-    if not LOWEST_RATE_HZ <= info.samplerate <= HIGHEST_RATE_HZ:
-        raise _Unusable(f"has a sample rate of {info.samplerate} Hz, expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}")
-    if info.subtype in _FLOAT_SUBTYPES:
-        for block in soundfile.blocks(path, blocksize=_BLOCK, dtype="float32"):
-            if found := fault(block):
-                raise _Unusable(found)
+        raise AudioError("is not a file")
+    with opened(path) as sound:
+        if sound.floats:
+            for block in sound.blocks(0, sound.frames):
+                if found := fault(block):
+                    raise AudioError(found)
     with Path(path).open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    return _File(frames=info.frames, rate_hz=info.samplerate, digest=digest)
+    return _File(frames=sound.frames, rate_hz=sound.rate_hz, digest=digest)
 
 
 def _inspect_part(utterance: Utterance, file: _File | str, max_duration_s: float) -> Utterance:
     """The utterance with duration and digest."""
     if isinstance(file, str):
-        raise _Unusable(file)
+        raise AudioError(file)
     start, end = part_of(utterance, file.frames, file.rate_hz)
     if not 0 <= start < end <= file.frames:
         end_s = "its end" if utterance.end_s is None else f"{utterance.end_s} s"
-        raise _Unusable(
+        raise AudioError(
             f"lasts {file.frames / file.rate_hz:.3f} s and does not contain the part from "
             f"{utterance.start_s or 0.0} s to {end_s}"
         )
     duration_s = (end - start) / file.rate_hz
     if duration_s > max_duration_s:
-        raise _Unusable(f"utterance lasts {duration_s:.1f} s, but --corpus.max-duration-s is {max_duration_s:g}")
+        raise AudioError(f"utterance lasts {duration_s:.1f} s, but --corpus.max-duration-s is {max_duration_s:g}")
     return dataclasses.replace(utterance, duration_s=duration_s, digest=file.digest)
 
 

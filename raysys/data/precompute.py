@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from raysys.data.audio import AudioError, UnreadableError, decode, trim
+from raysys.data.audio import decode_utterance, trim
 from raysys.data.cache import INDEX, WaveformStore, cache_name
 from raysys.data.manifest import Manifest, Utterance
+from raysys.data.remarks import Remarked, remarks_on
 from raysys.data.tasks import Entry, Member, fill
 from raysys.data.views import Source, augmented, views_name
-from raysys.errors import StorageError
+from raysys.errors import AudioError, StorageError, UnreadableError
 from raysys.storage import Folder
 
 
-def decode_corpus(manifest: Manifest, cache: str, *, trim_db: float | None, cpus: int) -> tuple[str, dict[str, str]]:
+@dataclass(frozen=True, slots=True)
+class DecodedCorpus:
+    """A decoded corpus in the cache.
+
+    Attributes:
+        errors: by id, for utterances that do not decode.
+        remarks: by id, for those that do, see `remarks_on`.
+    """
+
+    location: str
+    errors: dict[str, str]
+    remarks: dict[str, str]
+
+
+def decode_corpus(manifest: Manifest, cache: str, *, trim_db: float | None, cpus: int) -> DecodedCorpus:
     """Decode and resample a corpus, unless it is already in the cache.
 
     Args:
@@ -25,9 +41,6 @@ def decode_corpus(manifest: Manifest, cache: str, *, trim_db: float | None, cpus
         cache: location of the cache.
         trim_db: silence to trim from both ends, see `trim`; None: no trimming.
         cpus: number of tasks that run at the same time.
-
-    Returns:
-        The decoded corpus's location, and error messages by utterance id for utterances that do not decode.
 
     Raises:
         StorageError: a node cannot read a file; this is not cached, and the next run tries again.
@@ -45,8 +58,12 @@ def decode_corpus(manifest: Manifest, cache: str, *, trim_db: float | None, cpus
     ]
     fill([Entry(location=folder.location, members=members, make=partial(_decoded, trim_db=trim_db))], at_once=cpus)
     index = folder.read_table(INDEX).to_pydict()
-    errors = zip(index["utterance_id"], index["error"], strict=True)
-    return folder.location, {name: error for name, error in errors if error is not None}
+    names = index["utterance_id"]
+    return DecodedCorpus(
+        location=folder.location,
+        errors={name: error for name, error in zip(names, index["error"], strict=True) if error is not None},
+        remarks={name: words for name, words in zip(names, index["remarks"], strict=True) if words},
+    )
 
 
 def make_views(manifest: Manifest, source: Source, cache: str, *, cpus: int) -> tuple[str, ...]:
@@ -74,7 +91,7 @@ def make_views(manifest: Manifest, source: Source, cache: str, *, cpus: int) -> 
     return tuple(entry.location for entry in entries)
 
 
-def _decoded(members: Sequence[Member], trim_db: float | None) -> Iterator[np.ndarray | AudioError]:
+def _decoded(members: Sequence[Member], trim_db: float | None) -> Iterator[Remarked | AudioError]:
     for member in members:
         utterance = Utterance(
             utterance_id=member["id"],
@@ -85,8 +102,9 @@ def _decoded(members: Sequence[Member], trim_db: float | None) -> Iterator[np.nd
             end_s=member["end_s"],
         )
         try:
-            waveform_S = decode(utterance)
-            yield waveform_S if trim_db is None else trim(waveform_S, trim_db)
+            decoded = decode_utterance(utterance)
+            waveform_S = decoded.waveform_S if trim_db is None else trim(decoded.waveform_S, trim_db)
+            yield Remarked(waveform_S, remarks_on(decoded))
         except UnreadableError as error:
             # Recorded as a fault of the file, the error would be cached, and every later run would believe it.
             raise StorageError(

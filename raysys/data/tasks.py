@@ -18,16 +18,16 @@ import pyarrow as pa
 import ray
 from ray.exceptions import RayTaskError
 
-from raysys.data.audio import AudioError
 from raysys.data.cache import INDEX, INDEX_SCHEMA, is_whole, write_part
-from raysys.errors import UserError
+from raysys.data.remarks import Remarked
+from raysys.errors import AudioError, UserError
 from raysys.storage import Folder
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Member = Mapping[str, Any]
 """What a cached array is computed from; it has an `id` and, if known, its length in `seconds`."""
-Make = Callable[[Sequence[Member]], Iterable[np.ndarray | AudioError]]
+Make = Callable[[Sequence[Member]], Iterable[np.ndarray | Remarked | AudioError]]
 
 UTTERANCES_PER_PART = 128
 _SECONDS_PER_PART = 1800.0
@@ -169,18 +169,24 @@ def make_part(part: Part) -> pa.Table:
     """Compute a part and write it, 128 arrays per file: those in memory at a time. Returns: its rows of the index."""
     folder = Folder.at(part.location)
     rows: list[dict[str, Any]] = []
-    made = zip(part.members, part.make(part.members), strict=True)
+    computed = zip(part.members, part.make(part.members), strict=True)
     for file in itertools.count():
-        chunk = list(itertools.islice(made, UTTERANCES_PER_PART))
+        chunk = list(itertools.islice(computed, UTTERANCES_PER_PART))
         if not chunk and file:
             break
-        arrays = {member["id"]: array for member, array in chunk if not isinstance(array, AudioError)}
+        remarks = {member["id"]: made.remarks for member, made in chunk if isinstance(made, Remarked)}
+        arrays = {
+            member["id"]: made.array if isinstance(made, Remarked) else made
+            for member, made in chunk
+            if not isinstance(made, AudioError)
+        }
         name = f"part-{part.number:05d}{f'-{file}' if file else ''}.arrow"
         places = write_part(folder, name, list(arrays.values()))
-        rows += [{"utterance_id": key, **place} for key, place in zip(arrays, places, strict=True)]
         rows += [
-            {"utterance_id": member["id"], "error": str(error)}
-            for member, error in chunk
-            if isinstance(error, AudioError)
+            {"utterance_id": key, **place, "remarks": remarks.get(key)}
+            for key, place in zip(arrays, places, strict=True)
+        ]
+        rows += [
+            {"utterance_id": member["id"], "error": str(made)} for member, made in chunk if isinstance(made, AudioError)
         ]
     return pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)

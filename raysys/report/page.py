@@ -17,8 +17,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from raysys.config import SAMPLE_RATE_HZ
-from raysys.data.audio import AudioError, decode
+from raysys.data.audio import decode
 from raysys.data.manifest import Utterance
+from raysys.errors import AudioError
 from raysys.report import export
 from raysys.report.charts import LOSSES, Chart, draw
 from raysys.report.figures import signed

@@ -15,6 +15,7 @@ from raysys.data.duplicates import equal_once_decoded, waveform_digests
 from raysys.data.folds import Fold, make_folds
 from raysys.data.manifest import Manifest, Skipped
 from raysys.data.precompute import decode_corpus, make_views
+from raysys.data.remarks import remark_notes
 from raysys.data.statistics import CorpusStatistics, corpus_statistics, statistics_lines
 from raysys.data.texts import make_texts
 from raysys.data.views import Source
@@ -67,11 +68,11 @@ def prepare_run(run: Run, cluster: Cluster, *, whole: bool = False) -> Ground:
     """
     config = run.config
     check_nodes(run.folder, run.manifest.utterances[0].audio_path)
-    manifest, store = _decoded(config, run.manifest, cluster)
+    manifest, store, odd = _decoded(config, run.manifest, cluster)
     folds = make_folds(manifest, config.corpus)
     same = equal_once_decoded(manifest, WaveformStore(store))
     notes = note_duplicates(config, manifest, folds, same, "to the sample once decoded")
-    run = dataclasses.replace(run, notes=(*run.notes, *notes))
+    run = dataclasses.replace(run, notes=(*run.notes, *odd, *notes))
     write_folds(run.folder, manifest, (*folds, whole_fold(manifest, len(folds))) if whole else folds)
     return Ground(run=run, manifest=manifest, folds=folds, store=store, cluster=cluster)
 
@@ -174,11 +175,14 @@ def _source(config: ExperimentConfig, manifest: Manifest, store: str, cluster: C
     return dataclasses.replace(source, views=views)
 
 
-def _decoded(config: ExperimentConfig, manifest: Manifest, cluster: Cluster) -> tuple[Manifest, str]:
-    """Decode the corpus into the cache. Returns: the manifest of what decodes, and the cache entry's location."""
+def _decoded(config: ExperimentConfig, manifest: Manifest, cluster: Cluster) -> tuple[Manifest, str, list[str]]:
+    """Decode the corpus into the cache.
+
+    Returns: the manifest of what decodes, the cache entry's location, and notes on odd recordings.
+    """
     cache, trim_db = str(config.run.cache), config.corpus.trim_db
-    store, errors = decode_corpus(manifest, cache, trim_db=trim_db, cpus=cluster.idle_cpus)
-    return without_undecodable(manifest, errors, config), store
+    decoded = decode_corpus(manifest, cache, trim_db=trim_db, cpus=cluster.idle_cpus)
+    return without_undecodable(manifest, decoded.errors, config), decoded.location, remark_notes(decoded.remarks)
 
 
 def without_undecodable(manifest: Manifest, errors: dict[str, str], config: ExperimentConfig) -> Manifest:
@@ -219,12 +223,14 @@ def prepare(config: ExperimentConfig) -> CorpusStatistics:
     with running(config) as cluster:
         check_nodes(Folder.at(cache), manifest.utterances[0].audio_path)
         print(f"preparing   {len(manifest.utterances)} utterances on {cluster.nodes} node(s), into {cache}", flush=True)
-        manifest, store = _decoded(config, manifest, cluster)
+        manifest, store, notes = _decoded(config, manifest, cluster)
         folds = make_folds(manifest, config.corpus)
         source = _source(config, manifest, store, cluster)
     decoded = WaveformStore(store)
     statistics = corpus_statistics(manifest, waveform_digests(decoded))
     print(statistics_lines(statistics, folds))
+    for note in notes:
+        print(f"note        {note}")
     print(f"decoded     {store}, {_megabytes(decoded):.1f} MB")
     for variant, views in enumerate(source.views):
         print(f"views       {views}, {_megabytes(WaveformStore(views)):.1f} MB (variant {variant}, seed {source.seed})")

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 
 from raysys.config import CorpusConfig
 from raysys.corpora.read import read_corpus
-from raysys.data.audio import AudioError, decode
+from raysys.data.audio import decode
 from raysys.data.folds import make_folds
 from raysys.data.manifest import Manifest
-from raysys.errors import UserError
+from raysys.errors import AudioError, UserError
 
 CASES = {
     "formats": 150,

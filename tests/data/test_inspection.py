@@ -59,8 +59,6 @@ def bad_file(folder: Path, kind: str) -> Path:
             write_wav(path, rate_hz=400_000)
         case "long":
             write_wav(path, n_samples=32_001)
-        case "raw":
-            path = write_wav(path).rename(folder / "a.raw")
         case "headerless":
             path = folder / "a.gsm"
             path.write_text("This is not audio, whatever its name says." * 9)
@@ -84,17 +82,16 @@ def bad_file(folder: Path, kind: str) -> Path:
 REASONS = {
     "missing": "does not exist",
     "folder": "is not a file",
-    "text": "cannot be read as audio",
-    "zero_bytes": "cannot be read as audio",
+    "text": "does not decode (Format not recognised",
+    "zero_bytes": "is empty (0 bytes)",
     "no_samples": "contains no samples",
     "slow": "sample rate of 500 Hz, expected 1000 to 384000",
     "fast": "sample rate of 400000 Hz, expected 1000 to 384000",
     "long": "lasts 2.0 s, but --corpus.max-duration-s is 2",
-    "raw": "cannot be read",
-    "headerless": "would be read as raw samples",
+    "headerless": "does not decode (Format not recognised",
     "huge": "contains values as large as 1e+30, expected about -1 to 1",
     "unknown length": "has no length in its header",
-    "cut": "is truncated: 99 bytes promised by its header are missing",
+    "cut": "is truncated: the last 99 bytes promised by its header are missing",
     "nan": "not finite",
     "infinite": "not finite",
 }

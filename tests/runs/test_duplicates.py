@@ -16,6 +16,7 @@ from raysys.config import ExperimentConfig
 from raysys.data.audio import decode
 from raysys.data.cache import INDEX, INDEX_SCHEMA, write_part
 from raysys.data.manifest import Manifest
+from raysys.data.precompute import DecodedCorpus
 from raysys.errors import ManifestError
 from raysys.runs import inputs
 from raysys.runs.cluster import Cluster
@@ -52,14 +53,14 @@ def checked(config: ExperimentConfig) -> Run:
     return check(config, [Point(name="", config=config)], "crossval")
 
 
-def decoded(manifest: Manifest, cache: str, **_: Any) -> tuple[str, dict[str, str]]:
+def decoded(manifest: Manifest, cache: str, **_: Any) -> DecodedCorpus:
     """Like `decode_corpus`, without Ray."""
     folder = Folder.at(cache) / "decoded"
     waveforms = [decode(u) for u in manifest.utterances]
     places = write_part(folder, "part-00000.arrow", waveforms)
     rows = [{"utterance_id": u.utterance_id, **place} for u, place in zip(manifest.utterances, places, strict=True)]
     folder.write_table(INDEX, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
-    return folder.location, {}
+    return DecodedCorpus(folder.location, errors={}, remarks={})
 
 
 @pytest.fixture
