@@ -1,8 +1,7 @@
-"""Scores of predictions: accuracies, macro-F1, confusion matrix, calibration, bootstrap intervals.
+"""Scores of predictions: accuracies, macro-F1, confusion matrix, calibration. Their intervals are in `intervals`.
 
 WA (weighted accuracy) is overall accuracy, UA (unweighted accuracy) the mean of the class recalls;
-much public code swaps the two. `score` takes a stack of confusion matrices, so that one call scores
-2000 bootstrap draws.
+much public code swaps the two.
 """
 
 from __future__ import annotations
@@ -71,16 +70,29 @@ def absent_classes(labels: ArrayLike, classes: Sequence[str]) -> tuple[str, ...]
 
 def score(confusion_CC: NDArray[np.int64], metric: Metric) -> Scores:
     """WA, UA or macro-F1 of a confusion matrix, or of each matrix in a stack (..., C, C)."""
+    part_K, whole_K = ratios(confusion_CC, metric)
+    return _mean_where(part_K / np.maximum(whole_K, 1), whole_K > 0)
+
+
+def ratios(confusion_CC: NDArray[np.int64], metric: Metric) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Every score is the mean of part / whole over those with whole > 0: one ratio for WA, one per class otherwise.
+
+    Both are sums over utterances, so that those of several speakers add up.
+
+    Args:
+        confusion_CC: a confusion matrix, or a stack (..., C, C).
+
+    Returns: part and whole, K each, or (..., K).
+    """
     hit_C = np.diagonal(confusion_CC, axis1=-2, axis2=-1)
     true_C, predicted_C = confusion_CC.sum(axis=-1), confusion_CC.sum(axis=-2)
     match metric:
         case "wa":
-            return _ratio(hit_C.sum(axis=-1), true_C.sum(axis=-1))
+            return hit_C.sum(axis=-1, keepdims=True), true_C.sum(axis=-1, keepdims=True)
         case "ua":
-            return _mean_where(_ratio(hit_C, true_C), true_C > 0)
+            return hit_C, true_C
         case "macro_f1":
-            seen_C = true_C + predicted_C
-            return _mean_where(_ratio(2 * hit_C, seen_C), seen_C > 0)
+            return 2 * hit_C, true_C + predicted_C
 
 
 def calibration_error(probabilities_NC: ArrayLike, labels_N: ArrayLike, bins: int = 15) -> float:
@@ -110,141 +122,6 @@ def calibration_error(probabilities_NC: ArrayLike, labels_N: ArrayLike, bins: in
     return float(np.abs(np.bincount(bin_N, weights=gap_N, minlength=bins)).sum() / len(label_N))
 
 
-def bootstrap_interval(
-    labels: ArrayLike,
-    predictions: ArrayLike,
-    speakers: ArrayLike,
-    folds: ArrayLike,
-    metric: Metric,
-    *,
-    n: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of a pooled score, resampling speakers within folds.
-
-    Utterances of a speaker are not independent, so a draw takes whole speakers: k from a fold with
-    k speakers. The score of a draw is computed from the sum of its speakers' confusion matrices.
-    A fold with one speaker has nothing to resample; all such folds are pooled into one group (so
-    leave-one-speaker-out resamples speakers over folds). With only one speaker, both ends are the
-    score itself.
-
-    Args:
-        labels, predictions: classes, N integers from 0.
-        speakers, folds: speaker and test fold of each utterance, N each; compared by equality.
-        metric: "wa", "ua" (over the classes present in each draw) or "macro_f1".
-        n: number of draws.
-        seed: random seed of the draws.
-        level: coverage, 0.95 for the 2.5th and the 97.5th percentile.
-
-    Returns: lower and upper end.
-
-    Raises: ValueError: the lengths differ, or there is nothing to score.
-    """
-    _refuse_unequal(labels=labels, predictions=predictions, speakers=speakers, folds=folds)
-    unit_N, drawn_RU = _draws(speakers, folds, n, seed)
-    return _percentiles(_drawn_scores(labels, predictions, unit_N, drawn_RU, metric), level)
-
-
-def paired_difference(
-    labels: ArrayLike,
-    predictions_a: ArrayLike,
-    predictions_b: ArrayLike,
-    speakers: ArrayLike,
-    folds: ArrayLike,
-    metric: Metric,
-    *,
-    n: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float, float]:
-    """How much better b is than a on the same utterances, with a percentile bootstrap interval.
-
-    Draws whole speakers within folds like `bootstrap_interval`, the same ones for both systems: speaker difficulty
-    cancels, so the interval is narrower than the systems' separate intervals suggest. With several seeds, a system's
-    score is the mean over its seeds; the interval covers variation between speakers, not between seeds.
-
-    Args:
-        labels: classes, N integers from 0.
-        predictions_a, predictions_b: predictions of each system, N integers, or S x N: one row per seed; S may differ.
-        speakers, folds: speaker and test fold of each utterance, N each; compared by equality.
-        metric, n, seed, level: as in `bootstrap_interval`.
-
-    Returns: pooled score of b minus that of a, lower and upper end.
-
-    Raises: ValueError: the lengths differ, or there is nothing to score.
-    """
-    _refuse_unequal(
-        labels=labels, predictions_a=predictions_a, predictions_b=predictions_b, speakers=speakers, folds=folds
-    )
-    unit_N, drawn_RU = _draws(speakers, folds, n, seed)
-
-    def difference(draws_RU: NDArray[np.int64]) -> Scores:
-        b, a = (_drawn_scores(labels, rows, unit_N, draws_RU, metric) for rows in (predictions_b, predictions_a))
-        return b - a
-
-    everyone_once = np.ones_like(drawn_RU[:1])
-    return float(difference(everyone_once)[0]), *_percentiles(difference(drawn_RU), level)
-
-
-def _refuse_unequal(**columns: ArrayLike) -> None:
-    lengths = [np.shape(column)[-1] for column in columns.values()]
-    if len(set(lengths)) > 1 or lengths[0] == 0:
-        raise ValueError(f"{', '.join(columns)} have {lengths} values; expected equal numbers.")
-
-
-def _draws(speakers: ArrayLike, folds: ArrayLike, n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The (fold, speaker) unit of each utterance, and the count of each unit in each draw."""
-    unit_N, group_U = _speakers_within_folds(np.asarray(speakers), np.asarray(folds))
-    return unit_N, _resampled(group_U, n, np.random.default_rng(seed))
-
-
-def _drawn_scores(
-    labels: ArrayLike,
-    predictions: ArrayLike,
-    unit_N: NDArray[np.int64],
-    drawn_RU: NDArray[np.int64],
-    metric: Metric,
-) -> Scores:
-    """The score of each draw, computed from the sum of its units' confusion matrices; the mean over seeds."""
-    label_N, predicted_SN = np.asarray(labels), np.atleast_2d(predictions)
-    n_classes = _n_classes(label_N, predicted_SN)
-    units = [unit_N == unit for unit in range(drawn_RU.shape[1])]
-    confusion_SUCC = np.stack(
-        [[confusion(label_N[own], row_N[own], n_classes) for own in units] for row_N in predicted_SN]
-    )
-    confusion_SRCC = np.einsum("ru,suck->srck", drawn_RU, confusion_SUCC, optimize=True)
-    mean_R: Scores = score(confusion_SRCC, metric).mean(axis=0)
-    return mean_R
-
-
-def _percentiles(scores_R: Scores, level: float) -> tuple[float, float]:
-    tail = (1 - level) / 2
-    low, high = np.quantile(scores_R, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def _speakers_within_folds(
-    speakers_N: NDArray[np.generic], folds_N: NDArray[np.generic]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The (fold, speaker) unit of each utterance, and the group in which each unit is resampled."""
-    _, speaker_N = np.unique(speakers_N, return_inverse=True)
-    _, fold_N = np.unique(folds_N, return_inverse=True)
-    pairs, unit_N = np.unique(np.stack([fold_N, speaker_N], axis=1), axis=0, return_inverse=True)
-    fold_U = pairs[:, 0]
-    alone_U = np.bincount(fold_U)[fold_U] == 1
-    return unit_N.reshape(-1), np.where(alone_U, -1, fold_U)
-
-
-def _resampled(group_U: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Count of each unit in each of n draws: each group contributes as many draws as it has units."""
-    drawn_RU = np.zeros((n, len(group_U)), dtype=np.int64)
-    for group in np.unique(group_U):
-        members = np.flatnonzero(group_U == group)
-        drawn_RU[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=n)
-    return drawn_RU
-
-
 def _classes(what: str, values: ArrayLike, n_classes: int) -> NDArray[np.int64]:
     classes = np.asarray(values).reshape(-1).astype(np.int64)
     if len(classes) and not 0 <= classes.min() <= classes.max() < n_classes:
@@ -260,11 +137,6 @@ def _n_classes(*values: ArrayLike) -> int:
 
 def _scored(labels: ArrayLike, predictions: ArrayLike, metric: Metric) -> float:
     return float(score(confusion(labels, predictions, _n_classes(labels, predictions)), metric))
-
-
-def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Scores:
-    """part / whole; NaN where whole is 0."""
-    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
 
 
 def _mean_where(values_C: Scores, counted_C: NDArray[np.bool_]) -> Scores:

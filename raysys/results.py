@@ -128,7 +128,7 @@ class PooledScores:
 
     Attributes:
         n: number of test utterances.
-        wa_ci95, ua_ci95: 95 % intervals, resampling speakers within folds.
+        wa_ci95, ua_ci95: 95 % intervals over speakers.
         chance_wa: of always predicting the most frequent class; chance_ua: of guessing. None in early versions.
         absent_classes: classes without test utterances, which UA leaves out.
     """
@@ -242,7 +242,7 @@ class GridResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """A variant's pooled scores minus the full model's, with 95 % intervals."""
+    """A variant's pooled scores minus the full model's, with 95 % intervals over speakers."""
 
     wa: float
     ua: float
@@ -293,6 +293,7 @@ class RunResult:
         mean, std: over folds.
         confusion: over all test utterances.
         skipped: utterances that could not be used.
+        interval_method: "t" (`intervals`); early versions resampled speakers within folds, which is too narrow.
     """
 
     kind: Literal["crossval", "gridsearch", "ablation"] = "crossval"
@@ -313,6 +314,7 @@ class RunResult:
     pooled: PooledScores
     confusion: Confusion
     skipped: tuple[Skipped, ...]
+    interval_method: Literal["bootstrap", "t"] = "bootstrap"
     grid: GridResult | None = None
     ablation: AblationResult | None = None
 

@@ -118,8 +118,8 @@ def ablation(run: Run) -> list[Chart]:
         Chart(
             name="ablation-difference",
             title="Contribution of each part",
-            caption="Difference in UA from the full model, mean over seeds, with the 95 % interval of a bootstrap that "
-            "draws the same speakers for both. Left of the dashed line, the variant is worse.",
+            caption="Difference in UA from the full model, mean over seeds, with the 95 % interval over "
+            "speakers, paired. Left of the dashed line, the variant is worse.",
             figure=figures.differences(
                 list(apart),
                 [difference.ua for difference in apart.values()],

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raysys import metrics
+from raysys import intervals, metrics
 from raysys.errors import ConfigError, StorageError
 from raysys.metrics import Metric
 from raysys.results import PREDICTIONS, RESULTS, RunResult
@@ -29,7 +29,7 @@ class _Run:
 
 
 def compare(a: Folder, b: Folder) -> dict[str, Any]:
-    """Scores of both runs and their differences, b minus a, drawing the same speakers for both (METHOD, section 8).
+    """Scores of both runs and their differences, b minus a, paired by speaker (METHOD, section 8).
 
     Args:
         a, b: folders of finished runs; the same folder twice gives differences of 0.
@@ -85,7 +85,7 @@ def comparison_table(comparison: dict[str, Any]) -> str:
     lines += [_row(row["name"], width, row) for row in comparison["folds"]]
     lines += [
         "",
-        f"Intervals resample the {comparison['speakers']} speakers within folds, the same ones for both runs.",
+        f"Intervals are over the {comparison['speakers']} speakers, paired: a speaker is scored by both runs.",
         "They do not cover variation between seeds.",
     ]
     if comparison["folds_differ"]:
@@ -155,7 +155,9 @@ def _about(run: _Run, confusion_CC: NDArray[np.int64]) -> dict[str, Any]:
 
 
 def _difference(a: _Run, b: _Run, metric: Metric) -> dict[str, Any]:
-    mean, low, high = metrics.paired_difference(a.label_N, a.predicted_N, b.predicted_N, a.speaker_N, a.fold_N, metric)
+    mean, low, high = intervals.paired_difference(
+        a.label_N, a.predicted_N, b.predicted_N, a.speaker_N, a.fold_N, metric
+    )
     return {metric: mean, f"{metric}_ci95": [low, high], f"{metric}_excludes_0": low > 0 or high < 0}
 
 

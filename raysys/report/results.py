@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysys import metrics
+from raysys import intervals, metrics
 from raysys.data.manifest import Manifest
 from raysys.errors import StorageError
 from raysys.results import CorpusFacts, FoldRow, PooledScores, Provenance, RunResult, Scores, counts
@@ -65,8 +65,8 @@ def summarise(manifest: Manifest, folds: Sequence[FoldRow], predictions: pa.Tabl
     probabilities = np.stack([predictions[f"p_{name}"].to_numpy() for name in manifest.classes], axis=1)
 
     def interval(metric: metrics.Metric) -> tuple[float, float]:
-        low, high = metrics.bootstrap_interval(labels, predicted, speakers, fold_of, metric)
-        return round(float(low), 6), round(float(high), 6)
+        low, high = intervals.interval(labels, predicted, speakers, fold_of, metric)
+        return round(low, 6), round(high, 6)
 
     of_class = np.bincount(labels)
     ordered = tuple(sorted(folds, key=lambda f: f.fold))
@@ -99,6 +99,7 @@ def summarise(manifest: Manifest, folds: Sequence[FoldRow], predictions: pa.Tabl
         ),
         confusion=counts(metrics.confusion(labels, predicted, len(manifest.classes))),
         skipped=manifest.skipped,
+        interval_method="t",
     )
 
 

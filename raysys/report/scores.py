@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from raysys import metrics
+from raysys import intervals, metrics
 from raysys.data.manifest import Manifest, Utterance
 from raysys.data.text import normalise_transcript
 
@@ -124,8 +124,8 @@ def _part(name: str, classes: Sequence[str], predictions: pa.Table) -> Part:
         n=len(label_N),
         wa=metrics.weighted_accuracy(label_N, predicted_N),
         ua=metrics.unweighted_accuracy(label_N, predicted_N),
-        wa_ci95=metrics.bootstrap_interval(label_N, predicted_N, *grouping, "wa"),
-        ua_ci95=metrics.bootstrap_interval(label_N, predicted_N, *grouping, "ua"),
+        wa_ci95=intervals.interval(label_N, predicted_N, *grouping, "wa"),
+        ua_ci95=intervals.interval(label_N, predicted_N, *grouping, "ua"),
     )
 
 

@@ -46,8 +46,8 @@ def result_table(results: RunResult) -> str:
         chance = getattr(pooled, f"chance_{name}")
         said = "" if chance is None else f"; chance {100 * chance:.1f}"
         lines.append(
-            f"  {name.upper()} {100 * getattr(pooled, name):5.1f}   95 % interval {low:.1f} to {high:.1f}, "
-            f"resampling speakers ({meaning}){said}"
+            f"  {name.upper()} {100 * getattr(pooled, name):5.1f}   95 % interval {low:.1f} to {high:.1f} "
+            f"over speakers ({meaning}){said}"
         )
     lines += ["", _confusion(results)]
     return "\n".join(lines)
@@ -107,7 +107,7 @@ def ablation_table(results: RunResult) -> str:
             line += f"   {100 * row.difference.ua:+5.1f}   {low:+.1f} to {high:+.1f}"
         lines.append(line)
     seeds = ", ".join(map(str, found.seeds))
-    lines.append(f"pooled over all test utterances, mean and deviation over seeds {seeds}; intervals resample speakers")
+    lines.append(f"pooled over all test utterances, mean and deviation over seeds {seeds}; intervals are over speakers")
     return "\n".join([*lines, *_costs(found)])
 
 

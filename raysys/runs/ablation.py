@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from raysys import metrics
+from raysys import intervals, metrics
 from raysys.config import AUDIO_EFFECTS, ExperimentConfig
 from raysys.data.manifest import Manifest
 from raysys.errors import ConfigError, TrainingError
@@ -209,11 +209,11 @@ def _confusion(manifest: Manifest, table: pa.Table) -> np.ndarray:
 
 
 def _difference(manifest: Manifest, full: Sequence[pa.Table], own: Sequence[pa.Table]) -> Difference:
-    """Variant minus full model, drawing the same speakers for both; the mean over seeds."""
+    """Variant minus full model, paired by speaker; the mean over seeds."""
     table = full[0]
 
     def between(metric: Metric) -> tuple[float, float, float]:
-        return metrics.paired_difference(
+        return intervals.paired_difference(
             _classes(manifest, table, "label"),
             np.stack([_classes(manifest, t, "prediction") for t in full]),
             np.stack([_classes(manifest, t, "prediction") for t in own]),

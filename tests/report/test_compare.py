@@ -91,8 +91,9 @@ def test_differences_by_hand(a: Folder, b: Folder) -> None:
     assert (found["a"]["wa"], found["b"]["wa"]) == pytest.approx((13 / 16, 15 / 16))
     assert found["difference"]["wa"] == pytest.approx(2 / 16)
     assert found["difference"]["ua"] == pytest.approx((7 / 8 + 1) / 2 - (6 / 8 + 7 / 8) / 2)
-    # A draw of a fold has each of its two speakers 0, 1 or 2 times: the gain is 0, 1/8 or 2/8.
-    assert found["difference"]["wa_ci95"] == pytest.approx([0, 4 / 16])
+    # Within a fold, the speakers' contributions are 1/16 apart, which adds 2 x 2 x (1/32)^2; t of two degrees of freedom.
+    half = 4.30265 * (8 / 32**2) ** 0.5
+    assert found["difference"]["wa_ci95"] == pytest.approx([2 / 16 - half, 2 / 16 + half], rel=1e-5)
     assert found["difference"]["wa_excludes_0"] is False
     joy, fear, rage = found["recalls"]
     assert joy == {"class": "joy", "n": 8, "a": 6 / 8, "b": 7 / 8, "difference": 1 / 8}
@@ -128,7 +129,7 @@ def test_the_table_shows_the_numbers_in_per_cent(a: Folder, b: Folder) -> None:
     table = comparison_table(compare(a, b))
     lines = {line.split()[0]: " ".join(line.split()) for line in table.splitlines() if line}
     assert f"a {a.location} (crossval, modalities: both, seed 0)" == lines["a"]
-    assert lines["WA"] == "WA 16 81.2 93.8 +12.5 +0.0 to +25.0, includes 0: may be chance"
+    assert lines["WA"] == "WA 16 81.2 93.8 +12.5 -25.5 to +50.5, includes 0: may be chance"
     assert lines["joy"] == "joy 8 75.0 87.5 +12.5"
     assert lines["rage"] == "rage 0 - - -"
     assert lines["Session1"] == "Session1 8 87.5 100.0 +12.5"

@@ -60,8 +60,8 @@ def test_pooled_scores_stand_with_their_own_interval_and_meaning(results: RunRes
     table = result_table(results)
     assert "pooled over 2264 test utterances, each scored once (nested protocol)" in table
     wa, ua = (" ".join(row(table, f"  {name}")) for name in ("WA", "UA"))
-    assert wa == "WA 61.1 95 % interval 55.1 to 66.2, resampling speakers (overall accuracy); chance 54.9"
-    assert ua == "UA 82.2 95 % interval 77.3 to 87.4, resampling speakers (mean class recall); chance 50.0"
+    assert wa == "WA 61.1 95 % interval 55.1 to 66.2 over speakers (overall accuracy); chance 54.9"
+    assert ua == "UA 82.2 95 % interval 77.3 to 87.4 over speakers (mean class recall); chance 50.0"
 
 
 def test_the_confusion_matrix_shows_counts_and_recalls(results: RunResult) -> None:
