@@ -10,8 +10,8 @@ its influence value, and the score's variance is estimated from how these vary w
 
 The interval is score +- t s, with Satterthwaite's degrees of freedom for speakers whose variance is proportional to the
 square of their share of the utterances (`_freedom`): sum over folds of (k - 1) if all speakers of a fold speak equally
-much, and fewer if they do not. Resampling k of k speakers instead is too narrow where k is small: with five folds of two
-speakers its 95 % intervals cover 79 %. tests/test_intervals.py measures the coverage of these.
+much, and fewer if they do not. Resampling k of k speakers instead is too narrow where k is small: with five folds of
+two speakers its 95 % intervals cover 79 %. tests/test_intervals.py measures the coverage of these.
 
 Folds of one speaker show no variation of their own: together they are one stratum. If there is only one such fold, it
 joins the smallest other one; speakers that are in several folds make all folds one stratum.
@@ -19,8 +19,8 @@ joins the smallest other one; speakers that are in several folds make all folds 
 What the intervals do not cover: training again with another seed. What they cannot show: where all speakers score alike
 (everything is right), there is no variation to estimate from, and the interval has no width.
 
-Source: Wolter, "Introduction to variance estimation", 2nd edition, 2007, chapter 6 (linearisation); Bell and McCaffrey, "Bias
-reduction in standard errors for linear regression with multi-stage samples", 2002 (degrees of freedom).
+Source: Wolter, "Introduction to variance estimation", 2nd edition, 2007, chapter 6 (linearisation); Bell and McCaffrey,
+"Bias reduction in standard errors for linear regression with multi-stage samples", 2002 (degrees of freedom).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Intervals over speakers: by hand, against classical t intervals and the jackknife, and their coverage in simulation."""
+"""Intervals over speakers: by hand, against classical t intervals and the jackknife, and their coverage simulated."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def test_an_interval_by_hand() -> None:
 
 
 def test_a_difference_of_speakers_of_unequal_length_by_hand() -> None:
-    """One fold. Of speaker p (two utterances), b gets one more right than a; of q (two), one fewer; of r (four), two more.
+    """One fold. Of speaker p (two utterances), b gets one more right than a; of q (two), one fewer; of r (four), two
+    more.
 
     Gains less their expected share, over 8: (1 - 0.5, -1 - 0.5, 2 - 1) / 8. Their variance estimate is
     3 / 2 x (0.5^2 + 1.5^2 + 1^2) / 64. Variances in proportion to (1, 1, 4) of the squared shares:
@@ -251,8 +252,8 @@ def measured(design: str, corpora: int, seed: int) -> dict[str, float]:
 def test_95_per_cent_intervals_hold_the_truth_in_93_to_97_per_cent_of_corpora(design: str) -> None:
     """1000 corpora, so that the simulation's own deviation, 0.7 points, is small against the band.
 
-    5000 corpora of another seed give 94.2 to 95.3 per cent. Resampling the speakers of a fold gives 79 to 94 per cent for
-    scores, and 73 to 91 for differences.
+    5000 corpora of another seed give 94.2 to 95.3 per cent. Resampling the speakers of a fold gives 79 to 94 per cent
+    for scores, and 73 to 91 for differences.
     """
     held = measured(design, 1000, seed=7)
     assert all(0.93 <= share <= 0.97 for share in held.values()), held

@@ -91,7 +91,7 @@ def test_differences_by_hand(a: Folder, b: Folder) -> None:
     assert (found["a"]["wa"], found["b"]["wa"]) == pytest.approx((13 / 16, 15 / 16))
     assert found["difference"]["wa"] == pytest.approx(2 / 16)
     assert found["difference"]["ua"] == pytest.approx((7 / 8 + 1) / 2 - (6 / 8 + 7 / 8) / 2)
-    # Within a fold, the speakers' contributions are 1/16 apart, which adds 2 x 2 x (1/32)^2; t of two degrees of freedom.
+    # Within a fold, the speakers' contributions are 1/16 apart, which adds 2 x 2 x (1/32)^2; t of two degrees.
     half = 4.30265 * (8 / 32**2) ** 0.5
     assert found["difference"]["wa_ci95"] == pytest.approx([2 / 16 - half, 2 / 16 + half], rel=1e-5)
     assert found["difference"]["wa_excludes_0"] is False
