@@ -29,7 +29,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
 
 from raysys.metrics import Metric, Scores, ratios
 
@@ -171,6 +170,9 @@ def _ends(estimate: _Estimate, stratum_U: NDArray[np.int64], level: float, *, lo
     """score +- t s, cut to [lowest, 1]."""
     if len(stratum_U) < 2:
         return lowest, 1.0
+    # 0.3 s that no start of a run waits for.
+    from scipy.special import stdtrit
+
     variance = 0.0
     for stratum in np.unique(stratum_U):
         own = estimate.influence_U[stratum_U == stratum]

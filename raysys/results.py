@@ -146,6 +146,44 @@ class PooledScores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClassScores:
+    """Scores of a class.
+
+    Attributes:
+        n, speakers: its test utterances, and how many speakers they are of.
+        precision, recall, f1: None where undefined: no utterances of the class, or none predicted.
+        recall_ci95: 95 % interval over speakers; None with fewer than two.
+    """
+
+    name: str
+    n: int
+    speakers: int
+    precision: float | None
+    recall: float | None
+    recall_ci95: Interval | None
+    f1: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartScores:
+    """Scores on a part of the test utterances; if it is empty, `n` is 0 and the rest None.
+
+    Attributes:
+        n, speakers: its test utterances, and how many speakers they are of.
+        ua: over the classes that the part has.
+        wa_ci95, ua_ci95: 95 % intervals over speakers; None with fewer than two.
+    """
+
+    name: str
+    n: int
+    speakers: int
+    wa: float | None = None
+    ua: float | None = None
+    wa_ci95: Interval | None = None
+    ua_ci95: Interval | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusFacts:
     name: str
     fingerprint: str
@@ -292,6 +330,9 @@ class RunResult:
         tsne: 'with' and 'without' the contrastive terms: a trial's folder, below the run's, whose features are shown.
         mean, std: over folds.
         confusion: over all test utterances.
+        by_class, by_speaker: empty in runs of early versions.
+        by_sex: where it is known.
+        by_dialog: on all, improvised, scripted and script-disjoint utterances, of a corpus like IEMOCAP.
         skipped: utterances that could not be used.
         interval_method: "t" (`intervals`); early versions resampled speakers within folds, which is too narrow.
     """
@@ -313,6 +354,10 @@ class RunResult:
     std: Scores
     pooled: PooledScores
     confusion: Confusion
+    by_class: tuple[ClassScores, ...] = ()
+    by_speaker: tuple[PartScores, ...] = ()
+    by_sex: tuple[PartScores, ...] = ()
+    by_dialog: tuple[PartScores, ...] = ()
     skipped: tuple[Skipped, ...]
     interval_method: Literal["bootstrap", "t"] = "bootstrap"
     grid: GridResult | None = None

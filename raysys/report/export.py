@@ -7,7 +7,18 @@ import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from raysys.results import AblationResult, GridResult, PooledScores, RunResult, VariantScores
+import pyarrow as pa
+
+from raysys.results import (
+    AblationResult,
+    ClassScores,
+    GridResult,
+    Interval,
+    PartScores,
+    PooledScores,
+    RunResult,
+    VariantScores,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +34,19 @@ def percent(value: float | None) -> str | None:
     return None if value is None else f"{100 * value:.1f}"
 
 
-def files(results: RunResult) -> dict[str, str]:
+def files(results: RunResult, predictions: pa.Table) -> dict[str, str]:
     """Everything that is exported beside the report, by file name."""
     tables = paper_tables(results)
-    found = {"results.csv": results_csv(results), "table.md": markdown(tables), "table.tex": latex(tables)}
+    found = {
+        "results.csv": results_csv(results),
+        "classes.csv": classes_csv(results.by_class),
+        "speakers.csv": parts_csv(results.by_speaker),
+        "predictions.csv": predictions_csv(predictions),
+        "table.md": markdown(tables),
+        "table.tex": latex(tables),
+    }
+    if parts := (*results.by_dialog, *results.by_sex):
+        found["parts.csv"] = parts_csv(parts)
     if results.grid is not None:
         found["grid.csv"] = grid_csv(results.grid)
     if results.ablation is not None:
@@ -41,6 +61,35 @@ def results_csv(results: RunResult) -> str:
     pooled = results.pooled
     rows.append(["", "pooled", "", "", pooled.n, "", "", pooled.wa, pooled.ua, *pooled.wa_ci95, *pooled.ua_ci95])
     return _csv([*names, "wa_low", "wa_high", "ua_low", "ua_high"], rows)
+
+
+def classes_csv(scores: Sequence[ClassScores]) -> str:
+    """One row per class; scores from 0 to 1, empty where undefined."""
+    names = ("name", "n", "speakers", "precision", "recall", "f1")
+    rows = [[*(getattr(score, name) for name in names), *_ends(score.recall_ci95)] for score in scores]
+    return _csv(["class", *names[1:], "recall_low", "recall_high"], rows)
+
+
+def parts_csv(scores: Sequence[PartScores]) -> str:
+    """One row per part of the test utterances; scores from 0 to 1, empty where undefined."""
+    names = ("name", "n", "speakers", "wa", "ua")
+    rows = [
+        [*(getattr(score, name) for name in names), *_ends(score.wa_ci95), *_ends(score.ua_ci95)] for score in scores
+    ]
+    return _csv([*names, "wa_low", "wa_high", "ua_low", "ua_high"], rows)
+
+
+def predictions_csv(predictions: pa.Table) -> str:
+    """The table of predictions; a probability with as many digits as single precision needs."""
+    columns = [
+        [str(value) for value in column.to_numpy()] if pa.types.is_floating(column.type) else column.to_pylist()
+        for column in predictions.columns
+    ]
+    return _csv(predictions.column_names, list(zip(*columns, strict=True)))
+
+
+def _ends(interval: Interval | None) -> tuple[float | None, float | None]:
+    return (None, None) if interval is None else interval
 
 
 def grid_csv(grid: GridResult) -> str:

@@ -25,7 +25,7 @@ from raysys.report.charts import LOSSES, Chart, draw
 from raysys.report.figures import signed
 from raysys.report.reading import Run, read_run
 from raysys.report.reference import PAPER_RECALLS, REFERENCES
-from raysys.report.scores import class_scores, dialog_parts, reliability_bins, surest_mistakes
+from raysys.report.scores import reliability_bins, surest_mistakes
 from raysys.report.style import theme, to_png, to_svg
 from raysys.report.tables import SYNTHETIC
 from raysys.results import RunResult
@@ -41,18 +41,19 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-s
 def write_report(run: Folder) -> None:
     """Write the report of a finished run into its folder, deterministically and from its files alone.
 
-    Writes report.html, figures/<name>.png, results.csv, table.md, table.tex, and for sweeps grid.csv or ablation.csv.
+    Writes report.html, figures/<name>.png and what `export.files` names.
 
     Raises:
         StorageError: the run is not finished, or its folder cannot be written.
     """
     found = read_run(run)
+    # First: tables are there even where a figure cannot be drawn.
+    for name, content in export.files(found.results, found.predictions).items():
+        run.write_bytes(name, content.encode())
     charts = draw(found)
     run.write_bytes("report.html", page(found, charts).encode())
     for chart in charts.values():
         (run / "figures").write_bytes(f"{chart.name}.png", to_png(chart.figure))
-    for name, content in export.files(found.results).items():
-        run.write_bytes(name, content.encode())
 
 
 def page(run: Run, charts: Mapping[str, Chart]) -> str:
@@ -82,8 +83,6 @@ def page(run: Run, charts: Mapping[str, Chart]) -> str:
             most_frequent=max(counts.values()) / counts.total(),
             references=REFERENCES.get(run.manifest.corpus, ()),
             paper_recalls=PAPER_RECALLS.get(run.manifest.corpus),
-            class_scores=class_scores(results.confusion, results.classes),
-            parts=dialog_parts(run.manifest, run.folds, run.predictions) if _has_dialogs(run) else [],
             bins=reliability_bins(run.predictions, results.classes),
             mistakes=mistakes,
             with_audio=any(heard for _, heard in mistakes),
@@ -123,7 +122,8 @@ def _sections(run: Run) -> dict[str, str]:
         "reference": "Reference numbers",
         "folds": "Folds",
         "classes": "Classes",
-        "parts": "Improvised and scripted" if _has_dialogs(run) else "",
+        "speakers": "Speakers",
+        "parts": "Improvised and scripted" if run.results.by_dialog else "",
         "learning": "Learning curves",
         "features": "Final features",
         "calibration": "Calibration",
@@ -131,11 +131,6 @@ def _sections(run: Run) -> dict[str, str]:
         "notes": "Notes",
     }
     return {anchor: title for anchor, title in titles.items() if title}
-
-
-def _has_dialogs(run: Run) -> bool:
-    """Whether the corpus is in IEMOCAP's layout: improvised and scripted dialogs."""
-    return run.manifest.corpus in ("demo", "iemocap")
 
 
 def _warnings(run: Run) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from numpy.typing import NDArray
 
 from raysys.data.manifest import Manifest
+from raysys.report.parts import class_scores, dialog_scores, sex_scores, speaker_scores
 from raysys.results import RunResult
 from raysys.storage import Folder
 
@@ -61,6 +63,16 @@ def read_run(folder: Folder) -> Run:
     """
     results = RunResult.read(folder)
     manifest = Manifest.from_table(folder.read_table("manifest.parquet"))
+    folds, predictions = folder.read_json("folds.json"), folder.read_table("predictions.parquet")
+    if not results.by_class:
+        # A run of an early version.
+        results = dataclasses.replace(
+            results,
+            by_class=class_scores(predictions, results.classes),
+            by_speaker=speaker_scores(predictions, results.classes),
+            by_sex=sex_scores(manifest, predictions),
+            by_dialog=dialog_scores(manifest, folds, predictions),
+        )
     features = {
         name: found
         for name, trial in results.tsne.items()
@@ -71,8 +83,8 @@ def read_run(folder: Folder) -> Run:
         results=results,
         config=yaml.safe_load(folder.read_bytes("config.yaml")),
         manifest=manifest,
-        folds=folder.read_json("folds.json"),
-        predictions=folder.read_table("predictions.parquet"),
+        folds=folds,
+        predictions=predictions,
         histories={f.fold: _history(folder / (f.trial or f"folds/{f.fold}")) for f in results.folds},
         features=features,
     )

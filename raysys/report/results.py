@@ -23,6 +23,7 @@ import pyarrow as pa
 from raysys import intervals, metrics
 from raysys.data.manifest import Manifest
 from raysys.errors import StorageError
+from raysys.report.parts import class_scores, sex_scores, speaker_scores
 from raysys.results import CorpusFacts, FoldRow, PooledScores, Provenance, RunResult, Scores, counts
 from raysys.storage import Folder
 
@@ -98,6 +99,9 @@ def summarise(manifest: Manifest, folds: Sequence[FoldRow], predictions: pa.Tabl
             absent_classes=metrics.absent_classes(labels, manifest.classes),
         ),
         confusion=counts(metrics.confusion(labels, predicted, len(manifest.classes))),
+        by_class=class_scores(predictions, manifest.classes),
+        by_speaker=speaker_scores(predictions, manifest.classes),
+        by_sex=sex_scores(manifest, predictions),
         skipped=manifest.skipped,
         interval_method="t",
     )

@@ -1,10 +1,9 @@
-"""Scores the report adds to results.json: classes, parts of the test set, calibration, confident mistakes, t-SNE."""
+"""What the report adds to the scores of results.json: calibration, confident mistakes, t-SNE."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,37 +11,13 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from raysys import intervals, metrics
 from raysys.data.manifest import Manifest, Utterance
-from raysys.data.text import normalise_transcript
+from raysys.report.parts import indices
 
 BINS = 15
 FEWEST = 10
 """Minimum number of points of a t-SNE plot; fewer have no neighbourhoods to show."""
 MOST = 3_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassScore:
-    """Scores of a class, from 0 to 1; None where undefined: no utterances of the class, or none predicted."""
-
-    name: str
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    support: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """Scores on a subset of the test utterances; if it is empty, `n` is 0 and the rest None."""
-
-    name: str
-    n: int
-    wa: float | None = None
-    ua: float | None = None
-    wa_ci95: tuple[float, float] | None = None
-    ua_ci95: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,68 +40,6 @@ class Mistake:
     predicted: str
     probability: float
     true_probability: float
-
-
-def class_scores(confusion_CC: Sequence[Sequence[int]], classes: Sequence[str]) -> list[ClassScore]:
-    """Precision n_cc / sum_k n_kc, recall n_cc / sum_k n_ck and F1 of each class of a confusion matrix n."""
-    counts_CC = np.asarray(confusion_CC)
-    scores = []
-    for index, name in enumerate(classes):
-        hits, support, predicted = (
-            int(counts_CC[index, index]),
-            int(counts_CC[index].sum()),
-            int(counts_CC[:, index].sum()),
-        )
-        scores.append(
-            ClassScore(
-                name=name,
-                precision=hits / predicted if predicted else None,
-                recall=hits / support if support else None,
-                f1=2 * hits / (support + predicted) if support + predicted else None,
-                support=support,
-            )
-        )
-    return scores
-
-
-def dialog_parts(manifest: Manifest, folds: Sequence[Mapping[str, Any]], predictions: pa.Table) -> list[Part]:
-    """Scores on all, improvised, scripted and script-disjoint utterances of a corpus in IEMOCAP's layout.
-
-    The dialog type is read from the utterance id. Script-disjoint utterances are those whose normalised transcript
-    occurs in no training utterance of their fold; utterances without a transcript are left out.
-
-    Args:
-        folds: as in folds.json; their index starts at 0, while predictions count folds from 1.
-    """
-    ids, fold_of = predictions["utterance_id"].to_pylist(), predictions["fold"].to_pylist()
-    words = {
-        u.utterance_id: normalise_transcript(u.transcript) for u in manifest.utterances if u.transcript is not None
-    }
-    trained = {f["index"] + 1: {words[name] for name in f["train"] if name in words} for f in folds}
-    chosen = {
-        "all": [True for _ in ids],
-        "improvised": ["impro" in name for name in ids],
-        "scripted": ["script" in name for name in ids],
-        "script-disjoint": [
-            name in words and words[name] not in trained[fold] for name, fold in zip(ids, fold_of, strict=True)
-        ],
-    }
-    return [_part(name, manifest.classes, predictions.filter(pa.array(mask))) for name, mask in chosen.items()]
-
-
-def _part(name: str, classes: Sequence[str], predictions: pa.Table) -> Part:
-    if not predictions.num_rows:
-        return Part(name=name, n=0)
-    label_N, predicted_N = (indices(predictions, column, classes) for column in ("label", "prediction"))
-    grouping = predictions["speaker"].to_pylist(), predictions["fold"].to_pylist()
-    return Part(
-        name=name,
-        n=len(label_N),
-        wa=metrics.weighted_accuracy(label_N, predicted_N),
-        ua=metrics.unweighted_accuracy(label_N, predicted_N),
-        wa_ci95=intervals.interval(label_N, predicted_N, *grouping, "wa"),
-        ua_ci95=intervals.interval(label_N, predicted_N, *grouping, "ua"),
-    )
 
 
 def reliability_bins(predictions: pa.Table, classes: Sequence[str]) -> list[Bin]:
@@ -166,12 +79,6 @@ def surest_mistakes(manifest: Manifest, predictions: pa.Table, most: int = 10) -
         )
         for row in wrong[:most]
     ]
-
-
-def indices(predictions: pa.Table, column: str, classes: Sequence[str]) -> NDArray[np.int64]:
-    """A column of class names as indices."""
-    index = {name: i for i, name in enumerate(classes)}
-    return np.array([index[name] for name in predictions[column].to_pylist()], dtype=np.int64)
 
 
 def probabilities(predictions: pa.Table, classes: Sequence[str]) -> NDArray[np.float64]:

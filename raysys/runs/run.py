@@ -22,11 +22,12 @@ from raysys.data.folds import Fold, make_folds
 from raysys.data.manifest import Manifest
 from raysys.errors import ConfigError, StorageError, UserError
 from raysys.lock import locked
+from raysys.report.parts import dialog_scores
 from raysys.report.results import pool_predictions, provenance, summarise
 from raysys.report.tables import SYNTHETIC, result_table
 from raysys.results import PREDICTIONS, PooledScores, RunResult
 from raysys.runs.cluster import in_submitted_job, nodes_of_this_job
-from raysys.runs.trial import Trial
+from raysys.runs.trial import FOLDS, Trial
 from raysys.runs.tuner import Outcome
 from raysys.storage import Folder, absolute, check_location, is_address
 from raysys.tracking import WandbTracker, wandb_folder
@@ -198,6 +199,7 @@ def add_up(run: Run, manifest: Manifest, chosen: Sequence[Trial], outcome: Outco
             "modalities": run.config.corpus.resolved_modalities,
             "seed": found[0].seed,
             "parameters": max(result.parameters for result in found),
+            "by_dialog": dialog_scores(manifest, run.folder.read_json(FOLDS), predictions),
             "made": provenance(run.folder, (result.gpu for result in outcome.results.values())),
             **facts,
             "notes": (*run.notes, *outcome.notes(), *facts.get("notes", ())),

@@ -15,6 +15,7 @@ import soundfile
 from raysys.cli import to_yaml
 from raysys.data.manifest import Manifest, Utterance
 from raysys.presets import demo
+from raysys.report.parts import dialog_scores
 from raysys.report.results import summarise
 from raysys.results import AblationResult, FoldRow, GridResult, RunResult
 from raysys.storage import Folder
@@ -58,6 +59,7 @@ def write_run(
         [typed(FoldRow, _fold_result(fold, trial, kind)) for fold, trial in zip(folds, trials, strict=True)],
         predictions,
         kind=kind,
+        by_dialog=dialog_scores(manifest, folds, predictions),
         protocol="nested",
         modalities="both",
         seed=0,

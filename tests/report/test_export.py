@@ -7,10 +7,23 @@ import dataclasses
 import io
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from raysys.report.export import PaperTable, ablation_csv, grid_csv, latex, markdown, paper_tables, results_csv
-from raysys.results import AblationResult, GridResult, RunResult
+from raysys.report.export import (
+    PaperTable,
+    ablation_csv,
+    classes_csv,
+    grid_csv,
+    latex,
+    markdown,
+    paper_tables,
+    parts_csv,
+    predictions_csv,
+    results_csv,
+)
+from raysys.results import AblationResult, ClassScores, GridResult, PartScores, RunResult
 from tests.report.made_up import ablation, grid, run_result, typed
 
 POOLED = {"n": 5531, "wa": 0.7124, "ua": 0.72, "wa_ci95": [0.7, 0.73], "ua_ci95": [0.701, 0.741]}
@@ -99,6 +112,25 @@ def test_results_are_a_row_a_fold_and_the_pooled_scores_with_intervals(results: 
     )
     assert second["name"] == "a,b"
     assert (pooled["name"], pooled["n"], pooled["wa_low"], pooled["ua_high"]) == ("pooled", "5531", "0.7", "0.741")
+
+
+def test_classes_and_parts_are_a_row_each_with_their_intervals() -> None:
+    scores = ClassScores(name="joy", n=3, speakers=2, precision=0.5, recall=1.0, recall_ci95=(0.25, 1.0), f1=0.75)
+    none = ClassScores(name="=fear", n=0, speakers=0, precision=None, recall=None, recall_ci95=None, f1=None)
+    first, second = rows(classes_csv([scores, none]))
+    assert (first["class"], first["n"], first["recall"], first["recall_low"]) == ("joy", "3", "1.0", "0.25")
+    assert (second["class"], second["n"], second["recall"], second["recall_high"]) == ("'=fear", "0", "", "")
+    part = PartScores(name="improvised", n=3, speakers=2, wa=0.5, ua=0.75, wa_ci95=(0.0, 1.0), ua_ci95=(0.5, 1.0))
+    first, second = rows(parts_csv([part, PartScores(name="scripted", n=0, speakers=0)]))
+    assert (first["name"], first["speakers"], first["wa"], first["ua_low"]) == ("improvised", "2", "0.5", "0.5")
+    assert (second["n"], second["wa"], second["wa_low"]) == ("0", "", "")
+
+
+def test_predictions_read_back_as_they_are() -> None:
+    shares = pa.array([0.1, 1e-9], pa.float32())
+    written = predictions_csv(pa.table({"utterance_id": ["a", "+b"], "fold": [1, 2], "p_joy": shares}))
+    assert written == "utterance_id,fold,p_joy\na,1,0.1\n'+b,2,1e-09\n"
+    assert [np.float32(row["p_joy"]) for row in rows(written)] == shares.to_pylist()
 
 
 def test_the_grid_is_a_row_a_point_with_the_folds_that_chose_it() -> None:

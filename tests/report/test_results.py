@@ -121,3 +121,15 @@ def test_the_confusion_matrix_counts_classes_by_name(manifest: Manifest) -> None
     pooled = pool_predictions(manifest, [table(1, rows)])
     folds = [fold_result(1, 0, 0), fold_result(2, 0, 0)]
     assert summarise(manifest, folds, pooled, **FACTS).confusion == ((0, 0, 4), (0, 0, 2), (0, 0, 0))
+
+
+def test_scores_of_classes_and_speakers_are_part_of_the_results(results: RunResult) -> None:
+    joy, fear, rage = results.by_class
+    assert (joy.n, joy.recall, fear.n, fear.recall, rage.n, rage.recall) == (4, 3 / 4, 2, 1 / 2, 0, None)
+    assert [(s.name, s.n, s.wa) for s in results.by_speaker] == [
+        ("S1", 2, 0.5),
+        ("S2", 1, 1.0),
+        ("S3", 2, 0.5),
+        ("S4", 1, 1.0),
+    ]
+    assert results.interval_method == "t"

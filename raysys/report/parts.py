@@ -1,0 +1,138 @@
+"""Scores of parts of the test utterances: by class, speaker, sex and kind of dialog; each with n, and its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from raysys import intervals, metrics
+from raysys.data.manifest import Manifest
+from raysys.results import ClassScores, PartScores
+
+_SEXES = {"F": "female", "M": "male"}
+
+
+def class_scores(predictions: pa.Table, classes: Sequence[str]) -> tuple[ClassScores, ...]:
+    """Precision n_cc / sum_k n_kc, recall n_cc / sum_k n_ck and F1 of each class of a confusion matrix n."""
+    label_N, predicted_N = (indices(predictions, column, classes) for column in ("label", "prediction"))
+    speaker_N, fold_N = _grouping(predictions)
+    counts_CC = metrics.confusion(label_N, predicted_N, len(classes))
+    scores = []
+    for index, name in enumerate(classes):
+        own_N = label_N == index
+        hits, n, predicted = int(counts_CC[index, index]), int(own_N.sum()), int(counts_CC[:, index].sum())
+        speakers = len(set(speaker_N[own_N]))
+        scores.append(
+            ClassScores(
+                name=name,
+                n=n,
+                speakers=speakers,
+                precision=hits / predicted if predicted else None,
+                recall=hits / n if n else None,
+                # The recall of a class is the accuracy on its utterances.
+                recall_ci95=intervals.interval(
+                    label_N[own_N], predicted_N[own_N], speaker_N[own_N], fold_N[own_N], "wa"
+                )
+                if speakers > 1
+                else None,
+                f1=2 * hits / (n + predicted) if n + predicted else None,
+            )
+        )
+    return tuple(scores)
+
+
+def speaker_scores(predictions: pa.Table, classes: Sequence[str]) -> tuple[PartScores, ...]:
+    """Scores of each speaker, by name; UA is over the classes that the speaker has."""
+    speaker_N = np.array(predictions["speaker"].to_pylist())
+    chosen = {name: speaker_N == name for name in sorted(set(speaker_N.tolist()))}
+    return _parts(predictions, classes, chosen)
+
+
+def sex_scores(manifest: Manifest, predictions: pa.Table) -> tuple[PartScores, ...]:
+    """Scores of women's and of men's utterances, those of unknown sex left out; empty where no sex is known."""
+    sex_of = {u.utterance_id: u.sex for u in manifest.utterances}
+    sex_N = np.array([sex_of[name] or "" for name in predictions["utterance_id"].to_pylist()])
+    known = set(sex_N.tolist()) - {""}
+    return _parts(predictions, manifest.classes, {_SEXES.get(sex, sex): sex_N == sex for sex in sorted(known)})
+
+
+def dialog_scores(
+    manifest: Manifest, folds: Sequence[Mapping[str, Any]], predictions: pa.Table
+) -> tuple[PartScores, ...]:
+    """Scores on all, improvised, scripted and script-disjoint utterances; empty unless the corpus is like IEMOCAP.
+
+    The dialog type is read from the utterance id. Script-disjoint utterances are those whose normalised transcript
+    occurs in no training utterance of their fold; utterances without a transcript are left out.
+
+    Args:
+        folds: as in folds.json; their index starts at 0, while predictions count folds from 1.
+    """
+    if manifest.corpus not in ("demo", "iemocap"):
+        return ()
+    # Imports torch, which nothing waits for before a run's end.
+    from raysys.data.text import normalise_transcript
+
+    ids, fold_of = predictions["utterance_id"].to_pylist(), predictions["fold"].to_pylist()
+    words = {
+        u.utterance_id: normalise_transcript(u.transcript) for u in manifest.utterances if u.transcript is not None
+    }
+    trained = {f["index"] + 1: {words[name] for name in f["train"] if name in words} for f in folds}
+    chosen = {
+        "all": [True for _ in ids],
+        "improvised": ["impro" in name for name in ids],
+        "scripted": ["script" in name for name in ids],
+        "script-disjoint": [
+            name in words and words[name] not in trained[fold] for name, fold in zip(ids, fold_of, strict=True)
+        ],
+    }
+    return _parts(predictions, manifest.classes, {name: np.array(mask) for name, mask in chosen.items()})
+
+
+def indices(predictions: pa.Table, column: str, classes: Sequence[str]) -> NDArray[np.int64]:
+    """A column of class names as indices."""
+    index = {name: i for i, name in enumerate(classes)}
+    return np.array([index[name] for name in predictions[column].to_pylist()], dtype=np.int64)
+
+
+def _parts(
+    predictions: pa.Table, classes: Sequence[str], chosen: Mapping[str, NDArray[np.bool_]]
+) -> tuple[PartScores, ...]:
+    label_N, predicted_N = (indices(predictions, column, classes) for column in ("label", "prediction"))
+    speaker_N, fold_N = _grouping(predictions)
+    return tuple(
+        _part(name, label_N[mask_N], predicted_N[mask_N], speaker_N[mask_N], fold_N[mask_N])
+        for name, mask_N in chosen.items()
+    )
+
+
+def _part(
+    name: str,
+    label_N: NDArray[np.int64],
+    predicted_N: NDArray[np.int64],
+    speaker_N: NDArray[np.str_],
+    fold_N: NDArray[np.int64],
+) -> PartScores:
+    if not len(label_N):
+        return PartScores(name=name, n=0, speakers=0)
+    speakers = len(set(speaker_N.tolist()))
+
+    def interval(metric: metrics.Metric) -> intervals.Interval | None:
+        return intervals.interval(label_N, predicted_N, speaker_N, fold_N, metric) if speakers > 1 else None
+
+    return PartScores(
+        name=name,
+        n=len(label_N),
+        speakers=speakers,
+        wa=metrics.weighted_accuracy(label_N, predicted_N),
+        ua=metrics.unweighted_accuracy(label_N, predicted_N),
+        wa_ci95=interval("wa"),
+        ua_ci95=interval("ua"),
+    )
+
+
+def _grouping(predictions: pa.Table) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+    return np.array(predictions["speaker"].to_pylist()), np.array(predictions["fold"].to_pylist())
