@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, Literal
 
 from raysys.errors import ConfigError
@@ -34,9 +35,13 @@ class CorpusConfig:
     root: str | None = None
     """Folder of the corpus as published, or the table's file. Default: $RAYSYS_CORPUS_ROOT. The demo needs none; it is
     generated in the cache."""
+    title: str | None = None
+    """Name of the corpus in reports, tables, the names of runs and the model card. Default: a table's file name without
+    its ending, otherwise the corpus's own name."""
     folds: Literal["auto", "paper", "session", "speaker", "groups", "emobox", "column"] = "auto"
-    """How test folds are formed: leave one session or one speaker out, --corpus.n-folds groups of speakers (balanced
-    by sex if known), EmoBox's six published groups (RAVDESS), or the table's 'fold' column.
+    """How test folds are formed: leave one session or one speaker out, --corpus.n-folds groups of speakers (dealt so
+    that utterances, those of each class, and the sexes are as equal as they can be), EmoBox's six published groups
+    (RAVDESS), or the table's 'fold' column.
     paper: the paper's five folds (groups of actors for RAVDESS, otherwise the same as auto).
     auto: sessions for IEMOCAP and the demo, EmoBox's groups for RAVDESS; for a table its 'fold' column, otherwise its
     sessions, otherwise its speakers (grouped if there are more than ten)."""
@@ -45,9 +50,13 @@ class CorpusConfig:
     modalities: Literal["auto", "both", "audio", "text"] = "auto"
     """Inputs of the model. auto: audio for RAVDESS, whose two sentences carry no emotion, otherwise both."""
     classes: tuple[str, ...] = ()
-    """Emotions that a table may contain, in this order. Default: all it contains, in alphabetical order."""
+    """Classes to use, in this order; utterances of others are left out. Default: all that the corpus contains, for a
+    table in alphabetical order."""
     emotion_map: tuple[str, ...] = ()
-    """Rename a table's emotions first, as old=new pairs; 'old=' drops the utterances with that emotion."""
+    """Rename the corpus's emotions first, as old=new pairs; 'old=' drops the utterances with that emotion."""
+    same_names: Literal["refuse", "keep"] = "refuse"
+    """What to do with speakers, classes, sessions or folds whose names differ in spelling alone (spk0 and SPK0; 1, 01
+    and 1.0; invisible characters): stop with an error, or keep them apart."""
     test_modalities: Literal["same", "audio"] = "same"
     """Inputs in validation and test: the same as in training, or audio only (transcripts withheld)."""
     include_songs: bool = False
@@ -64,6 +73,10 @@ class CorpusConfig:
 
     def __post_init__(self) -> None:
         _require(self.n_folds >= 2, f"--corpus.n-folds is {self.n_folds}; at least 2 are needed.")
+        _require(
+            self.title is None or (bool(self.title.strip()) and self.title.isprintable()),
+            f"--corpus.title is {self.title!r}; it must be a name on one line.",
+        )
         _require(self.trim_db is None or self.trim_db > 0, f"--corpus.trim-db is {self.trim_db}; it must be positive.")
         _require(self.max_duration_s > 0, f"--corpus.max-duration-s is {self.max_duration_s}; it must be positive.")
         _require(
@@ -79,6 +92,12 @@ class CorpusConfig:
         )
         if self.folds == "emobox" and self.name != "ravdess":
             raise ConfigError("--corpus.folds emobox is RAVDESS's published split; this corpus has none.")
+
+    @property
+    def resolved_title(self) -> str:
+        if self.title is not None:
+            return self.title
+        return PurePath(self.root).stem if self.name == "table" and self.root else self.name
 
     @property
     def resolved_modalities(self) -> Literal["both", "audio", "text"]:
@@ -377,8 +396,8 @@ class ExperimentConfig:
         for section in ("run", "track"):
             del values[section]
         values["cluster"] = {name: values["cluster"][name] for name in ("workers_per_trial", "cpus_per_worker")}
-        # A refused run has no results, so existing results do not depend on these.
-        for name in ("root", "allow_duplicates"):
+        # A title is for people. A refused run has no results, so existing results do not depend on the others.
+        for name in ("root", "title", "allow_duplicates", "same_names"):
             del values["corpus"][name]
         # 40 and 40.0 are the same value: Python code may give one and a file the other.
         values = json.loads(json.dumps(values), parse_int=float)

@@ -160,6 +160,7 @@ def changed_everywhere() -> ExperimentConfig:
         "corpus.modalities": "both",
         "corpus.test_modalities": "audio",
         "corpus.on_error": "skip",
+        "corpus.same_names": "keep",
         "augment.cbca": "unconditional",
         "model.weights": "random",
         "model.layer": "weighted_sum",

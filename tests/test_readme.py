@@ -17,8 +17,8 @@ import pytest
 import soundfile
 
 from raysys.config import CorpusConfig
+from raysys.corpora.columns import OPTIONAL_SECONDS, OPTIONAL_STRINGS, REQUIRED
 from raysys.corpora.read import read_corpus
-from raysys.corpora.table import OPTIONAL_SECONDS, OPTIONAL_STRINGS, REQUIRED
 from raysys.data.folds import make_folds
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -122,7 +122,7 @@ def _refusal(manifest: Manifest, leaked: Sequence[Leak], how: str) -> str:
         for leak in leaked
     ]
     return (
-        f"{manifest.corpus}: {len(leaked)} utterance(s) are tested in folds that learn from the same audio, equal "
+        f"{manifest.title}: {len(leaked)} utterance(s) are tested in folds that learn from the same audio, equal "
         f"{how}:\n  {_first(lines, chr(10) + '  ')}\nKeep one of each, or put both in one group of --corpus.folds. "
         f"--corpus.allow-duplicates trains anyway, and the report says so."
     )

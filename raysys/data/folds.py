@@ -46,7 +46,7 @@ def make_folds(manifest: Manifest, config: CorpusConfig) -> tuple[Fold, ...]:
     names = sorted(set(group_of.values()), key=_natural)
     if len(names) < 3:
         raise ManifestError(
-            f"{manifest.corpus}: --corpus.folds {kind} gives {len(names)} group(s), "
+            f"{manifest.title}: --corpus.folds {kind} gives {len(names)} group(s), "
             f"{', '.join(names)}; at least 3 are needed, to train, validate and test on different "
             f"ones. {_more_groups(kind)}"
         )
@@ -84,7 +84,7 @@ def check_folds(manifest: Manifest, folds: Sequence[Fold]) -> None:
     wrong = [name for name in {**speakers, **tested} if tested[name] != (name in speakers)]
     if wrong:
         raise ManifestError(
-            f"{manifest.corpus}: {len(wrong)} utterances are not tested exactly once, such as "
+            f"{manifest.title}: {len(wrong)} utterances are not tested exactly once, such as "
             f"{wrong[0]!r} ({tested[wrong[0]]} times). Recreate the folds with --corpus.folds."
         )
     for fold in folds:
@@ -96,7 +96,7 @@ def check_folds(manifest: Manifest, folds: Sequence[Fold]) -> None:
                 first = part_of.setdefault(speaker, part)
                 if first != part:
                     raise ManifestError(
-                        f"{manifest.corpus}: in fold {fold.name!r}, speaker {speaker!r} is in both "
+                        f"{manifest.title}: in fold {fold.name!r}, speaker {speaker!r} is in both "
                         f"the {first} and the {part} part (with {utterance_id!r}). Fix the "
                         "speaker column or the groups, or use --corpus.folds speaker or "
                         "--corpus.folds groups, which never split a speaker."
@@ -105,7 +105,7 @@ def check_folds(manifest: Manifest, folds: Sequence[Fold]) -> None:
         for name in manifest.classes:
             if name not in trained:
                 raise ManifestError(
-                    f"{manifest.corpus}: fold {fold.name!r} has no training utterance of class "
+                    f"{manifest.title}: fold {fold.name!r} has no training utterance of class "
                     f"{name!r}, so it cannot be learned there. Drop the class with "
                     f"--corpus.emotion-map {name}=, or choose another --corpus.folds."
                 )
@@ -158,7 +158,7 @@ def _by_attribute(
             groups[utterance.utterance_id] = value
     if without:
         raise ManifestError(
-            f"{manifest.corpus}: --corpus.folds {kind} needs column {column!r} for every "
+            f"{manifest.title}: --corpus.folds {kind} needs column {column!r} for every "
             f"utterance; {len(without)} of {len(manifest.utterances)} have none, such as "
             f"{without[0]!r}. Fill it, or use --corpus.folds speaker or groups."
         )
@@ -186,7 +186,7 @@ def _sexes(manifest: Manifest) -> dict[str, str | None]:
     for speaker, sexes in stated.items():
         if len(sexes) > 1:
             raise ManifestError(
-                f"{manifest.corpus}: speaker {speaker!r} is F in some utterances and M in others. "
+                f"{manifest.title}: speaker {speaker!r} is F in some utterances and M in others. "
                 "Fix column 'sex', or give the two speakers different names."
             )
     return {speaker: next(iter(stated[speaker]), None) for speaker in manifest.speakers}

@@ -124,7 +124,7 @@ def _judge(manifest: Manifest, usable: Sequence[Utterance], skipped: Sequence[Sk
         listed += f"\n  ... and {len(lines) - _SHOWN} more"
     if on_error == "fail":
         raise ManifestError(
-            f"{manifest.corpus}: {counted}:{listed}\nFix these files, or skip them with --corpus.on-error skip."
+            f"{manifest.title}: {counted}:{listed}\nFix these files, or skip them with --corpus.on-error skip."
         )
     lost = sorted({u.emotion for u in manifest.utterances} - {u.emotion for u in usable})
     if lost or len(skipped) > LARGEST_SKIPPED_SHARE * len(manifest.utterances):
@@ -134,5 +134,5 @@ def _judge(manifest: Manifest, usable: Sequence[Utterance], skipped: Sequence[Sk
             else f"--corpus.on-error skip allows at most {LARGEST_SKIPPED_SHARE:.0%}"
         )
         raise ManifestError(
-            f"{manifest.corpus}: {counted}, and {reason}:{listed}\nFix these files, or check --corpus.root."
+            f"{manifest.title}: {counted}, and {reason}:{listed}\nFix these files, or check --corpus.root."
         )

@@ -6,13 +6,14 @@ import dataclasses
 import hashlib
 import json
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import pyarrow as pa
 
+from raysys.data.names import composed, spelt_twice
 from raysys.errors import ManifestError
 
 
@@ -32,6 +33,7 @@ class Utterance:
         start_s, end_s: its part of the file, in seconds; None: from the start, to the end.
         duration_s: length in seconds, filled in by `inspect_audio`.
         digest: hash of the audio file's bytes, filled in by `inspect_audio`.
+        where: its place in the table it was read from, such as 'line 7', for messages; not kept in files.
     """
 
     utterance_id: str
@@ -46,6 +48,7 @@ class Utterance:
     end_s: float | None = None
     duration_s: float | None = None
     digest: str | None = None
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +62,24 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """All utterances of a corpus, ordered by id, and the class names, in index order."""
+    """All utterances of a corpus, ordered by id, and the class names, in index order.
+
+    Attributes:
+        corpus: the reader's name.
+        title: the corpus's name for people; by default the reader's.
+        notes: what is odd about the corpus but usable, for the user; not kept in files, since a run keeps its notes.
+    """
 
     corpus: str
     classes: tuple[str, ...]
     utterances: tuple[Utterance, ...]
     skipped: tuple[Skipped, ...] = ()
+    title: str = ""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.title:
+            object.__setattr__(self, "title", self.corpus)
 
     @property
     def speakers(self) -> tuple[str, ...]:
@@ -90,6 +105,7 @@ class Manifest:
         ).replace_schema_metadata(
             {
                 "corpus": self.corpus,
+                "title": self.title,
                 "classes": json.dumps(self.classes),
                 "skipped": json.dumps([dataclasses.asdict(s) for s in self.skipped]),
             }
@@ -100,12 +116,14 @@ class Manifest:
         metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
         return cls(
             corpus=metadata["corpus"],
+            title=metadata.get("title", ""),  # runs of early versions have none
             classes=tuple(json.loads(metadata["classes"])),
             utterances=tuple(Utterance(**row) for row in table.to_pylist()),
             skipped=tuple(Skipped(**row) for row in json.loads(metadata["skipped"])),
         )
 
 
+_SHOWN = 3
 _STRINGS = ("utterance_id", "audio_path", "speaker", "emotion", "transcript", "session", "sex", "fold")
 _SCHEMA = pa.schema(
     [(name, pa.string()) for name in _STRINGS]
@@ -115,7 +133,14 @@ _SCHEMA = pa.schema(
 
 
 def build_manifest(
-    corpus: str, source: str, utterances: Sequence[Utterance], classes: Sequence[str] | None = None
+    corpus: str,
+    source: str,
+    utterances: Sequence[Utterance],
+    classes: Sequence[str] | None = None,
+    *,
+    title: str = "",
+    same_names: Literal["refuse", "keep"] = "refuse",
+    notes: Sequence[str] = (),
 ) -> Manifest:
     """Sort, check and freeze a reader's utterances.
 
@@ -125,41 +150,51 @@ def build_manifest(
         corpus: the reader's name.
         source: the folder or file they come from, for error messages.
         utterances: in any order.
-        classes: allowed emotions, in index order; None: those that occur, in alphabetical order.
+        classes: emotions to use, in index order; utterances of others are left out, with a note. None: all that occur,
+            in alphabetical order.
+        title: the corpus's name for people.
+        same_names: what to do with one name in two spellings: raise, or keep them apart, with a note.
+        notes: the reader's.
 
     Raises:
-        ManifestError: no utterances, a duplicate id, a control character in a name, an emotion that is not allowed, or
-            fewer than two classes.
+        ManifestError: no utterances, a duplicate id, a control character in a name, one name in two spellings, or fewer
+            than two classes.
     """
     if not utterances:
         raise ManifestError(f"{source}: no utterances found. Is this the corpus's top folder (--corpus.root)?")
     utterances = [_with_composed_names(u) for u in utterances]
     _refuse_control_characters(source, utterances)
-    twice = [name for name, n in Counter(u.utterance_id for u in utterances).items() if n > 1]
-    if twice:
+    _refuse_equal_ids(source, utterances)
+    apart = [found for column in _NAMES for found in _apart(column, utterances)]
+    if apart and same_names == "refuse":
+        shown = "".join(f"\n  {found}: {remedy}" for found, remedy in apart[:_SHOWN])
+        more = f"\n  ... and {len(apart) - _SHOWN} more" if len(apart) > _SHOWN else ""
         raise ManifestError(
-            f"{source}: {len(twice)} utterance ids occur more than once, {_some(twice)}. Make every id unique."
+            f"{source}: names that differ in spelling alone:{shown}{more}\n"
+            "If they are meant to be different, add --corpus.same-names keep."
         )
-    present = sorted({u.emotion for u in utterances})
-    known = tuple(map(composed, classes)) if classes is not None else tuple(present)
-    unknown = [name for name in present if name not in known]
-    if unknown:
-        raise ManifestError(
-            f"{source}: column 'emotion' contains {_some(unknown)}, not among the {len(known)} classes "
-            f"{', '.join(known)}. Map them with --corpus.emotion-map old=new, or fix these rows."
-        )
+    known = tuple(map(composed, classes)) if classes is not None else tuple(sorted({u.emotion for u in utterances}))
+    kept = [u for u in utterances if u.emotion in known]
+    present = sorted({u.emotion for u in kept})
     if len(present) < 2:
-        raise ManifestError(f"{source}: only the class {present[0]!r} occurs; at least two are needed.")
-    ordered = tuple(sorted(utterances, key=lambda u: u.utterance_id))
-    return Manifest(corpus=corpus, classes=known, utterances=ordered)
-
-
-def composed(name: str) -> str:
-    """The name in Unicode's composed form (NFC).
-
-    Otherwise a speaker whose 'Zoë' two programs encode differently could be both trained on and tested.
-    """
-    return unicodedata.normalize("NFC", name)
+        found = f"only the class {present[0]!r} occurs" if present else f"no utterance of {_some(known)}"
+        unused = ", ".join(sorted({u.emotion for u in utterances} - {*known}))
+        left_out = f" --corpus.classes leaves out {unused}." if unused else ""
+        raise ManifestError(f"{source}: {found}; at least two classes are needed.{left_out}")
+    if len(kept) < len(utterances):
+        others = Counter(u.emotion for u in utterances if u.emotion not in known)
+        counted = ", ".join(f"{name} {n}" for name, n in sorted(others.items()))
+        notes = (
+            *notes,
+            f"{others.total()} utterances of classes that --corpus.classes does not name are left out: {counted}",
+        )
+    return Manifest(
+        corpus=corpus,
+        title=title,
+        classes=known,
+        utterances=tuple(sorted(kept, key=lambda u: u.utterance_id)),
+        notes=(*notes, *(f"kept apart (--corpus.same-names keep): {found}" for found, _ in apart)),
+    )
 
 
 _NAMES = ("speaker", "emotion", "session", "fold")
@@ -172,6 +207,26 @@ def _with_composed_names(utterance: Utterance) -> Utterance:
         if (name := getattr(utterance, column)) is not None and composed(name) != name
     }
     return dataclasses.replace(utterance, **changed) if changed else utterance
+
+
+def _refuse_equal_ids(source: str, utterances: Sequence[Utterance]) -> None:
+    twice = [name for name, n in Counter(u.utterance_id for u in utterances).items() if n > 1]
+    if not twice:
+        return
+    places = [u.where for u in utterances if u.utterance_id == twice[0] and u.where]
+    first = f" ({' and '.join(places[:2])} hold {twice[0]!r})" if places else ""
+    raise ManifestError(
+        f"{source}: {len(twice)} utterance ids occur more than once, {_some(twice)}{first}. Make every id unique."
+    )
+
+
+def _apart(column: str, utterances: Sequence[Utterance]) -> list[tuple[str, str]]:
+    """A column's names that are equal but for their spelling: what was found, and the remedy."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for utterance in utterances:
+        if (name := getattr(utterance, column)) is not None:
+            places[name].append(utterance.where or f"utterance {utterance.utterance_id!r}")
+    return spelt_twice(column, places)
 
 
 def _refuse_control_characters(source: str, utterances: Sequence[Utterance]) -> None:

@@ -17,7 +17,7 @@ def corpus_lines(manifest: Manifest) -> str:
     counts = {c: sum(u.emotion == c for u in manifest.utterances) for c in manifest.classes}
     spoken = sum(u.transcript is not None for u in manifest.utterances)
     lines = [
-        f"corpus    {manifest.corpus}: {len(manifest.utterances)} utterances, {hours:.2f} h, "
+        f"corpus    {manifest.title}: {len(manifest.utterances)} utterances, {hours:.2f} h, "
         f"{len(manifest.speakers)} speakers, {spoken} with a transcript",
         "classes   " + ", ".join(f"{name} {n}" for name, n in counts.items()),
     ]

@@ -229,7 +229,7 @@ def prepare(config: ExperimentConfig) -> CorpusStatistics:
     decoded = WaveformStore(store)
     statistics = corpus_statistics(manifest, waveform_digests(decoded))
     print(statistics_lines(statistics, folds))
-    for note in notes:
+    for note in (*manifest.notes, *notes):
         print(f"note        {note}")
     print(f"decoded     {store}, {_megabytes(decoded):.1f} MB")
     for variant, views in enumerate(source.views):

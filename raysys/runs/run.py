@@ -97,7 +97,7 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Run:
         manifest=manifest,
         points=points,
         learning_hash=learning_hash,
-        notes=tuple(notes),
+        notes=(*manifest.notes, *notes),
     )
 
 

@@ -18,7 +18,7 @@ import soundfile
 from hypothesis import strategies as st
 
 from raysys.config import CorpusConfig
-from raysys.corpora.table import ALIASES
+from raysys.corpora.columns import ALIASES, UNSURE
 from raysys.data.manifest import Manifest
 from tests.corpora.damage import PLACE, flipped
 from tests.corpora.fuzzing import CASES, Outcome, Sound, accounted, cases, read
@@ -137,7 +137,9 @@ BROKEN = st.one_of(
     st.tuples(st.just("put in"), PLACE, st.binary(min_size=1, max_size=4)),
     st.tuples(st.just("row again"), st.integers(0, 11)),
     st.tuples(st.just("encoding"), st.sampled_from(["utf-16", "utf-8-sig", "utf-32"])),
-    st.tuples(st.just("header"), st.sampled_from(COLUMNS), st.text(max_size=12) | st.sampled_from(sorted(ALIASES))),
+    st.tuples(
+        st.just("header"), st.sampled_from(COLUMNS), st.text(max_size=12) | st.sampled_from(sorted(ALIASES | UNSURE))
+    ),
     st.tuples(st.just("bytes"), st.binary(max_size=200)),
 )
 
@@ -171,11 +173,11 @@ def test_a_damaged_table_is_refused_or_loses_no_row(audio: str, damage: tuple[An
         outcome = read_table(table, on_error)
     if outcome.manifest is None:
         # A name changed by a flipped bit is reported in its new form.
-        assert str(table) in outcome.said or outcome.said.startswith("table: "), outcome.said
+        assert str(table) in outcome.said or outcome.said.startswith("corpus: "), outcome.said
         return
     assert damage[0] not in ("row again", "bytes")
     if damage[0] == "header":
-        assert ALIASES.get(damage[2]) != damage[1], "a column under another name was dropped"
+        assert UNSURE.get(damage[2]) != damage[1], "a column under another name was dropped"
     n_rows = len(outcome.manifest.utterances) + len(outcome.manifest.skipped)
     whole_rows = broken(rows, *damage).count(b"\n") - 1 if damage[0] == "cut" else len(rows)
     assert whole_rows <= n_rows <= len(rows)

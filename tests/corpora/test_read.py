@@ -92,9 +92,31 @@ def test_a_wrong_map_is_refused(table: Path, tmp_path: Path, emotion_map: tuple[
 
 def test_a_class_that_never_occurs_is_refused(table: Path, tmp_path: Path) -> None:
     config = CorpusConfig(name="table", root=str(table), classes=("fear", "joy", "happiness", "rage"))
-    with pytest.raises(CorpusError, match=r"emotion rage.*Remove it from --corpus\.classes") as error:
+    with pytest.raises(
+        CorpusError, match=r"emotion rage.*contains fear, happiness, joy.*remove it from --corpus\.classes"
+    ) as error:
         read_corpus(config, cache=tmp_path)
     assert str(table) in str(error.value)
+
+
+def test_classes_select_and_the_corpus_has_the_tables_name(table: Path, tmp_path: Path) -> None:
+    config = CorpusConfig(name="table", root=str(table), classes=("joy", "fear"))
+    manifest = read_corpus(config, cache=tmp_path)
+    assert manifest.classes == ("joy", "fear") and len(manifest.utterances) == 4
+    assert "2 utterances" in manifest.notes[0] and "happiness 2" in manifest.notes[0]
+    assert manifest.title == "corpus"
+    titled = CorpusConfig(name="table", root=str(table), title="My corpus")
+    assert read_corpus(titled, cache=tmp_path).title == "My corpus"
+
+
+def test_spellings_that_the_map_joins_are_one_class(table: Path, tmp_path: Path) -> None:
+    table.write_text(table.read_text().replace("happiness", "JOY"))
+    with pytest.raises(CorpusError, match=r"'joy' \(line 2 and 1 more\) and 'JOY' \(line 4 and 1 more\)"):
+        read_corpus(CorpusConfig(name="table", root=str(table)), cache=tmp_path)
+    joined = CorpusConfig(name="table", root=str(table), emotion_map=("JOY=joy",))
+    assert read_corpus(joined, cache=tmp_path).classes == ("fear", "joy")
+    kept = CorpusConfig(name="table", root=str(table), same_names="keep")
+    assert read_corpus(kept, cache=tmp_path).classes == ("JOY", "fear", "joy")
 
 
 def test_addresses_are_refused_with_a_remedy(tmp_path: Path) -> None:

@@ -91,7 +91,8 @@ def test_transcripts_may_span_several_lines() -> None:
     [
         ([], "no utterances found", "--corpus.root"),
         ([utterance("a"), utterance("a")], "1 utterance ids occur more than once, 'a'", "unique"),
-        ([utterance("a"), utterance("b", "rage")], "contains 'rage'", "--corpus.emotion-map"),
+        ([utterance("a"), utterance("b", "rage")], "only the class 'joy' occurs", "--corpus.classes leaves out rage"),
+        ([utterance("a", "calm"), utterance("b", "rage")], "no utterance of 'joy', 'fear'", "leaves out calm, rage"),
         ([utterance("a"), utterance("b")], "only the class 'joy' occurs", "at least two"),
     ],
 )
@@ -100,3 +101,67 @@ def test_a_broken_manifest_names_source_fault_and_remedy(utterances: list[Uttera
         build_manifest("table", "x.csv", utterances, ("joy", "fear"))
     message = str(error.value)
     assert message.startswith("x.csv: ") and found in message and remedy in message
+
+
+def test_only_the_classes_asked_for_are_used_and_what_is_left_out_is_counted() -> None:
+    emotions = ("joy", "rage", "fear", "calm", "rage")
+    utterances = [utterance(str(i), emotion) for i, emotion in enumerate(emotions)]
+    manifest = build_manifest("table", "x.csv", utterances, ("joy", "fear"))
+    assert [u.emotion for u in manifest.utterances] == ["joy", "fear"]
+    (note,) = manifest.notes
+    assert note == "3 utterances of classes that --corpus.classes does not name are left out: calm 1, rage 2"
+
+
+def at_line(line: int, **names: str) -> Utterance:
+    values = {"speaker": f"S{line}", "emotion": ("joy", "fear")[line % 2]} | names
+    return Utterance(utterance_id=str(line), audio_path="/a.wav", where=f"line {line}", **values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("column", "first", "second", "harm"),
+    [
+        ("speaker", "spk0", "SPK0", "one person would be both trained on and tested"),
+        ("emotion", "NEUTRAL", "neutral", "one class would be two"),
+        ("session", "Day 1", "day\u00a01", "one session would be two"),
+        ("fold", "1", "1.0", "one fold would be two"),
+    ],
+)
+def test_a_name_in_two_spellings_is_refused_with_both_and_their_lines(
+    column: str, first: str, second: str, harm: str
+) -> None:
+    rows = [at_line(2, **{column: first}), at_line(3, **{column: first}), at_line(4, **{column: second}), at_line(5)]
+    with pytest.raises(ManifestError) as error:
+        build_manifest("table", "x.csv", rows)
+    said = str(error.value)
+    assert f"column {column!r} holds {first!r} (line 2 and 1 more) and {second!r} (line 4): {harm}" in said
+    assert said.startswith("x.csv: ") and "add --corpus.same-names keep" in said
+    assert ("--corpus.emotion-map neutral=NEUTRAL" in said) == (column == "emotion")
+
+
+def test_a_name_that_differs_in_what_is_not_seen_is_shown_with_its_codes() -> None:
+    rows = [at_line(2, speaker="Zo\u00eb"), at_line(3, speaker="Zo\u00eb\u200b")]
+    with pytest.raises(ManifestError) as error:
+        build_manifest("table", "x.csv", rows)
+    assert r"'Zo\xeb' (line 2) and 'Zo\xeb\u200b' (line 3)" in str(error.value)
+
+
+def test_names_kept_apart_on_request_are_noted() -> None:
+    rows = [at_line(2, speaker="a"), at_line(3, speaker="A")]
+    manifest = build_manifest("table", "x.csv", rows, same_names="keep")
+    assert manifest.speakers == ("A", "a")
+    assert manifest.notes == (
+        "kept apart (--corpus.same-names keep): column 'speaker' holds 'a' (line 2) and 'A' (line 3)",
+    )
+
+
+def test_equal_ids_are_shown_with_their_lines() -> None:
+    rows = [dataclasses.replace(at_line(line), utterance_id="u") for line in (2, 3)]
+    with pytest.raises(ManifestError, match=r"'u' \(line 2 and line 3 hold 'u'\)\. Make every id unique"):
+        build_manifest("table", "x.csv", rows)
+
+
+def test_a_corpus_is_called_by_its_title_or_its_readers_name() -> None:
+    rows = [at_line(2), at_line(3)]
+    assert build_manifest("table", "x.csv", rows).title == "table"
+    titled = build_manifest("table", "x.csv", rows, title="EMO-DB")
+    assert titled.title == "EMO-DB" and Manifest.from_table(titled.to_table()).title == "EMO-DB"
