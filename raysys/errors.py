@@ -1,4 +1,4 @@
-"""Errors that a user can fix; a job prints their message and exits with code 2, without a traceback."""
+"""Errors: those that a user can fix, of which a job prints the message (exit code 2), and faults that pass."""
 
 
 class UserError(Exception):
@@ -22,11 +22,15 @@ class StorageError(UserError):
 
 
 class TrainingError(UserError):
-    """A training cannot continue and would fail again: its loss, weights or predictions are not finite."""
+    """A training cannot continue and would fail again: its loss is not finite, for example."""
 
 
 class ClusterError(UserError):
     """A run was stopped by machines or storage; the same command resumes it."""
+
+
+class MachineError(Exception):
+    """A fault of a machine or of the moment, which another attempt need not meet: the trial is tried again."""
 
 
 class EncoderError(UserError):

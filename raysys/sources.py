@@ -15,7 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
-_WITHOUT_EFFECT = ("raysys.errors", "raysys.training.watchdog", "raysys.storage", "raysys.tracking")
+_WITHOUT_EFFECT = (
+    "raysys.errors",
+    "raysys.runs.faults",
+    "raysys.storage",
+    "raysys.tracking",
+    "raysys.training.watchdog",
+)
 """Modules that store, watch and report results, and change none."""
 _WHOLE = "*"
 """In place of a name: everything in a module."""

@@ -104,7 +104,7 @@ class Follow(tune.Callback):
         stops_early: a trial that ends early without a result was stopped by the scheduler.
 
     Attributes:
-        errors: what users must fix, by trial id.
+        errors: what would come again, by trial id.
         stopping: raised once SIGTERM or Ctrl-C came.
     """
 
@@ -119,6 +119,7 @@ class Follow(tune.Callback):
         self._screen = screen
         self._stops_early = stops_early
         self._epochs: dict[str, int] = {}
+        self._faults: dict[str, str] = {}
         self._awaited: set[str] | None = None
         self._end = 0.0
         self._running: set[str] = set()
@@ -134,19 +135,21 @@ class Follow(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         own = self._ended(trial)
-        self._print(f"note      {own.title}: its process was lost; it resumes from its last checkpoint")
+        fault = self.fault(own) or "its process was lost"
+        self._print(f"note      {own.title}: {fault}; it resumes from its last checkpoint")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         own = self._own(trial)
+        self._faults[own.trial_id] = result.get("fault", "")
         if "epoch" in result:
             # It makes progress: only faults without an epoch between them count.
             trial.max_failures = trial.num_failures + MAX_FAILURES
             self._epochs[own.trial_id] = result["epoch"] + 1
             self._print(self._lines.epoch(own, result))
         if "error" in result:
-            # What a user must fix would fail again. The process ends: its state is unknown.
+            # It would fail again. The process ends: its state is unknown.
             trial.max_failures = 0
             self.errors[own.trial_id] = Failure(message=result["error"], its_own=result["its_own"])
         if said := result.get("note"):
@@ -174,6 +177,10 @@ class Follow(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         own = self._ended(trial)
         self._print(self._lines.end(own, f"failed: {self.errors.get(own.trial_id, 'see the end')}"))
+
+    def fault(self, trial: Trial) -> str:
+        """The last fault of its machine that a trial told of; empty if its process was lost without a word."""
+        return self._faults.get(trial.trial_id, "")
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self.stopping:

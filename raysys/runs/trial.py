@@ -17,8 +17,9 @@ from raysys.config import ExperimentConfig
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.views import Source
-from raysys.errors import TrainingError, UserError
+from raysys.errors import MachineError, TrainingError, UserError
 from raysys.results import FoldResult
+from raysys.runs import faults
 from raysys.sources import digest_of
 from raysys.storage import Folder
 from raysys.training import checkpoint_files
@@ -137,10 +138,10 @@ def read_fold(run: Folder, fold: int) -> tuple[Manifest, Fold]:
 
 
 def run_trial(trial: Trial, gpus_per_worker: float) -> None:
-    """Train a trial: the body of a Tune trial. Errors that a user must fix, and a stop, are reported and not retried.
+    """Train a trial: the body of a Tune trial. Errors that would come again, and a stop, are reported and not retried.
 
     Raises:
-        UserError, Paused: so that Tune ends the process and does not use it for the next trial.
+        UserError, Paused, or a fault of the machine: so that Tune ends the process and does not use it again.
     """
     if trial.result() is not None:
         # Its process was lost after the result was written and before Tune heard of it.
@@ -155,21 +156,25 @@ def run_trial(trial: Trial, gpus_per_worker: float) -> None:
     try:
         if trial.in_process:
             device = _device(gpus_per_worker)
-            train_fold(trial, workers=Workers(), device=device, parallel=lambda network: network, report=tune.report)
+            with faults.named(trial.folder):
+                train_fold(trial, workers=Workers(), device=device, parallel=lambda net: net, report=tune.report)
         else:
             _under_torch_trainer(trial, gpus_per_worker)
     except (UserError, Paused) as error:
         tune.report({"error": str(error), "its_own": isinstance(error, TrainingError)})
         raise
+    except Exception as error:
+        tune.report({"fault": faults.fault(error)})
+        raise
 
 
 def _device(gpus: float) -> torch.device:
-    """Raises: RuntimeError: the trial has a GPU, and PyTorch finds none."""
+    """Raises: MachineError: the trial has a GPU, and PyTorch finds none."""
     import torch
 
     if gpus and not torch.cuda.is_available():
         # Retried, on another node if there is one: on a CPU it would take weeks, and nobody would know why.
-        raise RuntimeError(
+        raise MachineError(
             f"{socket.gethostname()}: the trial was given a GPU, but PyTorch finds none (see nvidia-smi there)"
         )
     return torch.device("cuda" if gpus else "cpu")
@@ -224,4 +229,6 @@ def _train_worker(loop_config: dict[str, Any]) -> None:
         return ray.train.torch.prepare_model(network, parallel_strategy_kwargs={"find_unused_parameters": True})
 
     device = ray.train.torch.get_device()
-    train_fold(loop_config["trial"], workers=workers, device=device, parallel=parallel, report=ray.train.report)
+    trial = loop_config["trial"]
+    with faults.named(trial.folder, rank=workers.rank):
+        train_fold(trial, workers=workers, device=device, parallel=parallel, report=ray.train.report)

@@ -150,7 +150,7 @@ def _train(
         assert tune_result.config is not None
         trial = open_trials[tune_result.config["trial"]]
         if tune_result.error is not None and trial.trial_id not in failed:
-            failed[trial.trial_id] = Failure(message=str(tune_result.error), its_own=False)
+            failed[trial.trial_id] = Failure(message=follow.fault(trial) or str(tune_result.error), its_own=False)
     for trial in open_trials:
         # Tune ends without an error for more than one reason; a trial without a result was not trained.
         if trial.trial_id not in failed and trial.result() is None and not trial.folder.exists(STOPPED):

@@ -12,6 +12,7 @@ import torch.distributed
 from torch import Tensor
 
 from raysys.adamw import AdamW
+from raysys.errors import MachineError
 from raysys.model.network import Network
 from raysys.storage import Folder
 from raysys.training import checkpoint, checkpoint_files
@@ -164,13 +165,13 @@ class FoldState:
         return resumed
 
     def _agree(self) -> None:
-        """Raises: RuntimeError: workers see different checkpoints; after a restart, all see the last one."""
+        """Raises: MachineError: workers see different checkpoints; after a restart, all see the last one."""
         mine = self.first_epoch
         seen = torch.tensor([mine, -mine], device=self.device)
         torch.distributed.all_reduce(seen, torch.distributed.ReduceOp.MAX)
         latest, earliest = int(seen[0]), -int(seen[1])
         if latest != earliest:
-            raise RuntimeError(
+            raise MachineError(
                 f"workers would resume from epochs {earliest + 1} to {latest + 1}, this one from {mine + 1}"
             )
 
