@@ -176,7 +176,8 @@ class Follow(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         own = self._ended(trial)
-        self._print(self._lines.end(own, f"failed: {self.errors.get(own.trial_id, 'see the end')}"))
+        said = f"failed: {self.errors.get(own.trial_id, 'see the end')}"
+        self._print(self._lines.end(own, said) or f"note      {own.title} {said}")
 
     def fault(self, trial: Trial) -> str:
         """The last fault of its machine that a trial told of; empty if its process was lost without a word."""

@@ -18,7 +18,7 @@ from torch import nn
 
 from raysys.errors import MachineError, StorageError, TrainingError
 from raysys.runs import faults
-from raysys.runs.follow import MAX_FAILURES, Follow, Ledger, TrialLines
+from raysys.runs.follow import MAX_FAILURES, EpochLines, Follow, Ledger, Lines, TrialLines
 from raysys.runs.trial import run_trial
 from raysys.storage import Folder
 from raysys.training.loop import Paused
@@ -126,15 +126,16 @@ def test_a_fault_is_told_with_its_text_or_as_a_lost_process(error: Exception, sa
     assert faults.fault(error) == said
 
 
+@pytest.mark.parametrize("lines", [TrialLines([]), EpochLines([], {})], ids=["trials", "epochs"])
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (KeyError("a7"), "fold 2  failed: KeyError: 'a7'. No machine is at fault"),
+        (KeyError("a7"), "failed: KeyError: 'a7'. No machine is at fault"),
         (OSError(5, "Input/output error"), "fold 2: OSError: [Errno 5] Input/output error; it resumes from its last"),
     ],
 )
 def test_an_error_is_told_at_its_first_failure_and_retried_only_if_it_can_pass(
-    error: Exception, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, told: str, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own, reported, screen = trial_in(tmp_path), [], io.StringIO()
 
@@ -145,7 +146,7 @@ def test_an_error_is_told_at_its_first_failure_and_retried_only_if_it_can_pass(
     monkeypatch.setattr("ray.tune.report", reported.append)
     with pytest.raises((TrainingError, OSError)):
         run_trial(own, 0.0)
-    follow = Follow([own], Ledger([own], keep="all"), TrialLines([own]), screen)
+    follow = Follow([own], Ledger([own], keep="all"), lines, screen)
     tunes: Any = SimpleNamespace(config={"trial": 0}, max_failures=MAX_FAILURES, num_failures=0)
     for result in reported:
         follow.on_trial_result(0, [], tunes, result)
