@@ -21,6 +21,10 @@ class StorageError(UserError):
     """A folder or address cannot be read or written from where it is needed."""
 
 
+class DamagedError(StorageError):
+    """A file is not what was written there; the message names it."""
+
+
 class TrainingError(UserError):
     """A training cannot continue and would fail again: its loss is not finite, for example."""
 

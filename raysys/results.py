@@ -6,13 +6,16 @@ A trial leaves `result.json` in its folder, a finished run `results.json` in its
 from __future__ import annotations
 
 import dataclasses
+import json
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from raysys.data.manifest import Skipped
-from raysys.errors import StorageError
+from raysys.errors import DamagedError, StorageError
 from raysys.storage import Folder
 
 RESULT = "result.json"
@@ -45,6 +48,7 @@ class FoldResult:
         started, first_step, ended: times, in seconds since 1970.
         fit_s: seconds from requesting the first batch to the test part's scores.
         notes: for the user, on how the training went.
+        files: checksums of what the trial left beside its result, by name; empty in early versions.
     """
 
     trial_id: str
@@ -71,20 +75,43 @@ class FoldResult:
     fit_s: float
     ended: float
     notes: tuple[str, ...] = ()
+    files: dict[str, int] = field(default_factory=dict)
 
-    def write(self, folder: Folder) -> None:
-        """Mark the trial as finished: write this after everything else."""
-        folder.write_json(RESULT, dataclasses.asdict(self))
+    def write(self, folder: Folder, left: Sequence[str] = ()) -> None:
+        """Mark the trial as finished: write this after everything else.
+
+        Args:
+            left: names of files that belong to the result; those that exist are checked when it is read.
+        """
+        files = {name: zlib.crc32(folder.read_bytes(name)) for name in left if folder.exists(name)}
+        values = dataclasses.asdict(dataclasses.replace(self, files=files))
+        folder.write_json(RESULT, values | {"crc32": _checksum(values)})
 
     @classmethod
     def read(cls, folder: Folder, trial_id: str) -> FoldResult | None:
-        """The result in a trial's folder; None if there is none, or it is another trial's."""
+        """The result in a trial's folder; None if there is none, or it is another trial's.
+
+        Raises:
+            DamagedError: it, or a file that belongs to it, is not what the trial wrote.
+        """
         if not folder.exists(RESULT):
             return None
-        values: dict[str, Any] = folder.read_json(RESULT)
-        if values["trial_id"] != trial_id:
-            return None
-        return cls(**(values | {"notes": tuple(values["notes"])}))
+        try:
+            values: dict[str, Any] = folder.read_json(RESULT)
+            checksum = values.pop("crc32", None)
+            if checksum is not None and checksum != _checksum(values):
+                raise ValueError("it does not match its checksum")
+            if values["trial_id"] != trial_id:
+                return None
+            found = cls(**(values | {"notes": tuple(values["notes"])}))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedError(f"{folder.location}/{RESULT} is damaged ({error})") from error
+        for name, expected in found.files.items():
+            if not folder.exists(name):
+                raise DamagedError(f"{folder.location}/{name} is missing")
+            if zlib.crc32(folder.read_bytes(name)) != expected:
+                raise DamagedError(f"{folder.location}/{name} is damaged (it does not match its checksum)")
+        return found
 
     def row(self, place: str) -> FoldRow:
         """Its row in the run's results.
@@ -94,6 +121,10 @@ class FoldResult:
         """
         names = (f.name for f in dataclasses.fields(FoldRow) if f.name != "trial")
         return FoldRow(**{name: getattr(self, name) for name in names}, trial=place)
+
+
+def _checksum(values: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(values, sort_keys=True).encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

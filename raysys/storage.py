@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from raysys.errors import StorageError
+from raysys.errors import DamagedError, StorageError
 
 
 def is_address(location: str) -> bool:
@@ -170,16 +170,18 @@ class Folder:
         """Read what `write_table` wrote.
 
         Raises:
-            OSError, pyarrow.ArrowException: it is incomplete, or a page does not match its checksum.
+            DamagedError: it is incomplete, or a page does not match its checksum.
         """
+        data = self.read_bytes(name)
         # Single-threaded: Arrow's threads release these Python-owned bytes late, and if Python is shutting down
         # by then, the process aborts after its work is done.
-        return pq.read_table(
-            pa.BufferReader(self.read_bytes(name)),
-            page_checksum_verification=True,
-            use_threads=False,
-            pre_buffer=False,
-        )
+        try:
+            return pq.read_table(
+                pa.BufferReader(data), page_checksum_verification=True, use_threads=False, pre_buffer=False
+            )
+        except (pa.ArrowException, OSError) as error:
+            first = next(iter(str(error).splitlines()), type(error).__name__)
+            raise DamagedError(f"{self.location}/{name} is damaged ({first})") from error
 
     def write_table(self, name: str, table: pa.Table) -> None:
         sink = pa.BufferOutputStream()

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from raysys.config import SAMPLE_RATE_HZ
 from raysys.data.manifest import Manifest
-from raysys.errors import StorageError
+from raysys.errors import DamagedError, StorageError
 from raysys.sources import digest_of
 from raysys.storage import Folder
 
@@ -87,8 +87,8 @@ def is_whole(folder: Folder) -> bool:
         return False
     try:
         index = folder.read_table(INDEX).select(["part", "part_bytes", "offset"]).to_pylist()
-    except (pa.ArrowException, OSError, KeyError) as error:
-        found: str | None = f"its {INDEX} cannot be read ({_first_line(error)})"
+    except (DamagedError, OSError, KeyError) as error:
+        found: str | None = f"its {INDEX} cannot be read: {error}"
     else:
         sizes = {row["part"]: row["part_bytes"] for row in index if row["part"] is not None}
         lengths = {name: folder.size(name) for name in sizes}
@@ -99,10 +99,6 @@ def is_whole(folder: Folder) -> bool:
     print(f"cache     {folder.location} is damaged ({found}) and is rebuilt", flush=True)
     folder.delete(INDEX)
     return False
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @functools.lru_cache(maxsize=64)
@@ -124,9 +120,9 @@ class WaveformStore:
         self._folder = Folder.at(location)
         try:
             index = self._folder.read_table(INDEX).to_pydict()
-        except (pa.ArrowException, OSError) as error:
+        except (DamagedError, OSError) as error:
             raise StorageError(
-                f"{location}/{INDEX}: this cache entry cannot be read ({_first_line(error)}). Check that every node "
+                f"{location}/{INDEX}: this cache entry cannot be read ({error}). Check that every node "
                 f"sees --run.cache; the same command rebuilds a damaged entry."
             ) from error
         columns = (index[name] for name in ("utterance_id", "part", "offset", "samples", "crc32"))

@@ -15,6 +15,7 @@ from raysys.config import ExperimentConfig
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.tasks import run_tasks
+from raysys.errors import DamagedError
 from raysys.sources import digest_of
 from raysys.storage import Folder
 
@@ -107,7 +108,7 @@ def _is_whole(cache: Folder, name: str) -> bool:
         return False
     try:
         read_texts(f"{cache.location}/{name}")
-    except (pa.ArrowException, OSError, KeyError):
+    except (DamagedError, OSError, KeyError):
         print(f"cache     {cache.location}/{name} is damaged and is rebuilt", flush=True)
         return False
     return True

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysys import intervals, metrics
-from raysys.errors import ConfigError, StorageError
+from raysys.errors import ConfigError, DamagedError, StorageError
 from raysys.metrics import Metric
 from raysys.results import PREDICTIONS, RESULTS, RunResult
 from raysys.storage import Folder
@@ -113,7 +113,7 @@ def _read(folder: Folder) -> _Run:
             speaker_N=np.array(table["speaker"]),
             fold_N=np.array(table["fold"]),
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (DamagedError, OSError, ValueError, KeyError) as error:
         raise StorageError(
             f"{folder.location}: its {RESULTS} and {PREDICTIONS} cannot be read ({type(error).__name__}: {error}). "
             f"Expected them as a run writes them; run the job again under another --run.name."

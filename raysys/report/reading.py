@@ -13,6 +13,7 @@ import yaml
 from numpy.typing import NDArray
 
 from raysys.data.manifest import Manifest
+from raysys.errors import DamagedError, StorageError
 from raysys.report.parts import class_scores, dialog_scores, sex_scores, speaker_scores
 from raysys.results import RunResult
 from raysys.storage import Folder
@@ -59,8 +60,17 @@ def read_run(folder: Folder) -> Run:
     """Read a run.
 
     Raises:
-        StorageError: the run is not finished.
+        StorageError: the run is not finished, or a file of it is damaged.
     """
+    try:
+        return _read(folder)
+    except DamagedError as error:
+        raise StorageError(
+            f"{error}. Give the run's command again, which makes it again; if that does not help, remove it first."
+        ) from error
+
+
+def _read(folder: Folder) -> Run:
     results = RunResult.read(folder)
     manifest = Manifest.from_table(folder.read_table("manifest.parquet"))
     folds, predictions = folder.read_json("folds.json"), folder.read_table("predictions.parquet")

@@ -20,7 +20,7 @@ from raysys.errors import ConfigError, TrainingError
 from raysys.metrics import Metric
 from raysys.report.results import pool_predictions
 from raysys.report.tables import ablation_table
-from raysys.results import PREDICTIONS, AblationResult, Difference, RunResult, VariantScores, counts
+from raysys.results import AblationResult, Difference, RunResult, VariantScores, counts
 from raysys.runs.cluster import running
 from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header
 from raysys.runs.run import Point, add_up, check, claimed, finish, log_summary, refuse_equal, varied
@@ -169,8 +169,7 @@ def _variant_scores(
     """Each variant's pooled scores by seed, their mean and deviation, and the difference from the full model."""
     manifest = ground.manifest
     tables = {
-        key: pool_predictions(manifest, [trial.folder.read_table(PREDICTIONS) for trial in own])
-        for key, own in of_variant.items()
+        key: pool_predictions(manifest, [trial.predictions() for trial in own]) for key, own in of_variant.items()
     }
     full = [tables[FULL, seed] for seed in seeds]
     rows = []

@@ -70,7 +70,9 @@ class Ledger:
         result = trial.result()
         if result is None:
             if trial.folder.exists(STOPPED):
-                self.stopped[trial.trial_id] = trial.folder.read_json(STOPPED)["epochs"]
+                # Damaged, it is as if it were not there, and the trial is trained again.
+                with contextlib.suppress(ValueError, KeyError):
+                    self.stopped[trial.trial_id] = trial.folder.read_json(STOPPED)["epochs"]
             return None
         self.results[trial.trial_id] = result
         if self._keep != "best":

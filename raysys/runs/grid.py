@@ -31,7 +31,7 @@ from raysys.results import (
 from raysys.runs.cluster import running
 from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header, whole_fold
 from raysys.runs.run import Point, add_up, check, claimed, finish, log_summary, refuse_equal, varied
-from raysys.runs.trial import MODEL, TEST_CURVE
+from raysys.runs.trial import MODEL
 from raysys.runs.tuner import Outcome, run_trials
 from raysys.selection import Tested, Validated, final_point, nested, optimistic
 
@@ -170,7 +170,7 @@ def _validated(outcome: Outcome) -> list[Validated]:
 def _tested(outcome: Outcome) -> list[Tested]:
     """What only the paper's protocol sees."""
     finished = [trial for trial in outcome.trials if outcome.of(trial) is not None]
-    return [Tested(point=t.point, fold=t.fold + 1, curve=t.folder.read_json(TEST_CURVE)) for t in finished]
+    return [Tested(point=t.point, fold=t.fold + 1, curve=t.tested_epochs()) for t in finished]
 
 
 def _refuse_empty(outcome: Outcome, n_folds: int) -> None:

@@ -188,7 +188,7 @@ def add_up(run: Run, manifest: Manifest, chosen: Sequence[Trial], outcome: Outco
         outcome: of all trials.
         facts: fields of `RunResult` that only the kind of run knows.
     """
-    predictions = pool_predictions(manifest, [trial.folder.read_table(PREDICTIONS) for trial in chosen])
+    predictions = pool_predictions(manifest, [trial.predictions() for trial in chosen])
     found = [outcome.results[trial.trial_id] for trial in chosen]
     results = summarise(
         manifest,

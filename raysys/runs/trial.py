@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +18,15 @@ from raysys.config import ExperimentConfig
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.views import Source
-from raysys.errors import MachineError, TrainingError, UserError
-from raysys.results import FoldResult
+from raysys.errors import DamagedError, MachineError, StorageError, TrainingError, UserError
+from raysys.results import PREDICTIONS, RESULT, FoldResult
 from raysys.runs import faults
 from raysys.sources import digest_of
 from raysys.storage import Folder
 from raysys.training import checkpoint_files
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import torch
     from torch import nn
 
@@ -38,6 +40,8 @@ TEST_CURVE = "test_curve.json"
 STOPPED = "stopped.json"
 MODEL = "model"
 MANIFEST = "manifest.parquet"
+LEFT = (PREDICTIONS, FEATURES, HISTORY, TEST_CURVE)
+"""What belongs to a finished trial's result."""
 FOLDS = "folds.json"
 
 
@@ -108,14 +112,50 @@ class Trial:
         return self.config.cluster.workers_per_trial == 1 and not self.torch_trainer
 
     def result(self) -> FoldResult | None:
-        """None if this very trial is not finished."""
-        return FoldResult.read(self.folder, self.trial_id)
+        """None if this very trial is not finished, or what it left is damaged."""
+        try:
+            return FoldResult.read(self.folder, self.trial_id)
+        except DamagedError:
+            return None
+
+    def why_again(self) -> str | None:
+        """Why a trial that left a result is trained again; None if it left none."""
+        if not self.folder.exists(RESULT):
+            return None
+        try:
+            FoldResult.read(self.folder, self.trial_id)
+        except DamagedError as error:
+            return str(error)
+        return "its result was made by other code"
+
+    def predictions(self) -> pa.Table:
+        """Of its test part, see `worker.predictions_table`."""
+        return self._left(PREDICTIONS, self.folder.read_table)
+
+    def tested_epochs(self) -> list[list[list[int]]]:
+        """Confusion matrix of the test part after every epoch."""
+        curve: list[list[list[int]]] = self._left(TEST_CURVE, self.folder.read_json)
+        return curve
+
+    def _left(self, name: str, read: Callable[[str], Any]) -> Any:
+        """Raises: StorageError: it cannot be read; only results of early versions have no checksum that says so."""
+        try:
+            return read(name)
+        except (DamagedError, FileNotFoundError, ValueError) as error:
+            raise StorageError(
+                f"{self.folder.location}/{name} cannot be read ({error}). Remove the folder {self.folder.location}: "
+                f"the same command trains {self.title} again."
+            ) from error
 
     def history(self) -> list[dict[str, Any]]:
         """One record per epoch trained so far, by any run of this command."""
         if not self.folder.exists(HISTORY):
             return []
-        return [json.loads(line) for line in self.folder.read_bytes(HISTORY).splitlines()]
+        try:
+            return [json.loads(line) for line in self.folder.read_bytes(HISTORY).splitlines()]
+        except ValueError:
+            # Damaged; it is written again after the next epoch.
+            return []
 
 
 def code_version() -> str:

@@ -20,7 +20,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
 from ray.tune.search import Searcher
 
 from raysys.errors import ClusterError, StorageError, TrainingError
-from raysys.results import RESULT, FoldResult
+from raysys.results import FoldResult
 from raysys.runs.cluster import Cluster
 from raysys.runs.follow import MAX_FAILURES, EpochLines, Failure, Follow, Keep, Ledger, TrialLines
 from raysys.runs.trial import STOPPED, Trial, run_trial
@@ -40,12 +40,14 @@ class Outcome:
         results: of finished trials, by trial id.
         stopped: epochs trained, by trial id, of trials that were stopped early.
         failed: trials whose training itself failed, by trial id.
+        again: notes on finished trials that had to be trained again.
     """
 
     trials: tuple[Trial, ...]
     results: dict[str, FoldResult]
     stopped: dict[str, int]
     failed: dict[str, Failure]
+    again: tuple[str, ...] = ()
 
     def of(self, trial: Trial) -> FoldResult | None:
         return self.results.get(trial.trial_id)
@@ -53,7 +55,8 @@ class Outcome:
     def notes(self) -> list[str]:
         """Notes for the user on how trials went."""
         found = ((trial, self.of(trial)) for trial in self.trials)
-        return [f"{trial.title}: {note}" for trial, result in found if result for note in result.notes]
+        own = [f"{trial.title}: {note}" for trial, result in found if result for note in result.notes]
+        return [*self.again, *own]
 
     def seconds_beyond_training(self) -> float | None:
         """What a trial costs beyond its training, in a process that trained one before: the median over trials.
@@ -94,9 +97,9 @@ def run_trials(
     """
     ledger = Ledger(trials, keep=keep)
     open_trials = ledger.open_trials()
-    for trial in open_trials:
-        if trial.folder.exists(RESULT):
-            print(f"note      {trial.title}: its result was made by other code; it is trained again")
+    again = [f"{trial.title}: {why}; it is trained again" for trial in open_trials if (why := trial.why_again())]
+    for note in again:
+        print(f"note      {note}")
     if kept := len(trials) - len(open_trials):
         print(
             f"kept      {kept} of {len(trials)} trials are finished already (another --run.name trains them again)",
@@ -112,7 +115,9 @@ def run_trials(
         )
     if failed and len(failed) == len(trials):
         raise TrainingError(f"every trial failed; the first: {next(iter(failed.values()))}")
-    return Outcome(trials=tuple(trials), results=ledger.results, stopped=ledger.stopped, failed=failed)
+    return Outcome(
+        trials=tuple(trials), results=ledger.results, stopped=ledger.stopped, failed=failed, again=tuple(again)
+    )
 
 
 def _train(

@@ -30,7 +30,7 @@ from raysys.metrics import confusion, unweighted_accuracy, weighted_accuracy
 from raysys.model.encoders import make_tokenizer
 from raysys.model.network import Network
 from raysys.results import PREDICTIONS, FoldResult
-from raysys.runs.trial import FEATURES, HISTORY, MODEL, TEST_CURVE, Trial, read_fold
+from raysys.runs.trial import FEATURES, HISTORY, LEFT, MODEL, TEST_CURVE, Trial, read_fold
 from raysys.storage import Folder
 from raysys.tracking import NoTracker, Tracker, WandbTracker, wandb_folder
 from raysys.training import checkpoint_files
@@ -116,7 +116,7 @@ def train_fold(
         result = _result(trial, manifest, fold, trainer, outcome, node=node, started=started, fit_s=fit_s)
         tracker.finish(_summary(result), manifest.classes)
         checkpoint_files.finish(trial.folder, outcome.epoch)
-        dataclasses.replace(result, ended=time.time()).write(trial.folder)
+        dataclasses.replace(result, ended=time.time()).write(trial.folder, LEFT)
         checkpoint_files.delete_states(trial.folder)
         if trial.keeps_model:
             trial.folder.delete(checkpoint_files.BEST)
@@ -308,7 +308,7 @@ def predictions_table(manifest: Manifest, fold: int, utterance_ids: list[str], p
 
 def _summary(result: FoldResult) -> dict[str, Any]:
     """What W&B keeps of a result: the findings, without time and place, which W&B knows."""
-    elsewhere = ("node", "process", "gpu", "started", "first_step", "fit_s", "ended", "notes")
+    elsewhere = ("node", "process", "gpu", "started", "first_step", "fit_s", "ended", "notes", "files")
     found = dataclasses.asdict(result)
     return {name: value for name, value in found.items() if value is not None and name not in elsewhere}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,11 @@ from raysys.config import ExperimentConfig, RunConfig, TrainConfig
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest, Utterance
 from raysys.data.views import Source
-from raysys.runs.trial import Trial, read_fold, write_folds
+from raysys.errors import StorageError
+from raysys.results import PREDICTIONS, RESULT
+from raysys.runs import tuner
+from raysys.runs.follow import Ledger
+from raysys.runs.trial import HISTORY, LEFT, STOPPED, Trial, read_fold, write_folds
 from raysys.runs.worker import predictions_table
 from raysys.storage import Folder
 from tests.runs.results import result_of, trial_in
@@ -106,3 +111,74 @@ def test_folds_read_back_one_by_one(manifest: Manifest, tmp_path: Path) -> None:
     write_folds(run, manifest, folds)
     for fold in folds:
         assert read_fold(run, fold.index) == (manifest, fold)
+
+
+# What a finished trial left
+
+
+def finish(trial: Trial, manifest: Manifest, *, checked: bool = True) -> None:
+    trial.folder.write_table(PREDICTIONS, predictions_table(manifest, 1, ["a", "b", "c"], np.full((3, 2), 0.5)))
+    trial.folder.write_bytes(HISTORY, b'{"epoch": 0}\n')
+    result_of(trial).write(trial.folder, LEFT if checked else ())
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", [PREDICTIONS, HISTORY, RESULT])
+def test_with_any_flipped_bit_in_what_a_finished_trial_left_it_is_trained_again(
+    trial: Trial, manifest: Manifest, name: str
+) -> None:
+    finish(trial, manifest)
+    path = Path(trial.folder.path) / name
+    whole = path.read_bytes()
+    for at in range(0, len(whole), max(1, len(whole) // 100)):
+        flip(path, at)
+        ledger = Ledger([trial], keep="all")
+        why = str(trial.why_again())
+        # In the id itself, it is another trial's.
+        other = name == RESULT and b'"trial_id"' in whole[max(0, at - 40) : at + 1]
+        assert ledger.open_trials() == [trial] and (f"{path} is damaged" in why or other), (at, why)
+        path.write_bytes(whole)
+    assert trial.result() is not None
+    path.unlink()
+    assert Ledger([trial], keep="all").open_trials() == [trial]
+
+
+def test_a_damaged_result_is_a_note_in_the_terminal_and_in_the_results(
+    trial: Trial, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish(trial, manifest)
+    flip(Path(trial.folder.path) / PREDICTIONS, 100)
+    monkeypatch.setattr(tuner, "_train", lambda *_, **__: {})
+    cluster: Any = None
+    outcome = tuner.run_trials([trial], cluster, keep="all")
+    said = f"fold 2: {trial.folder.location}/{PREDICTIONS} is damaged (it does not match its checksum); it is trained"
+    assert f"note      {said} again\n" in capsys.readouterr().out
+    assert outcome.notes() == [f"{said} again"]
+
+
+def test_a_result_of_an_early_version_is_read_and_a_damaged_file_of_it_is_named(
+    trial: Trial, manifest: Manifest
+) -> None:
+    finish(trial, manifest, checked=False)
+    path = Path(trial.folder.path) / RESULT
+    values = json.loads(path.read_text())
+    del values["files"], values["crc32"]
+    path.write_text(json.dumps(values))
+    assert trial.result() == result_of(trial)
+    assert trial.predictions().num_rows == 3
+    (Path(trial.folder.path) / PREDICTIONS).write_bytes(b"PAR1")
+    with pytest.raises(
+        StorageError, match=rf"{PREDICTIONS} cannot be read .*Remove the folder {trial.folder.location}"
+    ):
+        trial.predictions()
+
+
+def test_a_mark_or_history_of_an_unfinished_trial_that_is_damaged_stops_nothing(trial: Trial) -> None:
+    for name in (STOPPED, HISTORY):
+        trial.folder.write_bytes(name, b'{"epochs"')
+    assert trial.history() == [] and Ledger([trial], keep="all").open_trials() == [trial]
