@@ -22,12 +22,14 @@ from raysys.data.manifest import Manifest
 from raysys.errors import AudioError, UserError
 
 CASES = {
-    "formats": 150,
-    "odd rates": 12,
-    "damaged files": 300,
-    "samples that are no numbers": 30,
-    "WAV headers": 120,
-    "FLAC headers": 60,
+    "formats": 250,
+    "odd rates": 30,
+    "damaged files": 600,
+    "damaged lossy files": 300,
+    "formats that are not verified": 100,
+    "samples that are no numbers": 40,
+    "WAV headers": 200,
+    "FLAC headers": 120,
     "cells": 100,
     "damaged tables": 100,
     "Parquet": 60,

@@ -23,6 +23,7 @@ class _Layout:
         whole: the size includes the head.
         align: chunks begin at multiples of this.
         first: offset of the first chunk.
+        longest: so many bytes may follow the last chunk; none where libsndfile reads on to the end of the file.
     """
 
     head: str
@@ -31,6 +32,7 @@ class _Layout:
     whole: bool = False
     align: int = 2
     first: int = 12
+    longest: int = 1024
 
 
 def check_chunks(file: BinaryIO) -> bool:
@@ -63,12 +65,13 @@ def check_chunks(file: BinaryIO) -> bool:
             check_bytes(promised, size - begin)
             stated = promised
             if long_size is not None:
-                check_rest(file, begin + promised, size, promised)
+                check_rest(file, begin + promised, size, promised, layout.longest)
                 return True
         end = begin + stated
+        end += -end % layout.align
     if promised is None:
         return False
-    check_rest(file, end, size, promised)
+    check_rest(file, end, size, promised, layout.longest)
     return True
 
 
@@ -80,7 +83,8 @@ def check_au(file: BinaryIO) -> bool:
     if promised == 0xFFFFFFFF:
         return False
     check_bytes(promised, size - begin)
-    check_rest(file, begin + promised, size, promised)
+    # libsndfile reads on to the end of the file.
+    check_rest(file, begin + promised, size, promised, longest=0)
     return True
 
 
@@ -96,7 +100,8 @@ def check_nist(file: BinaryIO) -> bool:
         return False
     promised = counts[0] * counts[1] * counts[2]
     check_bytes(promised, size - begin)
-    check_rest(file, begin + promised, size, promised)
+    # libsndfile reads on to the end of the file.
+    check_rest(file, begin + promised, size, promised, longest=0)
     return True
 
 
@@ -106,17 +111,20 @@ def check_bytes(promised: int, there: int) -> None:
         raise AudioError(f"is truncated: the last {promised - there} bytes promised by its header are missing")
 
 
-def check_rest(file: BinaryIO, end: int, size: int, promised: int) -> None:
+def check_rest(file: BinaryIO, end: int, size: int, promised: int, longest: int) -> None:
     """Check what follows the last part that the header counts: tags and padding are short, or zeros.
+
+    Args:
+        longest: so many bytes may follow.
 
     Raises:
         AudioError: it may be samples.
     """
-    if size - end <= _LONGEST_TAG:
+    if size - end <= longest:
         return
     file.seek(end)
     while block := file.read(1 << 20):
-        if block.strip(b"\0"):
+        if not longest or block.strip(b"\0"):
             raise AudioError(
                 f"has a header that promises {promised} bytes of samples, and {size - end} more bytes follow: it was "
                 f"not finished, or joined to another. Convert it with a program that reads past its header"
@@ -157,8 +165,7 @@ _LAYOUTS = {
     (b"FORM", b"AIFF"): _Layout(">4sI", b"SSND", _UNKNOWN),
     (b"FORM", b"AIFC"): _Layout(">4sI", b"SSND", _UNKNOWN),
     (b"caff", b""): _Layout(">4sQ", b"data", 1 << 62, align=1, first=8),
-    (b"riff", b""): _Layout("<16sQ", _W64_DATA, 1 << 62, whole=True, align=8, first=40),
+    (b"riff", b""): _Layout("<16sQ", _W64_DATA, 1 << 62, whole=True, align=8, first=40, longest=0),
 }
 """By how a file begins."""
 _CONTAINERS = {container for container, _ in _LAYOUTS}
-_LONGEST_TAG = 1024
