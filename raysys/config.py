@@ -19,6 +19,8 @@ from raysys.errors import ConfigError
 SAMPLE_RATE_HZ = 16_000
 AUDIO_EFFECTS = ("lsa", "speed", "noise", "spec_augment")
 """Switches of `AugmentConfig` that change the waveform."""
+GROUPS = 5
+"""Groups of speakers unless --corpus.n-folds says otherwise."""
 BUILT_IN = ("light", "tiny")
 """Encoders that need no download or files."""
 
@@ -45,8 +47,8 @@ class CorpusConfig:
     paper: the paper's five folds (groups of actors for RAVDESS, otherwise the same as auto).
     auto: sessions for IEMOCAP and the demo, EmoBox's groups for RAVDESS; for a table its 'fold' column, otherwise its
     sessions, otherwise its speakers (grouped if there are more than ten)."""
-    n_folds: int = 5
-    """Number of folds with --corpus.folds groups."""
+    n_folds: int = GROUPS
+    """Number of folds with --corpus.folds groups, at most the number of speakers."""
     modalities: Literal["auto", "both", "audio", "text"] = "auto"
     """Inputs of the model. auto: audio for RAVDESS, whose two sentences carry no emotion, otherwise both."""
     classes: tuple[str, ...] = ()
@@ -89,6 +91,11 @@ class CorpusConfig:
         _require(
             self.test_modalities == "same" or self.resolved_modalities != "text",
             "--corpus.test-modalities audio leaves a text-only model without any input.",
+        )
+        groups = {"table": ("groups", "auto", "paper"), "ravdess": ("groups", "paper")}.get(self.name, ("groups",))
+        _require(
+            self.n_folds == GROUPS or self.folds in groups,
+            f"--corpus.n-folds {self.n_folds} is for groups of speakers; add --corpus.folds groups, or leave it out.",
         )
         if self.folds == "emobox" and self.name != "ravdess":
             raise ConfigError("--corpus.folds emobox is RAVDESS's published split; this corpus has none.")

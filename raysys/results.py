@@ -113,14 +113,15 @@ class FoldResult:
                 raise DamagedError(f"{folder.location}/{name} is damaged (it does not match its checksum)")
         return found
 
-    def row(self, place: str) -> FoldRow:
+    def row(self, place: str, scarce: dict[str, dict[str, int]]) -> FoldRow:
         """Its row in the run's results.
 
         Args:
             place: the trial's folder, below the run's.
+            scarce: of `scarce_classes`.
         """
-        names = (f.name for f in dataclasses.fields(FoldRow) if f.name != "trial")
-        return FoldRow(**{name: getattr(self, name) for name in names}, trial=place)
+        names = (f.name for f in dataclasses.fields(FoldRow) if f.name not in ("trial", "scarce"))
+        return FoldRow(**{name: getattr(self, name) for name in names}, trial=place, scarce=scarce)
 
 
 def _checksum(values: dict[str, Any]) -> int:
@@ -133,6 +134,7 @@ class FoldRow:
 
     Attributes:
         trial: folder of the trial selected for the fold, below the run's; empty in runs of early versions.
+        scarce: by part (train, validation, test), the classes with fewer than 5 utterances there, with their number.
     """
 
     fold: int
@@ -145,6 +147,7 @@ class FoldRow:
     ua: float
     point: str = ""
     trial: str = ""
+    scarce: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,10 +219,19 @@ class PartScores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusFacts:
+    """Attributes:
+    name: of its reader; title: its name for people, in early versions the reader's.
+    """
+
     name: str
     fingerprint: str
     utterances: int
     speakers: int
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.title:
+            object.__setattr__(self, "title", self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

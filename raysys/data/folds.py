@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from raysys.config import CorpusConfig
+from raysys.config import GROUPS, CorpusConfig
+from raysys.data.dealing import deal
 from raysys.data.manifest import Manifest, Utterance
 from raysys.errors import ManifestError
 
@@ -38,10 +39,15 @@ def make_folds(manifest: Manifest, config: CorpusConfig) -> tuple[Fold, ...]:
     Fold i tests group i, validates on the whole of group i + 1 (cyclic), and trains on the rest.
 
     Raises:
-        ManifestError: fewer than three groups, an utterance without the session or fold asked
-            for, a speaker in two parts, or a class without training utterances in a fold.
+        ManifestError: fewer than three groups, or more than there are speakers; an utterance without the session or
+            fold asked for, a speaker in two parts, or a class without training utterances in a fold.
     """
     kind = _resolve(manifest, config)
+    if kind != "groups" and config.n_folds != GROUPS:
+        raise ManifestError(
+            f"{manifest.title}: --corpus.n-folds {config.n_folds} is for groups of speakers, and --corpus.folds "
+            f"{config.folds} means {kind} for this table. Add --corpus.folds groups, or leave out --corpus.n-folds."
+        )
     group_of = _groups(manifest, config, kind)
     names = sorted(set(group_of.values()), key=_natural)
     if len(names) < 3:
@@ -141,8 +147,7 @@ def _groups(manifest: Manifest, config: CorpusConfig, kind: str) -> dict[str, st
         case "speaker":
             return {u.utterance_id: u.speaker for u in manifest.utterances}
         case _:
-            groups = balanced_groups(_sexes(manifest), config.n_folds)
-            return {u.utterance_id: groups[u.speaker] for u in manifest.utterances}
+            return _dealt(manifest, config.n_folds)
 
 
 def _by_attribute(
@@ -165,17 +170,23 @@ def _by_attribute(
     return groups
 
 
-def balanced_groups(sex_of: Mapping[str, str | None], n_groups: int) -> dict[str, str]:
-    """Group by speaker: group sizes differ by at most one, and so do the numbers of women and of men.
+def _dealt(manifest: Manifest, n_groups: int) -> dict[str, str]:
+    """Group by utterance id, for --corpus.folds groups.
 
-    The speakers of each sex, sorted, are dealt to the groups in turn, each sex starting where the
-    previous one ended.
+    Raises:
+        ManifestError: there are fewer speakers than groups.
     """
-    dealt: dict[str, str] = {}
-    for sex in ("F", "M", None):
-        for speaker in sorted((s for s in sex_of if sex_of[s] == sex), key=_natural):
-            dealt[speaker] = f"group-{len(dealt) % n_groups + 1}"
-    return dealt
+    speakers = sorted(manifest.speakers, key=_natural)
+    if n_groups > len(speakers):
+        raise ManifestError(
+            f"{manifest.title}: --corpus.n-folds is {n_groups}, but there are {len(speakers)} speakers, and each group "
+            f"needs one. Set it to {len(speakers)} at most."
+        )
+    counts_of = {speaker: Counter[str]() for speaker in speakers}
+    for utterance in manifest.utterances:
+        counts_of[utterance.speaker][utterance.emotion] += 1
+    groups = deal(counts_of, _sexes(manifest), n_groups)
+    return {u.utterance_id: f"group-{groups[u.speaker] + 1}" for u in manifest.utterances}
 
 
 def _sexes(manifest: Manifest) -> dict[str, str | None]:

@@ -76,6 +76,7 @@ def summarise(manifest: Manifest, folds: Sequence[FoldRow], predictions: pa.Tabl
         **facts,
         corpus=CorpusFacts(
             name=manifest.corpus,
+            title=manifest.title,
             fingerprint=manifest.fingerprint(),
             utterances=len(manifest.utterances),
             speakers=len(manifest.speakers),

@@ -80,6 +80,7 @@ def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int])
         results = add_up(
             ground.run,
             ground.manifest,
+            ground.folds,
             of_variant[FULL, seeds[0]],
             outcome,
             kind="ablation",

@@ -40,6 +40,7 @@ def crossval(config: ExperimentConfig) -> RunResult:
         results = add_up(
             ground.run,
             ground.manifest,
+            ground.folds,
             trials,
             outcome,
             kind="crossval",

@@ -95,6 +95,7 @@ def gridsearch(config: ExperimentConfig, grid: Sequence[str], *, early_stopping:
         results = add_up(
             run,
             ground.manifest,
+            ground.folds,
             chosen,
             outcome,
             kind="gridsearch",

@@ -16,6 +16,7 @@ from raysys.data.folds import Fold, make_folds
 from raysys.data.manifest import Manifest, Skipped
 from raysys.data.precompute import decode_corpus, make_views
 from raysys.data.remarks import remark_notes
+from raysys.data.scarce import scarce_notes
 from raysys.data.statistics import CorpusStatistics, corpus_statistics, statistics_lines
 from raysys.data.texts import make_texts
 from raysys.data.views import Source
@@ -35,7 +36,7 @@ class Ground:
     """What all trials of a run share; all of it is on storage.
 
     Attributes:
-        run: with a note on utterances that are equal once decoded.
+        run: with notes on utterances that are equal once decoded, and on scarce classes.
         manifest: of the utterances that decode.
         store: location of the decoded corpus.
     """
@@ -72,7 +73,7 @@ def prepare_run(run: Run, cluster: Cluster, *, whole: bool = False) -> Ground:
     folds = make_folds(manifest, config.corpus)
     same = equal_once_decoded(manifest, WaveformStore(store))
     notes = note_duplicates(config, manifest, folds, same, "to the sample once decoded")
-    run = dataclasses.replace(run, notes=(*run.notes, *odd, *notes))
+    run = dataclasses.replace(run, notes=(*run.notes, *odd, *notes, *scarce_notes(manifest, folds)))
     write_folds(run.folder, manifest, (*folds, whole_fold(manifest, len(folds))) if whole else folds)
     return Ground(run=run, manifest=manifest, folds=folds, store=store, cluster=cluster)
 
@@ -229,7 +230,7 @@ def prepare(config: ExperimentConfig) -> CorpusStatistics:
     decoded = WaveformStore(store)
     statistics = corpus_statistics(manifest, waveform_digests(decoded))
     print(statistics_lines(statistics, folds))
-    for note in (*manifest.notes, *notes):
+    for note in (*manifest.notes, *notes, *scarce_notes(manifest, folds)):
         print(f"note        {note}")
     print(f"decoded     {store}, {_megabytes(decoded):.1f} MB")
     for variant, views in enumerate(source.views):

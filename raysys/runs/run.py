@@ -20,6 +20,7 @@ from raysys.corpora.read import read_corpus
 from raysys.data.duplicates import Duplicate, check_duplicates, equal_bytes
 from raysys.data.folds import Fold, make_folds
 from raysys.data.manifest import Manifest
+from raysys.data.scarce import scarce_classes
 from raysys.errors import ConfigError, StorageError, UserError
 from raysys.lock import locked
 from raysys.report.parts import dialog_scores
@@ -180,7 +181,9 @@ def claimed(run: Run) -> Iterator[None]:
         yield
 
 
-def add_up(run: Run, manifest: Manifest, chosen: Sequence[Trial], outcome: Outcome, **facts: Any) -> RunResult:
+def add_up(
+    run: Run, manifest: Manifest, folds: Sequence[Fold], chosen: Sequence[Trial], outcome: Outcome, **facts: Any
+) -> RunResult:
     """Pool the predictions of the chosen trials, one per fold, and write the run's results.
 
     Args:
@@ -192,7 +195,10 @@ def add_up(run: Run, manifest: Manifest, chosen: Sequence[Trial], outcome: Outco
     found = [outcome.results[trial.trial_id] for trial in chosen]
     results = summarise(
         manifest,
-        [result.row(trial.place) for trial, result in zip(chosen, found, strict=True)],
+        [
+            result.row(trial.place, scarce_classes(manifest, folds[trial.fold]))
+            for trial, result in zip(chosen, found, strict=True)
+        ],
         predictions,
         **{
             "protocol": "nested",

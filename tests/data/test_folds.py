@@ -7,9 +7,9 @@ import pytest
 
 from raysys.config import CorpusConfig
 from raysys.corpora.ravdess import EMOBOX_FOLDS
-from raysys.data.folds import Fold, balanced_groups, check_folds, make_folds
+from raysys.data.folds import Fold, check_folds, make_folds
 from raysys.data.manifest import Manifest, Utterance
-from raysys.errors import ManifestError
+from raysys.errors import ConfigError, ManifestError
 
 CLASSES = ("ang", "neu")
 
@@ -101,20 +101,6 @@ def test_five_groups_of_ravdess_actors_are_balanced_by_sex(ravdess: Manifest) ->
     assert all(2 <= sum(a % 2 == 0 for a in group) <= 3 for group in actors)
 
 
-@pytest.mark.parametrize(("women", "men", "unknown", "k"), [(12, 12, 0, 5), (1, 6, 0, 3), (3, 4, 5, 4), (0, 0, 11, 5)])
-def test_groups_differ_by_at_most_one_speaker(women: int, men: int, unknown: int, k: int) -> None:
-    sexes: dict[str, str | None] = {f"w{i}": "F" for i in range(women)}
-    sexes |= {f"m{i}": "M" for i in range(men)} | {f"u{i}": None for i in range(unknown)}
-    groups = balanced_groups(sexes, k)
-    assert set(groups) == set(sexes)
-    for sex in ("F", "M", None):
-        sizes = Counter(groups[s] for s in sexes if sexes[s] == sex)
-        counts = [sizes[f"group-{i}"] for i in range(1, k + 1)]
-        assert max(counts) - min(counts) <= 1
-    sizes = Counter(groups.values())
-    assert max(sizes.values()) - min(sizes.values()) <= 1 and len(sizes) == k
-
-
 def test_auto_uses_a_tables_fold_column_then_sessions_then_speakers() -> None:
     names = [f"S{i}" for i in range(1, 5)]
     everything = {n: {"fold": f"part{n}", "session": f"day{n}"} for n in names}
@@ -128,6 +114,24 @@ def test_auto_uses_a_tables_fold_column_then_sessions_then_speakers() -> None:
 def test_auto_puts_more_than_ten_speakers_into_groups(n_speakers: int, n_folds: int) -> None:
     manifest = manifest_of({f"S{i}": {} for i in range(n_speakers)})
     assert len(make_folds(manifest, table())) == n_folds
+
+
+@pytest.mark.parametrize(
+    ("n_speakers", "folds", "n_folds", "found"),
+    [
+        (10, "groups", 20, r"--corpus\.n-folds is 20, but there are 10 speakers.*Set it to 10 at most"),
+        (10, "auto", 20, r"n-folds 20 is for groups of speakers.*auto means speaker.*Add --corpus\.folds groups"),
+    ],
+)
+def test_more_groups_than_speakers_are_refused(n_speakers: int, folds: str, n_folds: int, found: str) -> None:
+    with pytest.raises(ManifestError, match=found):
+        make_folds(manifest_of({f"S{i}": {} for i in range(n_speakers)}), table(folds, n_folds))
+
+
+@pytest.mark.parametrize("name", ["demo", "iemocap"])
+def test_a_number_of_groups_that_nothing_uses_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"n-folds 20 is for groups of speakers; add --corpus\.folds groups"):
+        CorpusConfig(name=name, root="x", n_folds=20)  # type: ignore[arg-type]
 
 
 def test_folds_are_in_numeric_order() -> None:

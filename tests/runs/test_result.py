@@ -26,6 +26,6 @@ def test_a_result_of_another_version_with_other_fields_is_anothers(tmp_path: Pat
 
 
 def test_the_row_of_results_json_names_the_trials_folder_and_no_machine() -> None:
-    row = fold_result("t", fold=2).row("folds/2")
+    row = fold_result("t", fold=2).row("folds/2", {"test": {"joy": 0}})
     assert (row.fold, row.trial, row.ua) == (2, "folds/2", 0.5)
     assert not dataclasses.asdict(row).keys() & {"node", "process", "started", "confusion"}
