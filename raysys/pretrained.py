@@ -5,22 +5,28 @@ Weights are never unpickled into anything but tensors, and never silently random
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 
 from raysys.errors import EncoderError
+from raysys.ways_out import refuse_ways_out
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-_ADAPTER = "adapter_config.json"
+_MASK_EMBEDDING = "masked_spec_embed"
+
+
+class Loaded(NamedTuple):
+    """A model, and the names of the weights that its checkpoint lacks: drawn, always to the same values."""
+
+    model: PreTrainedModel
+    drawn: tuple[str, ...] = ()
 
 
 def load_part(auto: Any, name: str) -> Any:
@@ -31,13 +37,13 @@ def load_part(auto: Any, name: str) -> Any:
         name: on the Hub, or a folder.
 
     Raises:
-        OSError, ValueError: it does not exist or is damaged, needs custom code, or refers to a file outside the
+        OSError, ValueError: it does not exist or is damaged, needs custom code, or refers to anything outside the
             folder.
     """
     try:
-        _refuse_ways_out(name)
-        # Without this flag, transformers would prompt on the terminal.
-        return auto.from_pretrained(name, trust_remote_code=False)
+        refuse_ways_out(name)
+        # Without trust_remote_code, transformers would prompt on the terminal.
+        return auto.from_pretrained(name, trust_remote_code=False, local_files_only=Path(name).is_dir())
     except (OSError, ValueError):
         raise
     # If a file contains values of the wrong type, transformers raises whatever their first use raises.
@@ -82,14 +88,14 @@ def draw_model(auto: Any, config: PreTrainedConfig, flag: str, name: str) -> Pre
         ) from error
 
 
-def load_pretrained(auto: Any, name: str, flag: str, advice: str, *, unused: Sequence[str] = ()) -> PreTrainedModel:
+def load_pretrained(auto: Any, name: str, flag: str, advice: str, *, harmless: Sequence[str] = ()) -> Loaded:
     """A model with all its weights, float32.
 
     Args:
         auto: transformers' Auto class for the task.
         name: on the Hub, or a folder written by save_pretrained.
         flag, advice: used in error messages; `advice` tells the user what to do.
-        unused: substrings of the names of weights that may be missing.
+        harmless: substrings of the names of weights that may be missing. They are drawn.
 
     Raises:
         EncoderError: it cannot be loaded, or weights are missing.
@@ -99,6 +105,7 @@ def load_pretrained(auto: Any, name: str, flag: str, advice: str, *, unused: Seq
             name,
             config=load_config(name),
             trust_remote_code=False,
+            local_files_only=Path(name).is_dir(),
             dtype=torch.float32,
             weights_only=True,
             output_loading_info=True,
@@ -109,47 +116,31 @@ def load_pretrained(auto: Any, name: str, flag: str, advice: str, *, unused: Seq
     except Exception as error:
         raise EncoderError(f"{flag} {name}: cannot be loaded ({first_line(error)}). {advice}") from error
     # Shared weights do not count as missing: they were tied while loading.
-    missing = sorted(k for k in report["missing_keys"] if not any(part in k for part in unused))
+    drawn = sorted(k for k in report["missing_keys"] if any(part in k for part in harmless))
+    missing = sorted(set(report["missing_keys"]) - set(drawn))
     missing += sorted(weight for weight, *_ in report["mismatched_keys"])
     if missing:
         raise EncoderError(
             f"{flag} {name}: {len(missing)} weights are missing or have another shape, among them "
             f"{', '.join(missing[:5])}. They would be random. {advice}"
         )
-    return model  # type: ignore[no-any-return]
+    _draw(model, drawn)
+    return Loaded(model, tuple(drawn))
 
 
-def _refuse_ways_out(name: str) -> None:
-    """Refuse paths in a local folder's files that transformers would follow out of it, to weights or tokenizer files.
+@torch.no_grad()
+def _draw(model: PreTrainedModel, names: Sequence[str]) -> None:
+    """Draw missing weights from a generator of their own: what transformers leaves there is not reproducible.
 
-    Files from the Hub are kept within their folder by its own library.
-
-    Raises:
-        ValueError: naming the file and the path in it.
+    In some models it is uninitialised memory.
     """
-    folder = Path(name).absolute()
-    if not folder.is_dir():
-        return
-    if (folder / _ADAPTER).exists():
-        raise ValueError(f"{_ADAPTER} needs a base model from elsewhere; merge the adapter into one complete model")
-    for file, path in _followed(folder):
-        # Links are followed: the Hub's own cache is made of them.
-        if not Path(os.path.normpath(folder / path)).is_relative_to(os.path.normpath(folder)):
-            raise ValueError(f"{file} refers to {path}, which is outside the folder")
-
-
-def _followed(folder: Path) -> Iterator[tuple[str, str]]:
-    sources = [(index, "weight_map") for index in sorted(folder.glob("*.index.json"))]
-    sources += [
-        (folder / "tokenizer_config.json", "fast_tokenizer_files"),
-        (folder / "config.json", "transformers_weights"),
-    ]
-    for file, key in sources:
-        values = json.loads(file.read_bytes()) if file.exists() else {}
-        found = values.get(key) if isinstance(values, dict) else None
-        paths = found.values() if isinstance(found, dict) else found if isinstance(found, list) else [found]
-        for path in sorted({path for path in paths if isinstance(path, str)}):
-            yield file.name, path
+    generator = torch.Generator().manual_seed(0)
+    for name in names:
+        weight = model.get_parameter(name)
+        if name.endswith(_MASK_EMBEDDING):
+            weight.uniform_(generator=generator)
+        else:
+            weight.normal_(std=0.02, generator=generator)
 
 
 def first_line(error: Exception) -> str:

@@ -69,7 +69,7 @@ def load_masked_lm(name: str) -> PreTrainedModel:
         "Give a complete masked language model, including its head: a name on the Hub that this machine can reach, or "
         "a folder written by save_pretrained that contains its tokenizer."
     )
-    return load_pretrained(AutoModelForMaskedLM, name, _FLAG, advice)
+    return load_pretrained(AutoModelForMaskedLM, name, _FLAG, advice).model
 
 
 def mask_logits(
@@ -87,13 +87,15 @@ def mask_logits(
 
 
 def max_tokens(model: PreTrainedModel | DistilBertForMaskedLM, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Maximum number of tokens the model accepts."""
+    """Maximum number of tokens the model accepts, at most LONGEST."""
     embeddings = getattr(model.base_model, "embeddings", None)
     padding_position = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
     # RoBERTa numbers its positions from the one after the padding position.
     lost = 0 if padding_position is None else padding_position + 1
     positions = getattr(getattr(model, "config", None), "max_position_embeddings", LONGEST)
-    return int(min(tokenizer.model_max_length, positions - lost, LONGEST))
+    # XLNet, which has no limit, says -1.
+    positions = positions - lost if positions > 0 else LONGEST
+    return int(min(tokenizer.model_max_length, positions, LONGEST))
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel | DistilBertForMaskedLM) -> None:

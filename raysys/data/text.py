@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tokenizers
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _LONGEST = 512
+_ODD, _UNUSABLE = 0.05, 0.9
+"""Fractions of unknown words: noted, and refused."""
 
 
 def train_wordpiece(texts: Sequence[str], vocab_size: int = 4000) -> PreTrainedTokenizerFast:
@@ -68,18 +71,65 @@ def load_tokenizer(name: str, *, flag: str = "--model.text") -> PreTrainedTokeni
     """The tokenizer of a pretrained text encoder, from the Hub or a folder.
 
     Raises:
-        EncoderError: it cannot be loaded.
+        EncoderError: it cannot be loaded, has no files in the folder, or cannot pad.
     """
     from transformers import AutoTokenizer
 
     try:
         tokenizer: PreTrainedTokenizerBase = load_part(AutoTokenizer, name)
-        return tokenizer
     except (OSError, ValueError) as error:
         raise EncoderError(
             f"{flag} {name}: its tokenizer cannot be loaded ({first_line(error)}). Give a name on the Hub "
             f"that this machine can reach, or a folder written by save_pretrained that contains its tokenizer."
         ) from error
+    # Without its files, transformers makes a tokenizer that knows no word.
+    files = sorted({*tokenizer.vocab_files_names.values()})
+    if (folder := Path(name)).is_dir() and files and not any(_found(folder, files)):
+        raise EncoderError(
+            f"{flag} {name}: contains no tokenizer (none of {', '.join(files)}). Save the model's tokenizer in the "
+            f"same folder: AutoTokenizer.from_pretrained(...).save_pretrained({name!r})."
+        )
+    if tokenizer.pad_token_id is None:
+        raise EncoderError(
+            f"{flag} {name}: its tokenizer has no padding token, as those of language models that only continue a "
+            f"text (GPT-2); give an encoder such as BERT, RoBERTa or MiniLM."
+        )
+    return tokenizer
+
+
+def _found(folder: Path, files: Sequence[str]) -> Iterator[Path]:
+    """Files of a tokenizer, under its class's names or as other versions of transformers name them."""
+    for pattern in (*files, "tokenizer*.json", "*.model"):
+        yield from (path for path in folder.glob(pattern) if path.name != "tokenizer_config.json")
+
+
+def read_by(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], what: str) -> list[str]:
+    """Notes on how a pretrained tokenizer reads a corpus's transcripts: words it does not know, texts it cuts.
+
+    Args:
+        texts: not empty.
+        what: flag and name of the encoder, for messages.
+
+    Raises:
+        EncoderError: it knows next to none of the words.
+    """
+    rows = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    tokens = sum(len(row) for row in rows)
+    unknown = sum(row.count(tokenizer.unk_token_id) for row in rows) / max(tokens, 1)
+    if not tokens or unknown > _UNUSABLE:
+        raise EncoderError(
+            f"{what}: its tokenizer knows {'none' if not tokens else f'only {1 - unknown:.0%}'} of the words in "
+            f"{len(texts)} transcripts, such as {texts[0][:40]!r}. Give an encoder of the corpus's language, in a "
+            f"folder with its own tokenizer."
+        )
+    notes = []
+    if unknown > _ODD:
+        notes.append(f"{what}: {unknown:.1%} of the transcripts' words are unknown to its tokenizer")
+    limit = min(_LONGEST, tokenizer.model_max_length)
+    room = limit - tokenizer.num_special_tokens_to_add()
+    if cut := sum(len(row) > room for row in rows):
+        notes.append(f"{what}: {cut} of {len(texts)} transcripts are longer than {limit} tokens; their end is not read")
+    return notes
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str | None]) -> tuple[Tensor, Tensor, Tensor]:

@@ -74,6 +74,7 @@ class WaveformEncoder(nn.Module):
 
     Attributes:
         padded: whether a batch is processed as one padded tensor; otherwise utterance by utterance.
+        drawn: names of weights that the checkpoint lacks.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class WaveformEncoder(nn.Module):
         self.latent_width: int = config.conv_dim[-1]
         self.layer = layer
         self.padded = True
+        self.drawn: tuple[str, ...] = ()
         self.normalise = normalise
         self.frozen = freeze == "all"
         self._group_norms: list[MaskedGroupNorm] = []

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import torch
 from torch import nn
 
-from raysys.config import BUILT_IN, ModelConfig
+from raysys.augment.masked_lm import max_tokens
+from raysys.config import BUILT_IN, SAMPLE_RATE_HZ, ModelConfig
 from raysys.data.text import load_tokenizer, train_wordpiece
 from raysys.errors import EncoderError
 from raysys.model.audio import WaveformEncoder, padding_moves
 from raysys.model.light import LightAudioEncoder
 from raysys.model.small_text import SmallTextEncoder
 from raysys.model.text import TokenEncoder
-from raysys.pretrained import draw_model, first_line, load_config, load_part, load_pretrained
+from raysys.pretrained import Loaded, draw_model, first_line, load_config, load_part, load_pretrained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Wav2Vec2Config
@@ -27,7 +29,9 @@ _BASE_AUDIO = "facebook/wav2vec2-base"
 _BASE_TEXT = ("distilbert/distilbert-base-uncased", "distilbert-base-uncased")
 _SAFE_TO_PAD = ("wav2vec2", "hubert", "wavlm")
 """Audio encoders whose features do not depend on padding (tested, with `MaskedGroupNorm`). Others are probed."""
-_UNUSED_WEIGHTS = ("pooler.",)
+_HARMLESS_WEIGHTS = ("pooler.", "masked_spec_embed")
+"""May be missing from a checkpoint: nothing reads a pooler, and only training reads what replaces masked frames (it is
+not in the file of wav2vec2-base-960h)."""
 _BERT_VOCAB = 30_522
 
 
@@ -39,10 +43,22 @@ def has_own_tokenizer(config: ModelConfig) -> bool:
 
 
 def make_tokenizer(config: ModelConfig, training_texts: list[str]) -> PreTrainedTokenizerBase:
-    """The encoder's own tokenizer, or a WordPiece tokenizer trained on the training texts if it has none."""
-    if has_own_tokenizer(config):
-        return load_tokenizer(config.text)
-    return train_wordpiece(training_texts)
+    """The encoder's own tokenizer, or a WordPiece tokenizer trained on the training texts if it has none.
+
+    Its `model_max_length` is at most what the encoder accepts.
+
+    Raises:
+        EncoderError: it cannot be loaded.
+    """
+    if not has_own_tokenizer(config):
+        return train_wordpiece(training_texts)
+    tokenizer = load_tokenizer(config.text)
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        model = draw_model(AutoModel, _text_config(config, len(tokenizer)), "--model.text", config.text)
+    tokenizer.model_max_length = max_tokens(model, tokenizer)
+    return tokenizer
 
 
 def build_audio_encoder(config: ModelConfig) -> nn.Module:
@@ -58,32 +74,18 @@ def build_audio_encoder(config: ModelConfig) -> nn.Module:
 
         model: PreTrainedModel = Wav2Vec2Model(_tiny_wav2vec2(config.dropout))
         return WaveformEncoder(model, normalise=True, freeze=config.freeze_audio, layer=config.layer)
-    model = _load(config.audio, "--model.audio", config.weights == "random", _audio_config(config))
-    if not hasattr(model.config, "conv_kernel"):
+    model, drawn = _load(config.audio, "--model.audio", config.weights == "random", _audio_config(config))
+    if not hasattr(model.config, "conv_kernel") or not hasattr(model, "feature_extractor"):
         raise EncoderError(
             f"--model.audio {config.audio}: a {type(model).__name__} does not read raw waveforms through "
             f"convolutions; give a wav2vec 2.0, HuBERT or WavLM model."
         )
     encoder = WaveformEncoder(model, normalise=_normalises(config), freeze=config.freeze_audio, layer=config.layer)
+    encoder.drawn = drawn
     on_meta = next(encoder.parameters()).is_meta
     if model.config.model_type not in _SAFE_TO_PAD and not on_meta:
         encoder.padded = not padding_moves(encoder)
     return encoder
-
-
-def check_padding(config: ModelConfig) -> str | None:
-    """Note for the user if padding changes the audio encoder's features; otherwise None.
-
-    Unknown encoders are loaded and probed.
-    """
-    known = audio_config(config)
-    if known is None or known.model_type in _SAFE_TO_PAD:
-        return None
-    encoder = build_audio_encoder(config)
-    assert isinstance(encoder, WaveformEncoder)
-    if encoder.padded:
-        return None
-    return f"{config.audio}: padding changes this encoder's features, so it reads one utterance at a time, unpadded"
 
 
 def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder | SmallTextEncoder:
@@ -95,8 +97,16 @@ def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder | S
     if config.text in BUILT_IN:
         width = config.width if config.text == "light" else 32
         return SmallTextEncoder(vocab_size=vocab_size, width=width, dropout=config.dropout, freeze=config.freeze_text)
-    model = _load(config.text, "--model.text", config.weights == "random", _text_config(config, vocab_size))
-    return TokenEncoder(model, freeze=config.freeze_text)
+    model, drawn = _load(config.text, "--model.text", config.weights == "random", _text_config(config, vocab_size))
+    if vocab_size > (rows := model.config.vocab_size):
+        raise EncoderError(
+            f"--model.text {config.text}: its tokenizer has {vocab_size} tokens, but the model has embeddings for "
+            f"{rows}. Give a folder in which both were saved together, after model.resize_token_embeddings if tokens "
+            f"were added."
+        )
+    encoder = TokenEncoder(model, freeze=config.freeze_text)
+    encoder.drawn = drawn
+    return encoder
 
 
 def _tiny_wav2vec2(dropout: float) -> Wav2Vec2Config:
@@ -131,7 +141,13 @@ def _audio_config(config: ModelConfig) -> PreTrainedConfig:
         from transformers import Wav2Vec2Config
 
         return Wav2Vec2Config()
-    return _read_config(config.audio, "--model.audio")
+    read = _read_config(config.audio, "--model.audio")
+    if getattr(read, "add_adapter", False):
+        raise EncoderError(
+            f"--model.audio {config.audio}: its config.json sets add_adapter, whose frames are fewer than those of the "
+            f"encoder. Save the model without it: AutoModel.from_pretrained(..., add_adapter=False)."
+        )
+    return read
 
 
 def _text_config(config: ModelConfig, vocab_size: int) -> PreTrainedConfig:
@@ -140,7 +156,15 @@ def _text_config(config: ModelConfig, vocab_size: int) -> PreTrainedConfig:
 
         drawn = config.weights == "random"
         return DistilBertConfig(vocab_size=vocab_size if drawn else _BERT_VOCAB)
-    return _read_config(config.text, "--model.text")
+    read = _read_config(config.text, "--model.text")
+    if read.is_encoder_decoder:
+        raise EncoderError(
+            f"--model.text {config.text}: a {read.model_type} is an encoder and a decoder; give an encoder such as "
+            f"BERT, RoBERTa or MiniLM."
+        )
+    if not hasattr(read, "vocab_size"):
+        raise EncoderError(f"--model.text {config.text}: a {read.model_type} has no vocabulary; give a text encoder.")
+    return read
 
 
 def vocab_size_for_count(config: ModelConfig) -> int:
@@ -149,25 +173,30 @@ def vocab_size_for_count(config: ModelConfig) -> int:
         return 1000
     if config.text in _BASE_TEXT and not Path(config.text).is_dir():
         return _BERT_VOCAB
-    read = _read_config(config.text, "--model.text")
-    if not hasattr(read, "vocab_size"):
-        raise EncoderError(f"--model.text {config.text}: a {read.model_type} has no vocabulary; give a text encoder.")
-    return int(read.vocab_size)
+    return int(_text_config(config, 0).vocab_size)
 
 
-def check_encoders(config: ModelConfig, *, masked_lm: str = "light") -> None:
-    """Read the encoders' configurations, so that a wrong name fails before any worker starts.
+def check_encoders(
+    config: ModelConfig, modalities: Literal["both", "audio", "text"] = "both", *, masked_lm: str = "light"
+) -> None:
+    """Read the configurations of the encoders that are used, so that a wrong name fails before any worker starts.
 
     Args:
+        modalities: an encoder of another modality is not looked for.
         masked_lm: CBCA's model; 'light' needs no check.
 
     Raises:
-        EncoderError: an encoder is neither on the Hub nor a folder with a config.json.
+        EncoderError: an encoder is neither on the Hub nor a folder with a config.json, or is of a kind that cannot be
+            used.
     """
-    for flag, name in (("--model.audio", config.audio), ("--model.text", config.text)):
-        drawn_base = config.weights == "random" and name in (_BASE_AUDIO, *_BASE_TEXT)
-        if name not in BUILT_IN and not drawn_base:
-            _read_config(name, flag)
+    drawn = config.weights == "random"
+    if modalities != "text" and config.audio not in BUILT_IN and not (drawn and config.audio == _BASE_AUDIO):
+        # The base's configuration is known, but whether its weights are within reach is not.
+        _read_config(config.audio, "--model.audio")
+        _audio_config(config)
+    if modalities != "audio" and config.text not in BUILT_IN and not (drawn and config.text in _BASE_TEXT):
+        _read_config(config.text, "--model.text")
+        _text_config(config, 0)
     if masked_lm != "light":
         _read_config(masked_lm, "--augment.cbca-model")
 
@@ -178,12 +207,24 @@ def _normalises(config: ModelConfig) -> bool:
     from transformers import AutoFeatureExtractor
 
     try:
-        return bool(load_part(AutoFeatureExtractor, config.audio).do_normalize)
+        extractor = load_part(AutoFeatureExtractor, config.audio)
     except (OSError, ValueError) as error:
         raise EncoderError(
             f"--model.audio {config.audio}: preprocessor_config.json, which says how to normalise waveforms, "
             f"cannot be read ({first_line(error)}). Save the model's feature extractor in the same folder."
         ) from error
+    if extractor.sampling_rate != SAMPLE_RATE_HZ:
+        raise EncoderError(
+            f"--model.audio {config.audio}: preprocessor_config.json has a sampling_rate of "
+            f"{extractor.sampling_rate}, but waveforms are at {SAMPLE_RATE_HZ} Hz. Give an encoder trained at this "
+            f"rate, or correct the file."
+        )
+    if not isinstance(found := getattr(extractor, "do_normalize", None), bool):
+        raise EncoderError(
+            f"--model.audio {config.audio}: preprocessor_config.json does not say whether to normalise waveforms "
+            f"(do_normalize is {found}, expected true or false). Save the model's feature extractor in the same folder."
+        )
+    return found
 
 
 def _read_config(name: str, flag: str) -> PreTrainedConfig:
@@ -197,10 +238,10 @@ def _read_config(name: str, flag: str) -> PreTrainedConfig:
         ) from error
 
 
-def _load(name: str, flag: str, drawn: bool, config: PreTrainedConfig) -> PreTrainedModel:
+def _load(name: str, flag: str, drawn: bool, config: PreTrainedConfig) -> Loaded:
     from transformers import AutoModel
 
     if drawn:
-        return draw_model(AutoModel, config, flag, name)
+        return Loaded(draw_model(AutoModel, config, flag, name))
     advice = "Give a complete checkpoint, or use random weights with --model.weights random."
-    return load_pretrained(AutoModel, name, flag, advice, unused=_UNUSED_WEIGHTS)
+    return load_pretrained(AutoModel, name, flag, advice, harmless=_HARMLESS_WEIGHTS)

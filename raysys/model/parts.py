@@ -50,7 +50,10 @@ def parts_of(
         vocab_size: size of the tokenizer; None: the encoder's published size, or 1000 if trained from scratch.
     """
     drawn = dataclasses.replace(config, weights="random")
-    size = vocab_size_for_count(config) if vocab_size is None else vocab_size
+    # An encoder that is not used is not looked for.
+    size = vocab_size
+    if size is None:
+        size = 0 if modalities == "audio" else vocab_size_for_count(config)
     with torch.device("meta"):
         network = Network(drawn, n_classes=n_classes, vocab_size=size, loss=loss, modalities=modalities)
     return count_parameters(network)

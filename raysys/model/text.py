@@ -18,6 +18,9 @@ class TokenEncoder(nn.Module):
     Args:
         model: DistilBertModel, BertModel, RobertaModel, ..., with its weights.
         freeze: all: no part is trained.
+
+    Attributes:
+        drawn: names of weights that the checkpoint lacks.
     """
 
     def __init__(self, model: PreTrainedModel, *, freeze: Literal["none", "all"]) -> None:
@@ -27,6 +30,7 @@ class TokenEncoder(nn.Module):
         self.config = model.config
         self.width: int = model.config.hidden_size
         self.frozen = freeze == "all"
+        self.drawn: tuple[str, ...] = ()
         if self.frozen:
             model.requires_grad_(False)
 

@@ -22,10 +22,10 @@ from raysys.data.cache import WaveformStore, is_whole
 from raysys.data.manifest import Manifest
 from raysys.data.plan import evaluation_steps
 from raysys.data.tasks import UTTERANCES_PER_PART, Entry, Member, fill
-from raysys.data.text import load_tokenizer, tokenize
+from raysys.data.text import tokenize
 from raysys.data.texts import read_texts
 from raysys.data.views import AudioFeatures, Source, crop
-from raysys.model.encoders import build_audio_encoder, build_text_encoder
+from raysys.model.encoders import build_audio_encoder, build_text_encoder, make_tokenizer
 from raysys.runs.cluster import Cluster
 from raysys.sources import digest_of
 from raysys.storage import Folder
@@ -87,7 +87,7 @@ def make_text_features(
         if file is not None:
             texts.update(text for choices in read_texts(file).values() for text in choices)
     names = sorted(texts)
-    tokenizer = load_tokenizer(config.model.text)
+    tokenizer = make_tokenizer(config.model, [])
     encoder = build_text_encoder(config.model, len(tokenizer))
     how = [digest_of("raysys.runs.features:encode_texts"), _digest(encoder), _precision(cluster)]
     location = _location(config, [*how, tokenizer.backend_tokenizer.to_str(), names])
@@ -167,7 +167,7 @@ def encode_audio(
 
 def encode_texts(members: Sequence[Member], model: ModelConfig, threads: int) -> Iterator[np.ndarray]:
     """Token vectors of a frozen text encoder, flattened."""
-    tokenizer = load_tokenizer(model.text)
+    tokenizer = make_tokenizer(model, [])
     encoder, device = _ready(build_text_encoder(model, len(tokenizer)), threads)
     for names in _chunks(members):
         by_length = sorted(names, key=len)

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 
 from raysys.cli import to_yaml, with_flags
-from raysys.config import BUILT_IN, ExperimentConfig
+from raysys.config import ExperimentConfig
 from raysys.corpora.read import read_corpus
 from raysys.data.duplicates import Duplicate, check_duplicates, equal_bytes
 from raysys.data.folds import Fold, make_folds
@@ -28,6 +28,7 @@ from raysys.report.results import pool_predictions, provenance, summarise
 from raysys.report.tables import SYNTHETIC, result_table
 from raysys.results import PREDICTIONS, PooledScores, RunResult
 from raysys.runs.cluster import in_submitted_job, nodes_of_this_job
+from raysys.runs.encoders import check_configurations, probe_encoders
 from raysys.runs.trial import FOLDS, Trial
 from raysys.runs.tuner import Outcome
 from raysys.storage import Folder, absolute, check_location, is_address
@@ -73,7 +74,7 @@ class Run:
 
 
 def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Run:
-    """Read the corpus, make the folds, read the encoders' configurations. Writes nothing into the run's folder.
+    """Read the corpus, make the folds, try the encoders. Writes nothing into the run's folder.
 
     Args:
         config: what the points have in common: corpus, cluster, run.
@@ -88,10 +89,12 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Run:
     every = json.dumps([[p.name, p.config.learning_hash()] for p in points])
     learning_hash = hashlib.sha256(every.encode()).hexdigest()[:16]
     name = config.run.name or f"{kind}-{config.corpus.name}-{learning_hash[:8]}"
-    notes = _check_models(points)
+    configs = [point.config for point in points]
+    check_configurations(configs)
     manifest = read_corpus(config.corpus, cache=local_cache(config))
     folds = make_folds(manifest, config.corpus)
-    notes += note_duplicates(config, manifest, folds, equal_bytes(manifest.utterances), "to the byte")
+    notes = note_duplicates(config, manifest, folds, equal_bytes(manifest.utterances), "to the byte")
+    notes += probe_encoders(configs, manifest)
     return Run(
         config=config,
         folder=Folder.at(str(config.run.root)) / name,
@@ -100,24 +103,6 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Run:
         learning_hash=learning_hash,
         notes=(*manifest.notes, *notes),
     )
-
-
-def _check_models(points: Sequence[Point]) -> list[str]:
-    """Read the encoders' configurations. Returns: notes on them."""
-    models = dict.fromkeys((p.config.model, _masked_lm(p.config)) for p in points)
-    if {name for model, masked_lm in models for name in (model.audio, model.text, masked_lm)} <= set(BUILT_IN):
-        return []
-    # Imports torch, 3 s that a start without pretrained encoders does not wait for.
-    from raysys.model.encoders import check_encoders, check_padding
-
-    for model, masked_lm in models:
-        check_encoders(model, masked_lm=masked_lm)
-    audio = {(model.audio, model.weights): model for model, _ in models}.values()
-    return [note for model in audio if (note := check_padding(model)) is not None]
-
-
-def _masked_lm(config: ExperimentConfig) -> str:
-    return config.masked_lm if config.rewrites_text else "light"
 
 
 def note_duplicates(

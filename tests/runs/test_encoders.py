@@ -1,0 +1,83 @@
+"""The driver asks for the encoders that a run uses, and for no others, before a cluster starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from transformers import BertConfig, BertModel
+
+from raysys.cli import parse
+from raysys.config import ExperimentConfig
+from raysys.data.text import train_wordpiece
+from raysys.dry_run import dry_run
+from raysys.errors import EncoderError
+from raysys.runs.run import Point, Run, check
+from tests.model.encoder_folders import write_encoders
+
+NOWHERE = "/nowhere/encoder"
+
+
+@pytest.fixture
+def flags(tmp_path: Path) -> list[str]:
+    """A corpus of three speakers with four utterances each, the first of 90 words."""
+    rows = []
+    for number, name in enumerate(f"{speaker}{i}" for speaker in ("ana", "bo", "cy") for i in range(4)):
+        samples_S = np.random.default_rng(number).integers(-9_000, 9_000, 1_000).astype(np.int16)
+        soundfile.write(tmp_path / f"{name}.wav", samples_S, 16_000)
+        words = "kids are talking " * (30 if not number else 1)
+        rows.append(f"{name},{name}.wav,{name[:-1]},{('calm', 'tense')[number % 2]},{words}{number}.")
+    table = tmp_path / "corpus.csv"
+    table.write_text("utterance_id,audio_path,speaker,emotion,transcript\n" + "\n".join(rows) + "\n")
+    return ["--corpus.name", "table", "--corpus.root", str(table), "--run.root", str(tmp_path / "runs")]
+
+
+def config_of(flags: list[str], *more: str) -> ExperimentConfig:
+    return parse([*flags, *more]).config
+
+
+def checked(*configs: ExperimentConfig) -> Run:
+    return check(configs[0], [Point(name=str(i), config=config) for i, config in enumerate(configs)], "crossval")
+
+
+@pytest.mark.parametrize(("alone", "unused", "used"), [("audio", "text", "audio"), ("text", "audio", "text")])
+def test_an_encoder_that_is_not_used_is_not_asked_for(flags: list[str], alone: str, unused: str, used: str) -> None:
+    common = [*flags, "--corpus.modalities", alone, f"--model.{unused}", NOWHERE]
+    config = config_of(common, f"--model.{used}", "light")
+    assert checked(config).notes == ()
+    dry_run(config)
+    with pytest.raises(EncoderError, match=rf"^--model\.{used} /elsewhere"):
+        checked(config_of(common, f"--model.{used}", "/elsewhere"))
+
+
+def test_each_point_asks_for_its_own_encoders(flags: list[str]) -> None:
+    """An ablation to audio alone does not excuse the full model's text encoder."""
+    full = config_of(flags, "--model.audio", "light", "--model.text", NOWHERE)
+    alone = config_of(flags, "--model.audio", "light", "--model.text", NOWHERE, "--corpus.modalities", "audio")
+    checked(alone)
+    with pytest.raises(EncoderError, match=rf"^--model\.text {NOWHERE}"):
+        checked(alone, full)
+
+
+def test_what_is_odd_about_an_encoder_is_among_the_runs_notes(flags: list[str], tmp_path: Path) -> None:
+    tokenizer = train_wordpiece(["kids are talking"] * 2 + [" ".join("0123456789.")] * 2)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    bert = BertModel(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **sizes))
+    for part in (bert, tokenizer):
+        part.save_pretrained(tmp_path / "bert")
+    more = ["--model.audio", "light", "--model.text", str(tmp_path / "bert"), "--augment.cbca", "none"]
+    (note,) = checked(config_of(flags, *more)).notes
+    assert note.endswith("1 of 12 transcripts are longer than 64 tokens; their end is not read")
+
+
+def test_a_masked_language_model_without_a_head_is_refused_before_a_cluster_starts(
+    flags: list[str], tmp_path: Path
+) -> None:
+    audio, text = write_encoders(tmp_path / "encoders", ["kids are talking", " ".join("0123456789.")] * 2)
+    encoders = ["--model.audio", str(audio), "--model.text", str(text)]
+    with pytest.raises(EncoderError, match=r"^--model\.text .*--augment\.cbca-model light"):
+        checked(config_of(flags, *encoders))
+    assert checked(config_of(flags, *encoders, "--augment.cbca-model", "light")).notes == ()
+    assert checked(config_of(flags, *encoders, "--loss.alpha", "0", "--loss.beta", "0")).notes == ()
