@@ -123,7 +123,7 @@ def probe_masked_lm(name: str, texts: Sequence[str], *, implied: bool) -> None:
             raise
         raise EncoderError(
             f"--model.text {name} is also CBCA's masked language model unless --augment.cbca-model names another, and "
-            f"cannot be that ({error}) Add --augment.cbca-model light (small, trained on the transcripts), or "
+            f"cannot be that: {str(error).removeprefix(f'{what}: ')} Or add --augment.cbca-model light (small, trained on the transcripts), or "
             f"--augment.cbca none."
         ) from error
 
