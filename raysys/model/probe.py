@@ -121,9 +121,10 @@ def probe_masked_lm(name: str, texts: Sequence[str], *, implied: bool) -> None:
     except EncoderError as error:
         if not implied:
             raise
+        why = str(error).removeprefix(f"{what}: ")
         raise EncoderError(
             f"--model.text {name} is also CBCA's masked language model unless --augment.cbca-model names another, and "
-            f"cannot be that: {str(error).removeprefix(f'{what}: ')} Or add --augment.cbca-model light (small, trained on the transcripts), or "
+            f"cannot be that: {why} Or add --augment.cbca-model light (small, trained on the transcripts), or "
             f"--augment.cbca none."
         ) from error
 
