@@ -21,7 +21,6 @@ import numpy as np
 import pyarrow.fs as pafs
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
 from raysys.config import SAMPLE_RATE_HZ, LossConfig, ModelConfig
 from raysys.data.audio import decode, fault, trim
@@ -29,10 +28,11 @@ from raysys.data.batch import View, pad_waveforms
 from raysys.data.manifest import Utterance
 from raysys.data.plan import evaluation_steps
 from raysys.data.text import tokenize
-from raysys.errors import AudioError, EncoderError, ModelFolderError
+from raysys.errors import AudioError, ModelFolderError
 from raysys.model.audio import WaveformEncoder
 from raysys.model.network import Network
 from raysys.pretrained import load_part
+from raysys.saved import check_sizes, checked_values, refuse_many_modules, refuse_not_finite, tensor_sizes
 from raysys.storage import Folder
 
 if TYPE_CHECKING:
@@ -219,8 +219,10 @@ def load_model(location: str, device: str = "cpu") -> EmotionModel:
         with tempfile.TemporaryDirectory() as local:
             _download(folder, Path(local))
             return _load(Path(local), values, torch.device(device))
-    # A hand-written configuration may lack keys, or not match the weights' shapes.
-    except (OSError, ValueError, SafetensorError, EncoderError, KeyError, TypeError, RuntimeError) as error:
+    except ModelFolderError:
+        raise
+    # A hand-written configuration may lack keys, or describe a model that fails in a way of its own.
+    except Exception as error:
         raise ModelFolderError(f"{location}: a part cannot be read ({error}). Copy the whole folder again.") from error
 
 
@@ -250,10 +252,12 @@ def _download(folder: Folder, local: Path) -> None:
 
 
 def _refuse_links(folder: Path, location: str) -> None:
-    """Refuse links, which may lead out of the folder; `save_model` writes none. The folder itself may be a link.
+    """Refuse links, which may lead out of the folder, and what is no file; `save_model` writes neither.
+
+    The folder itself may be a link.
 
     Raises:
-        ModelFolderError: naming the link.
+        ModelFolderError: naming the link, FIFO or device.
     """
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
@@ -261,41 +265,48 @@ def _refuse_links(folder: Path, location: str) -> None:
                 f"{location}: {path.relative_to(folder)} is a link to {os.readlink(path)}; expected regular files. "
                 f"If you trust its target, replace the link by a copy (cp -rL)."
             )
+        if not path.is_file() and not path.is_dir():
+            raise ModelFolderError(
+                f"{location}: {path.relative_to(folder)} is a FIFO, socket or device; expected regular files. Copy the "
+                f"whole folder again."
+            )
 
 
-def _load(folder: Path, values: dict[str, Any], device: torch.device) -> EmotionModel:
-    modalities = values["modalities"]
-    config = ModelConfig(**values["model"])
+def _load(folder: Path, written: dict[str, Any], device: torch.device) -> EmotionModel:
+    values, sizes = checked_values(written), tensor_sizes(folder / WEIGHTS)
     # Fixed names: a path in the file is never followed.
-    audio = "light" if config.audio == "light" else str(folder / _AUDIO)
-    config = dataclasses.replace(config, audio=audio, text=str(folder / _TEXT), weights="random")
+    audio = "light" if values.model.audio == "light" else str(folder / _AUDIO)
+    config = dataclasses.replace(values.model, audio=audio, text=str(folder / _TEXT), weights="random")
     tokenizer = None
-    if modalities != "audio":
+    if values.modalities != "audio":
         from transformers import AutoTokenizer
 
         tokenizer = load_part(AutoTokenizer, str(folder / _TOKENIZER))
-    network = Network(
-        config,
-        n_classes=len(values["classes"]),
-        vocab_size=0 if tokenizer is None else len(tokenizer),
-        loss=_NO_TASKS,
-        modalities=modalities,
-    )
-    network.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+    for encoder in (folder / _AUDIO / CONFIG, folder / _TEXT / CONFIG):
+        if encoder.exists():
+            refuse_many_modules(encoder, sizes)
+    refuse_many_modules(config, sizes)
+    vocab_size = 0 if tokenizer is None else len(tokenizer)
+    # Sizes first, without memory: a small folder may ask for a huge network.
+    check_sizes(_empty(config, len(values.classes), values.modalities, vocab_size), sizes)
+    network = _empty(config, len(values.classes), values.modalities, vocab_size, device="cpu")
+    state = safetensors.torch.load_file(folder / WEIGHTS)
+    refuse_not_finite(state)
+    network.load_state_dict(state)
     if isinstance(network.audio_encoder, WaveformEncoder):
-        network.audio_encoder.padded = values["padded"]
+        network.audio_encoder.padded = values.padded
     return EmotionModel(
         network=network.to(device).eval(),
         tokenizer=tokenizer,
-        classes=tuple(values["classes"]),
-        modalities=modalities,
-        trim_db=values["trim_db"],
+        classes=values.classes,
+        modalities=values.modalities,
+        trim_db=values.trim_db,
     )
 
 
-def _empty(model: ModelConfig, n_classes: int, modalities: Any, vocab_size: int) -> Network:
-    """The network without the auxiliary tasks, on the meta device: gives the names of the weights to save."""
-    with torch.device("meta"):
+def _empty(model: ModelConfig, n_classes: int, modalities: Any, vocab_size: int, *, device: str = "meta") -> Network:
+    """The network without the auxiliary tasks and with arbitrary weights; on the meta device without any memory."""
+    with torch.device(device):
         return Network(
             dataclasses.replace(model, weights="random"),
             n_classes=n_classes,
