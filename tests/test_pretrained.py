@@ -226,6 +226,81 @@ def test_a_path_out_of_a_folder_is_refused(
         _load_all(audio, text)
 
 
+REFERENCES: dict[str, tuple[str, str, object]] = {
+    "a vocabulary": ("tokenizer_config.json", "vocab", "/etc/passwd"),
+    "a vocabulary beside the user": ("tokenizer_config.json", "vocab", "words"),
+    "merges": ("tokenizer_config.json", "merges", "../merges.txt"),
+    "a constructor's arguments": ("tokenizer_config.json", "init_inputs", ["/etc/passwd"]),
+    "another format": ("tokenizer_config.json", "gguf_file", "model.gguf"),
+    "an unknown file": ("tokenizer_config.json", "entity_vocab_file", "words.json"),
+    "a dictionary": ("tokenizer_config.json", "mecab_kwargs", {"mecab_option": "-r /dev/zero"}),
+    "special tokens": ("special_tokens_map.json", "vocab", "/etc/passwd"),
+    "a backbone": ("config.json", "backbone", "resnet50"),
+    "a nested backbone": ("config.json", "vision_config", {"backbone": "microsoft/resnet-50"}),
+    "an unknown name on the Hub": ("config.json", "teacher", "someone/model"),
+    "the home folder": ("config.json", "teacher", "~user"),
+    "a preprocessor's": ("preprocessor_config.json", "filters_path", "mel.npz"),
+}
+"""File, key and value that transformers would open, or look for on the Hub."""
+
+
+@pytest.mark.parametrize("what", REFERENCES)
+def test_a_key_that_is_a_path_or_a_name_on_the_hub_is_refused(folders: tuple[Path, Path], what: str) -> None:
+    _, text = folders
+    file, key, value = REFERENCES[what]
+    rewrite(text / file, **{key: value})
+    inner = next(iter(value)) if isinstance(value, dict) else key
+    with pytest.raises(EncoderError, match=rf"^--model\.text {text}: .*{file}: '{inner}' is .*remove this key"):
+        check_encoders(ModelConfig(audio="light", text=str(text)))
+
+
+def test_what_transformers_writes_itself_is_read(folders: tuple[Path, Path]) -> None:
+    """Old versions wrote where files once were; tokens and labels may contain a slash."""
+    audio, text = folders
+    rewrite(
+        text / "tokenizer_config.json",
+        name_or_path="/home/someone/bert",
+        special_tokens_map_file="/home/someone/.cache/special_tokens_map.json",
+        tokenizer_file="/home/someone/.cache/tokenizer.json",
+        eos_token="</s>",
+        init_inputs=[],
+        padding_side="right",
+    )
+    rewrite(text / "special_tokens_map.json", eos_token={"content": "</s>", "lstrip": False})
+    rewrite(text / "config.json", _name_or_path="someone/bert", id2label={"0": "n/a"}, label2id={"n/a": 0})
+    _load_all(audio, text)
+
+
+def test_a_local_folder_is_never_looked_for_on_the_hub(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even for files that it lacks."""
+
+    def ask(*_: object, **__: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("socket.socket.connect", ask)
+    monkeypatch.setattr("socket.getaddrinfo", ask)
+    _load_all(*folders)
+
+
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "model.safetensors.index.json", "anything"])
+def test_a_fifo_in_a_folder_is_not_opened(folders: tuple[Path, Path], file: str) -> None:
+    _, text = folders
+    (text / file).unlink(missing_ok=True)
+    os.mkfifo(text / file)
+    with pytest.raises(EncoderError, match=rf"^--model\.text {text}: .*{file} is not a regular file"):
+        check_encoders(ModelConfig(audio="light", text=str(text)))
+
+
+def test_a_link_to_a_device_is_not_opened(folders: tuple[Path, Path]) -> None:
+    _, text = folders
+    (text / "tokenizer.json").unlink()
+    (text / "tokenizer.json").symlink_to("/dev/zero")
+    with pytest.raises(EncoderError, match=r"tokenizer\.json is not a regular file"):
+        check_encoders(ModelConfig(audio="light", text=str(text)))
+
+
 def test_shards_within_a_folder_and_links_to_blobs_are_read(folders: tuple[Path, Path], tmp_path: Path) -> None:
     """As the Hub's cache has them."""
     audio, _ = folders
