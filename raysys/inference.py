@@ -274,6 +274,8 @@ def _refuse_links(folder: Path, location: str) -> None:
 
 def _load(folder: Path, written: dict[str, Any], device: torch.device) -> EmotionModel:
     values, sizes = checked_values(written), tensor_sizes(folder / WEIGHTS)
+    # Earlier versions stored a pooling of the text that only a loss reads.
+    unread = sizes.pop("pool_text.score.weight", None)
     # Fixed names: a path in the file is never followed.
     audio = "light" if values.model.audio == "light" else str(folder / _AUDIO)
     config = dataclasses.replace(values.model, audio=audio, text=str(folder / _TEXT), weights="random")
@@ -292,6 +294,8 @@ def _load(folder: Path, written: dict[str, Any], device: torch.device) -> Emotio
     network = _empty(config, len(values.classes), values.modalities, vocab_size, device="cpu")
     state = safetensors.torch.load_file(folder / WEIGHTS)
     refuse_not_finite(state)
+    if unread:
+        del state["pool_text.score.weight"]
     network.load_state_dict(state)
     if isinstance(network.audio_encoder, WaveformEncoder):
         network.audio_encoder.padded = values.padded

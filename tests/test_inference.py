@@ -265,6 +265,16 @@ def test_frozen_encoders_are_in_the_file(saved: Saved) -> None:
     assert "text_encoder.model.embeddings.word_embeddings.weight" in kept
 
 
+def test_a_model_of_an_earlier_version_loads_without_the_pooling_that_nothing_read(tmp_path: Path) -> None:
+    made = make(config_of(pooling="attention"))
+    location, heard = save(made, tmp_path / "model"), waveforms(LENGTHS)
+    path = tmp_path / "model" / inference.WEIGHTS
+    weights = safetensors.torch.load_file(path)
+    assert "pool_text.score.weight" not in weights and "pool_audio.score.weight" in weights
+    safetensors.torch.save_file(weights | {"pool_text.score.weight": torch.ones(1, 16)}, path)
+    assert np.array_equal(ask(load_model(location), heard), ask(made[0], heard))
+
+
 def test_an_encoder_that_reads_one_utterance_at_a_time_still_does(tmp_path: Path) -> None:
     made = make(config_of(audio="tiny"))
     encoder = made[0].network.audio_encoder

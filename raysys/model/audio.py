@@ -111,6 +111,9 @@ class WaveformEncoder(nn.Module):
             model.masked_spec_embed = None
         states = config.num_hidden_layers + 1
         self.layer_logits = nn.Parameter(torch.zeros(states)) if layer == "weighted_sum" else None
+        if not self._masks and getattr(model, "masked_spec_embed", None) is not None:
+            # Unused: it would have no gradient.
+            model.masked_spec_embed.requires_grad_(False)
         if freeze == "cnn":
             # Not model.freeze_feature_encoder(): HubertModel has none.
             model.feature_extractor._freeze_parameters()
@@ -188,14 +191,18 @@ class WaveformEncoder(nn.Module):
         weights_K = self.layer_logits.softmax(dim=0)
         return torch.einsum("k,kbjd->bjd", weights_K, torch.stack(output.hidden_states).float())
 
+    @property
+    def _masks(self) -> bool:
+        config = self.model.config
+        return not self.frozen and getattr(config, "apply_spec_augment", False) and config.mask_time_prob > 0
+
     def _keep_latents(self, module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
         self._latents_BLJ = output
 
     def _time_mask(self, valid_BJ: Tensor) -> Tensor | None:
         """SpecAugment time masks, drawn from torch's generator (transformers would use numpy's)."""
         config = self.model.config
-        wanted = self.training and not self.frozen and getattr(config, "apply_spec_augment", False)
-        if not wanted or config.mask_time_prob == 0:
+        if not (self.training and self._masks):
             return None
         return span_mask(
             valid_BJ.sum(dim=1).cpu(),

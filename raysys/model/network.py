@@ -28,7 +28,8 @@ class Outputs:
         logits_NC: logits of equation 2.
         embeddings_NE: projection of [mp(A); mp(M)] for the contrastive terms; None if they are off.
         features_NF: [mp(A); mp(M)], F = 2D.
-        audio_ND, text_ND: mp(A) and mp(T), the targets of CPC.
+        audio_ND: mp(A).
+        text_ND: mp(T), which only cross-modal CPC reads; None if it is off.
         audio_predicted_ND, text_predicted_ND: W mp(M), predictions of the targets from the fused vector; None if
             cross-modal CPC is off.
         has_text_N: bool, rows that have text.
@@ -40,7 +41,7 @@ class Outputs:
     embeddings_NE: Tensor | None
     features_NF: Tensor
     audio_ND: Tensor
-    text_ND: Tensor
+    text_ND: Tensor | None
     audio_predicted_ND: Tensor | None
     text_predicted_ND: Tensor | None
     has_text_N: Tensor
@@ -85,13 +86,16 @@ class Network(nn.Module):
         self.no_audio_D = nn.Parameter(torch.randn(width) * 0.02) if modalities == "text" else None
         self.no_text_D = nn.Parameter(torch.randn(width) * 0.02) if modalities != "text" else None
         self.fusion = ModalFusion(config)
+        crossed = loss.active_cpc == "cross_modal" and modalities == "both"
         self.pool_audio = Pooling(config.pooling, width)
-        self.pool_text = Pooling(config.pooling, width)
+        # Drawn in any case, so that what follows starts from the same weights with and without CPC. Kept only where the
+        # loss reads it: DDP ends a trial in which a parameter that a forward pass used has no gradient.
+        pool_text = Pooling(config.pooling, width)
+        self.pool_text = pool_text if crossed else None
         self.pool_fused = Pooling(config.pooling, width)
         self.head = nn.Sequential(Dropout(config.dropout), nn.Linear(2 * width, n_classes))
         self.project = _projection_head(width) if loss.contrasts else None
         # CPC's bilinear scores c^T W x; they exist where there are two modalities.
-        crossed = loss.active_cpc == "cross_modal" and modalities == "both"
         self.predict_audio = nn.Linear(width, width, bias=False) if crossed else None
         self.predict_text = nn.Linear(width, width, bias=False) if crossed else None
         self.predict_ahead: TemporalPredictor | None = None
@@ -111,14 +115,13 @@ class Network(nn.Module):
         fused_NUD, fused_valid_NU = self.fusion(frames_NJD, frames_valid_NJ, tokens_NMD, tokens_valid_NM)
         audio_ND = self.pool_audio(frames_NJD, frames_valid_NJ)
         fused_ND = self.pool_fused(fused_NUD, fused_valid_NU)
-        text_ND = self.pool_text(tokens_NMD, tokens_valid_NM)
         features_NF = torch.cat([audio_ND, fused_ND], dim=-1)
         return Outputs(
             logits_NC=self.head(features_NF),
             embeddings_NE=None if self.project is None else self.project(features_NF),
             features_NF=features_NF,
             audio_ND=audio_ND,
-            text_ND=text_ND,
+            text_ND=None if self.pool_text is None else self.pool_text(tokens_NMD, tokens_valid_NM),
             audio_predicted_ND=None if self.predict_audio is None else self.predict_audio(fused_ND),
             text_predicted_ND=None if self.predict_text is None else self.predict_text(fused_ND),
             has_text_N=has_text_N,

@@ -33,6 +33,9 @@ class TokenEncoder(nn.Module):
         self.drawn: tuple[str, ...] = ()
         if self.frozen:
             model.requires_grad_(False)
+        elif getattr(model, "pooler", None) is not None:
+            # Of BERT and its relatives; unused: it would have no gradient.
+            model.pooler.requires_grad_(False)
 
     def forward(self, tokens_BM: Tensor, valid_BM: Tensor) -> Tensor:
         """Returns: BMD."""

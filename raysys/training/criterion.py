@@ -109,7 +109,7 @@ def _temporal(clean: Outputs, workers: int) -> Tensor:
 
 def _cross_modal(clean: Outputs, batch: Batch, mine: int, temperature: float) -> Tensor:
     """Cross-modal CPC: the fused vector predicts the pooled audio and pooled text of its own utterance."""
-    assert clean.audio_predicted_ND is not None and clean.text_predicted_ND is not None
+    assert clean.audio_predicted_ND is not None and clean.text_predicted_ND is not None and clean.text_ND is not None
     has_text_N = gather_values(clean.has_text_N)
     utterance_N = gather_values(batch.utterance_B[:mine])
     transcript_N = gather_values(batch.transcript_B[:mine])

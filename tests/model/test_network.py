@@ -75,6 +75,8 @@ def test_outputs_do_not_depend_on_the_batch(size: str, modalities: Modalities) -
     for row, name in enumerate(NAMES):
         alone = outputs_of(network, make_batch([name], modalities).clean)
         for field in PER_ROW:
+            if field == "text_ND" and modalities != "both":
+                continue
             torch.testing.assert_close(getattr(together, field)[row], getattr(alone, field)[0], atol=1e-4, rtol=0.0)
     assert float(together.logits_NC.std(dim=0).min()) > 1e-3  # The rows do differ.
 
@@ -92,7 +94,7 @@ def test_rows_without_text_ignore_their_tokens() -> None:
     assert torch.equal(found.logits_NC, expected.logits_NC)
     # The replacement for missing text is learned, and the same for all rows.
     assert network.no_text_D is not None
-    assert torch.equal(expected.text_ND[1], network.no_text_D)
+    assert expected.text_ND is not None and torch.equal(expected.text_ND[1], network.no_text_D)
     with torch.no_grad():
         network.no_text_D += 1
     moved_N = (outputs_of(network, view).logits_NC - expected.logits_NC).abs().amax(dim=1) > 1e-6
