@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ Make = Callable[[Sequence[Member]], Iterable[np.ndarray | Remarked | AudioError]
 UTTERANCES_PER_PART = 128
 _SECONDS_PER_PART = 1800.0
 """Parts may have fewer utterances: a task holds a part's waveforms, 64 kB per second, in memory until it is written."""
+_ADVICE = re.compile(r"\s*Failed to [^\n]* after \d+/\d+ attempts \(total backoff .*", re.DOTALL)
 
 
 def run_tasks(
@@ -99,7 +101,15 @@ def trial_environment() -> dict[str, str]:
 
 def cause_of(error: RayTaskError) -> Exception:
     """The user error that made the task fail, if there is one; otherwise the error with the task's traceback."""
-    return error.cause if isinstance(error.cause, UserError) else error
+    if not isinstance(error.cause, UserError):
+        return error
+    error.cause.args = (without_advice(str(error.cause)),)
+    return error.cause
+
+
+def without_advice(text: str) -> str:
+    """An error's text without what Ray Data appends to it: on retries, and on settings of its own."""
+    return _ADVICE.sub("", text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

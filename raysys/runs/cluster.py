@@ -6,7 +6,6 @@ import contextlib
 import logging
 import math
 import os
-import socket
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,12 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysys.config import ClusterConfig, ExperimentConfig
-from raysys.errors import ClusterError, ConfigError, StorageError
+from raysys.errors import ConfigError, StorageError
+from raysys.runs.join import join
 from raysys.runs.local import start_local
 from raysys.storage import Folder
 from raysys.termination import handle, raise_terminated
 
-_REACH_S = 20.0
 _PROBE_S = 300.0
 """How long a node may take to start a process and read and write a few bytes."""
 
@@ -102,7 +101,7 @@ def _start(config: ExperimentConfig) -> Cluster:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     address = config.cluster.address or os.environ.get("RAY_ADDRESS") or None
     if address is not None or in_submitted_job():
-        _join(address or "auto")
+        join(address or "auto")
         handle(raise_terminated)
         return _measure(config, idle_cpus=None)
     cores = usable_cores()
@@ -110,33 +109,6 @@ def _start(config: ExperimentConfig) -> Cluster:
     # Ray takes SIGTERM for itself, with exit code 15.
     handle(raise_terminated)
     return _measure(config, idle_cpus=cores)
-
-
-def _join(address: str) -> None:
-    """Join a running cluster.
-
-    Raises:
-        ClusterError: there is none, or it does not let this job in.
-    """
-    remedy = (
-        f"Expected --cluster.address (or RAY_ADDRESS) as HOST:PORT of a running head, usually port 6379: is it up, and "
-        f"does `ray status --address {address}` reach it from here? If it wants a token, set RAY_AUTH_MODE=token and "
-        f"RAY_AUTH_TOKEN. Without an address, a cluster is started on this machine."
-    )
-    host, _, port = address.rpartition(":")
-    if address not in ("auto", "local"):
-        if "://" in address or not host or not port.isdigit():
-            raise ClusterError(f"--cluster.address {address}: not the address of a Ray cluster. {remedy}")
-        try:
-            # Ray itself would try for minutes.
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
-        except (OSError, OverflowError) as error:
-            raise ClusterError(f"--cluster.address {address}: nothing answers there ({error}). {remedy}") from error
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="warning")
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ClusterError(f"--cluster.address {address}: cannot be joined ({first}). {remedy}") from error
 
 
 def _measure(config: ExperimentConfig, *, idle_cpus: int | None) -> Cluster:

@@ -7,6 +7,9 @@ import re
 import traceback
 from collections.abc import Iterator
 
+from ray.exceptions import RayTaskError
+
+from raysys.data.tasks import without_advice
 from raysys.errors import MachineError, StorageError, TrainingError, UserError
 from raysys.storage import Folder
 
@@ -48,7 +51,6 @@ def passes(error: BaseException) -> bool:
     """Whether another attempt, perhaps on another machine, may succeed."""
     import torch
     import torch.distributed
-    from ray.exceptions import RayTaskError
 
     if isinstance(error, RayTaskError):
         # Raised by a task's function: what counts is what it raised there.
@@ -72,6 +74,8 @@ def _is_rays(error: BaseException) -> bool:
 
 
 def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    if isinstance(error, RayTaskError) and isinstance(error.cause, Exception):
+        error = error.cause
+    text = " ".join(without_advice(str(error)).split())
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
     return f"{type(error).__name__}: {shown}" if shown else type(error).__name__

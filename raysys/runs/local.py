@@ -16,7 +16,8 @@ from ray._private import node, ray_constants, services
 
 from raysys.allocator import ENVIRONMENT
 from raysys.config import ClusterConfig
-from raysys.errors import StorageError
+from raysys.errors import ClusterError, StorageError
+from raysys.runs.session_folder import session_folder
 
 _OBJECT_STORE_BYTES = 2 * 1024**3
 _NO_IDLE_PROCESSES = {"RAY_prestart_worker_first_driver": "0", "RAY_enable_worker_prestart": "0"}
@@ -33,6 +34,7 @@ def start_local(settings: ClusterConfig, cores: int) -> None:
 
     Raises:
         StorageError: Ray's token file cannot be created.
+        ClusterError: Ray cannot start.
     """
     for name, value in {**ENVIRONMENT, **_NO_IDLE_PROCESSES}.items():
         os.environ.setdefault(name, value)
@@ -40,16 +42,30 @@ def start_local(settings: ClusterConfig, cores: int) -> None:
     trial_cores = workers * settings.cpus_per_worker
     trials = max(1, cores // trial_cores) + (1 if workers == 1 else 0)
     keep_token_private()
-    with _on_the_loopback(), _in_groups_of_their_own(), _without_spare_services():
-        ray.init(
-            address="local",
-            # Augmentation tasks are short and share the cores with the trials.
-            num_cpus=trials * workers * settings.reserved_cpus,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="warning",
-        )
+    folder = session_folder(_OBJECT_STORE_BYTES)
+    try:
+        with _on_the_loopback(), _in_groups_of_their_own(), _without_spare_services():
+            ray.init(
+                address="local",
+                # Augmentation tasks are short and share the cores with the trials.
+                num_cpus=trials * workers * settings.reserved_cpus,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="warning",
+                _temp_dir=folder,
+            )
+    # Ray has no class for what keeps it from starting.
+    except Exception as error:
+        raise ClusterError(
+            f"Ray cannot be started on this machine ({first_line(error)}). Its logs are in "
+            f"{folder}/session_latest/logs. Are there enough memory, processes (ulimit -u) and open files "
+            f"(ulimit -n)? --cluster.address HOST:PORT joins a running cluster instead."
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
 @contextlib.contextmanager

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from ray.data._internal.util import _annotate_exception_with_retry_context
+from ray.exceptions import RayTaskError
 
 from raysys.data import precompute
 from raysys.data.cache import INDEX, WaveformStore
-from raysys.data.tasks import Part, cut_into_parts, make_part
+from raysys.data.tasks import Part, cause_of, cut_into_parts, make_part
 from raysys.errors import StorageError
 from raysys.storage import Folder
 
@@ -76,3 +78,15 @@ def test_a_long_part_is_written_file_by_file_and_never_in_memory_as_a_whole(tmp_
     Folder.at(str(folder)).write_table(INDEX, index)
     store = WaveformStore(str(folder))
     assert [store.get(member["id"])[0] for member in ids] == list(range(300))
+
+
+def test_what_comes_through_ray_data_is_the_message_alone() -> None:
+    said = "/cache/part-00000.arrow: utterance a does not match its checksum."
+    error = StorageError(said)
+    # Ray's own function: the text that it appends may change.
+    told = _annotate_exception_with_retry_context(
+        error, description="apply UDF transform", attempts=1, max_attempts=1, total_backoff_s=0.0, exception_str=said
+    )
+    assert isinstance(told, StorageError) and "Failed to apply UDF transform" in str(told)
+    cause = cause_of(RayTaskError("_fetch", "Traceback ...", told))
+    assert isinstance(cause, StorageError) and str(cause) == said

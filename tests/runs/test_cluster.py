@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 import ray
+from ray.core.generated import gcs_service_pb2_grpc
 
 from raysys.config import ClusterConfig
 from raysys.errors import ClusterError, StorageError
-from raysys.runs.cluster import _join, _too_small, probe_node, trials_at_once, usable_cores
+from raysys.runs import local
+from raysys.runs.cluster import _too_small, probe_node, trials_at_once, usable_cores
+from raysys.runs.join import join
 from raysys.runs.local import keep_token_private
 from raysys.storage import Folder
 
@@ -113,9 +120,56 @@ def test_a_cluster_that_is_not_there_is_one_message_within_seconds(
     monkeypatch.setattr(ray, "init", refuse)
     started = time.monotonic()
     with pytest.raises(ClusterError) as error:
-        _join(address)
+        join(address)
     assert said in str(error.value) and "HOST:PORT" in str(error.value) and "RAY_AUTH_TOKEN" in str(error.value)
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("answers", ["without the token", "nothing", "no Ray"])
+def test_a_server_that_refuses_or_is_no_ray_head_is_one_message_within_a_minute(
+    answers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raysys.runs.join._REACH_S", 1.0)
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray would try for minutes"))
+
+    class Head(gcs_service_pb2_grpc.NodeInfoGcsServiceServicer):
+        def CheckAlive(self, request: Any, context: Any) -> None:
+            # What Ray's head says to another token than its own.
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken: Authentication token is missing")
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    if answers == "without the token":
+        gcs_service_pb2_grpc.add_NodeInfoGcsServiceServicer_to_server(Head(), server)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1] if answers == "nothing" else server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        with pytest.raises(ClusterError) as error:
+            join(f"127.0.0.1:{port}")
+    server.stop(None)
+    said = str(error.value)
+    if answers == "without the token":
+        assert "the cluster wants its token, and this process has none or another one" in said
+        assert "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" in said and "ray get-auth-token" in said
+    else:
+        assert "what answers there is not a Ray head" in said and "HOST:PORT" in said
+
+
+@pytest.mark.parametrize("error", [OSError("no room\nfor it"), RuntimeError(), ray.exceptions.RaySystemError("gone")])
+def test_whatever_keeps_ray_from_starting_is_one_message(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(local, "session_folder", lambda _: str(tmp_path))
+    monkeypatch.setattr(local, "keep_token_private", lambda: None)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    with pytest.raises(ClusterError) as raised:
+        local.start_local(ClusterConfig(), 2)
+    said = str(raised.value)
+    assert said.startswith("Ray cannot be started on this machine (") and f"{tmp_path}/session_latest/logs" in said
+    assert "\n" not in said and "()" not in said
 
 
 def test_no_more_cores_are_counted_than_the_process_may_use() -> None:

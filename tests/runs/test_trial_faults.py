@@ -69,6 +69,7 @@ def test_errors_of_the_program_are_told_once_with_their_text_and_traceback(error
     with pytest.raises(TrainingError) as raised, faults.named(Folder.at(str(tmp_path)), rank=1):
         raise error
     said = str(raised.value)
+    error = getattr(error, "cause", None) or error
     assert said.startswith(type(error).__name__) and " ".join(str(error).split()) in said
     assert f"Traceback: {tmp_path}/error-1.txt" in said
     assert "test_errors_of_the_program" in (tmp_path / "error-1.txt").read_text()
