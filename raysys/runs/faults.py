@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import traceback
 from collections.abc import Iterator
@@ -21,17 +22,25 @@ _OF_A_MACHINE = re.compile(r"CUDA error|cuDNN error|NCCL error|\bgloo\b|can't st
 """What PyTorch and Python raise as a plain RuntimeError for a device, a lost peer, or too many threads."""
 
 
+_MOUNT_IS_GONE = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENODEV)
+
+
 @contextlib.contextmanager
 def named(folder: Folder, *, rank: int = 0) -> Iterator[None]:
     """Turn an error that would come again into one for the user, with its traceback in the trial's folder.
 
     Raises:
         TrainingError: an error that the program did not expect.
+        MachineError: storage that was there does not answer.
     """
     from raysys.training.loop import Paused
 
     try:
         yield
+    except StorageError as error:
+        if _mount_is_gone(error):
+            raise MachineError(str(error)) from error
+        raise
     except (UserError, Paused):
         raise
     except Exception as error:
@@ -67,6 +76,11 @@ def fault(error: BaseException) -> str:
     if any(map(_is_rays, causes)):
         return ""
     return _line(next(iter(causes)))
+
+
+def _mount_is_gone(error: StorageError) -> bool:
+    """Whether a write failed because a file system that was there does not answer. A full disk stays full."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _MOUNT_IS_GONE
 
 
 def _is_rays(error: BaseException) -> bool:

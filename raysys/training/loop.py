@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from raysys.config import ExperimentConfig
 from raysys.data.batch import Batch
 from raysys.data.plan import Step, derive_seed, total_updates, updates_per_epoch
-from raysys.errors import TrainingError
 from raysys.model.network import Network
 from raysys.storage import Folder
 from raysys.training.criterion import LossParts, criterion
 from raysys.training.evaluation import Predictions, Workers, autocast, predict
 from raysys.training.finite import refuse_training
+from raysys.training.memory import out_of_memory
 from raysys.training.optim import WeightAverage, make_optimizer, rate_factor, set_rates
 from raysys.training.state import EpochRecord, FoldState
 
@@ -111,7 +111,9 @@ class Trainer:
             on_epoch: called on every worker after each epoch's validation and checkpoint.
 
         Raises:
-            TrainingError: a loss, weights or predictions are not finite, or the GPU is out of memory.
+            TrainingError: a loss, weights or predictions are not finite, or the training needs more memory than its GPU
+                has.
+            MachineError: other processes hold the GPU's memory.
             Paused: `stopping` returned True.
         """
         test: Predictions | None = None
@@ -154,10 +156,7 @@ class Trainer:
             kept = self._keep_within_epoch()
             raise Paused(f"stopped in epoch {self.state.first_epoch + 1}, at step {kept}") from None
         except torch.cuda.OutOfMemoryError as error:
-            raise TrainingError(
-                f"epoch {self.state.first_epoch + 1}: {str(error).splitlines()[0]} A smaller --train.batch-size with "
-                f"more --train.accumulate, or a shorter --train.crop-s, needs less memory."
-            ) from error
+            raise out_of_memory(error, self.device, f"epoch {self.state.first_epoch + 1}") from error
 
     def _timed(self, batches: Batches) -> Iterator[tuple[Step, Batch]]:
         """The batches, measuring the time spent waiting for them.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -80,6 +82,25 @@ def test_what_the_user_must_fix_and_a_stop_stay_what_they_are(error: Exception, 
     with pytest.raises(type(error)) as raised, faults.named(Folder.at(str(tmp_path))):
         raise error
     assert raised.value is error and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("code", "again"), [("ESTALE", True), ("EIO", True), ("ENOTCONN", True), ("ENOSPC", False)])
+def test_a_lost_mount_is_tried_again_and_a_full_disk_ends_the_trial(
+    code: str, again: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is the training's own failure: a selection is not made without the trial."""
+    number = getattr(errno, code)
+
+    def fails(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.fsync", fails)
+    with (
+        pytest.raises(MachineError if again else StorageError, match=r"x: cannot be written .*free space") as raised,
+        faults.named(Folder.at(str(tmp_path))),
+    ):
+        Folder.at(str(tmp_path)).write_bytes("x", b"1")
+    assert faults.passes(raised.value) == again and not isinstance(raised.value, TrainingError)
 
 
 @pytest.fixture
