@@ -29,7 +29,7 @@ class CommandLine:
     preset: str = "demo"
     """demo, demo-short, light, paper, or a YAML file such as a run's config.yaml; flags override its values."""
     dry_run: bool = False
-    """Print the model's parts and what would run, then exit; needs no network, corpus or cluster."""
+    """Print the model's parts and what would run, then exit; needs no network or cluster, and no corpus but a table."""
 
 
 CORPUS_ROOT = "RAYSYS_CORPUS_ROOT"
@@ -222,7 +222,12 @@ def main(
 ) -> None:
     """A job's entry point: parse its command line (see `parse`) and run it, with the exit codes of `exit_codes`."""
     with exit_codes():
-        run(parse(description=description or "", kind=kind, preset=preset, shown=shown))
+        command = parse(description=description or "", kind=kind, preset=preset, shown=shown)
+        # Imported once the flags are known to be right, and before torch and Ray, which take seconds.
+        from raysys.corpora.read import look
+
+        look(command.config.corpus)
+        run(command)
 
 
 @contextlib.contextmanager

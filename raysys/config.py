@@ -367,7 +367,7 @@ class RunConfig:
     """Folder for all runs: a path (on a cluster, one that every node sees) or an address such as s3://bucket/runs.
     Default: $RAYSYS_RUN_ROOT, otherwise `runs`, or ~/raysys/runs in a job submitted to a single-node cluster."""
     name: str | None = None
-    """Name of this run and of its folder. Default: derived from the corpus and the configuration."""
+    """Name of this run and of its folder. Default: derived from the corpus, its contents and the configuration."""
     cache: str | None = None
     """Folder or address for decoded audio and the demo corpus, shared by all runs. Default: <root>/.cache."""
 

@@ -1,9 +1,13 @@
-"""Describe a run without network, corpus or cluster."""
+"""Describe a run without network, cluster or audio; of corpora, only a table is read."""
 
 from __future__ import annotations
 
-from raysys.config import ExperimentConfig
+from pathlib import Path
+
+from raysys.config import CorpusConfig, ExperimentConfig
 from raysys.corpora import iemocap, ravdess
+from raysys.corpora.read import read_manifest
+from raysys.data.folds import make_folds
 from raysys.model.encoders import audio_config
 from raysys.model.parts import parts_of
 
@@ -13,16 +17,18 @@ def dry_run(config: ExperimentConfig, points: str = "") -> None:
 
     Args:
         points: of a sweep, such as '16 points x '.
+
+    Raises:
+        CorpusError: there is no such table, or it is not one that can be cross-validated.
     """
     corpus, settings = config.corpus, config.cluster
-    n_classes, assumed = _classes(config)
+    n_classes, folds = _classes_and_folds(corpus)
     parts = parts_of(config.model, n_classes, corpus.resolved_modalities, config.loss)
     total = sum(parts.values())
     print(f"model     {config.model.audio} + {config.model.text}, modalities: {corpus.resolved_modalities}")
     for name, count in parts.items():
         print(f"  {name:<34}{count:>13,}")
-    print(f"classes   {n_classes}{assumed}")
-    folds = _folds(config)
+    print(f"classes   {n_classes}")
     per_worker = "1 where the cluster has any"
     if settings.gpus_per_worker is not None:
         per_worker = f"{settings.gpus_per_worker:g}"
@@ -47,31 +53,18 @@ def dry_run(config: ExperimentConfig, points: str = "") -> None:
     print(f"total_parameters {total}")
 
 
-def _classes(config: ExperimentConfig) -> tuple[int, str]:
-    match config.corpus.name:
+def _classes_and_folds(corpus: CorpusConfig) -> tuple[int, int]:
+    """How many a run will have; of IEMOCAP and RAVDESS as published."""
+    by_kind = {"groups": corpus.n_folds, "speaker": 10}
+    match corpus.name:
         case "demo" | "iemocap":
-            return len(iemocap.CLASSES), ""
+            n_classes = len(iemocap.CLASSES)
+            n_folds = by_kind.get(corpus.folds, 5)
         case "ravdess":
-            return len(ravdess.CLASSES), ""
+            n_classes = len(ravdess.CLASSES)
+            by_kind |= {"paper": corpus.n_folds, "speaker": 24}
+            n_folds = by_kind.get(corpus.folds, len(ravdess.EMOBOX_FOLDS))
         case "table":
-            named = len(config.corpus.classes)
-            return (named, "") if named else (4, " (assumed: a table's classes are known when it is read)")
-
-
-def _folds(config: ExperimentConfig) -> str:
-    corpus = config.corpus
-    match corpus.folds, corpus.name:
-        case "groups", _:
-            return str(corpus.n_folds)
-        case (("auto" | "paper" | "session"), ("demo" | "iemocap")):
-            return "5"
-        case "speaker", ("demo" | "iemocap"):
-            return "10"
-        case ("paper", "ravdess"):
-            return str(corpus.n_folds)
-        case (("auto" | "emobox"), "ravdess"):
-            return str(len(ravdess.EMOBOX_FOLDS))
-        case "speaker", "ravdess":
-            return "24"
-        case _:
-            return "(one a session, speaker or column value)"
+            manifest = read_manifest(corpus, cache=Path())
+            return len(manifest.classes), len(make_folds(manifest, corpus))
+    return len(corpus.classes) or n_classes, n_folds

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from raysys.config import CorpusConfig, ExperimentConfig
 from raysys.dry_run import dry_run
+from raysys.errors import CorpusError
 from raysys.presets import PRESETS
 
 
@@ -38,7 +40,7 @@ def test_the_papers_model_has_the_papers_size(capsys: pytest.CaptureFixture[str]
         (CorpusConfig(name="iemocap", root="/x", folds="speaker"), "classes   4", "10 folds x"),
         (CorpusConfig(name="ravdess", root="/x"), "classes   8", "6 folds x"),
         (CorpusConfig(name="ravdess", root="/x", folds="groups"), "classes   8", "5 folds x"),
-        (CorpusConfig(name="table", root="/x", classes=("a", "b", "c")), "classes   3", "(one a"),
+        (CorpusConfig(name="iemocap", root="/x", classes=("ang", "sad")), "classes   2", "5 folds x"),
     ],
 )
 def test_classes_and_folds_follow_the_corpus(
@@ -49,6 +51,20 @@ def test_classes_and_folds_follow_the_corpus(
     assert classes in shown
     assert any(line.startswith(f"trials    {trials}") for line in shown)
     assert shown[-1].startswith("total_parameters ")
+
+
+def test_a_tables_classes_and_folds_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its audio need not exist."""
+    rows = "".join(f"{s}{e}.wav,{s},{e}\n" for s in "123456" for e in "abc")
+    (tmp_path / "my.csv").write_text(f"path,speaker,emotion\n{rows}")
+    shown = lines(replace(PRESETS["light"](), corpus=CorpusConfig(name="table", root=str(tmp_path / "my.csv"))), capsys)
+    assert "classes   3" in shown and any(line.startswith("trials    6 folds x") for line in shown)
+
+
+def test_a_table_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    corpus = CorpusConfig(name="table", root=str(tmp_path / "my.csv"))
+    with pytest.raises(CorpusError, match=r"my\.csv: no such file"):
+        dry_run(replace(PRESETS["light"](), corpus=corpus))
 
 
 def test_ravdess_has_no_text_encoder(capsys: pytest.CaptureFixture[str]) -> None:

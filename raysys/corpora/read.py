@@ -12,6 +12,7 @@ from raysys.corpora.demo import ensure_demo
 from raysys.corpora.iemocap import read_iemocap
 from raysys.corpora.ravdess import read_ravdess
 from raysys.corpora.table import read_table
+from raysys.data.folds import make_folds
 from raysys.data.inspection import inspect_audio
 from raysys.data.manifest import Manifest, Utterance, build_manifest
 from raysys.data.names import composed
@@ -70,6 +71,21 @@ def read_manifest(config: CorpusConfig, *, cache: Path) -> Manifest:
         same_names=config.same_names,
         notes=notes,
     )
+
+
+def look(config: CorpusConfig) -> None:
+    """Refuse a corpus that is not there, and a table for all that it tells without its audio.
+
+    It takes a second, so that nobody waits for torch and Ray to be imported to read of a missing column.
+
+    Raises:
+        CorpusError: see `read_manifest` and `make_folds`.
+    """
+    if config.name == "table":
+        make_folds(read_manifest(config, cache=Path()), config)
+    elif config.name != "demo" and not _root(config, Path()).is_dir():
+        # Every reader starts with its folder, and says what it expects there.
+        read_manifest(config, cache=Path())
 
 
 def _read(config: CorpusConfig, root: Path, notes: list[str]) -> tuple[list[Utterance], tuple[str, ...] | None]:

@@ -50,7 +50,7 @@ def compare(a: Folder, b: Folder) -> dict[str, Any]:
     return {
         "a": _about(one, confusions[0]),
         "b": _about(other, confusions[1]),
-        "corpus": {"name": one.results.corpus.name, "fingerprint": one.results.corpus.fingerprint},
+        "corpus": {"name": one.results.corpus.title, "fingerprint": one.results.corpus.fingerprint},
         "n": len(one.label_N),
         "speakers": len(set(one.speaker_N.tolist())),
         "difference": _difference(one, other, "wa") | _difference(one, other, "ua"),
@@ -122,11 +122,11 @@ def _read(folder: Folder) -> _Run:
 
 def _refuse_different(a: _Run, b: _Run) -> None:
     where = f"{a.location} and {b.location}"
-    one, other = a.results.corpus.name, b.results.corpus.name
-    if one != other:
+    one, other = a.results.corpus, b.results.corpus
+    if one.name != other.name or (one.title != other.title and one.fingerprint != other.fingerprint):
         raise ConfigError(
-            f"{where} are runs over different corpora, {one} and {other}: their scores cannot be compared. Give two "
-            f"runs over the same corpus."
+            f"{where} are runs over different corpora, {one.title} and {other.title}: their scores cannot be compared. "
+            f"Give two runs over the same corpus."
         )
     if a.results.classes != b.results.classes:
         raise ConfigError(

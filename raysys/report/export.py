@@ -120,7 +120,7 @@ def ablation_csv(ablation: AblationResult) -> str:
 
 def paper_tables(results: RunResult) -> list[PaperTable]:
     """The scores with their protocol, and the ablations if any."""
-    pooled, corpus = results.pooled, results.corpus.name
+    pooled, corpus = results.pooled, results.corpus.title
     about = (corpus, results.modalities)
     scores = (_with_interval(pooled, "wa"), _with_interval(pooled, "ua"))
     rows: list[tuple[str, ...]] = [(*about, results.protocol, str(pooled.n), *scores)]

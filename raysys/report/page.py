@@ -70,7 +70,7 @@ def page(run: Run, charts: Mapping[str, Chart]) -> str:
         .render(
             run=run,
             config=run.config,
-            title=f"{KINDS[run.kind]}: {run.manifest.corpus}",
+            title=f"{KINDS[run.kind]}: {results.corpus.title}",
             sections=_sections(run),
             charts={name: _drawn(chart) for name, chart in charts.items()},
             curves=["validation", *(f"loss-{part}" for part in LOSSES)],
@@ -153,7 +153,7 @@ def _about(run: Run, counts: Counter[str]) -> dict[str, object]:
         results.modalities, [model["audio"], model["text"]]
     )
     return {
-        "Corpus": f"{corpus.name}: {corpus.utterances:,} utterances, {hours:.2f} h, {corpus.speakers} "
+        "Corpus": f"{corpus.title}: {corpus.utterances:,} utterances, {hours:.2f} h, {corpus.speakers} "
         f"speakers, {spoken:,} with a transcript",
         "Classes": ", ".join(f"{name} {counts[name]:,}" for name in results.classes),
         "Model": f"{' + '.join(encoders)}, {results.parameters:,} parameters",

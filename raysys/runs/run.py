@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Run:
     Args:
         config: what the points have in common: corpus, cluster, run.
         points: what is to be trained.
-        kind: of job; with the corpus and a hash of the points it names a run that the user did not name.
+        kind: of job; with the corpus and a hash of it and of the points it names a run that the user did not name.
 
     Raises:
         UserError: anything that the user must fix.
@@ -88,13 +89,13 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Run:
     points = tuple(dataclasses.replace(p, config=_at_the_places_of(config, p.config)) for p in points)
     every = json.dumps([[p.name, p.config.learning_hash()] for p in points])
     learning_hash = hashlib.sha256(every.encode()).hexdigest()[:16]
-    name = config.run.name or f"{kind}-{config.corpus.name}-{learning_hash[:8]}"
     configs = [point.config for point in points]
     check_configurations(configs)
     manifest = read_corpus(config.corpus, cache=local_cache(config))
     folds = make_folds(manifest, config.corpus)
     notes = note_duplicates(config, manifest, folds, equal_bytes(manifest.utterances), "to the byte")
     notes += probe_encoders(configs, manifest)
+    name = config.run.name or _default_name(kind, manifest, learning_hash)
     return Run(
         config=config,
         folder=Folder.at(str(config.run.root)) / name,
@@ -103,6 +104,13 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Run:
         learning_hash=learning_hash,
         notes=(*manifest.notes, *notes),
     )
+
+
+def _default_name(kind: str, manifest: Manifest, learning_hash: str) -> str:
+    """Of a run and its folder: other contents of a corpus, or another table, are another run."""
+    title = re.sub(r"\W+", "-", manifest.title).strip("-")[:40]
+    everything = f"{learning_hash} {manifest.fingerprint()}"
+    return "-".join(filter(None, [kind, title, hashlib.sha256(everything.encode()).hexdigest()[:8]]))
 
 
 def note_duplicates(

@@ -181,7 +181,7 @@ def test_runs_over_different_classes_utterances_or_content_are_refused(tmp_path:
         assert a.location in str(error.value) and run.location in str(error.value)
         return str(error.value)
 
-    said = refused(dataclasses.replace(manifest, corpus="ravdess"))
+    said = refused(dataclasses.replace(manifest, corpus="ravdess", title="ravdess"))
     assert "runs over different corpora, table and ravdess" in said
     said = refused(dataclasses.replace(manifest, classes=("fear", "joy", "rage")))
     assert "have different classes: joy, fear, rage, and fear, joy, rage" in said

@@ -325,3 +325,21 @@ def test_a_run_over_one_modality_names_only_its_encoder(tmp_path: Path, modaliti
     said = words(report(run))
     assert f"{modalities} only; run" in said and "Protocol: optimistic." in said
     assert f"Model the-{modalities}-encoder, 808,516 parameters" in said
+
+
+def test_the_page_and_the_tables_call_the_corpus_by_its_title(tmp_path: Path) -> None:
+    run = write_run(tmp_path, corpus="table")
+    change(run, corpus=run.read_json("results.json")["corpus"] | {"title": "Our <calls>"})
+    page = report(run)
+    assert "<title>Cross-validation: Our &lt;calls&gt;" in page
+    assert "corpus “Our <calls>”" in words(page) and "Our <calls>: " in words(page)
+    assert "Our" in run.read_bytes("table.md").decode() and "Our <calls>" in run.read_bytes("table.tex").decode()
+
+
+def test_parts_with_few_utterances_of_a_class_are_listed_by_fold(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    assert "Parts with few utterances" not in report(run)
+    folds = run.read_json("results.json")["folds"]
+    folds[1]["scarce"] = {"validation": {"hap": 0, "sad": 4}}
+    change(run, folds=folds)
+    assert "2\u00a0Session2 validation hap 0, sad 4".replace("\u00a0", " ") in words(report(run))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from raysys.cli import CORPUS_ROOT, parse
 from raysys.config import CorpusConfig, ExperimentConfig, RunConfig
 from raysys.errors import ConfigError, StorageError
 from raysys.runs import run as run_module
-from raysys.runs.run import RUN_ROOT, results_line, with_places
+from raysys.runs.run import RUN_ROOT, Point, check, results_line, with_places
 from raysys.storage import Folder
 
 IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -122,3 +124,25 @@ def test_the_last_line_of_a_job_says_how_to_fetch_what_is_on_its_node(
     assert results_line(run).startswith(f"results in {run.location}, to look at: report.html; to fetch them: scp -r ")
     assert results_line(run).endswith(f":{run.location} .")
     assert "scp" not in results_line(Folder.at("memory://bucket/runs/mine"))
+
+
+def test_two_tables_under_one_configuration_do_not_share_a_folder(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.sin(np.arange(1600) / 9), 16_000)
+    rows = [f"{s}{e},a.wav,{s},{e}" for s in "123" for e in "xy"]
+
+    def name(table: str, transcript: str, *flags: str) -> str:
+        path = tmp_path / table
+        path.parent.mkdir(exist_ok=True)
+        audio = [row.replace("a.wav", str(tmp_path / "a.wav")) for row in rows]
+        path.write_text(
+            "utterance_id,audio_path,speaker,emotion,transcript\n" + "".join(f"{r},{transcript}\n" for r in audio)
+        )
+        command = ["--preset", "light", "--corpus.root", str(path), "--corpus.allow-duplicates", *flags]
+        config = parse([*command, "--run.root", str(tmp_path / "runs")]).config
+        return check(config, [Point(name="", config=config)], "crossval").folder.location.rsplit("/", 1)[-1]
+
+    first = name("one/my calls.csv", "Yes.")
+    assert first.startswith("crossval-my-calls-")
+    assert name("two/my calls.csv", "No.") != first
+    assert name("three/my calls.csv", "Yes.") == first, "the same contents elsewhere are the same run"
+    assert name("one/my calls.csv", "Yes.", "--corpus.title", "../Ours") == first.replace("my-calls", "Ours")
