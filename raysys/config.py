@@ -357,8 +357,8 @@ class ClusterConfig:
 class TrackConfig:
     wandb: bool = True
     """Log one Weights & Biases run per fold; offline unless WANDB_API_KEY or WANDB_MODE is set."""
-    project: str = "raysys"
-    """Weights & Biases project."""
+    project: str | None = None
+    """Weights & Biases project. Default: $WANDB_PROJECT, otherwise raysys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,9 @@ It is imported when a run starts: the import takes half a second, and not every 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
-import socket
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 from urllib.parse import SplitResult, urlsplit
 
+from raysys.errors import ConfigError
+from raysys.proxy import why_unreachable
 from raysys.storage import Folder
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,34 @@ _CALL_S = 90.0
 it forever."""
 
 
+DEFAULT_PROJECT = "raysys"
+_LONGEST_NAME = 128
+_NOT_IN_A_NAME = "/\\#?%:"
+
+
+def check_names(project: str) -> None:
+    """Refuse what W&B would refuse when a trial starts, which would lose its tracking.
+
+    Raises:
+        ConfigError: the project, or the entity in the environment, is not a name.
+    """
+    names = {"--track.project (or WANDB_PROJECT)": project, "WANDB_ENTITY": os.environ.get("WANDB_ENTITY", "")}
+    for what, name in names.items():
+        if set(name) & set(_NOT_IN_A_NAME) or len(name) > _LONGEST_NAME:
+            raise ConfigError(
+                f"{what} is {name!r}; expected a name of at most {_LONGEST_NAME} characters, without any of "
+                f"{' '.join(_NOT_IN_A_NAME)}."
+            )
+
+
 class Tracker(Protocol):
-    """Receives metrics once per epoch and a summary at the end; never raises, never stops a training."""
+    """Receives metrics once per epoch and a summary at the end; never raises, never stops a training.
+
+    Attributes:
+        notes: for the user, on what is not tracked as expected.
+    """
+
+    notes: list[str]
 
     def epoch(self, metrics: Mapping[str, float], epoch: int) -> None: ...
 
@@ -42,6 +68,9 @@ class Tracker(Protocol):
 
 class NoTracker:
     """Tracks nothing."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
 
     def epoch(self, metrics: Mapping[str, float], epoch: int) -> None:
         pass
@@ -54,7 +83,7 @@ class WandbTracker:
     """One Weights & Biases run per trial, grouped by experiment.
 
     Offline unless WANDB_API_KEY is set and the server answers and starts a run in time; WANDB_MODE overrides this.
-    Upload an offline run with `wandb sync` on its folder. The first error from W&B is logged, and tracking stops.
+    Upload an offline run with `wandb sync` on its folder. The first error from W&B is noted, and tracking stops.
 
     Args:
         folder: absolute local folder for the run's files.
@@ -63,8 +92,8 @@ class WandbTracker:
     """
 
     _open: ClassVar[WandbTracker | None] = None
-    _too_slow: ClassVar[bool] = False
-    """The server was too slow for an earlier trial of this process: do not wait for it again."""
+    _offline: ClassVar[str] = ""
+    """Why an earlier trial of this process was kept offline, after waiting for the server: do not wait for it again."""
     _stuck: ClassVar[bool] = False
     """A call in this process never returned and still holds W&B's locks: make no more calls."""
 
@@ -80,11 +109,12 @@ class WandbTracker:
         job_type: str = "trial",
     ) -> None:
         self._run: Any = None
+        self.notes: list[str] = []
 
         def begin() -> None:
             import wandb
 
-            mode = _mode()
+            mode = self._mode()
             # A trial that was stopped or failed never closed its run, and its process is reused for the next trial.
             if WandbTracker._open is not None:
                 WandbTracker._open._close()
@@ -96,9 +126,9 @@ class WandbTracker:
             except wandb.Error as error:
                 if mode != "online":
                     raise
-                log.warning("%s: tracking this run offline; upload it later with `wandb sync`.", _without_login(error))
+                WandbTracker._offline = _without_login(error)
+                self._keep_offline(WandbTracker._offline)
                 # W&B's process still holds the run it could not start, and refuses a second one with its id.
-                WandbTracker._too_slow = True
                 wandb.teardown()
                 self._run = open_run("offline")
             WandbTracker._open = self
@@ -110,9 +140,9 @@ class WandbTracker:
             wandb.setup(wandb.Settings(mode=mode))
             return wandb.init(
                 project=project,
-                group=group,
+                group=group[:_LONGEST_NAME],
                 job_type=job_type,
-                name=name,
+                name=name[:_LONGEST_NAME],
                 id=run_id,
                 resume="allow" if mode == "online" else None,
                 dir=folder,
@@ -164,7 +194,7 @@ class WandbTracker:
         thread.start()
         thread.join(_FINISH_S)
         if thread.is_alive():
-            log.warning("Weights & Biases took more than %.0f s to end a run; continuing without waiting.", _FINISH_S)
+            self._note(f"Weights & Biases took more than {_FINISH_S:.0f} s to end a run; continuing without waiting")
 
     def _guard(self, action: Callable[[], Any]) -> None:
         """Run the action in a separate thread, which is abandoned if W&B does not return."""
@@ -189,8 +219,34 @@ class WandbTracker:
             self._leave_out(error)
 
     def _leave_out(self, error: BaseException) -> None:
-        log.warning("tracking with Weights & Biases stopped: %s", _without_login(error))
+        self._note(f"tracking with Weights & Biases stopped: {_without_login(error)}")
         self._run = None
+
+    def _mode(self) -> Any:
+        """online, offline, or the value of WANDB_MODE.
+
+        Raises:
+            ValueError: WANDB_BASE_URL is not a valid address, with which W&B refuses even an offline run.
+        """
+        server = _server()
+        if WandbTracker._offline:
+            self.notes.append(_offline_note(WandbTracker._offline))
+            return "offline"
+        if wanted := os.environ.get("WANDB_MODE"):
+            return wanted
+        if not os.environ.get("WANDB_API_KEY"):
+            return "offline"
+        if (why := why_unreachable(server, _REACH_S)) is None:
+            return "online"
+        self._keep_offline(_without_login(why))
+        return "offline"
+
+    def _keep_offline(self, why: str) -> None:
+        self._note(_offline_note(why))
+
+    def _note(self, text: str) -> None:
+        log.warning("%s", text)
+        self.notes.append(text)
 
 
 def wandb_folder(run: Folder) -> str:
@@ -198,29 +254,8 @@ def wandb_folder(run: Folder) -> str:
     return run.path if run.is_local else str(Path(tempfile.gettempdir()) / "raysys-wandb")
 
 
-def _mode() -> Any:
-    """online, offline, or the value of WANDB_MODE.
-
-    Raises:
-        ValueError: WANDB_BASE_URL is not a valid address, with which W&B refuses even an offline run.
-    """
-    server = _server()
-    if WandbTracker._too_slow:
-        return "offline"
-    if wanted := os.environ.get("WANDB_MODE"):
-        return wanted
-    if not os.environ.get("WANDB_API_KEY"):
-        return "offline"
-    # Invalid host names raise ValueError.
-    with contextlib.suppress(OSError, ValueError):
-        port = server.port or (443 if server.scheme == "https" else 80)
-        socket.create_connection((server.hostname or "", port), timeout=_REACH_S).close()
-        return "online"
-    log.warning(
-        "%s does not answer: tracking this run offline; upload it later with `wandb sync`.",
-        _without_login(server.geturl()),
-    )
-    return "offline"
+def _offline_note(why: str) -> str:
+    return f"Weights & Biases: kept offline, because {why.rstrip('.')}; upload it later with `wandb sync`"
 
 
 def _server() -> SplitResult:

@@ -22,8 +22,9 @@ import wandb
 from wandb.proto import wandb_internal_pb2
 
 from raysys import tracking
+from raysys.errors import ConfigError
 from raysys.storage import Folder
-from raysys.tracking import WandbTracker, wandb_folder
+from raysys.tracking import WandbTracker, check_names, wandb_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 KEY = "0123456789abcdef" * 2 + "planted0"
@@ -237,9 +238,9 @@ def test_a_trial_restarted_in_its_process_continues_under_its_id(sweep: dict[str
 def test_an_unreachable_server_costs_no_metrics_and_no_key(
     unreachable: Unreachable, sweep: dict[str, list[Kept]]
 ) -> None:
-    said = f"{unreachable.server} does not answer: tracking this run offline; upload it later with `wandb sync`."
-    assert unreachable.done.stderr.splitlines().count(said) == 6, "one for each run"
-    assert "Weights & Biases" not in unreachable.done.stderr, "tracking did not stop"
+    said = f"Weights & Biases: kept offline, because {unreachable.server} does not answer "
+    assert unreachable.done.stderr.count(said) == 6, "one for each run"
+    assert "Weights & Biases stopped" not in unreachable.done.stderr
     assert sweep["t1"][0].metric("loss_total") == [1.5, 1.25, 1.0]
     written = [path for path in unreachable.place.rglob("*") if path.is_file()]
     assert written
@@ -259,9 +260,7 @@ def test_a_server_that_accepts_connections_without_answering_costs_no_metrics(tm
         done = run_sweep(tmp_path / "runs", environment, "from raysys import tracking; tracking._BEGIN_S = 4.0")
         took = time.monotonic() - began
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stderr.count("tracking this run offline; upload it later with `wandb sync`") == 1, (
-        "only one of six trials waits"
-    )
+    assert done.stderr.count("upload it later with `wandb sync`") == 1, "only one of six trials waits"
     assert "left out" not in done.stderr
     assert took < 60
     runs = read_back(tmp_path / "runs")
@@ -407,6 +406,115 @@ def test_an_invalid_server_address_stops_nothing(
     if "a..b" not in address:
         assert "WANDB_BASE_URL is not a server's address; expected" in caplog.text
     assert "planted" not in caplog.text
+
+
+class Proxy:
+    """A proxy of HTTP on this machine: what it was asked, with which login; it answers one status to all."""
+
+    def __init__(self, status: str) -> None:
+        self.asked: list[str] = []
+        self._status = status
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.host = f"127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            connection, _ = self._listening.accept()
+            with connection:
+                self.asked.append(connection.recv(65536).decode())
+                connection.sendall(f"HTTP/1.1 {self._status}\r\nContent-Length: 0\r\n\r\n".encode())
+
+
+def proxies(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("status", ["200 Connection established", "403 Forbidden"])
+def test_a_server_behind_a_proxy_is_asked_for_through_it(
+    asked: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, status: str
+) -> None:
+    proxy = Proxy(status)
+    proxies(monkeypatch, **{variable: f"http://me:plan%40ted@{proxy.host}"})
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    # Nobody answers there, with a proxy or without.
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.invalid:8443")
+    tracker = make(tmp_path)
+    assert proxy.asked[0].startswith("CONNECT wandb.invalid:8443 HTTP/1.")
+    # "me:plan@ted".
+    assert "Proxy-Authorization: Basic bWU6cGxhbkB0ZWQ=" in proxy.asked[0]
+    if status.startswith("200"):
+        assert asked[0].mode == "online" and tracker.notes == []
+        return
+    assert asked[0].mode == "offline"
+    assert tracker.notes == [
+        "Weights & Biases: kept offline, because https://wandb.invalid:8443 does not answer through the proxy "
+        "127.0.0.1 (Tunnel connection failed: 403 Forbidden); upload it later with `wandb sync`"
+    ]
+
+
+@pytest.mark.parametrize("no_proxy", ["127.0.0.1", "localhost,127.0.0.1", "*"])
+def test_a_host_in_no_proxy_is_asked_directly(
+    asked: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: str, no_proxy: str
+) -> None:
+    gone = f"http://127.0.0.1:{closed_port()}"
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_BASE_URL", server)
+    proxies(monkeypatch, http_proxy=gone, no_proxy=no_proxy)
+    make(tmp_path)
+    proxies(monkeypatch, http_proxy=gone)
+    make(tmp_path)
+    assert [run.mode for run in asked] == ["online", "offline"]
+
+
+@pytest.mark.parametrize("name", ["a/b", "what?", "50%", "a:b", "#1", "a\\b", "x" * 129])
+def test_a_project_or_entity_that_wandb_refuses_is_refused_before_anything_starts(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(wandb.errors.UsageError):
+        wandb.Settings(project=name)
+    with pytest.raises(ConfigError, match=r"^--track\.project \(or WANDB_PROJECT\) is '"):
+        check_names(name)
+    check_names("speech emotion_1.0-é")
+    monkeypatch.setenv("WANDB_ENTITY", name)
+    with pytest.raises(ConfigError, match=r"^WANDB_ENTITY is '"):
+        check_names("speech")
+
+
+def test_names_too_long_for_wandb_are_cut(asked: list[SimpleNamespace], tmp_path: Path) -> None:
+    make(tmp_path, group="g" * 200, name="n" * 200)
+    assert (len(asked[0].group), len(asked[0].name)) == (128, 128)
+
+
+def test_later_trials_of_a_process_say_why_they_are_offline_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: str
+) -> None:
+    modes: list[str] = []
+
+    def init(mode: str, **_: Any) -> FakeRun:
+        modes.append(mode)
+        if mode == "online":
+            raise wandb.Error("Run initialization has timed out after 20.0 sec.")
+        return FakeRun()
+
+    monkeypatch.setattr(WandbTracker, "_offline", "")
+    monkeypatch.setattr(WandbTracker, "_open", None)
+    monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setattr(wandb, "setup", lambda settings: None)
+    monkeypatch.setattr(wandb, "teardown", lambda: None)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_BASE_URL", server)
+    said = (
+        "Weights & Biases: kept offline, because Run initialization has timed out after 20.0 sec; upload it later with "
+        "`wandb sync`"
+    )
+    assert [make(tmp_path, run_id).notes for run_id in ("t0", "t1")] == [[said], [said]]
+    assert modes == ["online", "offline", "offline"]
 
 
 def test_a_login_in_the_servers_address_is_not_logged(

@@ -33,7 +33,7 @@ from raysys.runs.encoders import check_configurations, probe_encoders
 from raysys.runs.trial import FOLDS, Trial
 from raysys.runs.tuner import Outcome
 from raysys.storage import Folder, absolute, check_location, is_address
-from raysys.tracking import WandbTracker, wandb_folder
+from raysys.tracking import DEFAULT_PROJECT, WandbTracker, check_names, wandb_folder
 
 CONFIG = "config.yaml"
 CLAIM = "run.json"
@@ -85,7 +85,7 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Run:
     Raises:
         UserError: anything that the user must fix.
     """
-    config = with_places(config)
+    config = _with_project(with_places(config))
     points = tuple(dataclasses.replace(p, config=_at_the_places_of(config, p.config)) for p in points)
     every = json.dumps([[p.name, p.config.learning_hash()] for p in points])
     learning_hash = hashlib.sha256(every.encode()).hexdigest()[:16]
@@ -260,7 +260,7 @@ def log_summary(run: Run, rows: Sequence[Any], pooled: PooledScores) -> None:
         return
     name = folder.location.rsplit("/", 1)[-1]
     tracker = WandbTracker(
-        project=config.track.project,
+        project=config.track.project or DEFAULT_PROJECT,
         group=name,
         name=f"{name}, summary",
         run_id=hashlib.sha256(folder.read_bytes(CLAIM)).hexdigest()[:16],
@@ -335,6 +335,18 @@ def local_cache(config: ExperimentConfig) -> Path:
     return Path(cache)
 
 
+def _with_project(config: ExperimentConfig) -> ExperimentConfig:
+    """The configuration with W&B's project: workers on other nodes do not have the driver's environment.
+
+    Raises:
+        ConfigError: W&B would refuse it.
+    """
+    project = config.track.project or os.environ.get("WANDB_PROJECT") or DEFAULT_PROJECT
+    if config.track.wandb:
+        check_names(project)
+    return dataclasses.replace(config, track=dataclasses.replace(config.track, project=project))
+
+
 def _at_the_places_of(config: ExperimentConfig, point: ExperimentConfig) -> ExperimentConfig:
     corpus = dataclasses.replace(point.corpus, root=config.corpus.root)
-    return dataclasses.replace(point, run=config.run, corpus=corpus)
+    return dataclasses.replace(point, run=config.run, corpus=corpus, track=config.track)

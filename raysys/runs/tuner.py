@@ -55,7 +55,14 @@ class Outcome:
     def notes(self) -> list[str]:
         """Notes for the user on how trials went."""
         found = ((trial, self.of(trial)) for trial in self.trials)
-        own = [f"{trial.title}: {note}" for trial, result in found if result for note in result.notes]
+        titles: dict[str, list[str]] = defaultdict(list)
+        for trial, result in found:
+            for note in result.notes if result else ():
+                titles[note].append(trial.title)
+        # Of W&B's server, for example, every trial says the same.
+        own = [
+            f"{of[0]}{f' and {len(of) - 1} more trials' if len(of) > 1 else ''}: {note}" for note, of in titles.items()
+        ]
         return [*self.again, *own]
 
     def seconds_beyond_training(self) -> float | None:

@@ -32,7 +32,7 @@ from raysys.model.network import Network
 from raysys.results import PREDICTIONS, FoldResult
 from raysys.runs.trial import FEATURES, HISTORY, LEFT, MODEL, TEST_CURVE, Trial, read_fold
 from raysys.storage import Folder
-from raysys.tracking import NoTracker, Tracker, WandbTracker, wandb_folder
+from raysys.tracking import DEFAULT_PROJECT, NoTracker, Tracker, WandbTracker, wandb_folder
 from raysys.training import checkpoint_files
 from raysys.training.evaluation import Workers
 from raysys.training.loop import FoldOutcome, Trainer
@@ -92,7 +92,7 @@ def train_fold(
             trainer.state.notes.append(hung)
         tracker = _tracker(trial) if workers.rank == 0 else NoTracker()
         watchdog.step()
-        first_epoch = trainer.state.first_epoch
+        told: set[str] = set()
 
         def on_epoch(record: EpochRecord) -> None:
             metrics = _metrics(record)
@@ -100,7 +100,8 @@ def train_fold(
                 lines = [json.dumps(dataclasses.asdict(one)) for one in trainer.state.history]
                 trial.folder.write_bytes(HISTORY, ("\n".join(lines) + "\n").encode())
                 tracker.epoch(metrics, record.epoch)
-            notes = "; ".join(trainer.state.notes) if record.epoch == first_epoch else ""
+            notes = "; ".join(note for note in (*trainer.state.notes, *tracker.notes) if note not in told)
+            told.update((*trainer.state.notes, *tracker.notes))
             with watchdog.waiting():
                 report(metrics | ({"note": notes} if notes else {}))
 
@@ -116,7 +117,8 @@ def train_fold(
         result = _result(trial, manifest, fold, trainer, outcome, node=node, started=started, fit_s=fit_s)
         tracker.finish(_summary(result), manifest.classes)
         checkpoint_files.finish(trial.folder, outcome.epoch)
-        dataclasses.replace(result, ended=time.time()).write(trial.folder, LEFT)
+        notes = tuple(dict.fromkeys((*result.notes, *tracker.notes)))
+        dataclasses.replace(result, notes=notes, ended=time.time()).write(trial.folder, LEFT)
         checkpoint_files.delete_states(trial.folder)
         if trial.keeps_model:
             trial.folder.delete(checkpoint_files.BEST)
@@ -319,7 +321,7 @@ def _tracker(trial: Trial) -> Tracker:
         return NoTracker()
     name = trial.run.rsplit("/", 1)[-1]
     return WandbTracker(
-        project=config.track.project,
+        project=config.track.project or DEFAULT_PROJECT,
         group=name,
         name=f"{name}, {trial.title}",
         run_id=trial.trial_id,

@@ -221,6 +221,15 @@ def test_the_cost_beyond_training_is_from_end_to_end_in_one_process() -> None:
     assert outcome(results[3:4]).seconds_beyond_training() is None
 
 
+def test_a_note_that_many_trials_make_is_one_note(tmp_path: Path) -> None:
+    trials = make_trials(tmp_path)
+    notes = {0: ("kept offline",), 1: ("damaged", "kept offline"), 5: ("kept offline",)}
+    results = {own.trial_id: result_of(own, notes=notes.get(number, ())) for number, own in enumerate(trials)}
+    found = Outcome(trials=tuple(trials), results=results, stopped={}, failed={}, again=("made again",)).notes()
+    first, second = trials[0].title, trials[1].title
+    assert found == ["made again", f"{first} and 2 more trials: kept offline", f"{second}: damaged"]
+
+
 def test_halving_compares_trials_of_one_fold_only(tmp_path: Path) -> None:
     # Fold 2 is harder: all of its trials are behind all of fold 1's, and its best must continue.
     trials = make_trials(tmp_path, alphas=(1.0, 0.5, 0.1, 0.01), folds=2)
