@@ -20,12 +20,13 @@ class Ablation(cli.CommandLine):
 
 
 def run(command: Ablation) -> None:
-    from raysys.runs.ablation import ablations, parse_variants
+    from raysys.runs.variants import ablations, parse_variants, points_by_seed
 
+    variants = [*ablations(command.config), *parse_variants(command.variant)]
+    points_by_seed(command.config, variants, command.seeds)  # refuses wrong flags before Ray is imported
     if command.dry_run:
         from raysys.dry_run import dry_run
 
-        variants = [*ablations(command.config), *parse_variants(command.variant)]
         dry_run(command.config, f"{len(variants)} variants x {len(command.seeds)} seed(s) x ")
     else:
         from raysys.runs.ablation import ablation

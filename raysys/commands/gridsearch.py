@@ -21,13 +21,14 @@ class GridSearch(cli.CommandLine):
 
 
 def run(command: GridSearch) -> None:
-    from raysys.runs.grid import PAPER_GRID, grid_points, parse_axes
+    from raysys.runs.axes import PAPER_GRID, grid_points, parse_axes
 
     grid = command.grid or PAPER_GRID
+    points = grid_points(command.config, parse_axes(grid))  # refuses a wrong grid before Ray is imported
     if command.dry_run:
         from raysys.dry_run import dry_run
 
-        dry_run(command.config, f"{len(grid_points(command.config, parse_axes(grid)))} points x ")
+        dry_run(command.config, f"{len(points)} points x ")
     else:
         from raysys.runs.grid import gridsearch
 

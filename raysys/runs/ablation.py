@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
-import shlex
 import statistics
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from raysys import intervals, metrics
-from raysys.config import AUDIO_EFFECTS, ExperimentConfig
+from raysys.config import ExperimentConfig
 from raysys.data.manifest import Manifest
-from raysys.errors import ConfigError, TrainingError
+from raysys.errors import TrainingError
 from raysys.metrics import Metric
 from raysys.report.results import pool_predictions
 from raysys.report.tables import ablation_table
 from raysys.results import AblationResult, Difference, RunResult, VariantScores, counts
 from raysys.runs.cluster import running
 from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header
-from raysys.runs.run import Point, add_up, check, claimed, finish, log_summary, refuse_equal, varied
+from raysys.runs.run import add_up, check, claimed, finish, log_summary
 from raysys.runs.trial import Trial
 from raysys.runs.tuner import Outcome, run_trials
-
-FULL = "full"
-_WITHOUT_TASKS = "no CPC, no ECL"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """A configuration that differs from the full model's in its flags alone."""
-
-    name: str
-    flags: tuple[str, ...]
+from raysys.runs.variants import FULL, WITHOUT_TASKS, Variant, ablations, parse_variants, points_by_seed
 
 
 def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int]) -> RunResult:
@@ -55,10 +41,8 @@ def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int])
         UserError: anything that the user must fix, before any training where it can be known then.
     """
     started = time.monotonic()
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds {' '.join(map(str, seeds))}: expected different seeds, at least one.")
     variants = (*ablations(config), *parse_variants(own))
-    by_seed = {seed: variant_points(config, variants, seed) for seed in seeds}
+    by_seed = points_by_seed(config, variants, seeds)
     run = check(config, [point for points in by_seed.values() for point in points], "ablation")
     with claimed(run):
         with running(config) as cluster:
@@ -85,7 +69,7 @@ def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int])
             outcome,
             kind="ablation",
             seconds=round(time.monotonic() - started, 1),
-            tsne={"without": places[_WITHOUT_TASKS], "with": places[FULL]},
+            tsne={"without": places[WITHOUT_TASKS], "with": places[FULL]},
             ablation=AblationResult(
                 seeds=tuple(seeds),
                 variants=rows,
@@ -96,68 +80,6 @@ def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int])
         log_summary(ground.run, rows, results.pooled)
         finish(ground.run, results, f"{ablation_table(results)}\n\nfull model, seed {seeds[0]}")
     return results
-
-
-def ablations(config: ExperimentConfig) -> tuple[Variant, ...]:
-    """The paper's figure 7 (full; no CPC and no ECL; no augmentation; no CCB1; no CCB2) and one modality alone.
-
-    'no augmentation' leaves every task on: the second view is the clean utterance again, with other dropout.
-    """
-    no_tasks = ("--loss.alpha", "0", "--loss.beta", "0", "--loss.gamma", "0")
-    no_effects = tuple(f"--augment.no-{name.replace('_', '-')}" for name in AUDIO_EFFECTS)
-    variants = [
-        Variant(name=FULL, flags=()),
-        Variant(name=_WITHOUT_TASKS, flags=no_tasks),
-        Variant(name="no augmentation", flags=(*no_effects, "--augment.cbca", "none")),
-        Variant(name="no CCB1", flags=("--model.no-ccb1",)),
-        Variant(name="no CCB2", flags=("--model.no-ccb2",)),
-    ]
-    alone = [
-        Variant(name="audio only", flags=("--corpus.modalities", "audio")),
-        Variant(name="text only", flags=("--corpus.modalities", "text")),
-    ]
-    # Where the corpus has one modality anyway, the full model is that one already.
-    return (*variants, *alone) if config.corpus.resolved_modalities == "both" else tuple(variants)
-
-
-def parse_variants(variants: Sequence[str]) -> tuple[Variant, ...]:
-    """`name=flag,flag` strings to variants; a flag is `--model.pooling mean`, with or without its dashes.
-
-    Raises:
-        ConfigError: no name, or no flag.
-    """
-    parsed: list[Variant] = []
-    for text in variants:
-        name, equals, listed = text.partition("=")
-        parts = [shlex.split(part) for part in listed.split(",") if part.strip()]
-        if not equals or not name.strip() or not parts:
-            raise ConfigError(
-                f"--variant {text!r}: expected name=flag,flag, such as --variant 'mean=--model.pooling mean'."
-            )
-        flags = [word for first, *rest in parts for word in (f"--{first.removeprefix('--')}", *rest)]
-        parsed.append(Variant(name=name.strip(), flags=tuple(flags)))
-    return tuple(parsed)
-
-
-def variant_points(config: ExperimentConfig, variants: Sequence[Variant], seed: int) -> tuple[Point, ...]:
-    """The variants' configurations for one seed.
-
-    Raises:
-        ConfigError: two of one name or of one configuration, a flag that does not exist or may not vary.
-    """
-    counts = Counter(variant.name for variant in variants)
-    if twice := sorted(name for name, n in counts.items() if n > 1):
-        raise ConfigError(f"--variant {twice[0]}: there are {counts[twice[0]]} variants of this name; rename one.")
-    seeded = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
-    points = [
-        Point(
-            name=f"{variant.name}, seed {seed}",
-            config=varied(seeded, variant.flags, f"--variant {variant.name!r}"),
-        )
-        for variant in variants
-    ]
-    refuse_equal(points)
-    return tuple(points)
 
 
 def _variant_scores(

@@ -9,7 +9,8 @@ from raysys.errors import TrainingError
 from raysys.results import RunResult
 from raysys.runs.cluster import running
 from raysys.runs.inputs import make_trials, prepare_run, print_header
-from raysys.runs.run import Point, add_up, check, claimed, finish
+from raysys.runs.points import Point
+from raysys.runs.run import add_up, check, claimed, finish
 from raysys.runs.tuner import run_trials
 
 

@@ -23,7 +23,8 @@ from raysys.data.views import Source
 from raysys.errors import ManifestError
 from raysys.report.tables import SYNTHETIC, corpus_lines
 from raysys.runs.cluster import Cluster, check_nodes, running
-from raysys.runs.run import Point, Run, local_cache, note_duplicates, with_places
+from raysys.runs.points import Point
+from raysys.runs.run import Run, local_cache, note_duplicates, with_places
 from raysys.runs.trial import Trial, code_version, write_folds
 from raysys.storage import Folder
 

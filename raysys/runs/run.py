@@ -15,7 +15,7 @@ from typing import Any
 
 import ray
 
-from raysys.cli import to_yaml, with_flags
+from raysys.cli import to_yaml
 from raysys.config import ExperimentConfig
 from raysys.corpora.read import read_corpus
 from raysys.data.duplicates import Duplicate, check_duplicates, equal_bytes
@@ -30,6 +30,7 @@ from raysys.report.tables import SYNTHETIC, result_table
 from raysys.results import PREDICTIONS, PooledScores, RunResult
 from raysys.runs.cluster import in_submitted_job, nodes_of_this_job
 from raysys.runs.encoders import check_configurations, probe_encoders
+from raysys.runs.points import Point
 from raysys.runs.trial import FOLDS, Trial
 from raysys.runs.tuner import Outcome
 from raysys.storage import Folder, absolute, check_location, is_address
@@ -37,22 +38,8 @@ from raysys.tracking import DEFAULT_PROJECT, WandbTracker, check_names, wandb_fo
 
 CONFIG = "config.yaml"
 CLAIM = "run.json"
-_FREE_OF_CORPUS = ("modalities", "test_modalities")
 RUN_ROOT = "RAYSYS_RUN_ROOT"
 """Environment variable with the default of --run.root: storage that every node sees."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """One configuration of a run: a grid point, or a variant with a seed. A cross-validation has one, without a name.
-
-    Attributes:
-        typed: a grid point's values, in the order of the axes.
-    """
-
-    name: str
-    config: ExperimentConfig
-    typed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,33 +111,6 @@ def note_duplicates(
     # A text-only model does not use the audio.
     allowed = config.corpus.allow_duplicates or config.corpus.resolved_modalities == "text"
     return check_duplicates(manifest, folds, duplicates, how, allowed=allowed)
-
-
-def varied(config: ExperimentConfig, flags: Sequence[str], where: str) -> ExperimentConfig:
-    """What a point changes must be what is compared: not the corpus, its folds, the seed or the machines."""
-    varied = with_flags(config, flags, where)
-    same_corpus = dataclasses.replace(varied.corpus, **{name: getattr(config.corpus, name) for name in _FREE_OF_CORPUS})
-    fixed = {
-        "--corpus (other than --corpus.modalities and --corpus.test-modalities)": same_corpus != config.corpus,
-        "--train.seed": varied.train.seed != config.train.seed,
-        "--cluster": varied.cluster != config.cluster,
-        "--run": varied.run != config.run,
-        "--track": varied.track != config.track,
-    }
-    for what, moved in fixed.items():
-        if moved:
-            raise ConfigError(
-                f"{where}: {what} must be the same in everything that is compared; set it for the whole job."
-            )
-    return varied
-
-
-def refuse_equal(points: Sequence[Point]) -> None:
-    seen: dict[str, str] = {}
-    for point in points:
-        first = seen.setdefault(point.config.learning_hash(), point.name)
-        if first != point.name:
-            raise ConfigError(f"{first!r} and {point.name!r} are the same configuration: remove one of them.")
 
 
 @contextlib.contextmanager

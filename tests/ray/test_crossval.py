@@ -25,7 +25,8 @@ from raysys.results import RunResult
 from raysys.runs.cluster import running
 from raysys.runs.crossval import crossval
 from raysys.runs.inputs import make_trials, prepare_run
-from raysys.runs.run import Point, check
+from raysys.runs.points import Point
+from raysys.runs.run import check
 from raysys.runs.tuner import run_trials
 from raysys.storage import Folder
 from tests.corpora.iemocap_folder import write_iemocap

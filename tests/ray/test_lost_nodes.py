@@ -20,7 +20,8 @@ from ray.cluster_utils import Cluster
 from raysys.cli import parse
 from raysys.runs.cluster import running
 from raysys.runs.inputs import make_trials, prepare_run
-from raysys.runs.run import Point, check
+from raysys.runs.points import Point
+from raysys.runs.run import check
 from raysys.runs.tuner import run_trials
 from tests.corpora.iemocap_folder import write_iemocap
 from tests.ray.conftest import Head

@@ -21,7 +21,8 @@ from raysys.errors import ManifestError
 from raysys.runs import inputs
 from raysys.runs.cluster import Cluster
 from raysys.runs.inputs import prepare_run
-from raysys.runs.run import Point, Run, check
+from raysys.runs.points import Point
+from raysys.runs.run import Run, check
 from raysys.storage import Folder
 
 CLUSTER = Cluster(
@@ -37,7 +38,7 @@ def write(path: Path, seed: int, subtype: str = "PCM_16") -> None:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Flags:
-    """A configuration of a corpus of three speakers with four utterances each, all different."""
+    """A configuration of a corpus of three speakers with five utterances of each class, all different."""
     rows = []
     for number, name in enumerate(f"{speaker}{i}" for speaker in ("ana", "bo", "cy") for i in range(4)):
         write(tmp_path / f"{name}.wav", number)

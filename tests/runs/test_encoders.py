@@ -14,7 +14,8 @@ from raysys.config import ExperimentConfig
 from raysys.data.text import train_wordpiece
 from raysys.dry_run import dry_run
 from raysys.errors import EncoderError
-from raysys.runs.run import Point, Run, check
+from raysys.runs.points import Point
+from raysys.runs.run import Run, check
 from tests.model.encoder_folders import write_encoders
 
 NOWHERE = "/nowhere/encoder"

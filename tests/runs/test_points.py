@@ -10,8 +10,8 @@ import pytest
 from raysys.config import CorpusConfig, ExperimentConfig
 from raysys.errors import ConfigError
 from raysys.presets import PRESETS
-from raysys.runs.ablation import Variant, ablations, parse_variants, variant_points
-from raysys.runs.grid import PAPER_GRID, grid_points, parse_axes
+from raysys.runs.axes import PAPER_GRID, grid_points, parse_axes
+from raysys.runs.variants import Variant, ablations, parse_variants, variant_points
 
 DEMO = PRESETS["demo-short"]()
 

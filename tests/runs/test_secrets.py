@@ -11,7 +11,8 @@ from raysys.cli import parse
 from raysys.config import ExperimentConfig
 from raysys.errors import StorageError
 from raysys.runs.inputs import prepare
-from raysys.runs.run import Point, check
+from raysys.runs.points import Point
+from raysys.runs.run import check
 
 
 def crossval(config: ExperimentConfig) -> None:

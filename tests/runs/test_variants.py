@@ -11,7 +11,7 @@ import torch
 from raysys.augment.view import augment_waveform
 from raysys.config import ExperimentConfig
 from raysys.model.network import Network
-from raysys.runs.ablation import ablations, variant_points
+from raysys.runs.variants import ablations, variant_points
 from raysys.training.criterion import criterion
 from tests.training.little_fold import N_CLASSES, little_config, little_fold
 

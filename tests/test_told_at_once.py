@@ -1,0 +1,60 @@
+"""Mistakes in a table or in flags are told before torch and Ray are imported, which takes seconds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN = """
+import sys
+from raysys.__main__ import main
+try:
+    main()
+except SystemExit as error:
+    slow = {"torch", "torchaudio", "ray", "transformers", "sklearn", "matplotlib"} & {*sys.modules}
+    print(error.code, sorted(slow))
+"""
+GOOD = "path,speaker,emotion\n" + "".join(f"{s}{e}.wav,s{s},{e}\n" for s in range(10) for e in "xy")
+NO_SPEAKER = "path,emotion\na.wav,x\n"
+TWO_SPELLINGS = GOOD + "a.wav,S0,x\n"
+TABLE = ("--corpus.root", "my.csv")
+
+
+@pytest.mark.parametrize(
+    ("command", "table", "flags", "found"),
+    [
+        ("crossval", NO_SPEAKER, TABLE, "my.csv, line 1: column 'speaker' is missing, found 'path', 'emotion'"),
+        ("crossval", GOOD, ("--corpus.root", "other.csv"), "other.csv: no such file. Set --corpus.root"),
+        ("crossval", TWO_SPELLINGS, TABLE, "'s0' (line 2 and 1 more) and 'S0' (line 22)"),
+        ("crossval", GOOD, (*TABLE, "--corpus.classes", "x", "z"), "no utterance has the emotion z"),
+        ("crossval", GOOD, (*TABLE, "--corpus.n-folds", "20"), "--corpus.n-folds 20 is for groups of speakers"),
+        ("crossval", GOOD, (*TABLE, "--corpus.folds", "groups", "--corpus.n-folds", "20"), "there are 10 speakers"),
+        ("crossval", GOOD, ("--corpus.root", "other.csv", "--dry-run"), "other.csv: no such file"),
+        ("crossval", GOOD, ("--corpus.name", "ravdess", "--corpus.root", "nowhere"), "nowhere: no such folder"),
+        ("crossval", GOOD, ("--train.epochs", "0"), "--train.epochs is 0"),
+        ("prepare", NO_SPEAKER, TABLE, "column 'speaker' is missing"),
+        ("gridsearch", NO_SPEAKER, TABLE, "column 'speaker' is missing"),
+        ("gridsearch", GOOD, (*TABLE, "--grid", "loss.alpah=1"), "--loss.alpah; did you mean --loss.alpha?"),
+        ("ablation", NO_SPEAKER, TABLE, "column 'speaker' is missing"),
+        ("ablation", GOOD, (*TABLE, "--variant", "x=--model.poling mean"), "did you mean --model.pooling?"),
+        ("ablation", GOOD, (*TABLE, "--seeds", "1", "1"), "--seeds 1 1: expected different seeds"),
+    ],
+)
+def test_a_mistake_is_told_before_torch_and_ray_are_imported(
+    tmp_path: Path, command: str, table: str, flags: tuple[str, ...], found: str
+) -> None:
+    (tmp_path / "my.csv").write_text(table)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, command, "--preset", "light", *flags],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+    )
+    assert done.stdout.splitlines()[-1] == "2 []", done.stdout
+    assert done.stderr.startswith("error: ") and found in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"my.csv"}, "nothing is written"
