@@ -40,7 +40,7 @@ def write(path: Path, seed: int, subtype: str = "PCM_16") -> None:
 def corpus(tmp_path: Path) -> Flags:
     """A configuration of a corpus of three speakers with five utterances of each class, all different."""
     rows = []
-    for number, name in enumerate(f"{speaker}{i}" for speaker in ("ana", "bo", "cy") for i in range(4)):
+    for number, name in enumerate(f"{speaker}{i}" for speaker in ("ana", "bo", "cy") for i in range(10)):
         write(tmp_path / f"{name}.wav", number)
         rows.append(f"{name},{name}.wav,{name[:-1]},{('calm', 'tense')[number % 2]},Word {number}.")
     table = tmp_path / "corpus.csv"
