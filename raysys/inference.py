@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -232,7 +233,8 @@ def _download(folder: Folder, local: Path) -> None:
     Raises:
         ModelFolderError: naming the key; in that case nothing has been written.
     """
-    found = folder.filesystem.get_file_info(pafs.FileSelector(folder.path, recursive=True))
+    every = pafs.FileSelector(folder.path, recursive=True)
+    found = folder.ask("", "read", lambda: folder.filesystem.get_file_info(every))
     names: dict[str, str] = {}
     for info in found:
         if info.type != pafs.FileType.File:
@@ -247,8 +249,12 @@ def _download(folder: Folder, local: Path) -> None:
     for name, path in names.items():
         target = local / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        with folder.filesystem.open_input_stream(path) as source, target.open("wb") as sink:
-            shutil.copyfileobj(source, sink)
+        folder.ask(name, "read", partial(_copy, folder, path, target))
+
+
+def _copy(folder: Folder, path: str, target: Path) -> None:
+    with folder.filesystem.open_input_stream(path) as source, target.open("wb") as sink:
+        shutil.copyfileobj(source, sink)
 
 
 def _refuse_links(folder: Path, location: str) -> None:

@@ -94,9 +94,11 @@ def _leased(run: Folder) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-        held = _holder(run)
-        if held is not None and held["id"] == mine:
-            run.delete(LEASE)
+        # The run has ended, whatever the store says now; without its lock's renewal, the next one waits.
+        with contextlib.suppress(StorageError):
+            held = _holder(run)
+            if held is not None and held["id"] == mine:
+                run.delete(LEASE)
 
 
 def _keep(run: Folder, mine: str, renew: Callable[[], None], done: threading.Event) -> None:

@@ -10,16 +10,24 @@ import contextlib
 import json
 import os
 import re
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from raysys.errors import DamagedError, StorageError
+
+T = TypeVar("T")
+_PAUSES_S = (0.2, 0.5, 1.0, 2.0)
+"""Between attempts at an object store."""
+_PATIENCE_S = 10.0
+"""No attempt begins after this long: a store that is down keeps its client busy for seconds."""
 
 
 def is_address(location: str) -> bool:
@@ -104,61 +112,92 @@ class Folder:
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
     def exists(self, name: str) -> bool:
-        info = self.filesystem.get_file_info(f"{self.path}/{name}")
-        return bool(info.type != pafs.FileType.NotFound)
+        return self.size(name) is not None
 
     def size(self, name: str) -> int | None:
-        """Size of a file in bytes; None if it does not exist."""
-        info = self.filesystem.get_file_info(f"{self.path}/{name}")
-        return None if info.type == pafs.FileType.NotFound else int(info.size)
+        """Size of a file in bytes, 0 of a folder; None if it does not exist."""
+        info = self.ask(name, "read", lambda: self.filesystem.get_file_info(f"{self.path}/{name}"))
+        return None if info.type == pafs.FileType.NotFound else int(info.size or 0)
 
     def names(self) -> list[str]:
         """Names of the folder's entries; empty if it does not exist."""
         selector = pafs.FileSelector(self.path, allow_not_found=True)
-        return sorted(info.base_name for info in self.filesystem.get_file_info(selector))
+        return sorted(info.base_name for info in self.ask("", "read", lambda: self.filesystem.get_file_info(selector)))
 
     def read_bytes(self, name: str) -> bytes:
-        with self.filesystem.open_input_stream(f"{self.path}/{name}") as stream:
-            return bytes(stream.read())
+        """Raises: FileNotFoundError: there is no such file. StorageError: it cannot be read."""
+
+        def read() -> bytes:
+            with self.filesystem.open_input_stream(f"{self.path}/{name}") as stream:
+                return bytes(stream.read())
+
+        return self.ask(name, "read", read)
 
     def write_bytes(self, name: str, data: bytes | pa.Buffer) -> None:
         """Write a whole file atomically (object stores do this themselves; on disk: write, flush, rename)."""
-        try:
+
+        def write() -> None:
             self.filesystem.create_dir(self.path, recursive=True)
-            if not self.is_local:
-                with self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:
-                    stream.write(data)
+            if self.is_local:
+                _replace(self.path, name, data)
                 return
-            temporary = f"{self.path}/.{name}.{uuid.uuid4().hex[:8]}"
-            try:
-                with open(temporary, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, f"{self.path}/{name}")
-            finally:
-                if os.path.exists(temporary):
-                    os.unlink(temporary)
-        except OSError as error:
-            raise StorageError(
-                f"{self.location}/{name}: cannot be written ({error}). Check free space and write permission."
-            ) from error
+            with self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:
+                stream.write(data)
+
+        try:
+            self.ask(name, "written", write)
+        except FileNotFoundError as error:
+            raise self._failed(name, "written", error) from error
 
     def delete(self, name: str) -> None:
         """Delete a file, if it exists."""
         if self.exists(name):
             # Another process may delete it first.
             with contextlib.suppress(FileNotFoundError):
-                self.filesystem.delete_file(f"{self.path}/{name}")
+                self.ask(name, "deleted", lambda: self.filesystem.delete_file(f"{self.path}/{name}"))
 
     def move(self, name: str, to: str) -> None:
         """Rename a file within this folder, replacing any file of the new name; does nothing if it does not exist."""
         if not self.exists(name):
             return
-        if self.is_local:
-            os.replace(f"{self.path}/{name}", f"{self.path}/{to}")
-        else:
-            self.filesystem.move(f"{self.path}/{name}", f"{self.path}/{to}")
+        old, new = f"{self.path}/{name}", f"{self.path}/{to}"
+        self.ask(name, "moved", lambda: os.replace(old, new) if self.is_local else self.filesystem.move(old, new))
+
+    def ask(self, name: str, what: str, action: Callable[[], T]) -> T:
+        """Ask the file system. An object store, which may refuse for a moment, is asked again.
+
+        The stores' clients retry too, but not always: Arrow's does not if the answer to a failed request is longer
+        than the object, for which alone it has room.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            StorageError: the file system refuses, or does not answer.
+        """
+        # Every store raises its own errors.
+        kinds = OSError if self.is_local else Exception
+        pauses = iter(() if self.is_local else _PAUSES_S)
+        end = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return action()
+            except FileNotFoundError:
+                raise
+            except kinds as error:
+                pause = next(pauses, None)
+                if pause is None or time.monotonic() > end:
+                    raise self._failed(name, what, error) from error
+                time.sleep(pause)
+
+    def _failed(self, name: str, what: str, error: Exception) -> StorageError:
+        remedy = "Check free space and write permission."
+        if what == "read":
+            remedy = "Is its disk mounted, and may this user read it?"
+        if not self.is_local:
+            remedy = (
+                f"Does the store answer, and do the keys allow it? They, region and endpoint are in the environment "
+                f"(AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL, ...). {'' if what == 'read' else remedy}"
+            ).strip()
+        return StorageError(f"{self.location}/{name}: cannot be {what} ({error}). {remedy}")
 
     def read_json(self, name: str) -> Any:
         return json.loads(self.read_bytes(name))
@@ -187,6 +226,19 @@ class Folder:
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, write_page_checksum=True)
         self.write_bytes(name, sink.getvalue())
+
+
+def _replace(folder: str, name: str, data: bytes | pa.Buffer) -> None:
+    temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, f"{folder}/{name}")
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
 
 
 def _from_fsspec(location: str, arrow_said: Exception) -> tuple[pafs.FileSystem, str]:

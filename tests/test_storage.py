@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import re
+import time
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from raysys import lock, storage
 from raysys.errors import StorageError
 from raysys.storage import Folder, absolute, is_address
+from tests.store import Store
 
 
 @pytest.fixture(params=["path", "file", "memory"])
@@ -145,3 +150,76 @@ def test_paths_become_absolute_and_addresses_stay(tmp_path: Path, monkeypatch: p
     assert absolute("~/runs") == "/home/someone/runs"
     assert absolute("s3://bucket/runs") == "s3://bucket/runs"
     assert is_address("s3://bucket") and not is_address("/s3/bucket")
+
+
+# An object store that fails
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    opened = Store({"bucket/runs/x": b"short", "bucket/runs/long": bytes(10_000)})
+    values = {"AWS_ENDPOINT_URL": opened.address, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    for name, value in (values | {"AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(storage, "_PAUSES_S", (0.01,) * 4)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("name", ["x", "long"])
+def test_objects_of_any_length_are_read_though_one_request_in_five_fails(store: Store, name: str) -> None:
+    """Arrow's client gives up where an error's answer is longer than the object."""
+    folder = Folder.at("s3://bucket/runs")
+    draw = random.Random(0)
+    store.fails = lambda _: 500 if draw.random() < 0.2 else 0
+    for _ in range(10):
+        assert folder.read_bytes(name) == store.objects[f"bucket/runs/{name}"]
+        assert folder.exists(name) and not folder.exists("none")
+    with pytest.raises(FileNotFoundError):
+        folder.read_bytes("none")
+
+
+CALLS: dict[str, Callable[[Folder], object]] = {
+    "read": lambda folder: folder.read_bytes("x"),
+    "exists": lambda folder: folder.exists("x"),
+    "names": lambda folder: folder.names(),
+    "delete": lambda folder: folder.delete("x"),
+    "move": lambda folder: folder.move("x", "y"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_store_that_forbids_is_a_message(store: Store, call: str) -> None:
+    folder = Folder.at("s3://bucket/runs")
+    store.fails = lambda _: 403
+    with pytest.raises(
+        StorageError, match=r"^s3://bucket/runs/x?: cannot be read \(.*ACCESS_DENIED.*AWS_ACCESS_KEY_ID"
+    ):
+        CALLS[call](folder)
+
+
+def test_a_store_that_is_down_is_a_message_within_a_minute(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+    monkeypatch.setattr(storage, "_PATIENCE_S", 0.0)
+    folder = Folder.at("s3://bucket/runs")
+    store.close()
+    started = time.monotonic()
+    with pytest.raises(StorageError, match=r"^s3://bucket/runs/x: cannot be read .*Does the store answer"):
+        folder.read_bytes("x")
+    assert time.monotonic() - started < 60
+
+
+def test_a_file_on_a_disk_that_cannot_be_read_is_a_message(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    with pytest.raises(StorageError, match=rf"^{tmp_path}/x: cannot be read .*Is its disk mounted"):
+        Folder.at(str(tmp_path)).read_bytes("x")
+
+
+def test_a_store_that_goes_down_at_the_end_of_a_run_ends_it_without_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def down(folder: Folder, name: str, what: str, *_: object) -> None:
+        raise StorageError(f"{folder.location}/{name}: cannot be {what}")
+
+    monkeypatch.setattr(lock, "_SETTLED_S", 0.0)
+    with lock.locked(Folder.at(f"memory://bucket-{uuid.uuid4().hex}/run")):
+        monkeypatch.setattr(Folder, "ask", down)

@@ -166,11 +166,13 @@ class WaveformStore:
 
     def _read(self, part: str, offset: int, n_bytes: int) -> Any:
         """Bytes of a part, memory-mapped on a disk; fewer than asked if the part is too short."""
-        path = f"{self._folder.path}/{part}"
         if self._folder.is_local:
             if part not in self._mapped:
-                self._mapped[part] = np.memmap(path, np.uint8, mode="r")
+                self._mapped[part] = np.memmap(f"{self._folder.path}/{part}", np.uint8, mode="r")
             return self._mapped[part][offset : offset + n_bytes]
+        return self._folder.ask(part, "read", lambda: self._remote(part).read_at(n_bytes, offset))
+
+    def _remote(self, part: str) -> pa.NativeFile:
         if part not in self._opened:
-            self._opened[part] = self._folder.filesystem.open_input_file(path)
-        return self._opened[part].read_at(n_bytes, offset)
+            self._opened[part] = self._folder.filesystem.open_input_file(f"{self._folder.path}/{part}")
+        return self._opened[part]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -24,6 +25,7 @@ from raysys.data.manifest import Manifest
 from raysys.data.plan import Step, derive_seed, fold_plan
 from raysys.data.stream import stream
 from raysys.data.texts import read_texts
+from raysys.errors import StorageError
 from raysys.inference import save_model
 from raysys.losses.objective import balanced_class_weights
 from raysys.metrics import confusion, unweighted_accuracy, weighted_accuracy
@@ -119,9 +121,11 @@ def train_fold(
         checkpoint_files.finish(trial.folder, outcome.epoch)
         notes = tuple(dict.fromkeys((*result.notes, *tracker.notes)))
         dataclasses.replace(result, notes=notes, ended=time.time()).write(trial.folder, LEFT)
-        checkpoint_files.delete_states(trial.folder)
-        if trial.keeps_model:
-            trial.folder.delete(checkpoint_files.BEST)
+        # The trial is finished; what cannot be deleted now is deleted by the same command.
+        with contextlib.suppress(StorageError):
+            checkpoint_files.delete_states(trial.folder)
+            if trial.keeps_model:
+                trial.folder.delete(checkpoint_files.BEST)
 
 
 def _network(trial: Trial, manifest: Manifest, collator: Collator) -> Network:

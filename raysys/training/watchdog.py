@@ -66,7 +66,8 @@ class Watchdog:
                 if self._trace.stat().st_size == 0:
                     self._trace.unlink()
         if kind is None:
-            self._trial.delete(self._worker)
+            with contextlib.suppress(OSError, StorageError):
+                self._trial.delete(self._worker)
 
     def _opened(self) -> TextIO:
         assert sys.__stderr__ is not None
@@ -118,6 +119,6 @@ def tell(run: Folder, *, stop: bool) -> None:
 
 def to_stop(run: Folder) -> bool:
     """Whether the workers of a run are to stop; not while the store does not respond."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, StorageError):
         return bool(run.read_json(STOP)["stop"])
     return False
