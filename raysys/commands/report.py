@@ -21,5 +21,6 @@ def main() -> None:
         from raysys.storage import Folder
 
         run = Folder.at(command.run)
-        write_report(run)
+        for note in write_report(run):
+            print(f"note      {note}")
         print(f"{run.location}/report.html")

@@ -1,18 +1,23 @@
-"""Which figures a run gets, and their captions."""
+"""Which figures a run gets, and their captions; one that cannot be drawn is left out with a note."""
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from raysys.report import figures
+from raysys.report import figures, fonts
 from raysys.report.reading import Features, Run
 from raysys.report.reference import REFERENCES
-from raysys.report.scores import MOST, can_embed, embed, reliability_bins
+from raysys.report.scores import FEWEST, MOST, can_embed, embed, reliability_bins
+from raysys.report.style import to_png, to_svg
+from raysys.results import RunResult
 
 LOSSES = {
     "total": "total loss",
@@ -43,22 +48,89 @@ class Chart:
     figure: Figure
 
 
-def draw(run: Run) -> dict[str, Chart]:
-    """All figures of a run, by name; figures with missing data are left out."""
-    charts = [confusion(run), *grid(run), *ablation(run), *learning_curves(run), *features(run), reliability(run)]
-    return {chart.name: chart for chart in charts}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """A chart for the page (SVG) and as a file (PNG)."""
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+    png: bytes
 
 
-def confusion(run: Run) -> Chart:
+def draw(run: Run) -> tuple[dict[str, Drawn], list[str]]:
+    """All figures of a run, by name; figures with missing data are left out.
+
+    Returns: the figures, and notes on those that cannot be drawn as they should.
+    """
+    drawn: dict[str, Drawn] = {}
+    families, missing = fonts.covering("".join(_names(run.results)))
+    notes = [_missing_fonts(missing)] if missing else []
+    makers = {
+        "the confusion matrix": confusion,
+        "the heat map of the grid": grid,
+        "the charts of the ablation": ablation,
+        "the learning curves": learning_curves,
+        "t-SNE": features,
+        "the reliability diagram": reliability,
+    }
+    with rc_context({"font.family": families}), warnings.catch_warnings():
+        # Of a character that no font has; the note says so.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        for what, make in makers.items():
+            try:
+                drawn |= {chart.name: _rendered(chart, missing) for chart in make(run)}
+            # Whatever numbers a run ends with, its other charts and its scores are worth a page.
+            except Exception as error:
+                first = next(iter(str(error).splitlines()), "")
+                notes.append(f"the report lacks {what}, which cannot be drawn ({type(error).__name__}: {first})")
+    notes += [
+        f"the report lacks t-SNE {title.lower()}: its features are not finite, or fewer than {FEWEST} differ"
+        for name, (title, _) in _TSNE.items()
+        if (found := run.features.get(name)) is not None and not can_embed(found.values_NF)
+    ]
+    return drawn, notes
+
+
+def _rendered(chart: Chart, missing: frozenset[str]) -> Drawn:
+    # In an SVG, text is text: the browser has fonts of its own.
+    svg = to_svg(chart.figure, name=f"figure-{chart.name}", title=chart.title, description=chart.caption)
+    if missing:
+        fonts.escape(chart.figure, missing)
+    return Drawn(name=chart.name, title=chart.title, caption=chart.caption, svg=svg, png=to_png(chart.figure))
+
+
+def _names(results: RunResult) -> Iterable[str]:
+    """What a figure shows of the user's own words."""
+    yield from results.classes
+    yield from (fold.name for fold in results.folds)
+    if results.grid is not None:
+        yield from (text for axis, values in results.grid.axes.items() for text in (axis, *values))
+    if results.ablation is not None:
+        yield from (variant.name for variant in results.ablation.variants)
+
+
+def _missing_fonts(missing: frozenset[str]) -> str:
+    shown = " ".join(sorted(missing)[:10]) + (" ..." if len(missing) > 10 else "")
+    return (
+        f"no font on this machine has {shown}: figures/*.png show such characters by their codes. Install a font that "
+        f"has them, such as Noto Sans CJK, and write the report again with jobs/report.py"
+    )
+
+
+def confusion(run: Run) -> list[Chart]:
     number = {"iemocap": "Compare figure 3 of the paper. ", "ravdess": "Compare figure 4 of the paper. "}
     shares = "colour and per cent" if len(run.results.classes) <= figures.MOST_WITH_SHARES else "colour"
-    return Chart(
-        name="confusion",
-        title="Confusion matrix",
-        caption=f"{number.get(run.manifest.corpus, '')}All test utterances; rows are true classes, columns predicted "
-        f"classes. Numbers are counts; {shares} show the share of the row.",
-        figure=figures.confusion_matrix(run.results.confusion, run.results.classes),
-    )
+    return [
+        Chart(
+            name="confusion",
+            title="Confusion matrix",
+            caption=f"{number.get(run.manifest.corpus, '')}All test utterances; rows are true classes, columns "
+            f"predicted classes. Numbers are counts; {shares} show the share of the row.",
+            figure=figures.confusion_matrix(run.results.confusion, run.results.classes),
+        )
+    ]
 
 
 def grid(run: Run) -> list[Chart]:
@@ -187,16 +259,18 @@ def _shown_of(found: Features) -> str:
     return "" if _step(found) == 1 else f", of which {len(found.emotions[:: _step(found)])} are shown"
 
 
-def reliability(run: Run) -> Chart:
+def reliability(run: Run) -> list[Chart]:
     error = 100 * run.results.pooled.calibration_error
-    return Chart(
-        name="reliability",
-        title="Reliability",
-        caption=f"Bars: accuracy by confidence in 15 bins; below, the share of utterances in each bin. "
-        f"Diamonds: mean confidence of the bin; perfect calibration lies on the dashed line. "
-        f"Calibration error: {error:.1f} per cent.",
-        figure=figures.reliability(reliability_bins(run.predictions, run.results.classes)),
-    )
+    return [
+        Chart(
+            name="reliability",
+            title="Reliability",
+            caption=f"Bars: accuracy by confidence in 15 bins; below, the share of utterances in each bin. "
+            f"Diamonds: mean confidence of the bin; perfect calibration lies on the dashed line. "
+            f"Calibration error: {error:.1f} per cent.",
+            figure=figures.reliability(reliability_bins(run.predictions, run.results.classes)),
+        )
+    ]
 
 
 def _as_in_the_paper(run: Run, said: str) -> str:

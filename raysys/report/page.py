@@ -10,7 +10,6 @@ import io
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import Any
 
 import soundfile
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -21,12 +20,12 @@ from raysys.data.audio import decode
 from raysys.data.manifest import Utterance
 from raysys.errors import AudioError
 from raysys.report import export
-from raysys.report.charts import LOSSES, Chart, draw
+from raysys.report.charts import LOSSES, Drawn, draw
 from raysys.report.figures import signed
 from raysys.report.reading import Run, read_run
 from raysys.report.reference import PAPER_RECALLS, REFERENCES
 from raysys.report.scores import reliability_bins, surest_mistakes
-from raysys.report.style import theme, to_png, to_svg
+from raysys.report.style import theme
 from raysys.report.tables import SYNTHETIC
 from raysys.results import RunResult
 from raysys.storage import Folder
@@ -38,10 +37,12 @@ KINDS = {"crossval": "Cross-validation", "gridsearch": "Grid search", "ablation"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 
 
-def write_report(run: Folder) -> None:
+def write_report(run: Folder) -> list[str]:
     """Write the report of a finished run into its folder, deterministically and from its files alone.
 
     Writes report.html, figures/<name>.png and what `export.files` names.
+
+    Returns: notes on figures that cannot be drawn as they should.
 
     Raises:
         StorageError: the run is not finished, or its folder cannot be written.
@@ -50,14 +51,19 @@ def write_report(run: Folder) -> None:
     # First: tables are there even where a figure cannot be drawn.
     for name, content in export.files(found.results, found.predictions).items():
         run.write_bytes(name, content.encode())
-    charts = draw(found)
-    run.write_bytes("report.html", page(found, charts).encode())
+    charts, notes = draw(found)
+    run.write_bytes("report.html", page(found, charts, notes).encode())
     for chart in charts.values():
-        (run / "figures").write_bytes(f"{chart.name}.png", to_png(chart.figure))
+        (run / "figures").write_bytes(f"{chart.name}.png", chart.png)
+    return notes
 
 
-def page(run: Run, charts: Mapping[str, Chart]) -> str:
-    """The whole document."""
+def page(run: Run, charts: Mapping[str, Drawn], notes: Sequence[str]) -> str:
+    """The whole document.
+
+    Args:
+        notes: of this report, in addition to the run's.
+    """
     results = run.results
     counts = Counter(u.emotion for u in run.manifest.utterances)
     mistakes = [(mistake, sound(mistake.utterance)) for mistake in surest_mistakes(run.manifest, run.predictions)]
@@ -72,7 +78,8 @@ def page(run: Run, charts: Mapping[str, Chart]) -> str:
             config=run.config,
             title=f"{KINDS[run.kind]}: {results.corpus.title}",
             sections=_sections(run),
-            charts={name: _drawn(chart) for name, chart in charts.items()},
+            charts=charts,
+            notes=[*results.notes, *(note for note in notes if note not in results.notes)],
             curves=["validation", *(f"loss-{part}" for part in LOSSES)],
             policy=_POLICY,
             style=Markup(theme() + (resources.files("raysys.report") / "style.css").read_text(encoding="utf-8")),
@@ -183,11 +190,6 @@ def _settings(values: Mapping[str, object]) -> dict[str, object]:
                 return value
 
     return {name: plain(value) for name, value in values.items()}
-
-
-def _drawn(chart: Chart) -> dict[str, Any]:
-    svg = to_svg(chart.figure, name=f"figure-{chart.name}", title=chart.title, description=chart.caption)
-    return {"name": chart.name, "title": chart.title, "caption": chart.caption, "svg": Markup(svg)}
 
 
 def _modalities(modalities: str) -> str:

@@ -176,12 +176,15 @@ def finish(run: Run, results: RunResult, *tables: str) -> None:
         print(f"{table}\n")
     if run.config.corpus.name == "demo":
         print(f"{SYNTHETIC}\n")
-    write_report(run.folder)
+    if notes := write_report(run.folder):
+        dataclasses.replace(results, notes=(*results.notes, *notes)).write(run.folder)
     print(f"{results.seconds:.0f} s; {results_line(run.folder)}", flush=True)
 
 
-def write_report(run: Folder) -> None:
-    """Write the report of a finished run. If a figure fails, the run notes it and stands: its results are stored.
+def write_report(run: Folder) -> list[str]:
+    """Write the report of a finished run. If that fails, the run notes it and stands: its results are stored.
+
+    Returns: notes, which are printed too.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -190,15 +193,17 @@ def write_report(run: Folder) -> None:
     from raysys.report import page
 
     try:
-        page.write_report(run)
+        notes = page.write_report(run)
     except UserError:
         raise
     except Exception as error:
-        print(
-            f"note      the report could not be written ({type(error).__name__}: {error}). The results are complete; "
-            f"`jobs/report.py {run.location}` writes the report again, or shows where it fails",
-            flush=True,
-        )
+        notes = [
+            f"the report could not be written ({type(error).__name__}: {error}). The results are complete; "
+            f"`jobs/report.py {run.location}` writes the report again, or shows where it fails"
+        ]
+    for note in notes:
+        print(f"note      {note}", flush=True)
+    return notes
 
 
 def results_line(run: Folder) -> str:

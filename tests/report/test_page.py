@@ -9,6 +9,7 @@ import html
 import io
 import json
 import re
+import warnings
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,6 +21,7 @@ import soundfile
 
 from raysys.data.manifest import Manifest
 from raysys.errors import StorageError
+from raysys.report import fonts
 from raysys.report.page import sound, write_report
 from raysys.report.reference import REFERENCES
 from raysys.storage import Folder
@@ -248,7 +250,47 @@ def test_features_that_are_all_the_same_cost_their_figure_alone(tmp_path: Path) 
     equal = pa.table({"utterance_id": table["utterance_id"], "features": [[0.5] * 16] * table.num_rows})
     (run / "folds/1").write_table("features.parquet", equal)
     page = report(run)
+    assert "the report lacks t-SNE with the contrastive terms: its features are not finite, or fewer than 10" in words(
+        page
+    )
     assert "tsne-with" not in page and "saved no final features (features.parquet), or too few" in words(page)
+
+
+def test_classes_in_any_script_are_text_on_the_page_and_never_boxes_in_a_file(tmp_path: Path) -> None:
+    """Han on a machine without such a font: by their codes, with a note; what a font has is drawn with it."""
+    classes = ("愤怒", "gl\u00fcck", "𝔄", "neu")
+    run = write_run(tmp_path, classes=classes)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        notes = write_report(run)
+    assert not [str(w.message) for w in warned if "missing from font" in str(w.message)]
+    page = page_of(run)
+    assert all(re.search(rf"<text [^>]*>{name}</text>", page) for name in classes)
+    families, missing = fonts.covering("".join(classes))
+    assert families[0] == "DejaVu Sans" and "ü" not in missing
+    assert len(notes) == bool(missing)
+    if missing:
+        assert f"no font on this machine has {' '.join(sorted(missing))}" in notes[0] and notes[0] in words(page)
+
+
+@pytest.mark.parametrize(
+    ("maker", "figure", "what"),
+    [("confusion", "confusion", "the confusion matrix"), ("reliability", "reliability", "the reliability diagram")],
+)
+def test_a_chart_that_cannot_be_drawn_is_left_out_with_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, maker: str, figure: str, what: str
+) -> None:
+    def fails(run: object) -> list[object]:
+        raise ValueError("axis limits cannot be NaN\nor Inf")
+
+    monkeypatch.setattr(f"raysys.report.charts.{maker}", fails)
+    run = write_run(tmp_path)
+    notes = write_report(run)
+    assert notes == [f"the report lacks {what}, which cannot be drawn (ValueError: axis limits cannot be NaN)"]
+    page = page_of(run)
+    assert notes[0] in words(page)
+    assert set(re.findall(r'<figure id="([^"]+)">', page)) == FIGURES["crossval"] - {figure}
+    assert "Scores by class" in page and run.exists("classes.csv")
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path: Path) -> None:
