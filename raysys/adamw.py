@@ -22,18 +22,15 @@ class AdamW:
     """Adam with decoupled weight decay.
 
     Args:
-        groups: each with `params` and `lr`; other entries are kept unchanged.
-        weight_decay: weight decay of all groups.
+        groups: each with `params`, `lr` and `weight_decay`; other entries are kept unchanged.
 
     Attributes:
-        param_groups: `groups` with `weight_decay`; a changed `lr` takes effect at the next step.
+        param_groups: `groups`; a changed `lr` takes effect at the next step.
         state: `step`, `exp_avg` and `exp_avg_sq` of each parameter that has had a gradient, as in torch.optim.
     """
 
-    def __init__(self, groups: Iterable[dict[str, Any]], *, weight_decay: float) -> None:
-        self.param_groups = [
-            {**group, "params": list(group["params"]), "weight_decay": weight_decay} for group in groups
-        ]
+    def __init__(self, groups: Iterable[dict[str, Any]]) -> None:
+        self.param_groups = [{**group, "params": list(group["params"])} for group in groups]
         self.state: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)
 
     @torch.no_grad()

@@ -171,6 +171,8 @@ class ModelConfig:
     layer: Literal["last", "cnn", "weighted_sum"] = "last"
     """Which output of the audio encoder to use: the last layer, the projected output of the convolutions (without the
     Transformer), or a softmax-weighted sum of all layers with learned weights (SUPERB)."""
+    pool_frames: Literal[1, 2, 4] = 1
+    """Average every so many frames of the audio encoder (of 20 ms): less to store of a frozen one, and less to fuse."""
     freeze_text: Literal["none", "all"] = "none"
     """Which part of the text encoder to freeze."""
     width: int = 768
@@ -187,8 +189,8 @@ class ModelConfig:
     """Cross-modal coding block 2: text tokens attend to audio."""
     bigru: Literal["joint", "per_stream", "none"] = "joint"
     """One bidirectional GRU over both blocks' outputs concatenated in time, one per block, or none."""
-    pooling: Literal["max", "attention", "mean"] = "max"
-    """How frames are pooled into one vector (mp in equation 2)."""
+    pooling: Literal["max", "attention", "mean", "statistics"] = "max"
+    """How frames are pooled into one vector (mp in equation 2); statistics: attentive mean and deviation, and mean."""
     dropout: float = 0.1
     """Dropout in everything trained from scratch: cross-modal blocks, the head's input, the light encoders."""
 
@@ -427,7 +429,7 @@ class ExperimentConfig:
     @property
     def keeps_audio_features(self) -> bool:
         """Whether the audio encoder gives the same features for a view in every trial, so they are computed once."""
-        frozen = self.model.freeze_audio == "all" and self.model.layer != "weighted_sum"
+        frozen = self.model.freeze_audio == "all"
         finite = self.augment.variants > 0 or not self.needs_augmented_view
         loaded = self.model.weights == "pretrained" and self.model.audio not in BUILT_IN
         return frozen and finite and loaded and self.corpus.resolved_modalities != "text"

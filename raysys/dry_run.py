@@ -41,8 +41,10 @@ def dry_run(config: ExperimentConfig, points: str = "") -> None:
     kept = f", and as much for each of {variants} augmented views" if variants else ""
     encoder = audio_config(config.model) if config.keeps_audio_features else None
     if encoder is not None:
-        # Float32, 50 frames a second.
-        gb = 4 * 50 * 3600 * encoder.hidden_size / 1e9
+        # 50 frames a second: the last layer in float32, or all of them in float16.
+        layers = config.model.layer == "weighted_sum"
+        width = encoder.hidden_size * (2 * (encoder.num_hidden_layers + 1) if layers else 4)
+        gb = width * 50 / config.model.pool_frames * 3600 / 1e9
         kept += f"; features of the frozen {encoder.model_type} {gb:.2f} GB an hour of each of them"
     # Weights of the best epoch; while a trial runs, weights and two Adam moments of two epochs, and two best ones more.
     best, last = 4 * total / 1e9, 32 * total / 1e9

@@ -32,6 +32,7 @@ from raysys.data.text import tokenize
 from raysys.errors import AudioError, ModelFolderError
 from raysys.model.audio import WaveformEncoder
 from raysys.model.network import Network
+from raysys.model.whisper import WhisperEncoder
 from raysys.pretrained import load_part
 from raysys.saved import check_sizes, checked_values, refuse_many_modules, refuse_not_finite, tensor_sizes
 from raysys.storage import Folder
@@ -165,10 +166,8 @@ def save_model(
         # Otherwise an older model's files would be read along with the new ones.
         folder.filesystem.delete_dir_contents(f"{folder.path}/{part}", missing_dir_ok=True)
     folder.write_bytes(WEIGHTS, safetensors.torch.save(weights))
-    if isinstance(audio, WaveformEncoder):
-        from transformers import Wav2Vec2FeatureExtractor
-
-        _write_part(folder / _AUDIO, audio.model.config, Wav2Vec2FeatureExtractor(do_normalize=audio.normalise))
+    if isinstance(audio, WaveformEncoder | WhisperEncoder):
+        _write_part(folder / _AUDIO, audio.model.config, audio.extractor)
     if text is not None:
         assert tokenizer is not None
         _write_part(folder / _TEXT, text.config)

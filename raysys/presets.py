@@ -52,6 +52,33 @@ def light() -> ExperimentConfig:
     )
 
 
+def frozen() -> ExperimentConfig:
+    """Real corpora in minutes without a GPU: frozen pretrained encoders, whose features are computed once.
+
+    All of Whisper's layers with learned weights; on top of them the whole method. Larger encoders by --model.audio.
+    """
+    return ExperimentConfig(
+        corpus=CorpusConfig(trim_db=40.0),
+        augment=AugmentConfig(variants=3, classify_augmented=True, cbca_model="light"),
+        model=ModelConfig(
+            audio="openai/whisper-tiny.en",
+            text="sentence-transformers/all-MiniLM-L6-v2",
+            freeze_audio="all",
+            freeze_text="all",
+            layer="weighted_sum",
+            pool_frames=4,
+            width=128,
+            heads=4,
+            feed_forward=256,
+            pooling="statistics",
+            dropout=0.3,
+        ),
+        loss=LossConfig(alpha=0.1, beta=0.1, gamma=0.1, label_smoothing=0.1),
+        optim=OptimConfig(lr=1e-3, weight_decay=0.01, average=0.98),
+        train=TrainConfig(epochs=25, batch_size=16, accumulate=1, per_class=1, text_dropout=0.1),
+    )
+
+
 def _light_model() -> ModelConfig:
     return ModelConfig(
         audio="light", text="light", freeze_audio="none", width=96, heads=4, feed_forward=192, dropout=0.2
@@ -78,5 +105,6 @@ PRESETS: dict[str, Callable[[], ExperimentConfig]] = {
     "demo": demo,
     "demo-short": demo_short,
     "light": light,
+    "frozen": frozen,
     "paper": paper,
 }

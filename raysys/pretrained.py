@@ -6,7 +6,7 @@ Weights are never unpickled into anything but tensors, and never silently random
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -88,7 +88,15 @@ def draw_model(auto: Any, config: PreTrainedConfig, flag: str, name: str) -> Pre
         ) from error
 
 
-def load_pretrained(auto: Any, name: str, flag: str, advice: str, *, harmless: Sequence[str] = ()) -> Loaded:
+def load_pretrained(
+    auto: Any,
+    name: str,
+    flag: str,
+    advice: str,
+    *,
+    harmless: Sequence[str] = (),
+    renamed: Mapping[str, str] | None = None,
+) -> Loaded:
     """A model with all its weights, float32.
 
     Args:
@@ -96,6 +104,7 @@ def load_pretrained(auto: Any, name: str, flag: str, advice: str, *, harmless: S
         name: on the Hub, or a folder written by save_pretrained.
         flag, advice: used in error messages; `advice` tells the user what to do.
         harmless: substrings of the names of weights that may be missing. They are drawn.
+        renamed: patterns in names of weights and what replaces them, to load a part of a model.
 
     Raises:
         EncoderError: it cannot be loaded, or weights are missing.
@@ -111,6 +120,7 @@ def load_pretrained(auto: Any, name: str, flag: str, advice: str, *, harmless: S
             output_loading_info=True,
             # Reported by name below, instead of by a RuntimeError without names.
             ignore_mismatched_sizes=True,
+            **({} if renamed is None else {"key_mapping": dict(renamed)}),
         )
     # Damaged files raise errors of many types.
     except Exception as error:

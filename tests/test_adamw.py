@@ -18,12 +18,10 @@ def make_network() -> nn.Sequential:
 def test_weights_and_state_equal_pytorchs() -> None:
     """Two groups, changing rates, a parameter without a gradient in every third step."""
     ours, theirs = make_network(), make_network()
-    mine = AdamW(
-        [{"params": ours[0].parameters(), "lr": 0.1}, {"params": ours[2].parameters(), "lr": 0.3}], weight_decay=0.05
-    )
-    reference = torch.optim.AdamW(
-        [{"params": theirs[0].parameters(), "lr": 0.1}, {"params": theirs[2].parameters(), "lr": 0.3}],
-        weight_decay=0.05,
+    settings = ({"lr": 0.1, "weight_decay": 0.05}, {"lr": 0.3, "weight_decay": 0.0})
+    mine, reference = (
+        kind([{"params": part.parameters(), **values} for part, values in zip(network[::2], settings, strict=True)])
+        for kind, network in ((AdamW, ours), (torch.optim.AdamW, theirs))
     )
     generator = torch.Generator().manual_seed(1)
     for update in range(30):
@@ -43,7 +41,7 @@ def test_weights_and_state_equal_pytorchs() -> None:
 
 def test_each_group_has_its_own_rate_and_decay() -> None:
     network = make_network()
-    optimizer = AdamW([{"params": network.parameters(), "lr": 0.5, "peak_lr": 2.0}], weight_decay=0.125)
+    optimizer = AdamW([{"params": network.parameters(), "lr": 0.5, "peak_lr": 2.0, "weight_decay": 0.125}])
     (group,) = optimizer.param_groups
     assert (group["lr"], group["peak_lr"], group["weight_decay"]) == (0.5, 2.0, 0.125)
     assert len(group["params"]) == 4

@@ -211,7 +211,7 @@ def _train(
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     longest = max_tokens(lm.model, tokenizer)
-    optimizer = AdamW([{"params": lm.parameters(), "lr": lr}], weight_decay=_WEIGHT_DECAY)
+    optimizer = AdamW([{"params": lm.parameters(), "lr": lr, "weight_decay": _WEIGHT_DECAY}])
     n_steps = epochs * math.ceil(len(examples) / batch_size)
     n_warm = math.ceil(_WARM_UP * n_steps)
     step = 0

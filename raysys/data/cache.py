@@ -35,9 +35,9 @@ INDEX_SCHEMA = pa.schema(
         ("part_bytes", pa.int64()),
         ("error", pa.string()),
         ("remarks", pa.string()),
+        ("dtype", pa.string()),
     ]
 )
-_SCHEMA = pa.schema([("waveform", pa.large_list(pa.float32()))])
 _CODE = ("raysys.data.precompute:_decoded", "raysys.data.tasks:make_part")
 
 
@@ -49,16 +49,20 @@ def cache_name(manifest: Manifest, *, trim_db: float | None = None) -> str:
 
 
 def write_part(folder: Folder, name: str, waveforms: Sequence[np.ndarray]) -> list[dict[str, Any]]:
-    """Write waveforms as one Arrow file, the i-th as record batch i.
+    """Write waveforms as one Arrow file, the i-th as record batch i; all float32, or all float16.
 
     Returns: the index row of each waveform, without its utterance id.
     """
+    half = bool(waveforms) and waveforms[0].dtype == np.float16
+    dtype, kind = (np.float16, pa.float16()) if half else (np.float32, pa.float32())
+    waveforms = [np.ascontiguousarray(waveform_S, dtype=dtype) for waveform_S in waveforms]
+    schema = pa.schema([("waveform", pa.large_list(kind))])
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, _SCHEMA) as writer:
+    with pa.ipc.new_file(sink, schema) as writer:
         for waveform_S in waveforms:
             offsets = pa.array([0, len(waveform_S)], pa.int64())
-            column = pa.LargeListArray.from_arrays(offsets, pa.array(waveform_S, pa.float32()))
-            writer.write_batch(pa.record_batch([column], schema=_SCHEMA))
+            column = pa.LargeListArray.from_arrays(offsets, pa.array(waveform_S, kind))
+            writer.write_batch(pa.record_batch([column], schema=schema))
     data = sink.getvalue()
     folder.write_bytes(name, data)
     written = pa.ipc.open_file(data)
@@ -69,13 +73,14 @@ def write_part(folder: Folder, name: str, waveforms: Sequence[np.ndarray]) -> li
             "samples": len(w),
             "crc32": _checksum(w),
             "part_bytes": data.size,
+            "dtype": str(np.dtype(dtype)),
         }
         for i, w in enumerate(waveforms)
     ]
 
 
 def _checksum(waveform_S: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(waveform_S, dtype=np.float32).data)
+    return zlib.crc32(waveform_S.data)
 
 
 def is_whole(folder: Folder) -> bool:
@@ -125,7 +130,7 @@ class WaveformStore:
                 f"{location}/{INDEX}: this cache entry cannot be read ({error}). Check that every node "
                 f"sees --run.cache; the same command rebuilds a damaged entry."
             ) from error
-        columns = (index[name] for name in ("utterance_id", "part", "offset", "samples", "crc32"))
+        columns = (index[name] for name in ("utterance_id", "part", "offset", "samples", "crc32", "dtype"))
         self._place = {name: place for name, *place in zip(*columns, strict=True) if place[0] is not None}
         self._checked: set[str] = set()
         self.samples: dict[str, int] = dict(zip(index["utterance_id"], index["samples"], strict=True))
@@ -143,13 +148,14 @@ class WaveformStore:
         return _open_store(location)
 
     def get(self, utterance_id: str) -> np.ndarray:
-        """The waveform, float32, 16 kHz mono; read-only.
+        """The waveform, float32, 16 kHz mono, or features, also in float16; read-only.
 
         Raises:
             StorageError: the stored bytes are not what was written; the next run rebuilds the entry.
         """
-        part, offset, samples, checksum = self._place[utterance_id]
-        waveform_S = np.frombuffer(self._read(part, offset, 4 * samples), np.float32)
+        part, offset, samples, checksum, dtype = self._place[utterance_id]
+        kind = np.dtype(dtype)
+        waveform_S = np.frombuffer(self._read(part, offset, kind.itemsize * samples), kind)
         if utterance_id not in self._checked:
             if _checksum(waveform_S) != checksum:
                 raise self._damaged(part, utterance_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from raysys.errors import EncoderError
 from raysys.model.fast import speed_up_dropout
+from raysys.model.states import joined_states
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -51,7 +52,7 @@ class Heard(NamedTuple):
     """Output of an audio encoder.
 
     Attributes:
-        frames_BJD: features.
+        frames_BJD: features; K states of each frame side by side, if a weighted sum follows.
         valid_BJ: bool; every row has at least one valid frame.
         latents_BJL: output of the convolutions, before any frame depends on later ones.
     """
@@ -70,9 +71,10 @@ class WaveformEncoder(nn.Module):
             preprocessor configuration.
         freeze: parts that are not trained.
         layer: last: the last hidden state; cnn: the projected output of the convolutions, without the Transformer;
-            weighted_sum: a learned softmax-weighted sum of all hidden states (Yang et al. 2021, SUPERB).
+            weighted_sum: all hidden states, `joined_states`.
 
     Attributes:
+        states: K, the number of states that a frame holds side by side.
         padded: whether a batch is processed as one padded tensor; otherwise utterance by utterance.
         drawn: names of weights that the checkpoint lacks.
     """
@@ -109,8 +111,7 @@ class WaveformEncoder(nn.Module):
             # Unused: its parameters would have no gradient.
             model.encoder = nn.Identity()
             model.masked_spec_embed = None
-        states = config.num_hidden_layers + 1
-        self.layer_logits = nn.Parameter(torch.zeros(states)) if layer == "weighted_sum" else None
+        self.states: int = config.num_hidden_layers + 1 if layer == "weighted_sum" else 1
         if not self._masks and getattr(model, "masked_spec_embed", None) is not None:
             # Unused: it would have no gradient.
             model.masked_spec_embed.requires_grad_(False)
@@ -129,6 +130,13 @@ class WaveformEncoder(nn.Module):
         cured.weight, cured.bias = layer.layer_norm.weight, layer.layer_norm.bias
         layer.layer_norm = cured
         self._group_norms.append(cured)
+
+    @property
+    def extractor(self) -> Any:
+        """The preprocessor that a saved model needs."""
+        from transformers import Wav2Vec2FeatureExtractor
+
+        return Wav2Vec2FeatureExtractor(do_normalize=self.normalise)
 
     def forward(self, waveforms_BS: Tensor, lengths_B: Tensor) -> Heard:
         """Args:
@@ -185,11 +193,8 @@ class WaveformEncoder(nn.Module):
             mask_time_indices=self._time_mask(valid_BJ),
             output_hidden_states=self.layer == "weighted_sum",
         )
-        if self.layer_logits is None:
-            last_BJD: Tensor = output.last_hidden_state
-            return last_BJD
-        weights_K = self.layer_logits.softmax(dim=0)
-        return torch.einsum("k,kbjd->bjd", weights_K, torch.stack(output.hidden_states).float())
+        last_BJD: Tensor = output.last_hidden_state
+        return joined_states(output.hidden_states) if self.layer == "weighted_sum" else last_BJD
 
     @property
     def _masks(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from raysys.model.audio import WaveformEncoder, padding_moves
 from raysys.model.light import LightAudioEncoder
 from raysys.model.small_text import SmallTextEncoder
 from raysys.model.text import TokenEncoder
+from raysys.model.whisper import WhisperEncoder
 from raysys.pretrained import Loaded, draw_model, first_line, load_config, load_part, load_pretrained
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _HARMLESS_WEIGHTS = ("pooler.", "masked_spec_embed")
 """May be missing from a checkpoint: nothing reads a pooler, and only training reads what replaces masked frames (it is
 not in the file of wav2vec2-base-960h)."""
 _BERT_VOCAB = 30_522
+_ADVICE = "Give a complete checkpoint, or use random weights with --model.weights random."
 
 
 def has_own_tokenizer(config: ModelConfig) -> bool:
@@ -74,17 +76,46 @@ def build_audio_encoder(config: ModelConfig) -> nn.Module:
 
         model: PreTrainedModel = Wav2Vec2Model(_tiny_wav2vec2(config.dropout))
         return WaveformEncoder(model, normalise=True, freeze=config.freeze_audio, layer=config.layer)
-    model, drawn = _load(config.audio, "--model.audio", config.weights == "random", _audio_config(config))
+    read = _audio_config(config)
+    if read.model_type == "whisper":
+        return _build_whisper(config, read)
+    model, drawn = _load(config.audio, "--model.audio", config.weights == "random", read)
     if not hasattr(model.config, "conv_kernel") or not hasattr(model, "feature_extractor"):
         raise EncoderError(
             f"--model.audio {config.audio}: a {type(model).__name__} does not read raw waveforms through "
-            f"convolutions; give a wav2vec 2.0, HuBERT or WavLM model."
+            f"convolutions; give a wav2vec 2.0, HuBERT, WavLM or Whisper model."
         )
     encoder = WaveformEncoder(model, normalise=_normalises(config), freeze=config.freeze_audio, layer=config.layer)
     encoder.drawn = drawn
     on_meta = next(encoder.parameters()).is_meta
     if model.config.model_type not in _SAFE_TO_PAD and not on_meta:
         encoder.padded = not padding_moves(encoder)
+    return encoder
+
+
+def _build_whisper(config: ModelConfig, read: PreTrainedConfig) -> WhisperEncoder:
+    import transformers
+
+    extractor = _extractor(config.audio)
+    if not isinstance(extractor, transformers.WhisperFeatureExtractor):
+        raise EncoderError(
+            f"--model.audio {config.audio}: preprocessor_config.json describes a {type(extractor).__name__}, expected "
+            f"a WhisperFeatureExtractor. Save the model's own in the same folder."
+        )
+    if extractor.feature_size != read.num_mel_bins:
+        raise EncoderError(
+            f"--model.audio {config.audio}: preprocessor_config.json has {extractor.feature_size} mel bands "
+            f"(feature_size), but the model reads {read.num_mel_bins} (num_mel_bins in config.json). Save the model's "
+            f"own preprocessor in the same folder."
+        )
+    kind = transformers.models.whisper.modeling_whisper.WhisperEncoder
+    if config.weights == "random":
+        return WhisperEncoder(kind(read), extractor, freeze=config.freeze_audio, layer=config.layer)
+    # Checkpoints hold the whole model: `encoder.` or, with a head, `model.encoder.`; the decoder is not read.
+    renamed = {r"^(model\.)?encoder\.": ""}
+    model, drawn = load_pretrained(kind, config.audio, "--model.audio", _ADVICE, renamed=renamed)
+    encoder = WhisperEncoder(model, extractor, freeze=config.freeze_audio, layer=config.layer)
+    encoder.drawn = drawn
     return encoder
 
 
@@ -201,24 +232,30 @@ def check_encoders(
         _read_config(masked_lm, "--augment.cbca-model")
 
 
-def _normalises(config: ModelConfig) -> bool:
-    if config.weights == "random" and config.audio == _BASE_AUDIO:
-        return True
+def _extractor(name: str) -> Any:
+    """The audio encoder's preprocessor."""
     from transformers import AutoFeatureExtractor
 
     try:
-        extractor = load_part(AutoFeatureExtractor, config.audio)
+        extractor = load_part(AutoFeatureExtractor, name)
     except (OSError, ValueError) as error:
         raise EncoderError(
-            f"--model.audio {config.audio}: preprocessor_config.json, which says how to normalise waveforms, "
+            f"--model.audio {name}: preprocessor_config.json, which says how to prepare waveforms, "
             f"cannot be read ({first_line(error)}). Save the model's feature extractor in the same folder."
         ) from error
     if extractor.sampling_rate != SAMPLE_RATE_HZ:
         raise EncoderError(
-            f"--model.audio {config.audio}: preprocessor_config.json has a sampling_rate of "
+            f"--model.audio {name}: preprocessor_config.json has a sampling_rate of "
             f"{extractor.sampling_rate}, but waveforms are at {SAMPLE_RATE_HZ} Hz. Give an encoder trained at this "
             f"rate, or correct the file."
         )
+    return extractor
+
+
+def _normalises(config: ModelConfig) -> bool:
+    if config.weights == "random" and config.audio == _BASE_AUDIO:
+        return True
+    extractor = _extractor(config.audio)
     if not isinstance(found := getattr(extractor, "do_normalize", None), bool):
         raise EncoderError(
             f"--model.audio {config.audio}: preprocessor_config.json does not say whether to normalise waveforms "
@@ -243,5 +280,4 @@ def _load(name: str, flag: str, drawn: bool, config: PreTrainedConfig) -> Loaded
 
     if drawn:
         return Loaded(draw_model(AutoModel, config, flag, name))
-    advice = "Give a complete checkpoint, or use random weights with --model.weights random."
-    return load_pretrained(AutoModel, name, flag, advice, harmless=_HARMLESS_WEIGHTS)
+    return load_pretrained(AutoModel, name, flag, _ADVICE, harmless=_HARMLESS_WEIGHTS)

@@ -108,6 +108,7 @@ class LightAudioEncoder(nn.Module):
             raise ValueError(f"strides {strides} must be one pair for each of channels {channels}")
         self.width = width
         self.latent_width = width
+        self.states = 1
         self.strides = strides
         self.register_buffer("filters", mel_filters(), persistent=False)
         hann = functional.pad(torch.hann_window(WINDOW_SAMPLES), (0, FFT_SAMPLES - WINDOW_SAMPLES))

@@ -18,6 +18,7 @@ from raysys.model.encoders import build_audio_encoder, build_text_encoder
 from raysys.model.fusion import ModalFusion
 from raysys.model.pooling import Pooling
 from raysys.model.prediction import TemporalPredictor
+from raysys.model.states import WeightedSum, pooled_in_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,9 @@ class Network(nn.Module):
         self.modalities = modalities
         self.audio_encoder = None if modalities == "text" else build_audio_encoder(config)
         self.text_encoder = None if modalities == "audio" else build_text_encoder(config, vocab_size)
+        n_states = int(getattr(self.audio_encoder, "states", 1))
+        self.weigh_states = WeightedSum(n_states) if n_states > 1 else None
+        self.pool_frames = config.pool_frames
         self.audio_projection = _projection(self.audio_encoder, width)
         self.text_projection = _projection(self.text_encoder, width)
         self.no_audio_D = nn.Parameter(torch.randn(width) * 0.02) if modalities == "text" else None
@@ -117,8 +121,8 @@ class Network(nn.Module):
         fused_ND = self.pool_fused(fused_NUD, fused_valid_NU)
         features_NF = torch.cat([audio_ND, fused_ND], dim=-1)
         return Outputs(
-            logits_NC=self.head(features_NF),
-            embeddings_NE=None if self.project is None else self.project(features_NF),
+            logits_NC=_in_float32(self.head, features_NF),
+            embeddings_NE=None if self.project is None else _in_float32(self.project, features_NF),
             features_NF=features_NF,
             audio_ND=audio_ND,
             text_ND=None if self.pool_text is None else self.pool_text(tokens_NMD, tokens_valid_NM),
@@ -139,7 +143,7 @@ class Network(nn.Module):
             # Precomputed features of the frozen encoder.
             assert view.lengths_B is not None
             ahead_J = torch.arange(view.frames_BJE.shape[1], device=view.lengths_B.device)
-            return self.audio_projection(view.frames_BJE), ahead_J < view.lengths_B[:, None], (None, None)
+            return self._projected(view.frames_BJE), ahead_J < view.lengths_B[:, None], (None, None)
         heard: Heard = self.audio_encoder(view.waveforms_BS, view.lengths_B)
         temporal: tuple[Tensor | None, Tensor | None] = (None, None)
         if self.predict_ahead is not None and self.training:
@@ -147,7 +151,14 @@ class Network(nn.Module):
             temporal = temporal_cpc(
                 self.predict_ahead(latents_BJL), latents_BJL, valid_BJ, temperature=self.temperature
             )
-        return self.audio_projection(heard.frames_BJD), heard.valid_BJ, temporal
+        frames_BJE, valid_BJ = pooled_in_time(heard.frames_BJD, heard.valid_BJ, self.pool_frames)
+        return self._projected(frames_BJE), valid_BJ, temporal
+
+    def _projected(self, frames_BJE: Tensor) -> Tensor:
+        """The audio encoder's frames, its states weighted if it gives several, at the fusion's width."""
+        frames_BJD: Tensor = frames_BJE if self.weigh_states is None else self.weigh_states(frames_BJE)
+        projected_BJD: Tensor = self.audio_projection(frames_BJD)
+        return projected_BJD
 
     def _text(self, view: View, n_rows: int) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens, their mask, and which rows have text; a row without text becomes the single learned token."""
@@ -186,6 +197,13 @@ def stack_views(views: tuple[View, ...]) -> View:
         return torch.cat(parts)
 
     return View(**{field.name: stack(field.name) for field in dataclasses.fields(View)})
+
+
+def _in_float32(part: nn.Module, features_NF: Tensor) -> Tensor:
+    """Apply a part outside autocast: logits in bfloat16 have three digits, and tie."""
+    with torch.autocast(features_NF.device.type, enabled=False):
+        output: Tensor = part(features_NF.float())
+    return output
 
 
 def _projection_head(width: int) -> nn.Module:

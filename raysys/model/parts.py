@@ -20,6 +20,7 @@ _PARTS = (
     ("CCB1, audio attends to text", "fusion.ccb1."),
     ("CCB2, text attends to audio", "fusion.ccb2."),
     ("BiGRU", "fusion.bigru"),
+    ("weights of layers", "weigh_states."),
     ("pooling", "pool_"),
     ("head", "head."),
     ("contrastive projection", "project."),

@@ -24,12 +24,14 @@ class Pooling(nn.Module):
     """Masked pooling over time: BTD -> BD.
 
     max is the paper's "maximum pooled"; attention is its "attention-pooling": a softmax of a learned linear score.
+    statistics: attentive mean and standard deviation (Okabe et al. 2018) and the plain mean, projected back to D.
     """
 
-    def __init__(self, kind: Literal["max", "attention", "mean"], width: int) -> None:
+    def __init__(self, kind: Literal["max", "attention", "mean", "statistics"], width: int) -> None:
         super().__init__()
         self.kind = kind
-        self.score = nn.Linear(width, 1, bias=False) if kind == "attention" else None
+        self.score = nn.Linear(width, 1, bias=False) if kind in ("attention", "statistics") else None
+        self.project = nn.Linear(3 * width, width) if kind == "statistics" else None
 
     def forward(self, sequence_BTD: Tensor, valid_BT: Tensor) -> Tensor:
         if self.kind == "max":
@@ -39,4 +41,16 @@ class Pooling(nn.Module):
         assert self.score is not None
         score_BT = self.score(sequence_BTD).squeeze(-1).float().masked_fill(~valid_BT, -torch.inf)
         weights_BT1 = score_BT.softmax(dim=1)[..., None].to(sequence_BTD.dtype)
-        return (sequence_BTD * weights_BT1).sum(dim=1)
+        mean_BD = (sequence_BTD * weights_BT1).sum(dim=1)
+        if self.project is None:
+            return mean_BD
+        variance_BD = ((sequence_BTD - mean_BD[:, None]).square() * weights_BT1).sum(dim=1)
+        # The square root's slope is infinite at 0, where there is one frame.
+        deviation_BD = (variance_BD + _SMALLEST_VARIANCE).sqrt()
+        pooled_BD: Tensor = self.project(
+            torch.cat([mean_BD, deviation_BD, masked_mean(sequence_BTD, valid_BT)], dim=-1)
+        )
+        return pooled_BD
+
+
+_SMALLEST_VARIANCE = 1e-5

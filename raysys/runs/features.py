@@ -26,6 +26,7 @@ from raysys.data.text import tokenize
 from raysys.data.texts import read_texts
 from raysys.data.views import AudioFeatures, Source, crop
 from raysys.model.encoders import build_audio_encoder, build_text_encoder, make_tokenizer
+from raysys.model.states import pooled_in_time
 from raysys.runs.cluster import Cluster
 from raysys.sources import digest_of
 from raysys.storage import Folder
@@ -50,7 +51,8 @@ def make_audio_features(
     if longer and not source.variants:
         return None
     encoder = build_audio_encoder(config.model)
-    how = [digest_of("raysys.runs.features:encode_audio"), _digest(encoder), _precision(cluster), config.model.layer]
+    how: list[object] = [digest_of("raysys.runs.features:encode_audio"), _digest(encoder), _precision(cluster)]
+    how += [config.model.layer, config.model.pool_frames]
     threads = config.cluster.cpus_per_worker
     encode = partial(
         encode_audio, model=config.model, source=dataclasses.replace(source, features=None), threads=threads
@@ -67,7 +69,7 @@ def make_audio_features(
     augmented = [entry(views, names) for views in source.views]
     _fill([whole, *crops, *augmented], config, cluster)
     return AudioFeatures(
-        width=int(encoder.width),  # type: ignore[arg-type]
+        width=int(encoder.width) * int(encoder.states),  # type: ignore[arg-type]
         whole=whole.location,
         crops=tuple(entry.location for entry in crops),
         augmented=tuple(entry.location for entry in augmented),
@@ -114,7 +116,9 @@ def _digest(encoder: nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=16)
     model: Any = encoder.model
     digest.update(json.dumps(model.config.to_diff_dict(), sort_keys=True, default=str).encode())
-    digest.update(f"{getattr(encoder, 'normalise', None)} {getattr(encoder, 'padded', None)}".encode())
+    if (extractor := getattr(encoder, "extractor", None)) is not None:
+        digest.update(extractor.to_json_string().encode())
+    digest.update(f"{getattr(encoder, 'padded', None)}".encode())
     for name, weight in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(weight.detach().contiguous().numpy().data)
@@ -159,9 +163,12 @@ def encode_audio(
             waveforms_BS, lengths_B = pad_waveforms([read[name] for name in step.utterance_ids])
             with torch.inference_mode(), autocast(device):
                 encoded = encoder(waveforms_BS.to(device), lengths_B.to(device))
-            frames, valid_BJ = encoded.frames_BJD.float().cpu().numpy(), encoded.valid_BJ.cpu().numpy()
+                pooled, valid = pooled_in_time(encoded.frames_BJD.float(), encoded.valid_BJ, model.pool_frames)
+            frames, valid_BJ = pooled.cpu().numpy(), valid.cpu().numpy()
             for name, frames_JE, valid_J in zip(step.utterance_ids, frames, valid_BJ, strict=True):
-                features[name] = frames_JE[valid_J].reshape(-1)
+                flat = frames_JE[valid_J].reshape(-1)
+                # All states are many, and normalised: half precision holds three digits of each.
+                features[name] = flat.astype(np.float16) if model.layer == "weighted_sum" else flat
         yield from (features[name] for name in names)
 
 

@@ -124,8 +124,9 @@ def make_trials(ground: Ground, points: Sequence[Point], folds: Sequence[Fold] |
         config, model = point.config, point.config.model
         # Everything that inputs depend on; the many points of a sweep share few of these.
         data = (config.corpus.resolved_modalities, config.needs_augmented_view, config.masked_lm)
-        encoders = (model.audio, model.text, model.weights, model.freeze_audio, model.freeze_text, model.layer)
-        key = (config.augment, config.train.crop_s, config.train.seed, data, encoders)
+        encoders = (model.audio, model.text, model.weights, model.freeze_audio, model.freeze_text)
+        output = (model.layer, model.pool_frames)
+        key = (config.augment, config.train.crop_s, config.train.seed, data, encoders, output)
         if key not in inputs:
             inputs[key] = _make_inputs(config, ground, chosen)
         for fold, texts in zip(chosen, inputs[key].texts, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -13,18 +14,20 @@ from raysys.model.network import Network
 
 
 def make_optimizer(network: Network, config: OptimConfig) -> AdamW:
-    """Adam (AdamW with weight decay) over the trainable parameters in two groups: encoders and the rest."""
-    encoders: list[torch.nn.Parameter] = []
-    rest: list[torch.nn.Parameter] = []
+    """Adam (AdamW with weight decay) over the trainable parameters: encoders and the rest, each at its rate.
+
+    Only matrices and kernels decay. Biases, norms' scales, weights of a sum and learned vectors would be drawn to a 0
+    that means nothing for them.
+    """
+    groups: list[dict[str, Any]] = [
+        {"params": [], "lr": rate, "peak_lr": rate, "weight_decay": decay}
+        for rate in (config.encoder_lr, config.lr)
+        for decay in (config.weight_decay, 0.0)
+    ]
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            (encoders if "_encoder." in name else rest).append(parameter)
-    groups = [
-        {"params": encoders, "lr": config.encoder_lr, "peak_lr": config.encoder_lr},
-        {"params": rest, "lr": config.lr, "peak_lr": config.lr},
-    ]
-    groups = [group for group in groups if group["params"]]
-    return AdamW(groups, weight_decay=config.weight_decay)
+            groups[(0 if "_encoder." in name else 2) + (parameter.ndim < 2)]["params"].append(parameter)
+    return AdamW(group for group in groups if group["params"])
 
 
 def rate_factor(update: int, total: int, warmup: float) -> float:

@@ -31,6 +31,7 @@ from raysys.model.audio import (
     shape_step,
     span_mask,
 )
+from raysys.model.states import WeightedSum
 from tests.model.encoder_folders import SIZES
 
 torch.set_num_threads(1)
@@ -267,14 +268,17 @@ def test_other_layers_do_not_depend_on_the_batch(family: str, layer: Literal["cn
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_weighted_sum_is_a_softmax_over_transformers_hidden_states(family: str) -> None:
+    """Each brought to mean 0 and variance 1 first."""
     model = tiny(family)
     encoder = WaveformEncoder(copy.deepcopy(model), normalise=False, freeze="none", layer="weighted_sum").eval()
     logits_K = torch.tensor([0.5, -1.0, 2.0])
+    weigh = WeightedSum(encoder.states)
     with torch.no_grad():
-        encoder.layer_logits.copy_(logits_K)
+        weigh.logits.copy_(logits_K)
         states = model(speech(4_000)[None], output_hidden_states=True).hidden_states
-        found = encoder(speech(4_000)[None], torch.tensor([4_000])).frames_BJD
-    expected = sum(w * state for w, state in zip(logits_K.softmax(0), states, strict=True))
+        found = weigh(encoder(speech(4_000)[None], torch.tensor([4_000])).frames_BJD)
+    scaled = [(s - s.mean(-1, keepdim=True)) / (s.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt() for s in states]
+    expected = sum(w * state for w, state in zip(logits_K.softmax(0), scaled, strict=True))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 

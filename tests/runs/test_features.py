@@ -184,7 +184,7 @@ def test_unlimited_crops_are_not_cached(config: ExperimentConfig, manifest: Mani
         ({}, {}, "both", True, True),
         ({"freeze_audio": "cnn"}, {}, "both", False, True),
         ({"freeze_text": "none"}, {}, "both", True, False),
-        ({"layer": "weighted_sum"}, {}, "both", False, True),
+        ({"layer": "weighted_sum"}, {}, "both", True, True),
         ({"weights": "random"}, {}, "both", False, False),
         ({}, {"variants": 0}, "both", False, True),
         ({}, {}, "audio", True, False),

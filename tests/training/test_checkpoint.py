@@ -24,7 +24,7 @@ def make_network(width: int = 3) -> nn.Sequential:
 
 
 def make_adamw(network: nn.Module) -> AdamW:
-    return AdamW([{"params": [p for p in network.parameters() if p.requires_grad], "lr": 0.1}], weight_decay=0.01)
+    return AdamW([{"params": [p for p in network.parameters() if p.requires_grad], "lr": 0.1, "weight_decay": 0.01}])
 
 
 def learn(network: nn.Module, optimizer: AdamW, steps: int) -> None:
