@@ -45,6 +45,7 @@ from raysys.model.encoders import make_tokenizer
 from raysys.model.network import Network
 from raysys.storage import Folder
 from tests.model.encoder_folders import SIZES, TEXT_SIZES
+from tests.model.test_whisper import write as write_whisper
 
 torch.set_num_threads(1)
 
@@ -133,6 +134,7 @@ def write_encoders(root: Path) -> dict[str, str]:
     for name, model in audio.items():
         model.save_pretrained(root / name)
         Wav2Vec2FeatureExtractor(do_normalize=name != "hubert").save_pretrained(root / name)
+    write_whisper(root / "whisper")
     tokenizer = train_wordpiece(["a vocabulary that no other tokenizer here has", *CORPUS] * 2)
     DistilBertModel(DistilBertConfig(vocab_size=len(tokenizer), **TEXT_SIZES)).save_pretrained(root / "distilbert")
     tokenizer.save_pretrained(root / "distilbert")
@@ -169,7 +171,7 @@ for name in names:
 np.savez(root / "said.npz", **said)
 """
 
-MODELS: dict[str, tuple[Modalities, dict[str, str]]] = {
+MODELS: dict[str, tuple[Modalities, dict[str, Any]]] = {
     "light": ("both", {"audio": "light", "text": "light"}),
     "tiny": ("both", {"audio": "tiny", "text": "tiny"}),
     "light_alone": ("audio", {"audio": "light", "text": "light"}),
@@ -180,6 +182,10 @@ MODELS: dict[str, tuple[Modalities, dict[str, str]]] = {
     "hubert": ("both", {"audio": "hubert", "text": "distilbert", "layer": "weighted_sum"}),
     "cnn": ("audio", {"audio": "hubert", "text": "distilbert", "layer": "cnn"}),
     "half": ("both", {"audio": "half", "text": "light"}),
+    "whisper": (
+        "both",
+        {"audio": "whisper", "text": "distilbert", "layer": "weighted_sum", "pool_frames": 4, "freeze_audio": "all"},
+    ),
 }
 
 

@@ -50,6 +50,20 @@ def _flip(path: Path, at: int) -> None:
     path.write_bytes(data)
 
 
+def test_half_precision_is_read_back_bit_for_bit(tmp_path: Path) -> None:
+    """Features of all layers of a frozen encoder are stored so."""
+    folder = Folder.at(str(tmp_path))
+    features = [np.random.default_rng(n).normal(size=n).astype(np.float16) for n in (7, 1, 300)]
+    rows = [{"utterance_id": f"u{i}", **place} for i, place in enumerate(write_part(folder, "part.arrow", features))]
+    folder.write_table(INDEX, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
+    store = WaveformStore(folder.location)
+    for i, expected in enumerate(features):
+        found = store.get(f"u{i}")
+        assert found.dtype == np.float16 and np.array_equal(found, expected)
+    assert (tmp_path / "part.arrow").stat().st_size < 2 * 308 + 3_000
+    assert [len(batch) for batch in pa.ipc.open_file(str(tmp_path / "part.arrow")).read_all()["waveform"].chunks]
+
+
 def test_an_incomplete_entry_loses_its_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Folder.at(str(tmp_path))
     assert not is_whole(folder)

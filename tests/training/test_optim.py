@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -27,9 +29,9 @@ def test_rate_by_hand(total: int, warmup: float, expected: list[float]) -> None:
     assert [rate_factor(u, total, warmup) for u in range(total)] == pytest.approx(expected)
 
 
-def make_network() -> Network:
+def make_network(**model: Any) -> Network:
     torch.manual_seed(0)
-    config = ModelConfig(audio="tiny", text="tiny", width=16, heads=4, feed_forward=24)
+    config = ModelConfig(audio="tiny", text="tiny", width=16, heads=4, feed_forward=24, **model)
     return Network(config, n_classes=3, vocab_size=20, loss=LossConfig())
 
 
@@ -46,22 +48,40 @@ def test_encoders_learn_at_their_own_rate_and_frozen_ones_not_at_all() -> None:
             encoder = name.startswith(("audio_encoder.", "text_encoder."))
             assert rate == (0.25 if encoder else 0.5), name
     assert {None, 0.25, 0.5} == set(found.values())
-    assert all(group["weight_decay"] == 0.125 for group in optimizer.param_groups)
+
+
+def test_matrices_decay_and_single_vectors_do_not() -> None:
+    """Biases, scales of norms, weights of layers and stand-ins have no reason to be near 0."""
+    network = make_network(layer="weighted_sum")
+    optimizer = make_optimizer(network, OptimConfig(weight_decay=0.125))
+    decay_of = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    found = {name: decay_of[id(p)] for name, p in network.named_parameters() if p.requires_grad}
+    assert found["head.1.weight"] == found["fusion.bigru.gru.weight_hh_l0"] == 0.125
+    for name in ("head.1.bias", "no_text_D", "weigh_states.logits", "fusion.bigru.gru.bias_hh_l0"):
+        assert found[name] == 0.0
+    assert all(decay == 0.0 for name, decay in found.items() if "norm" in name or name.endswith("bias"))
+
+
+def test_weights_of_layers_learn_at_the_rate_of_the_rest() -> None:
+    """At an encoder's 1e-5 they would stay a plain mean."""
+    network = make_network(layer="weighted_sum")
+    optimizer = make_optimizer(network, OptimConfig(encoder_lr=0.25, lr=0.5))
+    (rate,) = (g["lr"] for g in optimizer.param_groups for p in g["params"] if p is network.weigh_states.logits)
+    assert rate == 0.5
 
 
 def test_factors_are_of_the_peak_not_of_the_last_rate() -> None:
     optimizer = make_optimizer(make_network(), OptimConfig(encoder_lr=0.25, lr=0.5))
     for factor in (0.5, 1.0, 0.5):
         set_rates(optimizer, factor)
-        assert [g["lr"] for g in optimizer.param_groups] == [0.25 * factor, 0.5 * factor]
+        assert [g["lr"] for g in optimizer.param_groups] == [0.25 * factor] * 2 + [0.5 * factor] * 2
 
 
-def test_wholly_frozen_encoders_leave_one_group() -> None:
+def test_wholly_frozen_encoders_leave_the_groups_of_the_rest() -> None:
     network = make_network()
     for name, parameter in network.named_parameters():
         parameter.requires_grad_("_encoder." not in name)
-    (group,) = make_optimizer(network, OptimConfig(lr=0.5)).param_groups
-    assert group["lr"] == 0.5
+    assert [g["lr"] for g in make_optimizer(network, OptimConfig(lr=0.5)).param_groups] == [0.5, 0.5]
 
 
 def test_average_by_hand_and_the_weights_come_back() -> None:
