@@ -9,7 +9,7 @@ import numpy as np
 
 _KICKS = 60
 """Attempts to leave a local optimum; fewer for more than sixty speakers, whose steps take longer and matter less."""
-_MOST_SWAPPED = 200
+_MOST_SWAPPED = 120
 """More speakers than that are moved but not swapped: many small pieces can be dealt evenly without."""
 _WHOLE = 4
 """Weight of all utterances, against all classes together: less, and groups differ visibly in size; more, in classes."""
