@@ -81,15 +81,7 @@ def parse(
         description=description,
         config=(tyro.conf.AvoidSubcommands,),
     )
-    return dataclasses.replace(parsed, config=_as_table(parsed.config))
-
-
-def _as_table(config: ExperimentConfig) -> ExperimentConfig:
-    """A --corpus.root that ends like a table is one: without this, the demo would be trained on in its place."""
-    root = config.corpus.root or ""
-    if config.corpus.name != "demo" or not root.lower().endswith((".csv", ".parquet")):
-        return config
-    return dataclasses.replace(config, corpus=dataclasses.replace(config.corpus, name="table"))
+    return parsed
 
 
 def _unwrap_help(kind: type[Any]) -> None:

@@ -74,6 +74,9 @@ class CorpusConfig:
     """Longest utterance allowed, in seconds (evaluation never crops); a longer one is an error at the start."""
 
     def __post_init__(self) -> None:
+        if self.name == "demo" and (self.root or "").lower().endswith((".csv", ".parquet")):
+            # A root that ends like a table is one: the demo would be trained on in its place.
+            object.__setattr__(self, "name", "table")
         _require(self.n_folds >= 2, f"--corpus.n-folds is {self.n_folds}; at least 2 are needed.")
         _require(
             self.title is None or (bool(self.title.strip()) and self.title.isprintable()),

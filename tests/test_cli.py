@@ -209,6 +209,8 @@ def test_a_root_that_ends_like_a_table_is_one(root: str) -> None:
     """Without this the demo would be trained on in its place."""
     assert cli.parse(["--corpus.root", root]).config.corpus == CorpusConfig(name="table", root=root)
     assert cli.parse(["--corpus.root", "/data/IEMOCAP"]).config.corpus.name == "demo"
+    grouped = cli.parse(["--corpus.root", root, "--corpus.n-folds", "7"])
+    assert grouped.config.corpus.n_folds == 7, "a table of many speakers is grouped by default"
 
 
 @pytest.mark.parametrize("flag", ["--loss.alpha", "--loss.temperature", "--optim.lr", "--optim.weight-decay"])

@@ -31,7 +31,7 @@ TABLE = ("--corpus.root", "my.csv")
         ("crossval", GOOD, ("--corpus.root", "other.csv"), "other.csv: no such file. Set --corpus.root"),
         ("crossval", TWO_SPELLINGS, TABLE, "'s0' (line 2 and 1 more) and 'S0' (line 22)"),
         ("crossval", GOOD, (*TABLE, "--corpus.classes", "x", "z"), "no utterance has the emotion z"),
-        ("crossval", GOOD, (*TABLE, "--corpus.n-folds", "20"), "--corpus.n-folds 20 is for groups of speakers"),
+        ("crossval", GOOD, (*TABLE, "--corpus.n-folds", "20"), "--corpus.folds auto means speaker for this table"),
         ("crossval", GOOD, (*TABLE, "--corpus.folds", "groups", "--corpus.n-folds", "20"), "there are 10 speakers"),
         ("crossval", GOOD, ("--corpus.root", "other.csv", "--dry-run"), "other.csv: no such file"),
         ("crossval", GOOD, ("--corpus.name", "ravdess", "--corpus.root", "nowhere"), "nowhere: no such folder"),
