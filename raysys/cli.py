@@ -15,12 +15,12 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import docstring_parser
 import tyro
-import yaml
 
 from raysys.config import ExperimentConfig
 from raysys.errors import ConfigError, UserError
 from raysys.presets import PRESETS
 from raysys.termination import came, handle, raise_terminated
+from raysys.yaml_file import flags_of, read_yaml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +61,9 @@ def parse(
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = _preset_name(arguments, preset)
-    preset_config, from_file = _preset(name)
-    default = _with_corpus_root(preset_config)
+    default = _read_preset(name, kind, preset)
     if shown is not None and {"-h", "--help"} & {*arguments}:
-        listed = shown(default, name)
+        listed = shown(default.config, name)
         _unwrap_help(type(listed))
         tyro.cli(
             type(listed),
@@ -76,12 +75,28 @@ def parse(
     _unwrap_help(kind)
     parsed: Command = tyro.cli(
         kind,
-        args=[*from_file, *arguments],
-        default=kind(config=default, preset=preset),
+        args=arguments,
+        default=_without_its_name(default, name, arguments),
         description=description,
         config=(tyro.conf.AvoidSubcommands,),
     )
     return parsed
+
+
+def _without_its_name(default: Command, preset: str, arguments: Sequence[str]) -> Command:
+    """A run's own config.yaml with other flags is another run: it must not go into the folder of the first.
+
+    The same run is still resumed by it, alone or with flags that say where and how it runs.
+    """
+    config = default.config
+    if config.run.name is None or Path(preset).resolve().parent.name != config.run.name:
+        return default
+    sections = ("--run.", "--cluster.", "--track.", "--preset", "--dry-run")
+    if all(flag.startswith(sections) for flag in arguments if flag.startswith("--")):
+        return default
+    return dataclasses.replace(
+        default, config=dataclasses.replace(config, run=dataclasses.replace(config.run, name=None))
+    )
 
 
 def _unwrap_help(kind: type[Any]) -> None:
@@ -105,27 +120,55 @@ def with_flags(config: ExperimentConfig, flags: Sequence[str], where: str) -> Ex
     Raises:
         ConfigError: an unknown flag, or an invalid value.
     """
-    known = {name for name, _ in _leaves(config)}
+    return _with_flags(CommandLine(config=config), flags, where).config
+
+
+def _with_flags(command: Command, flags: Sequence[str], where: str) -> Command:
+    """As `with_flags`, for a job's own command line."""
+    own = {f.name.replace("_", "-") for f in dataclasses.fields(command)} - {"config"}
+    known = {name for name, _ in _leaves(command.config)} | own
     for flag in flags:
-        name = flag.removeprefix("--")
+        name = flag.removeprefix("--").split("=", 1)[0]
         if flag.startswith("--") and name.replace("no-", "", 1) not in known and name not in known:
             close = difflib.get_close_matches(name, sorted(known), n=1)
             raise ConfigError(f"{where}: unknown flag --{name}{f'; did you mean --{close[0]}?' if close else '.'}")
     try:
-        # The parser's own message is a box for the whole command line; ours says where the flags come from.
-        with contextlib.redirect_stderr(io.StringIO()):
-            parsed = tyro.cli(
-                CommandLine,
-                args=list(flags),
-                default=CommandLine(config=config),
-                config=(tyro.conf.AvoidSubcommands,),
-            )
+        return _quietly(command, flags)
     except SystemExit:
-        said = " ".join(flags)
-        raise ConfigError(f"{where}: cannot parse {said}; see --help for the values of each flag.") from None
+        odd = next(filter(lambda part: not _parses(command, part), _by_flag(flags)), flags)
+        raise ConfigError(f"{where}: cannot parse {' '.join(odd)}; see --help for the values of each flag.") from None
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    return parsed.config
+
+
+def _quietly(command: Command, flags: Sequence[str]) -> Command:
+    """Parse flags without the parser's own message, a box for the whole command line."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        parsed: Command = tyro.cli(
+            type(command), args=list(flags), default=command, config=(tyro.conf.AvoidSubcommands,)
+        )
+    return parsed
+
+
+def _parses(command: Command, flags: Sequence[str]) -> bool:
+    try:
+        _quietly(command, flags)
+    except SystemExit:
+        return False
+    except ConfigError:
+        # A value of the right type, which others contradict.
+        return True
+    return True
+
+
+def _by_flag(flags: Sequence[str]) -> list[list[str]]:
+    """Each flag with its values."""
+    parts: list[list[str]] = []
+    for word in flags:
+        if word.startswith("--") or not parts:
+            parts.append([])
+        parts[-1].append(word)
+    return parts
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -152,57 +195,28 @@ def _preset_name(arguments: Sequence[str], name: str) -> str:
     return name
 
 
-def _preset(name: str) -> tuple[ExperimentConfig, list[str]]:
-    """The configuration to start from, and a YAML file's values as flags."""
+def _read_preset(name: str, kind: type[Command], preset: str) -> Command:
+    """What a preset's name or a file says, before any flag.
+
+    Raises:
+        ConfigError: neither exists, or the file has a key or value that no flag has; names the file and the key.
+    """
     if name in PRESETS:
-        return PRESETS[name](), []
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
+        return kind(config=_with_corpus_root(PRESETS[name]()), preset=name)
+    if Path(name).suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--preset {name}: expected {', '.join(PRESETS)}, or a YAML file.")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    # ValueError: not UTF-8. RecursionError: nested too deeply.
-    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"--preset {name}: cannot be read ({error}); expected YAML in UTF-8.") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"--preset {name}: expected sections such as 'train:' with values below them.")
-    base = str(values.pop("preset", "paper"))
+    values = read_yaml(name)
+    base = str(values.pop("preset", preset))
     if base not in PRESETS:
         raise ConfigError(f"--preset {name}: unknown preset {base!r}; expected one of {', '.join(PRESETS)}.")
+    start = kind(config=_with_corpus_root(PRESETS[base]()), preset=name)
     try:
-        return PRESETS[base](), list(flags_of(values))
+        flags = list(flags_of(values))
     except RecursionError:
         raise ConfigError(
             f"--preset {name}: an alias (*) refers to a value that contains it. Write the values out."
         ) from None
-
-
-def flags_of(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Nested values as command-line flags."""
-    for key, value in values.items():
-        name = str(key).replace("_", "-")
-        if isinstance(value, dict):
-            yield from flags_of(value, f"{prefix}{name}.")
-        elif isinstance(value, bool):
-            yield f"--{prefix}{name}" if value else f"--{prefix}no-{name}"
-        elif isinstance(value, list | tuple):
-            yield from (f"--{prefix}{name}", *map(str, value))
-        elif str(value).startswith("-"):
-            # As a word of its own it would be taken for a flag.
-            yield f"--{prefix}{name}={value}"
-        else:
-            yield from (f"--{prefix}{name}", str(value))
-
-
-def to_yaml(config: ExperimentConfig) -> str:
-    """The whole configuration as YAML; `--preset FILE.yaml` reads it back."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: plain(v) for k, v in value.items()}
-        return [plain(v) for v in value] if isinstance(value, tuple) else value
-
-    return str(yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False))
+    return _with_flags(start, flags, f"--preset {name}")
 
 
 def main(

@@ -403,7 +403,11 @@ class ExperimentConfig:
             )
 
     def learning_hash(self) -> str:
-        """Hash of everything that results depend on; not of locations, tracking, or the number of trials at once."""
+        """Hash of `learning_values`."""
+        return hashlib.sha256(json.dumps(self.learning_values(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def learning_values(self) -> dict[str, Any]:
+        """Everything that results depend on; not locations, tracking, or the number of trials at once."""
         values: dict[str, Any] = dataclasses.asdict(self)
         for section in ("run", "track"):
             del values[section]
@@ -412,8 +416,8 @@ class ExperimentConfig:
         for name in ("root", "title", "allow_duplicates", "same_names"):
             del values["corpus"][name]
         # 40 and 40.0 are the same value: Python code may give one and a file the other.
-        values = json.loads(json.dumps(values), parse_int=float)
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+        plain: dict[str, Any] = json.loads(json.dumps(values), parse_int=float)
+        return plain
 
     @property
     def rewrites_text(self) -> bool:

@@ -21,6 +21,7 @@ from raysys.cli import CommandLine
 from raysys.config import ClusterConfig, CorpusConfig, ExperimentConfig, LossConfig, RunConfig, TrackConfig, TrainConfig
 from raysys.errors import ConfigError, CorpusError
 from raysys.presets import PRESETS
+from raysys.yaml_file import to_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,7 +32,7 @@ def parse(*arguments: str) -> ExperimentConfig:
 
 def read_back(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
     path = folder / "config.yaml"
-    path.write_text(cli.to_yaml(config))
+    path.write_text(to_yaml(config))
     return parse("--preset", str(path))
 
 
@@ -200,7 +201,7 @@ def test_every_field_of_every_type_reads_back_from_yaml(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["-x", "--corpus.n-folds", "-5", "- a"])
 def test_a_value_that_begins_like_a_flag_reads_back(name: str, tmp_path: Path) -> None:
     config = ExperimentConfig(run=RunConfig(name=name))
-    (tmp_path / "config.yaml").write_text(cli.to_yaml(config))
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
     assert cli.parse(["--preset", str(tmp_path / "config.yaml")]).config.run.name == name
 
 
@@ -247,7 +248,7 @@ def test_null_and_empty_lists_in_a_file_do_not_swallow_what_follows(tmp_path: Pa
 
 
 def test_the_yaml_is_what_a_person_would_write() -> None:
-    values = yaml.safe_load(cli.to_yaml(changed_everywhere()))
+    values = yaml.safe_load(to_yaml(changed_everywhere()))
     assert values["corpus"]["emotion_map"] == ["b=c", "a=", "1e5=no"]
     assert values["augment"]["noise_snr_db"] == [-5.0, 12.25]
     assert values["corpus"]["include_songs"] is True
@@ -265,15 +266,49 @@ def test_flags_win_over_the_file_and_the_file_over_the_preset(tmp_path: Path) ->
     assert parse("--preset", str(path), "--model.ccb1").model.ccb1
 
 
-def test_a_typo_in_a_file_is_refused_like_one_on_the_command_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("train: {epoch: 3}", r"unknown flag --train\.epoch; did you mean --train\.epochs\?"),
+        ("trian: {epochs: 3}", r"unknown flag --trian\.epochs; did you mean --train\.epochs\?"),
+        ("train: 3", "unknown flag --train"),
+        ("loss: {alpha: 0.5}\ntrain: {seed: 1, epochs: many}", "cannot parse --train.epochs many;"),
+        ("train: {epochs: [1, 2]}", "cannot parse --train.epochs 1 2;"),
+        ("train: {epochs: 0}", "--train.epochs is 0"),
+        ("loss: {cpc: temporal}\ncorpus: {modalities: text}", "--loss.cpc temporal predicts audio"),
+    ],
+)
+def test_an_error_in_a_file_names_the_file_and_the_key(tmp_path: Path, text: str, found: str) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("train: {epoch: 3}")
-    with pytest.raises(SystemExit) as stopped:
-        parse("--preset", str(path))
-    assert stopped.value.code == 2
-    assert "--train.epochs" in "".join(capsys.readouterr())
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"^--preset {path}: {found}"):
+        parse("--preset", str(path), "--train.batch-size", "8")
+
+
+@pytest.mark.parametrize("default", ["demo", "light"])
+def test_a_file_of_your_own_starts_from_the_jobs_default_preset(tmp_path: Path, default: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("train: {epochs: 7}\n")
+    start = PRESETS[default]()
+    found = cli.parse(["--preset", str(path)], preset=default).config
+    assert found == replace(start, train=replace(start.train, epochs=7))
+
+
+def test_a_runs_configuration_with_other_flags_does_not_take_its_name_over(tmp_path: Path) -> None:
+    run = tmp_path / "mine"
+    run.mkdir()
+    (run / "config.yaml").write_text(to_yaml(replace(ExperimentConfig(), run=RunConfig(name="mine"))))
+    for flags, name in {
+        (): "mine",
+        ("--cluster.max-concurrent-trials", "1", "--track.no-wandb"): "mine",
+        ("--train.epochs", "5"): None,
+        ("--train.epochs=5",): None,
+        ("--train.epochs", "5", "--run.name", "other"): "other",
+    }.items():
+        assert parse("--preset", str(run / "config.yaml"), *flags).run.name == name
+    # In a file of your own, a name is meant.
+    (tmp_path / "own.yaml").write_text("run: {name: mine}\n")
+    assert parse("--preset", str(tmp_path / "own.yaml"), "--train.epochs", "5").run.name == "mine"
 
 
 @pytest.mark.parametrize(

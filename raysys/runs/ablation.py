@@ -17,9 +17,10 @@ from raysys.metrics import Metric
 from raysys.report.results import pool_predictions
 from raysys.report.tables import ablation_table
 from raysys.results import AblationResult, Difference, RunResult, VariantScores, counts
+from raysys.runs.claim import claimed
 from raysys.runs.cluster import running
 from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header
-from raysys.runs.run import add_up, check, claimed, finish, log_summary
+from raysys.runs.run import add_up, check, finish, log_summary
 from raysys.runs.trial import Trial
 from raysys.runs.tuner import Outcome, run_trials
 from raysys.runs.variants import FULL, WITHOUT_TASKS, Variant, ablations, parse_variants, points_by_seed

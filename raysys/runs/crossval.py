@@ -7,10 +7,11 @@ import time
 from raysys.config import ExperimentConfig
 from raysys.errors import TrainingError
 from raysys.results import RunResult
+from raysys.runs.claim import claimed
 from raysys.runs.cluster import running
 from raysys.runs.inputs import make_trials, prepare_run, print_header
 from raysys.runs.points import Point
-from raysys.runs.run import add_up, check, claimed, finish
+from raysys.runs.run import add_up, check, finish
 from raysys.runs.tuner import run_trials
 
 

@@ -26,10 +26,11 @@ from raysys.results import (
     counts,
 )
 from raysys.runs.axes import Axis, grid_points, parse_axes
+from raysys.runs.claim import claimed
 from raysys.runs.cluster import running
 from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header, whole_fold
 from raysys.runs.points import Point
-from raysys.runs.run import add_up, check, claimed, finish, log_summary
+from raysys.runs.run import add_up, check, finish, log_summary
 from raysys.runs.trial import MODEL
 from raysys.runs.tuner import Outcome, run_trials
 from raysys.selection import Tested, Validated, final_point, nested, optimistic

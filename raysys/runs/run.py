@@ -8,14 +8,13 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from raysys.cli import to_yaml
 from raysys.config import ExperimentConfig
 from raysys.corpora.read import read_corpus
 from raysys.data.duplicates import Duplicate, check_duplicates, equal_bytes
@@ -23,7 +22,6 @@ from raysys.data.folds import Fold, make_folds
 from raysys.data.manifest import Manifest
 from raysys.data.scarce import scarce_classes
 from raysys.errors import ConfigError, StorageError, UserError
-from raysys.lock import locked
 from raysys.report.parts import dialog_scores
 from raysys.report.results import pool_predictions, provenance, summarise
 from raysys.report.tables import SYNTHETIC, result_table
@@ -113,27 +111,6 @@ def note_duplicates(
     return check_duplicates(manifest, folds, duplicates, how, allowed=allowed)
 
 
-@contextlib.contextmanager
-def claimed(run: Run) -> Iterator[None]:
-    """Hold the run's folder, with config.yaml in it.
-
-    Raises:
-        StorageError: another process is working there.
-        ConfigError: it holds a run of another configuration or corpus.
-    """
-    folder = run.folder
-    with locked(folder):
-        mine = {"learning_hash": run.learning_hash, "fingerprint": run.manifest.fingerprint()}
-        if folder.exists(CLAIM) and folder.read_json(CLAIM) != mine:
-            raise ConfigError(
-                f"{folder.location}: this folder holds a run of another configuration or corpus (see its {CONFIG}). "
-                f"Choose another --run.name, or remove the folder."
-            )
-        folder.write_json(CLAIM, mine)
-        folder.write_bytes(CONFIG, to_yaml(run.config).encode())
-        yield
-
-
 def add_up(
     run: Run, manifest: Manifest, folds: Sequence[Fold], chosen: Sequence[Trial], outcome: Outcome, **facts: Any
 ) -> RunResult:
@@ -161,12 +138,22 @@ def add_up(
             "by_dialog": dialog_scores(manifest, run.folder.read_json(FOLDS), predictions),
             "made": provenance(run.folder, (result.gpu for result in outcome.results.values())),
             **facts,
+            "seconds": seconds_of(run.folder, outcome, facts["seconds"]),
             "notes": (*run.notes, *outcome.notes(), *facts.get("notes", ())),
         },
     )
     run.folder.write_table(PREDICTIONS, predictions)
     results.write(run.folder)
     return results
+
+
+def seconds_of(run: Folder, outcome: Outcome, seconds: float) -> float:
+    """How long the results took: where nothing was trained, as long as the first time, which they already say."""
+    if not outcome.n_trained:
+        # Results that are missing or damaged say nothing.
+        with contextlib.suppress(StorageError):
+            return RunResult.read(run).seconds
+    return seconds
 
 
 def finish(run: Run, results: RunResult, *tables: str) -> None:

@@ -41,6 +41,7 @@ class Outcome:
         stopped: epochs trained, by trial id, of trials that were stopped early.
         failed: trials whose training itself failed, by trial id.
         again: notes on finished trials that had to be trained again.
+        n_trained: how many were not finished before.
     """
 
     trials: tuple[Trial, ...]
@@ -48,6 +49,7 @@ class Outcome:
     stopped: dict[str, int]
     failed: dict[str, Failure]
     again: tuple[str, ...] = ()
+    n_trained: int = 0
 
     def of(self, trial: Trial) -> FoldResult | None:
         return self.results.get(trial.trial_id)
@@ -123,7 +125,12 @@ def run_trials(
     if failed and len(failed) == len(trials):
         raise TrainingError(f"every trial failed; the first: {next(iter(failed.values()))}")
     return Outcome(
-        trials=tuple(trials), results=ledger.results, stopped=ledger.stopped, failed=failed, again=tuple(again)
+        trials=tuple(trials),
+        results=ledger.results,
+        stopped=ledger.stopped,
+        failed=failed,
+        again=tuple(again),
+        n_trained=len(open_trials),
     )
 
 

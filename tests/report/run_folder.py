@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow as pa
 import soundfile
 
-from raysys.cli import to_yaml
 from raysys.data.manifest import Manifest, Utterance
 from raysys.presets import demo
 from raysys.report.parts import dialog_scores
 from raysys.report.results import summarise
 from raysys.results import AblationResult, FoldRow, GridResult, RunResult
 from raysys.storage import Folder
+from raysys.yaml_file import to_yaml
 from tests.report.made_up import typed
 
 CLASSES = ("ang", "hap", "neu", "sad")
