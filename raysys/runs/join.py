@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import socket
 
-import grpc
 import ray
-from ray._private.grpc_utils import init_grpc_channel
-from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
-from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 from ray.exceptions import AuthenticationError
 
 from raysys.errors import ClusterError
@@ -46,6 +42,12 @@ def _ask(address: str, remedy: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
     except (OSError, OverflowError) as error:
         raise ClusterError(f"--cluster.address {address}: nothing answers there ({error}). {remedy}") from error
+    # Imported here: a start on one machine does not wait for them, a quarter of a second.
+    import grpc
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
+    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+
     try:
         with init_grpc_channel(address) as channel:
             NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=_REACH_S)

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from raysys.cli import CORPUS_ROOT, parse
-from raysys.config import CorpusConfig, ExperimentConfig, RunConfig
+from raysys.config import CorpusConfig, ExperimentConfig, RunConfig, TrackConfig
 from raysys.errors import ConfigError, StorageError
 from raysys.runs import run as run_module
 from raysys.runs.points import Point
@@ -147,3 +147,29 @@ def test_two_tables_under_one_configuration_do_not_share_a_folder(tmp_path: Path
     assert name("two/my calls.csv", "No.") != first
     assert name("three/my calls.csv", "Yes.") == first, "the same contents elsewhere are the same run"
     assert name("one/my calls.csv", "Yes.", "--corpus.title", "../Ours") == first.replace("my-calls", "Ours")
+
+
+# The project of Weights & Biases
+
+
+@pytest.mark.parametrize(
+    ("flag", "environment", "project"),
+    [(None, None, "raysys"), (None, "", "raysys"), (None, "theirs", "theirs"), ("mine", "theirs", "mine")],
+)
+def test_the_project_is_the_flags_the_environments_or_ours_and_reaches_every_worker(
+    monkeypatch: pytest.MonkeyPatch, flag: str | None, environment: str | None, project: str
+) -> None:
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    if environment is not None:
+        monkeypatch.setenv("WANDB_PROJECT", environment)
+    # Workers on other nodes have another environment: it is part of the configuration that they get.
+    assert _with_project(ExperimentConfig(track=TrackConfig(project=flag))).track.project == project
+
+
+def test_a_project_that_wandb_refuses_is_refused_at_the_start_unless_nothing_is_tracked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "a/b")
+    with pytest.raises(ConfigError, match=r"WANDB_PROJECT\) is 'a/b'"):
+        _with_project(ExperimentConfig())
+    _with_project(ExperimentConfig(track=TrackConfig(wandb=False)))
