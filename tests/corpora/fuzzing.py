@@ -35,6 +35,8 @@ CASES = {
     "Parquet": 60,
     "IEMOCAP": 60,
     "RAVDESS": 60,
+    "damaged model folders": 150,
+    "values of model folders": 250,
 }
 """Number of generated cases per test, the same in every run: all if RAYSYS_FUZZ is 'whole', otherwise a tenth."""
 
