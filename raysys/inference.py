@@ -34,7 +34,14 @@ from raysys.model.audio import WaveformEncoder
 from raysys.model.network import Network
 from raysys.model.whisper import WhisperEncoder
 from raysys.pretrained import load_part
-from raysys.saved import check_sizes, checked_values, refuse_many_modules, refuse_not_finite, tensor_sizes
+from raysys.saved import (
+    check_sizes,
+    checked_values,
+    refuse_if_it_cannot_predict,
+    refuse_many_modules,
+    refuse_not_finite,
+    tensor_sizes,
+)
 from raysys.storage import Folder
 
 if TYPE_CHECKING:
@@ -194,7 +201,7 @@ def load_model(location: str, device: str = "cpu") -> EmotionModel:
         device: where to put the network.
 
     Raises:
-        ModelFolderError: the model is missing or incomplete, or was written by another version.
+        ModelFolderError: the model is missing or incomplete, cannot predict, or was written by another version.
     """
     folder = Folder.at(location)
     if not folder.exists(CONFIG):
@@ -304,13 +311,15 @@ def _load(folder: Path, written: dict[str, Any], device: torch.device) -> Emotio
     network.load_state_dict(state)
     if isinstance(network.audio_encoder, WaveformEncoder):
         network.audio_encoder.padded = values.padded
-    return EmotionModel(
+    model = EmotionModel(
         network=network.to(device).eval(),
         tokenizer=tokenizer,
         classes=values.classes,
         modalities=values.modalities,
         trim_db=values.trim_db,
     )
+    refuse_if_it_cannot_predict(model.probabilities)
+    return model
 
 
 def _empty(model: ModelConfig, n_classes: int, modalities: Any, vocab_size: int, *, device: str = "meta") -> Network:

@@ -7,11 +7,12 @@ import json
 import math
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
@@ -128,3 +129,22 @@ def refuse_not_finite(state: Mapping[str, Tensor]) -> None:
     for name, tensor in state.items():
         if not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"model.safetensors: {name} contains values that are not finite")
+
+
+def refuse_if_it_cannot_predict(probabilities: Callable[[Sequence[np.ndarray], Sequence[str]], np.ndarray]) -> None:
+    """Predict for two short utterances, of different lengths so that both inputs are padded.
+
+    Settings whose damage no size shows, such as a tokenizer's, fail here and not in the middle of the user's data.
+
+    Args:
+        probabilities: the model's, of N waveforms and transcripts (N x C).
+
+    Raises:
+        ValueError: probabilities are not finite.
+        Exception: whatever the use of a damaged setting raises.
+    """
+    noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE_HZ // 2).astype(np.float32)
+    # The second text is longer than any encoder reads, and has to be cut.
+    found_NC = probabilities([noise[: len(noise) // 2], noise], ["a few words", "word " * 600])
+    if not np.isfinite(found_NC).all():
+        raise ValueError("its probabilities for noise are not finite")
