@@ -27,7 +27,7 @@ from raysys.yaml_file import flags_of, read_yaml
 class CommandLine:
     config: Annotated[ExperimentConfig, tyro.conf.arg(name="")]
     preset: str = "demo"
-    """demo, demo-short, light, paper, or a YAML file such as a run's config.yaml; flags override its values."""
+    """demo, demo-short, light, frozen, paper, or a YAML file such as a run's config.yaml; flags override its values."""
     dry_run: bool = False
     """Print the model's parts and what would run, then exit; needs no network or cluster, and no corpus but a table."""
 

@@ -173,6 +173,7 @@ def changed_everywhere() -> ExperimentConfig:
         "model.freeze_audio": "all",
         "model.freeze_text": "all",
         "model.pooling": "attention",
+        "model.pool_frames": 2,
         "model.ccb1": True,
         "model.width": 384,
         "model.heads": 8,
@@ -317,7 +318,7 @@ def test_a_runs_configuration_with_other_flags_does_not_take_its_name_over(tmp_p
         ("- a\n- b\n", "expected sections"),
         ("", "expected sections"),
         ("train: {epochs", "cannot be read"),
-        ("preset: papers\n", "unknown preset 'papers'; expected one of demo, demo-short, light, paper"),
+        ("preset: papers\n", "unknown preset 'papers'; expected one of demo, demo-short, light, frozen, paper"),
     ],
 )
 def test_a_file_that_is_not_a_configuration_is_named(tmp_path: Path, text: str, found: str) -> None:

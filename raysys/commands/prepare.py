@@ -26,7 +26,7 @@ class _Shown:
     """What --help lists."""
 
     preset: str
-    """demo, demo-short, light, paper, or a YAML file such as a run's config.yaml; flags override its values."""
+    """demo, demo-short, light, frozen, paper, or a YAML file such as a run's config.yaml; flags override its values."""
     corpus: CorpusConfig
     augment: AugmentConfig
     train: _Views

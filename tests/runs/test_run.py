@@ -14,7 +14,7 @@ from raysys.config import CorpusConfig, ExperimentConfig, RunConfig, TrackConfig
 from raysys.errors import ConfigError, StorageError
 from raysys.runs import run as run_module
 from raysys.runs.points import Point
-from raysys.runs.run import RUN_ROOT, check, results_line, with_places
+from raysys.runs.run import RUN_ROOT, _with_project, check, results_line, with_places
 from raysys.storage import Folder
 
 IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
