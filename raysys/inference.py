@@ -9,7 +9,6 @@ The folder contains safetensors, JSON and the tokenizer; nothing in it is unpick
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -38,6 +37,7 @@ from raysys.saved import (
     check_sizes,
     checked_values,
     refuse_if_it_cannot_predict,
+    refuse_links,
     refuse_many_modules,
     refuse_not_finite,
     tensor_sizes,
@@ -210,7 +210,7 @@ def load_model(location: str, device: str = "cpu") -> EmotionModel:
         )
     try:
         if folder.is_local:
-            _refuse_links(Path(folder.path), location)
+            refuse_links(Path(folder.path), location)
         values = folder.read_json(CONFIG)
         if not isinstance(values, dict):
             raise ModelFolderError(
@@ -261,27 +261,6 @@ def _download(folder: Folder, local: Path) -> None:
 def _copy(folder: Folder, path: str, target: Path) -> None:
     with folder.filesystem.open_input_stream(path) as source, target.open("wb") as sink:
         shutil.copyfileobj(source, sink)
-
-
-def _refuse_links(folder: Path, location: str) -> None:
-    """Refuse links, which may lead out of the folder, and what is no file; `save_model` writes neither.
-
-    The folder itself may be a link.
-
-    Raises:
-        ModelFolderError: naming the link, FIFO or device.
-    """
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink():
-            raise ModelFolderError(
-                f"{location}: {path.relative_to(folder)} is a link to {os.readlink(path)}; expected regular files. "
-                f"If you trust its target, replace the link by a copy (cp -rL)."
-            )
-        if not path.is_file() and not path.is_dir():
-            raise ModelFolderError(
-                f"{location}: {path.relative_to(folder)} is a FIFO, socket or device; expected regular files. Copy the "
-                f"whole folder again."
-            )
 
 
 def _load(folder: Path, written: dict[str, Any], device: torch.device) -> EmotionModel:

@@ -1,10 +1,11 @@
-"""Check a saved model's values and sizes, before anything is built from them."""
+"""Check a saved model's files, values and sizes, before anything is built from them."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
+import os
 import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from raysys.config import SAMPLE_RATE_HZ, ModelConfig
+from raysys.errors import ModelFolderError
 
 _MODALITIES = ("both", "audio", "text")
 _MODULES_BY_NUMBER = re.compile(r".*(layer|hidden_groups|group_num).*")
@@ -148,3 +150,24 @@ def refuse_if_it_cannot_predict(probabilities: Callable[[Sequence[np.ndarray], S
     found_NC = probabilities([noise[: len(noise) // 2], noise], ["a few words", "word " * 600])
     if not np.isfinite(found_NC).all():
         raise ValueError("its probabilities for noise are not finite")
+
+
+def refuse_links(folder: Path, location: str) -> None:
+    """Refuse links, which may lead out of the folder, and what is no file; `save_model` writes neither.
+
+    The folder itself may be a link.
+
+    Raises:
+        ModelFolderError: naming the link, FIFO or device.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            raise ModelFolderError(
+                f"{location}: {path.relative_to(folder)} is a link to {os.readlink(path)}; expected regular files. "
+                f"If you trust its target, replace the link by a copy (cp -rL)."
+            )
+        if not path.is_file() and not path.is_dir():
+            raise ModelFolderError(
+                f"{location}: {path.relative_to(folder)} is a FIFO, socket or device; expected regular files. Copy the "
+                f"whole folder again."
+            )
