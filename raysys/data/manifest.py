@@ -173,28 +173,34 @@ def build_manifest(
             f"{source}: names that differ in spelling alone:{shown}{more}\n"
             "If they are meant to be different, add --corpus.same-names keep."
         )
-    known = tuple(map(composed, classes)) if classes is not None else tuple(sorted({u.emotion for u in utterances}))
-    kept = [u for u in utterances if u.emotion in known]
-    present = sorted({u.emotion for u in kept})
-    if len(present) < 2:
-        found = f"only the class {present[0]!r} occurs" if present else f"no utterance of {_some(known)}"
-        unused = ", ".join(sorted({u.emotion for u in utterances} - {*known}))
-        left_out = f" --corpus.classes leaves out {unused}." if unused else ""
-        raise ManifestError(f"{source}: {found}; at least two classes are needed.{left_out}")
-    if len(kept) < len(utterances):
-        others = Counter(u.emotion for u in utterances if u.emotion not in known)
-        counted = ", ".join(f"{name} {n}" for name, n in sorted(others.items()))
-        notes = (
-            *notes,
-            f"{others.total()} utterances of classes that --corpus.classes does not name are left out: {counted}",
-        )
+    counts = Counter(u.emotion for u in utterances)
+    known = tuple(map(composed, classes)) if classes is not None else tuple(sorted(counts))
     return Manifest(
         corpus=corpus,
         title=title,
         classes=known,
-        utterances=tuple(sorted(kept, key=lambda u: u.utterance_id)),
-        notes=(*notes, *(f"kept apart (--corpus.same-names keep): {found}" for found, _ in apart)),
+        utterances=tuple(sorted((u for u in utterances if u.emotion in known), key=lambda u: u.utterance_id)),
+        notes=(
+            *notes,
+            *_note_left_out(source, known, counts),
+            *(f"kept apart (--corpus.same-names keep): {found}" for found, _ in apart),
+        ),
     )
+
+
+def _note_left_out(source: str, known: Sequence[str], counts: Counter[str]) -> list[str]:
+    """What --corpus.classes leaves out. Raises: ManifestError: all but one class."""
+    present = [name for name in known if counts[name]]
+    others = sorted(counts.keys() - {*known})
+    if len(present) < 2:
+        found = f"only the class {present[0]!r} occurs" if present else f"no utterance of {_some(known)}"
+        left_out = f" --corpus.classes leaves out {', '.join(others)}." if others else ""
+        raise ManifestError(f"{source}: {found}; at least two classes are needed.{left_out}")
+    if not others:
+        return []
+    n = sum(counts[name] for name in others)
+    counted = ", ".join(f"{name} {counts[name]}" for name in others)
+    return [f"{n} utterances of classes that --corpus.classes does not name are left out: {counted}"]
 
 
 _NAMES = ("speaker", "emotion", "session", "fold")
