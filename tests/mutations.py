@@ -47,6 +47,7 @@ LSA, AUDIO, GATHER, FUSION = "augment/lsa.py", "model/audio.py", "losses/gather.
 T_CE, T_CON, T_CPC = "losses/test_objective.py::", "losses/test_contrastive.py::", "losses/test_cpc.py::"
 T_LSA, T_AUDIO = "augment/test_lsa.py::", "model/test_audio.py::"
 T_GATHER = "losses/test_gather.py::test_gradients_equal_those_of_one_worker[two workers]"
+INTERVALS, T_INTERVALS = "intervals.py", "test_intervals.py::"
 T_FUSION, T_NETWORK = "model/test_fusion.py::", "model/test_network.py::"
 FRAMES = T_AUDIO + "test_frames_do_not_depend_on_the_batch[5000-wav2vec2]"
 SHORT_FRAMES = T_AUDIO + "test_frames_do_not_depend_on_the_batch[1999-wav2vec2]"
@@ -56,6 +57,28 @@ LSA_LOOPS = T_LSA + "test_agrees_with_the_equations_in_plain_loops"
 TEMPORAL_LOOPS = T_CPC + "test_temporal_agrees_with_loops_and_padding_is_no_distractor"
 
 MUTATIONS = (
+    # Intervals over speakers.
+    Mutation(
+        "intervals: variance of a population",
+        INTERVALS,
+        "len(own) / (len(own) - 1)",
+        "1.0",
+        T_INTERVALS + "test_an_interval_by_hand",
+    ),
+    Mutation(
+        "intervals: speakers vary around the whole corpus",
+        INTERVALS,
+        "own - own.mean()",
+        "own",
+        T_INTERVALS + "test_speakers_vary_within_their_fold",
+    ),
+    Mutation(
+        "intervals: degrees of freedom as for equal lengths",
+        INTERVALS,
+        "share_U[stratum_U == stratum] ** 2",
+        "share_U[stratum_U == stratum] ** 0",
+        T_INTERVALS + "test_a_difference_of_speakers_of_unequal_length_by_hand",
+    ),
     # Cross-entropy.
     Mutation("cross-entropy: a mean", CE, 'reduction="sum"', 'reduction="mean"', T_CE + "test_by_hand"),
     Mutation(

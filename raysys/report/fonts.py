@@ -43,6 +43,9 @@ def escape(figure: Figure, missing: Iterable[str]) -> None:
             labels = [label.get_text() for label in axis.get_ticklabels()]
             if (escaped := [_in_codes(label, codes) for label in labels]) != labels:
                 axis.set_ticklabels(escaped)
+                if axis is axes.xaxis:
+                    # Too long to stand side by side.
+                    axes.tick_params(axis="x", labelrotation=90)
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
         text.set_text(_in_codes(text.get_text(), codes))
