@@ -66,26 +66,34 @@ def opened(path: str) -> Iterator[Sound]:
         except NOT_DECODED as error:
             _read_through(path)
             reason = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
-            raise AudioError(f"does not decode ({reason})") from error
+            raise AudioError(f"does not decode ({reason}){_ADVICE if _is_of_sound(error) else ''}") from error
 
 
 NOT_DECODED = (RuntimeError, ValueError, TypeError)
 """What soundfile raises for bad files."""
 
 
+def _is_of_sound(error: Exception) -> bool:
+    """Whether libsndfile knows the container of what it cannot read: other programs may know more of its codecs."""
+    return isinstance(error, soundfile.LibsndfileError) and error.code != _NOT_RECOGNISED
+
+
 def _sound(path: str, file: BinaryIO, sound: soundfile.SoundFile) -> Sound:
     _check_rate(sound.samplerate)
-    if sound.subtype.startswith("DWVW"):
-        raise AudioError("is coded as DWVW, which libsndfile only claims to read; convert it to WAV or FLAC")
+    if sound.subtype.startswith("DWVW") or (sound.format != "MP3" and sound.subtype.startswith("MPEG")):
+        raise AudioError(
+            f"is coded as {sound.subtype} in {sound.format}, which libsndfile only claims to read; convert it to WAV "
+            f"or FLAC"
+        )
     if sound.frames <= 0:
         raise AudioError("contains no samples")
     if sound.frames >= _UNKNOWN_FRAMES:
         raise AudioError("has no length in its header (a FLAC written to a pipe?); write it again as a file")
-    verified = _verified(path, sound.format, sound.frames, *_state(file))
+    frames, verified = _verified(path, sound.format, sound.frames, *_state(file))
     return Sound(
         rate_hz=sound.samplerate,
         channels=sound.channels,
-        frames=sound.frames,
+        frames=frames,
         floats=sound.subtype in ("FLOAT", "DOUBLE"),
         verified=verified,
         blocks=functools.partial(_blocks, sound),
@@ -121,10 +129,13 @@ def _state(file: BinaryIO) -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=256)
-def _verified(path: str, kind: str, frames: int, size: int, changed_ns: int) -> bool:
-    """Check a file once, also if it has the turns of a whole session."""
+def _verified(path: str, kind: str, frames: int, size: int, changed_ns: int) -> tuple[int, bool]:
+    """Check a file once, also if it has the turns of a whole session.
+
+    Returns: number of samples of each channel, and whether the file states it.
+    """
     with open(path, "rb") as file:
-        return _check(kind, file, frames)
+        return check_mp3(file, frames) if kind == "MP3" else (frames, _check(kind, file))
 
 
 @functools.lru_cache(maxsize=256)
@@ -159,7 +170,7 @@ def _read_through(path: str) -> None:
             pass
 
 
-def _check(kind: str, file: BinaryIO, frames: int) -> bool:
+def _check(kind: str, file: BinaryIO) -> bool:
     match kind:
         case "WAV" | "WAVEX" | "RF64" | "W64" | "AIFF" | "CAF":
             return check_chunks(file)
@@ -171,12 +182,13 @@ def _check(kind: str, file: BinaryIO, frames: int) -> bool:
             return check_flac(file)
         case "OGG":
             return check_ogg(file)
-        case "MP3":
-            return check_mp3(file, frames)
         case _:
             raise AudioError(f"is in the format {kind}, whose length cannot be verified; convert it to WAV or FLAC")
 
 
+_NOT_RECOGNISED = 1
+"""libsndfile's code for what is in no format that it knows."""
+_ADVICE = ". If another program plays it, convert it: ffmpeg -i FILE out.wav"
 _BLOCK = 1 << 18
 _UNKNOWN_FRAMES = 1 << 40
 """libsndfile reports its largest number for an unknown length; a FLAC header cannot state more than 2^36."""

@@ -221,6 +221,21 @@ def test_an_mp3_cut_between_its_frames_is_refused(tmp_path: Path) -> None:
     assert "MPEG frames" in refused(path)
 
 
+def encode(out: av.container.OutputContainer, audio: av.AudioStream, samples_KS: np.ndarray) -> None:
+    """Write samples (channels x samples) in the frames that a codec asks for."""
+    whole = av.AudioFrame.from_ndarray(samples_KS.astype(np.float32), "fltp", audio.layout.name)
+    whole.sample_rate = audio.rate
+    fifo = av.AudioFifo()
+    fifo.write(av.AudioResampler(format=audio.format, layout=audio.layout, rate=audio.rate).resample(whole)[0])
+    at = 0
+    while fifo.samples:
+        frame = fifo.read(audio.codec_context.frame_size or 1024, partial=True)
+        frame.pts, frame.time_base = at, Fraction(1, audio.rate)
+        at += frame.samples
+        out.mux(audio.encode(frame))
+    out.mux(audio.encode(None))
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -249,17 +264,7 @@ def media(path: Path, container: str, codec: str, *, with_video: bool = False, r
             for i in range(25 * SECONDS):
                 out.mux(video.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), i, np.uint8), format="rgb24")))
             out.mux(video.encode(None))
-        whole = av.AudioFrame.from_ndarray(np.stack([tone_S, tone_S]).astype(np.float32), "fltp", "stereo")
-        whole.sample_rate = rate_hz
-        fifo = av.AudioFifo()
-        fifo.write(av.AudioResampler(format=audio.format, layout="stereo", rate=rate_hz).resample(whole)[0])
-        at = 0
-        while fifo.samples:
-            frame = fifo.read(audio.codec_context.frame_size or 1024, partial=True)
-            frame.pts, frame.time_base = at, Fraction(1, rate_hz)
-            at += frame.samples
-            out.mux(audio.encode(frame))
-        out.mux(audio.encode(None))
+        encode(out, audio, np.stack([tone_S, tone_S]))
     return path.read_bytes()
 
 

@@ -23,7 +23,7 @@ class _Layout:
         whole: the size includes the head.
         align: chunks begin at multiples of this.
         first: offset of the first chunk.
-        longest: so many bytes may follow the last chunk; none where libsndfile reads on to the end of the file.
+        longest: so many bytes may follow the last chunk; 0: nothing may follow the samples, since libsndfile reads on.
     """
 
     head: str
@@ -50,28 +50,21 @@ def check_chunks(file: BinaryIO) -> bool:
     size = os.fstat(file.fileno()).st_size
     beginning = file.read(12).ljust(12, b"\0")
     layout = _layout_of(beginning)
-    long_size = promised = None
+    promised = None
     for name, begin, stated in _chunks(file, size, layout):
-        if name == b"ds64":
-            file.seek(begin + 8)
-            long_size = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))[0]
         if promised is not None and begin + stated > size:
             break  # No chunk: samples that look like one.
+        end = begin + stated
         if name == layout.samples:
-            # RF64 stores lengths beyond 32 bits in a separate chunk.
-            promised = long_size if stated == 0xFFFFFFFF and long_size is not None else stated
+            promised = stated
             if promised >= layout.unknown:
                 return False
             check_bytes(promised, size - begin)
-            stated = promised
-            if long_size is not None:
-                check_rest(file, begin + promised, size, promised, layout.longest)
-                return True
-        end = begin + stated
-        end += -end % layout.align
+            if not layout.longest:
+                break
     if promised is None:
         return False
-    check_rest(file, end, size, promised, layout.longest)
+    check_rest(file, end + -end % layout.align, size, promised, layout.longest)
     return True
 
 
@@ -139,19 +132,39 @@ def _layout_of(beginning: bytes) -> _Layout:
 
 
 def _chunks(file: BinaryIO, size: int, layout: _Layout) -> Iterator[tuple[bytes, int, int]]:
-    """Name, offset and stated size of each chunk; ends at what is none."""
-    at, head = layout.first, struct.Struct(layout.head)
-    while at + head.size <= size:
-        file.seek(at)
-        name, stated = head.unpack(file.read(head.size))
-        if not _NAME.fullmatch(name[:4]) or name[:4] in _CONTAINERS:
-            return
-        stated -= head.size if layout.whole else 0
-        if stated < 0:
-            return
-        yield name, at + head.size, stated
-        at += head.size + stated
-        at += -at % layout.align
+    """Name, offset and size of each chunk; ends at what is none."""
+    at, long_size = layout.first, None
+    while head := _head(file, at, layout):
+        name, stated = head
+        begin = at + struct.calcsize(layout.head)
+        if name == b"ds64":
+            long_size = struct.unpack("<Q", file.read(16).ljust(16, b"\0")[8:])[0]
+        elif name == layout.samples and stated == 0xFFFFFFFF and long_size is not None:
+            # RF64 stores lengths beyond 32 bits in a separate chunk.
+            stated = long_size
+        yield name, begin, stated
+        at = _next(file, begin + stated, size, layout)
+
+
+def _head(file: BinaryIO, at: int, layout: _Layout) -> tuple[bytes, int] | None:
+    """Name and stated size of the chunk that begins here, or None if none does."""
+    file.seek(at)
+    head = file.read(struct.calcsize(layout.head))
+    if len(head) < struct.calcsize(layout.head) or not _NAME.fullmatch(head[:4]) or head[:4] in _CONTAINERS:
+        return None
+    name, stated = struct.unpack(layout.head, head)
+    stated -= len(head) if layout.whole else 0
+    return None if stated < 0 else (name, stated)
+
+
+def _next(file: BinaryIO, end: int, size: int, layout: _Layout) -> int:
+    """Where the chunk after this one begins. Some programs leave out the byte that pads an odd size."""
+    padded = end + -end % layout.align
+    for at in (padded, end):
+        head = _head(file, at, layout)
+        if head is not None and at + struct.calcsize(layout.head) + head[1] <= size:
+            return at
+    return padded
 
 
 _NAME = re.compile(rb"[ -~\xa9]{4}")

@@ -25,16 +25,18 @@ def check_flac(file: BinaryIO) -> bool:
     file.seek(at)
     # After the name, a block's type, its length, and STREAMINFO, always the first.
     info = file.read(42)[8:].ljust(34, b"\0")
-    block = int.from_bytes(info[2:4], "big")
+    largest_block = int.from_bytes(info[2:4], "big")
     largest_frame = int.from_bytes(info[7:10], "big")
     packed = int.from_bytes(info[10:18], "big")
     channels, bits, total = (packed >> 41 & 7) + 1, (packed >> 36 & 31) + 1, packed & (1 << 36) - 1
     if not total:
         return False
     # An incompressible frame is stored as it is; STREAMINFO may not know, or lie.
-    longest = max(largest_frame, block * channels * (bits + 1) // 8 + 64) + _LONGEST_TAG
-    file.seek(max(at, size - longest))
-    found = _last_frame_end(file.read(longest), block)
+    longest = max(largest_frame, largest_block * channels * (bits + 1) // 8 + 64) + _LONGEST_TAG
+    end = _content_end(file, size)
+    begin = max(at, end - longest)
+    file.seek(begin)
+    found = _last_frame_end(file.read(max(0, end - begin)), largest_block)
     if found is None:
         raise AudioError("is truncated, or damaged at its end: it does not end with a whole FLAC frame")
     if found != total:
@@ -43,10 +45,25 @@ def check_flac(file: BinaryIO) -> bool:
             f"or its header is false. Write it again (flac -d, then flac)"
         )
     file.seek(at + 8)
-    rest = file.read()
-    if any(name in rest for name in _NAMES):
-        raise AudioError("contains several FLAC files, of which only the first would be read. Separate or join them")
+    overlap = b""
+    while block := file.read(1 << 20):
+        if any(name in overlap + block for name in _NAMES):
+            raise AudioError(
+                "contains several FLAC files, of which only the first would be read. Separate or join them"
+            )
+        overlap = block[-len(_NAMES[0]) :]
     return True
+
+
+def _content_end(file: BinaryIO, size: int) -> int:
+    """Offset of the zeros that pad the file, if there are any; a checksum may itself end with two."""
+    while size:
+        begin = max(0, size - (1 << 20))
+        file.seek(begin)
+        if content := file.read(size - begin).rstrip(b"\0"):
+            return min(size, begin + len(content) + 2)
+        size = begin
+    return 0
 
 
 def _begin(beginning: bytes) -> int:

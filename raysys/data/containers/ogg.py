@@ -36,8 +36,12 @@ def check_ogg(file: BinaryIO) -> bool:
             raise AudioError(f"is damaged: Ogg page {expected} is missing")
         expected += 1
     if not flags & _LAST:
-        raise AudioError("is truncated, or was never finished: none of its Ogg pages is marked as the last")
-    if len(head) + len(file.read(_LONGEST_TAG)) > _LONGEST_TAG:
+        raise AudioError(
+            "is truncated, or was never finished: none of its Ogg pages is marked as the last. If it is complete: "
+            "ffmpeg -i FILE -c copy out.ogg"
+        )
+    # Zeros are padding.
+    if len((head + file.read()).rstrip(b"\0")) > _LONGEST_TAG:
         raise AudioError("is damaged: what follows its last Ogg page is none")
     return True
 
