@@ -110,6 +110,11 @@ def _unwrap_help(kind: type[Any]) -> None:
             _unwrap_help(inner)
 
 
+def given(flag: str) -> bool:
+    """Whether the process's command line has a flag, whatever its value."""
+    return any(word.split("=", 1)[0] == flag for word in sys.argv[1:])
+
+
 def with_flags(config: ExperimentConfig, flags: Sequence[str], where: str) -> ExperimentConfig:
     """A configuration with some values changed by the command line's parser.
 

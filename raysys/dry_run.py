@@ -12,11 +12,12 @@ from raysys.model.encoders import audio_config
 from raysys.model.parts import parts_of
 
 
-def dry_run(config: ExperimentConfig, points: str = "") -> None:
+def dry_run(config: ExperimentConfig, points: str = "", seeds: int = 1) -> None:
     """Print the model's parts with their parameters, the trials, and finally the line `total_parameters N`.
 
     Args:
         points: of a sweep, such as '16 points x '.
+        seeds: of a cross-validation.
 
     Raises:
         CorpusError: there is no such table, or it is not one that can be cross-validated.
@@ -32,13 +33,16 @@ def dry_run(config: ExperimentConfig, points: str = "") -> None:
     per_worker = "1 where the cluster has any"
     if settings.gpus_per_worker is not None:
         per_worker = f"{settings.gpus_per_worker:g}"
+    if seeds > 1:
+        points = f"{seeds * folds}: {seeds} seeds x "
     print(
         f"trials    {points}{folds} folds x {config.train.epochs} epochs; workers a trial: {settings.workers_per_trial}"
     )
     cpus = f"{settings.cpus_per_worker}, and {settings.data_cpus_per_worker} for its data"
     print(f"worker    CPUs: {cpus}; GPUs: {per_worker}")
     variants = config.augment.variants if config.needs_augmented_view and config.augment.changes_audio else 0
-    kept = f", and as much for each of {variants} augmented views" if variants else ""
+    # Each seed has its own.
+    kept = f", and as much for each of {variants * seeds} augmented views" if variants else ""
     encoder = audio_config(config.model) if config.keeps_audio_features else None
     if encoder is not None:
         # 50 frames a second: the last layer in float32, or all of them in float16.
@@ -48,8 +52,9 @@ def dry_run(config: ExperimentConfig, points: str = "") -> None:
         kept += f"; features of the frozen {encoder.model_type} {gb:.2f} GB an hour of each of them"
     # Weights of the best epoch; while a trial runs, weights and two Adam moments of two epochs, and two best ones more.
     best, last = 4 * total / 1e9, 32 * total / 1e9
+    each = "fold" if seeds == 1 else "fold and seed"
     print(
-        f"disk      at most {best:.2f} GB a fold for the best weights, {last:.2f} GB more a running fold; "
+        f"disk      at most {best:.2f} GB a {each} for the best weights, {last:.2f} GB more a running fold; "
         f"decoded audio 0.23 GB an hour of speech{kept}"
     )
     print(f"total_parameters {total}")

@@ -59,7 +59,8 @@ def interval(
     changes no coverage. With one speaker nothing is known about others: (0, 1).
 
     Args:
-        labels, predictions: classes, N integers from 0.
+        labels: classes, N integers from 0.
+        predictions: likewise, or S x N: one row per seed. The interval is then of the mean over seeds.
         speakers, folds: speaker and test fold of each utterance, N each; compared by equality.
         metric: "wa", "ua" (over the classes present) or "macro_f1".
         level: coverage.

@@ -363,6 +363,46 @@ class AblationResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeedScores:
+    """Pooled scores with one seed."""
+
+    seed: int
+    wa: float
+    ua: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeanOverSeeds:
+    """Mean and standard deviation of the pooled scores over seeds; the mean's 95 % intervals over speakers."""
+
+    wa: float
+    ua: float
+    wa_std: float
+    ua_std: float
+    wa_ci95: Interval
+    ua_ci95: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedsResult:
+    """A cross-validation with several seeds over the same folds.
+
+    Attributes:
+        each: in the order of the command line; the run's own scores are those of the first.
+        ensemble: of the mean of the seeds' probabilities, per utterance: one model made of several.
+    """
+
+    each: tuple[SeedScores, ...]
+    mean: MeanOverSeeds
+    ensemble: PooledScores
+
+    @property
+    def names(self) -> str:
+        """Such as '0, 1, 2'."""
+        return ", ".join(str(scores.seed) for scores in self.each)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """The content of results.json. Scores are from 0 to 1.
 
@@ -377,6 +417,7 @@ class RunResult:
         by_sex: where it is known.
         by_dialog: on all, improvised, scripted and script-disjoint utterances, of a corpus like IEMOCAP.
         skipped: utterances that could not be used.
+        seeds: of a cross-validation with several; everything else is of the first one then.
         interval_method: "t" (`intervals`); early versions resampled speakers within folds, which is too narrow.
     """
 
@@ -405,10 +446,11 @@ class RunResult:
     interval_method: Literal["bootstrap", "t"] = "bootstrap"
     grid: GridResult | None = None
     ablation: AblationResult | None = None
+    seeds: SeedsResult | None = None
 
     def write(self, run: Folder) -> None:
         values = dataclasses.asdict(self)
-        absent = [name for name in ("grid", "ablation") if values[name] is None]
+        absent = [name for name in ("grid", "ablation", "seeds") if values[name] is None]
         run.write_json(RESULTS, {name: value for name, value in values.items() if name not in absent})
 
     @classmethod

@@ -5,19 +5,38 @@ Example: crossval --preset light --corpus.name table --corpus.root my.csv --run.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from raysys import cli
+from raysys.errors import ConfigError
 
 
-def run(command: cli.CommandLine) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossVal(cli.CommandLine):
+    seeds: tuple[int, ...] | None = None
+    """Train every fold with each of these seeds, such as 0 1 2. The run's scores are those of the first; beside them
+    are the mean over seeds and the ensemble of all. Default: --train.seed alone."""
+
+
+def run(command: CrossVal) -> None:
+    from raysys.runs.points import flag_of, seed_points
+
+    points = seed_points(command.config, command.seeds)  # refuses wrong seeds before Ray is imported
+    seed = command.config.train.seed
+    if command.seeds is not None and seed not in points and cli.given("--train.seed"):
+        raise ConfigError(
+            f"--train.seed {seed} is not one of {flag_of(command.seeds)}, so nothing would use it. Leave it out, or "
+            f"add it to --seeds."
+        )
     if command.dry_run:
         from raysys.dry_run import dry_run
 
-        dry_run(command.config)
+        dry_run(command.config, seeds=len(points))
     else:
         from raysys.runs.crossval import crossval
 
-        crossval(command.config)
+        crossval(command.config, command.seeds)
 
 
 def main() -> None:
-    cli.main(__doc__, run)
+    cli.main(__doc__, run, CrossVal)

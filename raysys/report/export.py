@@ -14,9 +14,11 @@ from raysys.results import (
     ClassScores,
     GridResult,
     Interval,
+    MeanOverSeeds,
     PartScores,
     PooledScores,
     RunResult,
+    SeedsResult,
     VariantScores,
 )
 
@@ -51,6 +53,8 @@ def files(results: RunResult, predictions: pa.Table) -> dict[str, str]:
         found["grid.csv"] = grid_csv(results.grid)
     if results.ablation is not None:
         found["ablation.csv"] = ablation_csv(results.ablation)
+    if results.seeds is not None:
+        found["seeds.csv"] = seeds_csv(results.seeds)
     return found
 
 
@@ -118,12 +122,29 @@ def ablation_csv(ablation: AblationResult) -> str:
     return _csv(["variant", "flags", "parameters", "seed", "wa", "ua", *differences], rows, as_typed=("flags",))
 
 
+def seeds_csv(seeds: SeedsResult) -> str:
+    """One row per seed, one for their mean with its deviation, and one for the ensemble; scores from 0 to 1."""
+    mean, ensemble = seeds.mean, seeds.ensemble
+    rows: list[list[object]] = [[scores.seed, scores.wa, scores.ua, *[""] * 6] for scores in seeds.each]
+    rows.append(["mean", mean.wa, mean.ua, mean.wa_std, mean.ua_std, *mean.wa_ci95, *mean.ua_ci95])
+    rows.append(["ensemble", ensemble.wa, ensemble.ua, "", "", *ensemble.wa_ci95, *ensemble.ua_ci95])
+    headings = ["seed", "wa", "ua", "wa_std", "ua_std", "wa_low", "wa_high", "ua_low", "ua_high"]
+    return _csv(headings, rows)
+
+
 def paper_tables(results: RunResult) -> list[PaperTable]:
-    """The scores with their protocol, and the ablations if any."""
+    """The scores with their protocol, and those over several seeds and the ablations if any."""
     pooled, corpus = results.pooled, results.corpus.title
     about = (corpus, results.modalities)
     scores = (_with_interval(pooled, "wa"), _with_interval(pooled, "ua"))
-    rows: list[tuple[str, ...]] = [(*about, results.protocol, str(pooled.n), *scores)]
+    seed = "" if results.seeds is None else f", seed {results.seed}"
+    rows: list[tuple[str, ...]] = [(*about, results.protocol + seed, str(pooled.n), *scores)]
+    if (seeds := results.seeds) is not None:
+        of = f"of {len(seeds.each)} seeds"
+        scores = (_with_interval(seeds.mean, "wa"), _with_interval(seeds.mean, "ua"))
+        rows.append((*about, f"{results.protocol}, mean ± deviation {of}", str(pooled.n), *scores))
+        scores = (_with_interval(seeds.ensemble, "wa"), _with_interval(seeds.ensemble, "ua"))
+        rows.append((*about, f"{results.protocol}, ensemble {of}", str(pooled.n), *scores))
     if results.grid is not None:
         best = results.grid.optimistic
         scores = (str(percent(best.pooled_wa)), str(percent(best.pooled_ua)))
@@ -189,9 +210,10 @@ _LATEX = str.maketrans(
 )
 
 
-def _with_interval(pooled: PooledScores, score: str) -> str:
-    low, high = getattr(pooled, f"{score}_ci95")
-    return f"{percent(getattr(pooled, score))} [{percent(low)}, {percent(high)}]"
+def _with_interval(scores: PooledScores | MeanOverSeeds, score: str) -> str:
+    low, high = getattr(scores, f"{score}_ci95")
+    deviation = f" ± {percent(getattr(scores, f'{score}_std'))}" if isinstance(scores, MeanOverSeeds) else ""
+    return f"{percent(getattr(scores, score))}{deviation} [{percent(low)}, {percent(high)}]"
 
 
 def _variant(variant: VariantScores) -> tuple[str, ...]:

@@ -166,7 +166,7 @@ def _about(run: Run, counts: Counter[str]) -> dict[str, object]:
         "Model": f"{' + '.join(encoders)}, {results.parameters:,} parameters",
         "Modalities": _modalities(results.modalities),
         "Folds": f"{len(results.folds)}: {', '.join(fold.name for fold in results.folds)}",
-        "Seed": results.seed,
+        "Seed": results.seed if results.seeds is None else results.seeds.names,
         "Time": f"{_clock(results.seconds)} from start to end",
         "Corpus fingerprint": corpus.fingerprint,
         **_made(results),

@@ -23,8 +23,8 @@ import pyarrow as pa
 from raysys import intervals, metrics
 from raysys.data.manifest import Manifest
 from raysys.errors import StorageError
-from raysys.report.parts import class_scores, sex_scores, speaker_scores
-from raysys.results import CorpusFacts, FoldRow, PooledScores, Provenance, RunResult, Scores, counts
+from raysys.report.parts import class_scores, indices, sex_scores, speaker_scores
+from raysys.results import CorpusFacts, FoldRow, Interval, PooledScores, Provenance, RunResult, Scores, counts
 from raysys.storage import Folder
 
 _SOURCE = Path(__file__).resolve().parents[1]
@@ -58,18 +58,7 @@ def summarise(manifest: Manifest, folds: Sequence[FoldRow], predictions: pa.Tabl
         predictions: of `pool_predictions`.
         facts: the fields of `RunResult` that the predictions do not tell.
     """
-    index = {name: i for i, name in enumerate(manifest.classes)}
-    labels = np.array([index[name] for name in predictions["label"].to_pylist()])
-    predicted = np.array([index[name] for name in predictions["prediction"].to_pylist()])
-    speakers = np.array(predictions["speaker"].to_pylist())
-    fold_of = np.array(predictions["fold"].to_pylist())
-    probabilities = np.stack([predictions[f"p_{name}"].to_numpy() for name in manifest.classes], axis=1)
-
-    def interval(metric: metrics.Metric) -> tuple[float, float]:
-        low, high = intervals.interval(labels, predicted, speakers, fold_of, metric)
-        return round(low, 6), round(high, 6)
-
-    of_class = np.bincount(labels)
+    labels, predicted = (indices(predictions, column, manifest.classes) for column in ("label", "prediction"))
     ordered = tuple(sorted(folds, key=lambda f: f.fold))
     wa, ua = [fold.wa for fold in ordered], [fold.ua for fold in ordered]
     return RunResult(
@@ -86,19 +75,7 @@ def summarise(manifest: Manifest, folds: Sequence[FoldRow], predictions: pa.Tabl
         folds=ordered,
         mean=Scores(wa=statistics.fmean(wa), ua=statistics.fmean(ua)),
         std=Scores(wa=statistics.stdev(wa), ua=statistics.stdev(ua)),
-        pooled=PooledScores(
-            n=len(labels),
-            wa=float(metrics.weighted_accuracy(labels, predicted)),
-            ua=float(metrics.unweighted_accuracy(labels, predicted)),
-            wa_ci95=interval("wa"),
-            ua_ci95=interval("ua"),
-            # WA: always predict the most frequent class. UA: predict any class at random.
-            chance_wa=float(of_class.max() / len(labels)),
-            chance_ua=float(1 / np.count_nonzero(of_class)),
-            macro_f1=float(metrics.macro_f1(labels, predicted)),
-            calibration_error=float(metrics.calibration_error(probabilities, labels)),
-            absent_classes=metrics.absent_classes(labels, manifest.classes),
-        ),
+        pooled=pooled_scores(manifest.classes, predictions),
         confusion=counts(metrics.confusion(labels, predicted, len(manifest.classes))),
         by_class=class_scores(predictions, manifest.classes),
         by_speaker=speaker_scores(predictions, manifest.classes),
@@ -106,6 +83,44 @@ def summarise(manifest: Manifest, folds: Sequence[FoldRow], predictions: pa.Tabl
         skipped=manifest.skipped,
         interval_method="t",
     )
+
+
+def pooled_scores(classes: Sequence[str], predictions: pa.Table) -> PooledScores:
+    """Scores over all test utterances.
+
+    Args:
+        predictions: of `pool_predictions`.
+    """
+    labels, predicted = (indices(predictions, column, classes) for column in ("label", "prediction"))
+    probabilities = np.stack([predictions[f"p_{name}"].to_numpy() for name in classes], axis=1)
+    of_class = np.bincount(labels)
+    return PooledScores(
+        n=len(labels),
+        wa=float(metrics.weighted_accuracy(labels, predicted)),
+        ua=float(metrics.unweighted_accuracy(labels, predicted)),
+        wa_ci95=interval_over_speakers(predictions, labels, predicted, "wa"),
+        ua_ci95=interval_over_speakers(predictions, labels, predicted, "ua"),
+        # WA: always predict the most frequent class. UA: predict any class at random.
+        chance_wa=float(of_class.max() / len(labels)),
+        chance_ua=float(1 / np.count_nonzero(of_class)),
+        macro_f1=float(metrics.macro_f1(labels, predicted)),
+        calibration_error=float(metrics.calibration_error(probabilities, labels)),
+        absent_classes=metrics.absent_classes(labels, classes),
+    )
+
+
+def interval_over_speakers(
+    predictions: pa.Table, label_N: np.ndarray, predicted: np.ndarray, metric: metrics.Metric
+) -> Interval:
+    """95 % interval of a pooled score, or of its mean over seeds.
+
+    Args:
+        predictions: their speakers and folds.
+        predicted: N classes, or S x N with several seeds.
+    """
+    speakers, folds = (np.array(predictions[column].to_pylist()) for column in ("speaker", "fold"))
+    low, high = intervals.interval(label_N, predicted, speakers, folds, metric)
+    return round(low, 6), round(high, 6)
 
 
 def provenance(run: Folder, gpus: Iterable[str | None]) -> Provenance:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from raysys.data.manifest import Manifest
-from raysys.results import AblationResult, GridResult, RunResult
+from raysys.results import AblationResult, GridResult, RunResult, SeedsResult
 
 SYNTHETIC = (
     "The demo corpus is synthetic: speech made by eSpeak NG, with emotions scripted into rate, pitch and words.\n"
@@ -109,6 +109,23 @@ def ablation_table(results: RunResult) -> str:
     seeds = ", ".join(map(str, found.seeds))
     lines.append(f"pooled over all test utterances, mean and deviation over seeds {seeds}; intervals are over speakers")
     return "\n".join([*lines, *_costs(found)])
+
+
+def seeds_table(seeds: SeedsResult) -> str:
+    """Pooled scores of each seed, their mean and deviation, and the ensemble's."""
+    mean, ensemble = seeds.mean, seeds.ensemble
+    lines = ["seed         WA     UA"]
+    rows = [*((str(scores.seed), scores.wa, scores.ua, "") for scores in seeds.each)]
+    for name, scores in (("mean", mean), ("ensemble", ensemble)):
+        wa, ua = (" to ".join(f"{100 * end:.1f}" for end in ends) for ends in (scores.wa_ci95, scores.ua_ci95))
+        rows.append((name, scores.wa, scores.ua, f"   95 % intervals: WA {wa}, UA {ua}"))
+    rows.insert(-1, ("std", mean.wa_std, mean.ua_std, ""))
+    lines += [f"{name:<8}  {100 * wa:5.1f}  {100 * ua:5.1f}{more}" for name, wa, ua, more in rows]
+    lines.append(
+        "pooled over all test utterances; the ensemble predicts by the mean of the seeds' probabilities; intervals are "
+        "over speakers"
+    )
+    return "\n".join(lines)
 
 
 def _costs(sweep: GridResult | AblationResult) -> list[str]:

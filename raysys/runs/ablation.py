@@ -78,7 +78,7 @@ def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int])
                 seconds_beyond_training=outcome.seconds_beyond_training(),
             ),
         )
-        log_summary(ground.run, rows, results.pooled)
+        log_summary(ground.run, rows, results)
         finish(ground.run, results, f"{ablation_table(results)}\n\nfull model, seed {seeds[0]}")
     return results
 

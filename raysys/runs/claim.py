@@ -58,4 +58,4 @@ def _what_differs(run: Run, theirs: Any, mine: dict[str, str]) -> str:
         found = [*found[:_SHOWN], f"{len(found) - _SHOWN} more settings differ"]
     if isinstance(theirs, dict) and theirs.get("fingerprint") != mine["fingerprint"]:
         found.append("the corpus has other utterances, labels or audio")
-    return "; ".join(found) or f"what is compared, or how a preset was then, differs (see its {CONFIG})"
+    return "; ".join(found) or f"what is compared, its seeds, or how a preset was then, differs (see its {CONFIG})"

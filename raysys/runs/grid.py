@@ -95,7 +95,7 @@ def gridsearch(config: ExperimentConfig, grid: Sequence[str], *, early_stopping:
             grid=found,
         )
         (run.folder / MODEL).write_bytes("README.md", model_card(results).encode())
-        log_summary(run, found.points, results.pooled)
+        log_summary(run, found.points, results)
         finish(run, results, grid_table(results))
     return results
 

@@ -15,7 +15,8 @@ _FREE_OF_CORPUS = ("modalities", "test_modalities")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One configuration of a run: a grid point, or a variant with a seed. A cross-validation has one, without a name.
+    """One configuration of a run: a grid point, a variant with a seed, or a cross-validation's seed of several. With a
+    single seed a cross-validation has one point, without a name.
 
     Attributes:
         typed: a grid point's values, in the order of the axes.
@@ -24,6 +25,36 @@ class Point:
     name: str
     config: ExperimentConfig
     typed: tuple[str, ...] = ()
+
+
+def with_seed(config: ExperimentConfig, seed: int) -> ExperimentConfig:
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
+
+
+def seed_points(config: ExperimentConfig, seeds: Sequence[int] | None) -> dict[int, Point]:
+    """A cross-validation's configuration with each seed.
+
+    Args:
+        seeds: None: that of the configuration alone. A single one is the same run as with --train.seed.
+
+    Raises:
+        ConfigError: no seed, or one twice.
+    """
+    if seeds is None:
+        seeds = (config.train.seed,)
+    refuse_repeated(seeds)
+    names = {seed: f"seed {seed}" if len(seeds) > 1 else "" for seed in seeds}
+    return {seed: Point(name=name, config=with_seed(config, seed)) for seed, name in names.items()}
+
+
+def refuse_repeated(seeds: Sequence[int]) -> None:
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"{flag_of(seeds)}: expected different seeds, at least one.")
+
+
+def flag_of(seeds: Sequence[int]) -> str:
+    """As typed."""
+    return " ".join(["--seeds", *map(str, seeds)])
 
 
 def varied(config: ExperimentConfig, flags: Sequence[str], where: str) -> ExperimentConfig:

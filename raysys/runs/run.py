@@ -25,7 +25,7 @@ from raysys.errors import ConfigError, StorageError, UserError
 from raysys.report.parts import dialog_scores
 from raysys.report.results import pool_predictions, provenance, summarise
 from raysys.report.tables import SYNTHETIC, result_table
-from raysys.results import PREDICTIONS, PooledScores, RunResult
+from raysys.results import PREDICTIONS, RunResult
 from raysys.runs.cluster import in_submitted_job, nodes_of_this_job
 from raysys.runs.encoders import check_configurations, probe_encoders
 from raysys.runs.points import Point
@@ -201,8 +201,8 @@ def results_line(run: Folder) -> str:
     return line
 
 
-def log_summary(run: Run, rows: Sequence[Any], pooled: PooledScores) -> None:
-    """Log one W&B run for a whole sweep: its table, and the scores of what was chosen.
+def log_summary(run: Run, rows: Sequence[Any], results: RunResult) -> None:
+    """Log one W&B run for a whole sweep: its table, and the scores of what was chosen, and of several seeds together.
 
     Args:
         rows: dataclasses, a row each; their plain values are columns.
@@ -222,7 +222,11 @@ def log_summary(run: Run, rows: Sequence[Any], pooled: PooledScores) -> None:
     )
     found = [dataclasses.asdict(row).items() for row in rows]
     plain = [{key: value for key, value in row if not isinstance(value, list | tuple | dict)} for row in found]
-    tracker.table("points", plain, dataclasses.asdict(pooled))
+    summary = dataclasses.asdict(results.pooled)
+    if results.seeds is not None:
+        summary["mean_over_seeds"] = dataclasses.asdict(results.seeds.mean)
+        summary["ensemble"] = dataclasses.asdict(results.seeds.ensemble)
+    tracker.table("points", plain, summary)
 
 
 def with_places(config: ExperimentConfig) -> ExperimentConfig:

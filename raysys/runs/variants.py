@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 
 from raysys.config import AUDIO_EFFECTS, ExperimentConfig
 from raysys.errors import ConfigError
-from raysys.runs.points import Point, refuse_equal, varied
+from raysys.runs.points import Point, refuse_equal, refuse_repeated, varied, with_seed
 
 FULL = "full"
 WITHOUT_TASKS = "no CPC, no ECL"
@@ -74,7 +73,7 @@ def variant_points(config: ExperimentConfig, variants: Sequence[Variant], seed: 
     counts = Counter(variant.name for variant in variants)
     if twice := sorted(name for name, n in counts.items() if n > 1):
         raise ConfigError(f"--variant {twice[0]}: there are {counts[twice[0]]} variants of this name; rename one.")
-    seeded = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
+    seeded = with_seed(config, seed)
     points = [
         Point(
             name=f"{variant.name}, seed {seed}",
@@ -94,6 +93,5 @@ def points_by_seed(
     Raises:
         ConfigError: no seed, or one twice; see `variant_points`.
     """
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds {' '.join(map(str, seeds))}: expected different seeds, at least one.")
+    refuse_repeated(seeds)
     return {seed: variant_points(config, variants, seed) for seed in seeds}
