@@ -60,7 +60,7 @@ def start_local(settings: ClusterConfig, cores: int) -> None:
         raise ClusterError(
             f"Ray cannot be started on this machine ({first_line(error)}). Its logs are in "
             f"{folder}/session_*_{os.getpid()}/logs. Are there enough memory, processes (ulimit -u), open files (ulimit "
-            f"-n), and cores that other programs leave idle? --cluster.address HOST:PORT joins a running cluster instead."
+            f"-n), and cores that other programs leave idle? --cluster.address HOST:PORT joins a running one instead."
         ) from error
 
 

@@ -136,10 +136,12 @@ def test_a_user_error_ends_a_job_with_code_2_and_says_how_to_fix_it(
 
 
 def test_prepare_has_the_dry_run_of_the_other_jobs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_job(monkeypatch, "prepare.py", "--dry-run", "--corpus.name", "ravdess", "--corpus.root", "/nowhere") == 0
+    flags = ("prepare.py", "--dry-run", "--corpus.name", "ravdess", "--corpus.root")
+    assert run_job(monkeypatch, *flags, str(tmp_path)) == 0
     assert "decoded audio 0.23 GB an hour" in capsys.readouterr().out
+    assert run_job(monkeypatch, *flags, str(tmp_path / "nowhere")) == 2
 
 
 def test_bench_writes_the_rows_that_were_asked_for(
