@@ -27,12 +27,13 @@ from raysys.data.audio import decode, fault, trim
 from raysys.data.batch import View, pad_waveforms
 from raysys.data.manifest import Utterance
 from raysys.data.plan import evaluation_steps
-from raysys.data.text import tokenize
+from raysys.data.text import load_tokenizer, tokenize
 from raysys.errors import AudioError, ModelFolderError
 from raysys.model.audio import WaveformEncoder
+from raysys.model.encoders import fit_tokenizer
 from raysys.model.network import Network
+from raysys.model.text import TokenEncoder
 from raysys.model.whisper import WhisperEncoder
-from raysys.pretrained import load_part
 from raysys.saved import (
     check_sizes,
     checked_values,
@@ -272,9 +273,7 @@ def _load(folder: Path, written: dict[str, Any], device: torch.device) -> Emotio
     config = dataclasses.replace(values.model, audio=audio, text=str(folder / _TEXT), weights="random")
     tokenizer = None
     if values.modalities != "audio":
-        from transformers import AutoTokenizer
-
-        tokenizer = load_part(AutoTokenizer, str(folder / _TOKENIZER))
+        tokenizer = load_tokenizer(str(folder / _TOKENIZER), flag="its tokenizer")
     for encoder in (folder / _AUDIO / CONFIG, folder / _TEXT / CONFIG):
         if encoder.exists():
             refuse_many_modules(encoder, sizes)
@@ -288,6 +287,8 @@ def _load(folder: Path, written: dict[str, Any], device: torch.device) -> Emotio
     if unread:
         del state["pool_text.score.weight"]
     network.load_state_dict(state)
+    if isinstance(network.text_encoder, TokenEncoder) and tokenizer is not None:
+        fit_tokenizer(tokenizer, network.text_encoder.model, "its tokenizer")
     if isinstance(network.audio_encoder, WaveformEncoder):
         network.audio_encoder.padded = values.padded
     model = EmotionModel(

@@ -126,6 +126,34 @@ def test_a_small_folder_that_asks_for_a_huge_network_is_refused_before_memory_is
         load_model(str(folder))
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda folder: rewrite(folder / "tokenizer_config.json", pad_token=None), "has no padding token"),
+        (lambda folder: rewrite(folder / "tokenizer_config.json", model_max_length="16"), "a model_max_length of 16"),
+        (lambda folder: renumber(folder / "tokenizer.json"), "has 1001 tokens, but the model has embeddings for"),
+    ],
+    ids=["no padding", "a limit of letters", "a token beyond the embeddings"],
+)
+def test_a_tokenizer_that_would_fail_at_the_first_text_is_refused(folder: Path, change: Any, said: str) -> None:
+    change(folder / "tokenizer")
+    with pytest.raises(ModelFolderError, match=rf"^{folder}: .*its tokenizer.*{said}"):
+        load_model(str(folder))
+
+
+def renumber(path: Path) -> None:
+    values = json.loads(path.read_text())
+    vocabulary = values["model"]["vocab"]
+    vocabulary[max(vocabulary, key=vocabulary.get)] = 1000
+    path.write_text(json.dumps(values))
+
+
+def test_a_saved_model_reads_texts_up_to_its_positions_whatever_its_tokenizer_says(folder: Path) -> None:
+    rewrite(folder / "tokenizer" / "tokenizer_config.json", model_max_length=100_000)
+    tokenizer = load_model(str(folder)).tokenizer
+    assert tokenizer is not None and tokenizer.model_max_length == 512
+
+
 @pytest.mark.parametrize("change", ["one more", "one less"])
 def test_a_tensor_too_many_or_too_few_is_named(folder: Path, change: str) -> None:
     tensors = safetensors.torch.load_file(folder / "model.safetensors")

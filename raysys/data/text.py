@@ -94,6 +94,12 @@ def load_tokenizer(name: str, *, flag: str = "--model.text") -> PreTrainedTokeni
             f"{flag} {name}: its tokenizer has no padding token, as those of language models that only continue a "
             f"text (GPT-2); give an encoder such as BERT, RoBERTa or MiniLM."
         )
+    limit, marks = tokenizer.model_max_length, tokenizer.num_special_tokens_to_add()
+    if type(limit) is not int or limit <= marks:
+        raise EncoderError(
+            f"{flag} {name}: tokenizer_config.json has a model_max_length of {str(limit)[:40]}, expected a number of "
+            f"tokens above {marks}. Correct the file, or remove this key."
+        )
     return tokenizer
 
 

@@ -59,8 +59,26 @@ def make_tokenizer(config: ModelConfig, training_texts: list[str]) -> PreTrained
 
     with torch.device("meta"):
         model = draw_model(AutoModel, _text_config(config, len(tokenizer)), "--model.text", config.text)
-    tokenizer.model_max_length = max_tokens(model, tokenizer)
+    fit_tokenizer(tokenizer, model, f"--model.text {config.text}")
     return tokenizer
+
+
+def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, what: str) -> None:
+    """Limit a tokenizer to the positions of a model.
+
+    Args:
+        what: named in error messages.
+
+    Raises:
+        EncoderError: it has tokens that the model does not know.
+    """
+    tokens = 1 + max(tokenizer.get_vocab().values())
+    if tokens > (rows := model.config.vocab_size):
+        raise EncoderError(
+            f"{what}: its tokenizer has {tokens} tokens, but the model has embeddings for {rows}. Give a folder in "
+            f"which both were saved together, after model.resize_token_embeddings if tokens were added."
+        )
+    tokenizer.model_max_length = max_tokens(model, tokenizer)
 
 
 def build_audio_encoder(config: ModelConfig) -> nn.Module:
@@ -129,12 +147,6 @@ def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder | S
         width = config.width if config.text == "light" else 32
         return SmallTextEncoder(vocab_size=vocab_size, width=width, dropout=config.dropout, freeze=config.freeze_text)
     model, drawn = _load(config.text, "--model.text", config.weights == "random", _text_config(config, vocab_size))
-    if vocab_size > (rows := model.config.vocab_size):
-        raise EncoderError(
-            f"--model.text {config.text}: its tokenizer has {vocab_size} tokens, but the model has embeddings for "
-            f"{rows}. Give a folder in which both were saved together, after model.resize_token_embeddings if tokens "
-            f"were added."
-        )
     encoder = TokenEncoder(model, freeze=config.freeze_text)
     encoder.drawn = drawn
     return encoder

@@ -59,8 +59,8 @@ def start_local(settings: ClusterConfig, cores: int) -> None:
     except Exception as error:
         raise ClusterError(
             f"Ray cannot be started on this machine ({first_line(error)}). Its logs are in "
-            f"{folder}/session_*_{os.getpid()}/logs. Are there enough memory, processes (ulimit -u), open files (ulimit "
-            f"-n), and cores that other programs leave idle? --cluster.address HOST:PORT joins a running one instead."
+            f"{folder}/session_*_{os.getpid()}/logs. Are there enough memory, processes (ulimit -u), open files "
+            f"(ulimit -n), and cores that other programs leave idle? --cluster.address HOST:PORT joins a running one."
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,17 @@ T5 = T5Config(vocab_size=len(TOKENIZER), d_model=16, d_kv=8, d_ff=32, num_layers
 def test_a_text_model_that_cannot_read_the_corpus_is_refused(tmp_path: Path, make: Any, said: str) -> None:
     folder = make(tmp_path)
     with pytest.raises(EncoderError, match=rf"^--model\.text {folder}: .*{said}"):
+        probe_text(text(folder), TEXTS)
+
+
+@pytest.mark.parametrize("value", ["16", 0.5, {}, -1, 0, 2, True])
+def test_a_limit_that_is_no_number_of_tokens_is_refused(tmp_path: Path, value: object) -> None:
+    folder = save(tmp_path, bert_of(64), TOKENIZER)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": value}))
+    with pytest.raises(
+        EncoderError, match=r"^--model\.text .*has a model_max_length of .*, expected a number of tokens"
+    ):
         probe_text(text(folder), TEXTS)
 
 
