@@ -1,4 +1,4 @@
-"""Tags, pictures and chunks around the samples: neither read as sound, nor a reason to refuse a file."""
+"""What stands around and between the samples: neither read as sound, nor a reason to refuse a whole file."""
 
 from __future__ import annotations
 
@@ -132,3 +132,28 @@ def test_a_codec_that_libsndfile_does_not_read_is_refused_with_a_way_out(tmp_pat
             audio = out.add_stream(codec, rate=RATE_HZ, layout="mono")
             encode(out, audio, 0.1 * np.random.default_rng(0).normal(size=(1, RATE_HZ)))
         assert "convert it" in refused(path)
+
+
+def webm(path: Path, begins_s: float, gap_s: float) -> None:
+    """Five seconds of sound, which begin late, and with a gap after two."""
+    with av.open(str(path), "w", format="webm") as out:
+        audio = out.add_stream("libopus", rate=48_000, layout="mono")
+        for i in range(5 * 50):
+            frame = av.AudioFrame.from_ndarray(np.full((1, 960), 0.1, np.float32), "flt", "mono")
+            frame.sample_rate, frame.pts = 48_000, 960 * i
+            for packet in audio.encode(frame):
+                late_s = begins_s + (gap_s if i > 100 else 0)
+                assert packet.time_base is not None and packet.pts is not None and packet.dts is not None
+                late = round(late_s / packet.time_base)
+                packet.pts, packet.dts = packet.pts + late, packet.dts + late
+                out.mux(packet)
+
+
+def test_sound_that_begins_later_than_its_video_is_whole(tmp_path: Path) -> None:
+    webm(tmp_path / "a.webm", begins_s=1.0, gap_s=0.0)
+    assert abs(len(decode(utterance(tmp_path / "a.webm"))) - 5 * 16_000) < 400
+
+
+def test_gaps_in_sound_are_refused_since_times_after_them_would_shift(tmp_path: Path) -> None:
+    webm(tmp_path / "a.webm", begins_s=0.5, gap_s=1.0)
+    assert "has gaps of 1.00 s before 3" in refused(tmp_path / "a.webm")
