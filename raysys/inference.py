@@ -30,10 +30,9 @@ from raysys.data.plan import evaluation_steps
 from raysys.data.text import load_tokenizer, tokenize
 from raysys.errors import AudioError, ModelFolderError
 from raysys.model.audio import WaveformEncoder
-from raysys.model.encoders import fit_tokenizer
+from raysys.model.encoders import PretrainedAudio, fit_tokenizer
 from raysys.model.network import Network
 from raysys.model.text import TokenEncoder
-from raysys.model.whisper import WhisperEncoder
 from raysys.saved import (
     check_sizes,
     checked_values,
@@ -174,7 +173,7 @@ def save_model(
         # Otherwise an older model's files would be read along with the new ones.
         folder.filesystem.delete_dir_contents(f"{folder.path}/{part}", missing_dir_ok=True)
     folder.write_bytes(WEIGHTS, safetensors.torch.save(weights))
-    if isinstance(audio, WaveformEncoder | WhisperEncoder):
+    if isinstance(audio, PretrainedAudio):
         _write_part(folder / _AUDIO, audio.model.config, audio.extractor)
     if text is not None:
         assert tokenizer is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
@@ -9,12 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from raysys.config import SAMPLE_RATE_HZ
 from raysys.errors import EncoderError
 from raysys.model.fast import speed_up_dropout
 from raysys.model.states import joined_states
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 _RECEPTIVE_FIELD = 400
 """Samples per frame (25 ms); shorter waveforms are zero-padded to this length."""
@@ -97,6 +99,7 @@ class WaveformEncoder(nn.Module):
         self.model = model
         self.width: int = config.hidden_size
         self.latent_width: int = config.conv_dim[-1]
+        self.frames_per_s = SAMPLE_RATE_HZ / math.prod(config.conv_stride)
         self.layer = layer
         self.padded = True
         self.drawn: tuple[str, ...] = ()
@@ -198,24 +201,29 @@ class WaveformEncoder(nn.Module):
 
     @property
     def _masks(self) -> bool:
-        config = self.model.config
-        return not self.frozen and getattr(config, "apply_spec_augment", False) and config.mask_time_prob > 0
+        return not self.frozen and masks_time(self.model.config)
 
     def _keep_latents(self, module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
         self._latents_BLJ = output
 
     def _time_mask(self, valid_BJ: Tensor) -> Tensor | None:
-        """SpecAugment time masks, drawn from torch's generator (transformers would use numpy's)."""
-        config = self.model.config
-        if not (self.training and self._masks):
-            return None
-        return span_mask(
-            valid_BJ.sum(dim=1).cpu(),
-            valid_BJ.shape[1],
-            probability=config.mask_time_prob,
-            span=config.mask_time_length,
-            at_least=config.mask_time_min_masks,
-        ).to(valid_BJ.device)
+        return time_mask(self.model.config, valid_BJ) if self.training and self._masks else None
+
+
+def masks_time(config: PreTrainedConfig) -> bool:
+    """Whether a model masks frames in training."""
+    return bool(getattr(config, "apply_spec_augment", False) and config.mask_time_prob > 0)
+
+
+def time_mask(config: PreTrainedConfig, valid_BJ: Tensor) -> Tensor:
+    """SpecAugment time masks, drawn from torch's generator (transformers would use numpy's)."""
+    return span_mask(
+        valid_BJ.sum(dim=1).cpu(),
+        valid_BJ.shape[1],
+        probability=config.mask_time_prob,
+        span=config.mask_time_length,
+        at_least=config.mask_time_min_masks,
+    ).to(valid_BJ.device)
 
 
 def shape_step(device: torch.device) -> int:

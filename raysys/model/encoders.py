@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 
 from raysys.augment.masked_lm import max_tokens
-from raysys.config import BUILT_IN, SAMPLE_RATE_HZ, ModelConfig
+from raysys.config import BUILT_IN, ModelConfig
 from raysys.data.text import load_tokenizer, train_wordpiece
 from raysys.errors import EncoderError
 from raysys.model.audio import WaveformEncoder, padding_moves
 from raysys.model.light import LightAudioEncoder
+from raysys.model.loading import AUDIO, TEXT, load_encoder, load_extractor, read_config, refuse_other_input
 from raysys.model.small_text import SmallTextEncoder
+from raysys.model.spectrogram import SPECTROGRAM_MODELS, SpectrogramEncoder, build_spectrogram_encoder
 from raysys.model.text import TokenEncoder
-from raysys.model.whisper import WhisperEncoder
-from raysys.pretrained import Loaded, draw_model, first_line, load_config, load_part, load_pretrained
+from raysys.pretrained import draw_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, Wav2Vec2Config
+
+PretrainedAudio = WaveformEncoder | SpectrogramEncoder
 
 # Model classes take 5 s to import and are not needed by a driver or a trial with light audio, so they are imported
 # where a model is built.
@@ -30,11 +33,7 @@ _BASE_AUDIO = "facebook/wav2vec2-base"
 _BASE_TEXT = ("distilbert/distilbert-base-uncased", "distilbert-base-uncased")
 _SAFE_TO_PAD = ("wav2vec2", "hubert", "wavlm")
 """Audio encoders whose features do not depend on padding (tested, with `MaskedGroupNorm`). Others are probed."""
-_HARMLESS_WEIGHTS = ("pooler.", "masked_spec_embed")
-"""May be missing from a checkpoint: nothing reads a pooler, and only training reads what replaces masked frames (it is
-not in the file of wav2vec2-base-960h)."""
 _BERT_VOCAB = 30_522
-_ADVICE = "Give a complete checkpoint, or use random weights with --model.weights random."
 
 
 def has_own_tokenizer(config: ModelConfig) -> bool:
@@ -95,45 +94,19 @@ def build_audio_encoder(config: ModelConfig) -> nn.Module:
         model: PreTrainedModel = Wav2Vec2Model(_tiny_wav2vec2(config.dropout))
         return WaveformEncoder(model, normalise=True, freeze=config.freeze_audio, layer=config.layer)
     read = _audio_config(config)
-    if read.model_type == "whisper":
-        return _build_whisper(config, read)
-    model, drawn = _load(config.audio, "--model.audio", config.weights == "random", read)
+    if read.model_type in SPECTROGRAM_MODELS:
+        return build_spectrogram_encoder(config, read)
+    model, drawn = load_encoder(config.audio, AUDIO, drawn=config.weights == "random", config=read)
     if not hasattr(model.config, "conv_kernel") or not hasattr(model, "feature_extractor"):
         raise EncoderError(
             f"--model.audio {config.audio}: a {type(model).__name__} does not read raw waveforms through "
-            f"convolutions; give a wav2vec 2.0, HuBERT, WavLM or Whisper model."
+            f"convolutions; give a wav2vec 2.0, HuBERT, WavLM, Whisper, w2v-BERT or AST model."
         )
     encoder = WaveformEncoder(model, normalise=_normalises(config), freeze=config.freeze_audio, layer=config.layer)
     encoder.drawn = drawn
     on_meta = next(encoder.parameters()).is_meta
     if model.config.model_type not in _SAFE_TO_PAD and not on_meta:
         encoder.padded = not padding_moves(encoder)
-    return encoder
-
-
-def _build_whisper(config: ModelConfig, read: PreTrainedConfig) -> WhisperEncoder:
-    import transformers
-
-    extractor = _extractor(config.audio)
-    if not isinstance(extractor, transformers.WhisperFeatureExtractor):
-        raise EncoderError(
-            f"--model.audio {config.audio}: preprocessor_config.json describes a {type(extractor).__name__}, expected "
-            f"a WhisperFeatureExtractor. Save the model's own in the same folder."
-        )
-    if extractor.feature_size != read.num_mel_bins:
-        raise EncoderError(
-            f"--model.audio {config.audio}: preprocessor_config.json has {extractor.feature_size} mel bands "
-            f"(feature_size), but the model reads {read.num_mel_bins} (num_mel_bins in config.json). Save the model's "
-            f"own preprocessor in the same folder."
-        )
-    kind = transformers.models.whisper.modeling_whisper.WhisperEncoder
-    if config.weights == "random":
-        return WhisperEncoder(kind(read), extractor, freeze=config.freeze_audio, layer=config.layer)
-    # Checkpoints hold the whole model: `encoder.` or, with a head, `model.encoder.`; the decoder is not read.
-    renamed = {r"^(model\.)?encoder\.": ""}
-    model, drawn = load_pretrained(kind, config.audio, "--model.audio", _ADVICE, renamed=renamed)
-    encoder = WhisperEncoder(model, extractor, freeze=config.freeze_audio, layer=config.layer)
-    encoder.drawn = drawn
     return encoder
 
 
@@ -146,7 +119,8 @@ def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder | S
     if config.text in BUILT_IN:
         width = config.width if config.text == "light" else 32
         return SmallTextEncoder(vocab_size=vocab_size, width=width, dropout=config.dropout, freeze=config.freeze_text)
-    model, drawn = _load(config.text, "--model.text", config.weights == "random", _text_config(config, vocab_size))
+    read = _text_config(config, vocab_size)
+    model, drawn = load_encoder(config.text, TEXT, drawn=config.weights == "random", config=read)
     encoder = TokenEncoder(model, freeze=config.freeze_text)
     encoder.drawn = drawn
     return encoder
@@ -184,7 +158,8 @@ def _audio_config(config: ModelConfig) -> PreTrainedConfig:
         from transformers import Wav2Vec2Config
 
         return Wav2Vec2Config()
-    read = _read_config(config.audio, "--model.audio")
+    read = read_config(config.audio, AUDIO)
+    refuse_other_input(config.audio, AUDIO, read)
     if getattr(read, "add_adapter", False):
         raise EncoderError(
             f"--model.audio {config.audio}: its config.json sets add_adapter, whose frames are fewer than those of the "
@@ -199,7 +174,8 @@ def _text_config(config: ModelConfig, vocab_size: int) -> PreTrainedConfig:
 
         drawn = config.weights == "random"
         return DistilBertConfig(vocab_size=vocab_size if drawn else _BERT_VOCAB)
-    read = _read_config(config.text, "--model.text")
+    read = read_config(config.text, TEXT)
+    refuse_other_input(config.text, TEXT, read)
     if read.is_encoder_decoder:
         raise EncoderError(
             f"--model.text {config.text}: a {read.model_type} is an encoder and a decoder; give an encoder such as "
@@ -235,61 +211,22 @@ def check_encoders(
     drawn = config.weights == "random"
     if modalities != "text" and config.audio not in BUILT_IN and not (drawn and config.audio == _BASE_AUDIO):
         # The base's configuration is known, but whether its weights are within reach is not.
-        _read_config(config.audio, "--model.audio")
+        read_config(config.audio, AUDIO)
         _audio_config(config)
     if modalities != "audio" and config.text not in BUILT_IN and not (drawn and config.text in _BASE_TEXT):
-        _read_config(config.text, "--model.text")
+        read_config(config.text, TEXT)
         _text_config(config, 0)
     if masked_lm != "light":
-        _read_config(masked_lm, "--augment.cbca-model")
-
-
-def _extractor(name: str) -> Any:
-    """The audio encoder's preprocessor."""
-    from transformers import AutoFeatureExtractor
-
-    try:
-        extractor = load_part(AutoFeatureExtractor, name)
-    except (OSError, ValueError) as error:
-        raise EncoderError(
-            f"--model.audio {name}: preprocessor_config.json, which says how to prepare waveforms, "
-            f"cannot be read ({first_line(error)}). Save the model's feature extractor in the same folder."
-        ) from error
-    if extractor.sampling_rate != SAMPLE_RATE_HZ:
-        raise EncoderError(
-            f"--model.audio {name}: preprocessor_config.json has a sampling_rate of "
-            f"{extractor.sampling_rate}, but waveforms are at {SAMPLE_RATE_HZ} Hz. Give an encoder trained at this "
-            f"rate, or correct the file."
-        )
-    return extractor
+        read_config(masked_lm, "--augment.cbca-model")
 
 
 def _normalises(config: ModelConfig) -> bool:
     if config.weights == "random" and config.audio == _BASE_AUDIO:
         return True
-    extractor = _extractor(config.audio)
+    extractor = load_extractor(config.audio)
     if not isinstance(found := getattr(extractor, "do_normalize", None), bool):
         raise EncoderError(
             f"--model.audio {config.audio}: preprocessor_config.json does not say whether to normalise waveforms "
             f"(do_normalize is {found}, expected true or false). Save the model's feature extractor in the same folder."
         )
     return found
-
-
-def _read_config(name: str, flag: str) -> PreTrainedConfig:
-    try:
-        return load_config(name)
-    except (OSError, ValueError) as error:
-        raise EncoderError(
-            f"{flag} {name}: its config.json cannot be read ({first_line(error)}). Give 'light', a Hub name "
-            f"that this machine can access, or a folder written by save_pretrained; "
-            f"--model.weights random needs no download for the base encoders."
-        ) from error
-
-
-def _load(name: str, flag: str, drawn: bool, config: PreTrainedConfig) -> Loaded:
-    from transformers import AutoModel
-
-    if drawn:
-        return Loaded(draw_model(AutoModel, config, flag, name))
-    return load_pretrained(AutoModel, name, flag, _ADVICE, harmless=_HARMLESS_WEIGHTS)

@@ -22,14 +22,18 @@ from raysys.augment.masked_lm import (
 from raysys.config import BUILT_IN, ModelConfig
 from raysys.data.text import load_tokenizer, read_by, tokenize
 from raysys.errors import EncoderError, UserError
-from raysys.model.audio import WaveformEncoder
-from raysys.model.encoders import build_audio_encoder, build_text_encoder, has_own_tokenizer, make_tokenizer
-from raysys.model.whisper import WhisperEncoder
+from raysys.model.encoders import (
+    PretrainedAudio,
+    build_audio_encoder,
+    build_text_encoder,
+    has_own_tokenizer,
+    make_tokenizer,
+)
 from raysys.pretrained import first_line
 
 Made = TypeVar("Made")
 _CPU = torch.device("cpu")
-_AUDIO = "give a wav2vec 2.0, HuBERT, WavLM or Whisper model"
+_AUDIO = "give a wav2vec 2.0, HuBERT, WavLM, Whisper, w2v-BERT or AST model"
 _TEXT = "give an encoder such as BERT, RoBERTa or MiniLM"
 _SAMPLES = (16_000, 5_000)
 """Longer than the spans that training masks (0.2 s), and of two lengths, so that one is padded."""
@@ -48,7 +52,7 @@ def probe_audio(config: ModelConfig) -> list[str]:
         what += f" with --model.layer {config.layer}"
     with own_randomness(0, _CPU):
         encoder = _attempt(what, _AUDIO, lambda: build_audio_encoder(config))
-        assert isinstance(encoder, WaveformEncoder | WhisperEncoder)
+        assert isinstance(encoder, PretrainedAudio)
         waveforms_BS = 0.1 * torch.randn(2, _SAMPLES[0])
         waveforms_BS[1, _SAMPLES[1] :] = 0
 

@@ -58,6 +58,7 @@ class WhisperEncoder(nn.Module):
         self.extractor = extractor
         self.width: int = model.config.d_model
         self.latent_width = self.width
+        self.frames_per_s = extractor.sampling_rate / extractor.hop_length / 2
         self.layer = layer
         self.states = model.config.encoder_layers + 1 if layer == "weighted_sum" else 1
         self.at_30_s = False
