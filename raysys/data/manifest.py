@@ -91,9 +91,10 @@ class Manifest:
         return {u.utterance_id: index[u.emotion] for u in self.utterances}
 
     def fingerprint(self) -> str:
-        """Hash of the contents: ids, speakers, emotions, transcripts and audio bytes, but not file locations."""
+        """Hash of the contents: ids, speakers and their sex, which groups depend on, emotions, transcripts and audio bytes,
+        but not file locations."""
         rows = [
-            [u.utterance_id, u.speaker, u.emotion, u.transcript, u.session, u.fold, u.start_s, u.end_s, u.digest]
+            [u.utterance_id, u.speaker, u.emotion, u.transcript, u.sex, u.session, u.fold, u.start_s, u.end_s, u.digest]
             for u in self.utterances
         ]
         text = json.dumps([self.classes, rows], ensure_ascii=False)

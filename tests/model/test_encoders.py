@@ -173,7 +173,7 @@ def test_missing_preprocessor_is_an_error(tmp_path: Path) -> None:
 
 
 def test_text_model_is_no_audio_encoder(text_folder: Path) -> None:
-    with pytest.raises(EncoderError, match="does not read raw waveforms"):
+    with pytest.raises(EncoderError, match="a distilbert reads text"):
         build_audio_encoder(audio(text_folder))
 
 
