@@ -288,6 +288,8 @@ def _load(folder: Path, written: dict[str, Any], device: torch.device) -> Emotio
     network.load_state_dict(state)
     if isinstance(network.text_encoder, TokenEncoder) and tokenizer is not None:
         fit_tokenizer(tokenizer, network.text_encoder.model, "its tokenizer")
+        # A damaged tokenizer fails here, with the folder's name, instead of at the first text.
+        tokenize(tokenizer, ["a", None])
     if isinstance(network.audio_encoder, WaveformEncoder):
         network.audio_encoder.padded = values.padded
     model = EmotionModel(

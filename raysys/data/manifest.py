@@ -91,8 +91,10 @@ class Manifest:
         return {u.utterance_id: index[u.emotion] for u in self.utterances}
 
     def fingerprint(self) -> str:
-        """Hash of the contents: ids, speakers and their sex, which groups depend on, emotions, transcripts and audio bytes,
-        but not file locations."""
+        """Hash of the contents, not of file locations.
+
+        Ids, speakers and their sex (groups depend on it), emotions, transcripts, parts and audio bytes.
+        """
         rows = [
             [u.utterance_id, u.speaker, u.emotion, u.transcript, u.sex, u.session, u.fold, u.start_s, u.end_s, u.digest]
             for u in self.utterances

@@ -32,7 +32,6 @@ from raysys.model.encoders import (
 from raysys.pretrained import first_line
 
 Made = TypeVar("Made")
-_CPU = torch.device("cpu")
 _AUDIO = "give a wav2vec 2.0, HuBERT, WavLM, Whisper, w2v-BERT or AST model"
 _TEXT = "give an encoder such as BERT, RoBERTa or MiniLM"
 _SAMPLES = (16_000, 5_000)
@@ -50,23 +49,21 @@ def probe_audio(config: ModelConfig) -> list[str]:
     what = f"--model.audio {config.audio}"
     if config.layer != "last":
         what += f" with --model.layer {config.layer}"
-    with own_randomness(0, _CPU):
-        encoder = _attempt(what, _AUDIO, lambda: build_audio_encoder(config))
-        assert isinstance(encoder, PretrainedAudio)
-        waveforms_BS = 0.1 * torch.randn(2, _SAMPLES[0])
-        waveforms_BS[1, _SAMPLES[1] :] = 0
+    return _attempt(what, _AUDIO, lambda: _try_audio(config, what))
 
-        def frames() -> Tensor:
-            encoded = encoder(waveforms_BS, torch.tensor(_SAMPLES))
-            if encoded.frames_BJD.shape[:2] != encoded.valid_BJ.shape:
-                raise EncoderError(
-                    f"{what}: gives {encoded.frames_BJD.shape[1]} frames where its convolutions give "
-                    f"{encoded.valid_BJ.shape[1]}; {_AUDIO}, without an adapter."
-                )
-            valid_ND: Tensor = encoded.frames_BJD[encoded.valid_BJ]
-            return valid_ND
 
-        _pass(what, _AUDIO, encoder, frames)
+def _try_audio(config: ModelConfig, what: str) -> list[str]:
+    encoder = build_audio_encoder(config)
+    assert isinstance(encoder, PretrainedAudio)
+    waveforms_BS = 0.1 * torch.randn(2, _SAMPLES[0])
+    waveforms_BS[1, _SAMPLES[1] :] = 0
+    encoded = encoder.train()(waveforms_BS, torch.tensor(_SAMPLES))
+    if encoded.frames_BJD.shape[:2] != encoded.valid_BJ.shape:
+        raise EncoderError(
+            f"{what}: gives {encoded.frames_BJD.shape[1]} frames where its convolutions give "
+            f"{encoded.valid_BJ.shape[1]}; {_AUDIO}, without an adapter."
+        )
+    _backward(what, encoder, encoded.frames_BJD[encoded.valid_BJ])
     notes = _note_drawn(what, encoder.drawn)
     if not encoder.padded:
         notes.append(
@@ -82,21 +79,22 @@ def probe_text(config: ModelConfig, texts: Sequence[str]) -> list[str]:
         EncoderError: it cannot be loaded or trained, or its tokenizer does not fit it or the texts.
     """
     what = f"--model.text {config.text}"
-    if not has_own_tokenizer(config):
-        return []
-    with own_randomness(0, _CPU):
-        tokenizer = _attempt(what, _TEXT, lambda: make_tokenizer(config, []))
-        encoder = _attempt(what, _TEXT, lambda: build_text_encoder(config, len(tokenizer)))
-        notes = _note_drawn(what, encoder.drawn)  # type: ignore[arg-type]
-        if not tokenizer("")["input_ids"]:
-            raise EncoderError(
-                f"{what}: its tokenizer marks neither the beginning nor the end of a text, so that an empty or missing "
-                f"transcript has no token; {_TEXT}."
-            )
-        if texts:
-            notes += read_by(tokenizer, texts, what)
-        tokens_BM, valid_BM, _ = tokenize(tokenizer, [max(texts, key=len, default="a"), None])
-        _pass(what, _TEXT, encoder, lambda: encoder(tokens_BM, valid_BM)[valid_BM])
+    return _attempt(what, _TEXT, lambda: _try_text(config, texts, what)) if has_own_tokenizer(config) else []
+
+
+def _try_text(config: ModelConfig, texts: Sequence[str], what: str) -> list[str]:
+    tokenizer = make_tokenizer(config, [])
+    encoder = build_text_encoder(config, len(tokenizer)).train()
+    notes = _note_drawn(what, encoder.drawn)  # type: ignore[arg-type]
+    if not tokenizer("")["input_ids"]:
+        raise EncoderError(
+            f"{what}: its tokenizer marks neither the beginning nor the end of a text, so that an empty or missing "
+            f"transcript has no token; {_TEXT}."
+        )
+    if texts:
+        notes += read_by(tokenizer, texts, what)
+    tokens_BM, valid_BM, _ = tokenize(tokenizer, [max(texts, key=len, default="a"), None])
+    _backward(what, encoder, encoder(tokens_BM, valid_BM)[valid_BM])
     return notes
 
 
@@ -113,16 +111,7 @@ def probe_masked_lm(name: str, texts: Sequence[str], *, implied: bool) -> None:
     if name in BUILT_IN or not texts:
         return
     try:
-        with own_randomness(0, _CPU):
-            tokenizer = load_tokenizer(name, flag="--augment.cbca-model")
-            model = load_masked_lm(name)
-            check_tokenizer(tokenizer, model)
-            lm = LabelledMaskedLM(model, 2)
-            masked = [f"{tokenizer.mask_token} {text}" for text in (max(texts, key=len), "")]
-            rows = tokenizer(masked, truncation=True, max_length=max_tokens(model, tokenizer))["input_ids"]
-            _pass(
-                what, "give a masked language model such as BERT", lm, lambda: mask_logits(lm, tokenizer, rows, [0, 1])
-            )
+        _attempt(what, "give a masked language model such as BERT", lambda: _try_masked_lm(name, texts, what))
     except EncoderError as error:
         if not implied:
             raise
@@ -134,28 +123,21 @@ def probe_masked_lm(name: str, texts: Sequence[str], *, implied: bool) -> None:
         ) from error
 
 
-def _pass(what: str, remedy: str, module: nn.Module, forward: Callable[[], Tensor]) -> None:
-    """One forward pass and, if anything is trained, one backward pass, in training mode."""
-    module.train()
-
-    def both() -> Tensor:
-        output = forward().float()
-        if output.requires_grad:
-            output.square().mean().backward()
-        return output
-
-    output = _attempt(what, remedy, both)
-    gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    if not all(bool(values.isfinite().all()) for values in (output, *gradients)):
-        raise EncoderError(
-            f"{what}: its output or gradients for two utterances are not finite. Its weights are damaged, or "
-            f"overflowed when they were saved in half precision; copy it again, or give another model."
-        )
+def _try_masked_lm(name: str, texts: Sequence[str], what: str) -> None:
+    tokenizer = load_tokenizer(name, flag="--augment.cbca-model")
+    model = load_masked_lm(name)
+    check_tokenizer(tokenizer, model)
+    lm = LabelledMaskedLM(model, 2).train()
+    masked = [f"{tokenizer.mask_token} {text}" for text in (max(texts, key=len), "")]
+    rows = tokenizer(masked, truncation=True, max_length=max_tokens(model, tokenizer))["input_ids"]
+    _backward(what, lm, mask_logits(lm, tokenizer, rows, [0, 1]))
 
 
 def _attempt(what: str, remedy: str, make: Callable[[], Made]) -> Made:
+    """Leaves torch's generators as they were."""
     try:
-        return make()
+        with own_randomness(0, torch.device("cpu")):
+            return make()
     except UserError:
         raise
     # Models of other kinds fail in as many ways as there are kinds.
@@ -164,6 +146,17 @@ def _attempt(what: str, remedy: str, make: Callable[[], Made]) -> Made:
             f"{what}: a forward and backward pass of two utterances fails ({first_line(error)}); {remedy}, in a folder "
             f"written by save_pretrained."
         ) from error
+
+
+def _backward(what: str, module: nn.Module, output: Tensor) -> None:
+    if output.requires_grad:
+        output.float().square().mean().backward()
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    if not all(bool(values.isfinite().all()) for values in (output, *gradients)):
+        raise EncoderError(
+            f"{what}: its output or gradients for two utterances are not finite. Its weights are damaged, or "
+            f"overflowed when they were saved in half precision; copy it again, or give another model."
+        )
 
 
 def _note_drawn(what: str, drawn: Sequence[str]) -> list[str]:

@@ -293,6 +293,15 @@ def test_a_limit_that_is_no_number_of_tokens_is_refused(tmp_path: Path, value: o
         probe_text(text(folder), TEXTS)
 
 
+def test_a_tokenizer_that_never_ends_is_named(tmp_path: Path) -> None:
+    """transformers looks for an empty unknown token without end."""
+    folder = save(tmp_path, bert_of(64), TOKENIZER)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"unk_token": ""}))
+    with pytest.raises(EncoderError, match=rf"^--model\.text {folder}: .*RecursionError"):
+        probe_text(text(folder), TEXTS)
+
+
 def probe_on(folder: Path, texts: Sequence[str]) -> list[str]:
     return probe_text(text(save(folder, bert_of(64), TOKENIZER)), texts)
 
