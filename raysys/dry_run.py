@@ -8,8 +8,7 @@ from raysys.config import CorpusConfig, ExperimentConfig
 from raysys.corpora import iemocap, ravdess
 from raysys.corpora.read import read_manifest
 from raysys.data.folds import make_folds
-from raysys.model.encoders import audio_config
-from raysys.model.parts import parts_of
+from raysys.model.parts import audio_encoder_of, parts_of
 
 
 def dry_run(config: ExperimentConfig, points: str = "", seeds: int = 1) -> None:
@@ -43,13 +42,8 @@ def dry_run(config: ExperimentConfig, points: str = "", seeds: int = 1) -> None:
     variants = config.augment.variants if config.needs_augmented_view and config.augment.changes_audio else 0
     # Each seed has its own.
     kept = f", and as much for each of {variants * seeds} augmented views" if variants else ""
-    encoder = audio_config(config.model) if config.keeps_audio_features else None
-    if encoder is not None:
-        # 50 frames a second: the last layer in float32, or all of them in float16.
-        layers = config.model.layer == "weighted_sum"
-        width = encoder.hidden_size * (2 * (encoder.num_hidden_layers + 1) if layers else 4)
-        gb = width * 50 / config.model.pool_frames * 3600 / 1e9
-        kept += f"; features of the frozen {encoder.model_type} {gb:.2f} GB an hour of each of them"
+    if config.keeps_audio_features:
+        kept += _features(config)
     # Weights of the best epoch; while a trial runs, weights and two Adam moments of two epochs, and two best ones more.
     best, last = 4 * total / 1e9, 32 * total / 1e9
     each = "fold" if seeds == 1 else "fold and seed"
@@ -58,6 +52,15 @@ def dry_run(config: ExperimentConfig, points: str = "", seeds: int = 1) -> None:
         f"decoded audio 0.23 GB an hour of speech{kept}"
     )
     print(f"total_parameters {total}")
+
+
+def _features(config: ExperimentConfig) -> str:
+    """What the features of a frozen encoder take: the last layer in float32, or all of them in float16."""
+    encoder = audio_encoder_of(config.model)
+    size = 2 if config.model.layer == "weighted_sum" else 4
+    per_s = encoder.width * encoder.states * size * encoder.frames_per_s / config.model.pool_frames
+    name = encoder.model.config.model_type
+    return f"; features of the frozen {name} {per_s * 3600 / 1e9:.2f} GB an hour of each of them"
 
 
 def _classes_and_folds(corpus: CorpusConfig) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from raysys.config import CorpusConfig, ExperimentConfig
 from raysys.dry_run import dry_run
 from raysys.errors import CorpusError
 from raysys.presets import PRESETS
+from tests.model.test_spectrogram import write_ast
 
 
 def lines(config: ExperimentConfig, capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -84,3 +85,18 @@ def test_disk_usage_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     )
     (disk,) = [line for line in lines(paper, capsys) if line.startswith("disk")]
     assert disk.endswith("decoded audio 0.23 GB an hour of speech")
+
+
+def test_features_are_counted_at_the_encoders_own_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """AST: 10 frames a second of 4 states of 640 values, in half precision."""
+    paper = PRESETS["paper"]()
+    model = replace(
+        paper.model,
+        audio=str(write_ast(tmp_path, hidden_size=640)),
+        freeze_audio="all",
+        layer="weighted_sum",
+    )
+    frozen = replace(paper, augment=replace(paper.augment, variants=3), model=model)
+    (disk,) = [line for line in lines(frozen, capsys) if line.startswith("disk")]
+    assert 10 * 4 * 640 * 2 * 3_600 == 184_320_000
+    assert disk.endswith("features of the frozen audio-spectrogram-transformer 0.18 GB an hour of each of them")

@@ -45,6 +45,7 @@ from raysys.model.encoders import make_tokenizer
 from raysys.model.network import Network
 from raysys.storage import Folder
 from tests.model.encoder_folders import SIZES, TEXT_SIZES
+from tests.model.test_spectrogram import write_ast, write_w2v_bert
 from tests.model.test_whisper import write as write_whisper
 
 torch.set_num_threads(1)
@@ -135,6 +136,8 @@ def write_encoders(root: Path) -> dict[str, str]:
         model.save_pretrained(root / name)
         Wav2Vec2FeatureExtractor(do_normalize=name != "hubert").save_pretrained(root / name)
     write_whisper(root / "whisper")
+    write_w2v_bert(root / "w2v_bert")
+    write_ast(root / "ast")
     tokenizer = train_wordpiece(["a vocabulary that no other tokenizer here has", *CORPUS] * 2)
     DistilBertModel(DistilBertConfig(vocab_size=len(tokenizer), **TEXT_SIZES)).save_pretrained(root / "distilbert")
     tokenizer.save_pretrained(root / "distilbert")
@@ -186,6 +189,8 @@ MODELS: dict[str, tuple[Modalities, dict[str, Any]]] = {
         "both",
         {"audio": "whisper", "text": "distilbert", "layer": "weighted_sum", "pool_frames": 4, "freeze_audio": "all"},
     ),
+    "w2v_bert": ("both", {"audio": "w2v_bert", "text": "distilbert", "layer": "weighted_sum", "freeze_audio": "all"}),
+    "ast": ("audio", {"audio": "ast", "text": "distilbert", "freeze_audio": "none"}),
 }
 
 

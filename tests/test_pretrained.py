@@ -20,7 +20,7 @@ from raysys.config import ModelConfig
 from raysys.data.text import load_tokenizer
 from raysys.errors import EncoderError
 from raysys.model.audio import WaveformEncoder
-from raysys.model.encoders import audio_config, build_audio_encoder, build_text_encoder, check_encoders
+from raysys.model.encoders import build_audio_encoder, build_text_encoder, check_encoders
 from tests.model.encoder_folders import write_encoders
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -321,7 +321,7 @@ def test_an_adapter_is_refused_because_its_base_is_elsewhere(folders: tuple[Path
     audio, _ = folders
     rewrite(audio / "adapter_config.json", base_model_name_or_path="/nowhere")
     with pytest.raises(EncoderError, match=r"adapter_config\.json needs a base model from elsewhere"):
-        audio_config(ModelConfig(audio=str(audio), weights="pretrained"))
+        check_encoders(ModelConfig(audio=str(audio), text="light", weights="pretrained"))
 
 
 UNPICKLING = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "jsonpickle"}

@@ -146,13 +146,6 @@ def _tiny_wav2vec2(dropout: float) -> Wav2Vec2Config:
     )
 
 
-def audio_config(config: ModelConfig) -> PreTrainedConfig | None:
-    """Configuration of the audio encoder, read on the driver so that a wrong name fails early; None for 'light'."""
-    if config.audio == "light":
-        return None
-    return _tiny_wav2vec2(config.dropout) if config.audio == "tiny" else _audio_config(config)
-
-
 def _audio_config(config: ModelConfig) -> PreTrainedConfig:
     if config.audio == _BASE_AUDIO and not Path(config.audio).is_dir():
         from transformers import Wav2Vec2Config

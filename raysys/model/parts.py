@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from raysys.config import LossConfig, ModelConfig
-from raysys.model.encoders import vocab_size_for_count
+from raysys.model.encoders import PretrainedAudio, build_audio_encoder, vocab_size_for_count
 from raysys.model.network import Network
 
 _PARTS = (
@@ -58,3 +58,11 @@ def parts_of(
     with torch.device("meta"):
         network = Network(drawn, n_classes=n_classes, vocab_size=size, loss=loss, modalities=modalities)
     return count_parameters(network)
+
+
+def audio_encoder_of(config: ModelConfig) -> PretrainedAudio:
+    """A pretrained audio encoder on the meta device: its sizes, without its weights."""
+    with torch.device("meta"):
+        encoder = build_audio_encoder(dataclasses.replace(config, weights="random"))
+    assert isinstance(encoder, PretrainedAudio)
+    return encoder

@@ -12,15 +12,19 @@ import torch
 import transformers
 from torch import nn
 from transformers import (
+    ASTConfig,
     AutoModel,
     HubertConfig,
     HubertModel,
     PreTrainedModel,
+    ViTConfig,
+    Wav2Vec2BertConfig,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2Model,
     WavLMConfig,
     WavLMModel,
+    WhisperConfig,
 )
 
 from raysys.config import LossConfig, ModelConfig
@@ -172,9 +176,22 @@ def test_missing_preprocessor_is_an_error(tmp_path: Path) -> None:
         build_audio_encoder(audio(tmp_path))
 
 
-def test_text_model_is_no_audio_encoder(text_folder: Path) -> None:
-    with pytest.raises(EncoderError, match="a distilbert reads text"):
-        build_audio_encoder(audio(text_folder))
+def test_an_encoder_of_text_given_as_audio_and_the_reverse_are_refused_from_their_configurations(
+    audio_folder: Path, text_folder: Path, tmp_path: Path
+) -> None:
+    """Before the corpus is read."""
+    with pytest.raises(EncoderError, match=r"--model\.audio .*: a distilbert reads text\. Give it as --model\.text"):
+        check_encoders(audio(text_folder))
+    for config in (Wav2Vec2Config(), WhisperConfig(), Wav2Vec2BertConfig(), ASTConfig()):
+        config.save_pretrained(tmp_path)
+        with pytest.raises(
+            EncoderError,
+            match=rf"--model\.text .*: a {config.model_type} reads audio\. .*, and this one as --model\.audio",
+        ):
+            check_encoders(text(tmp_path))
+    ViTConfig().save_pretrained(tmp_path)
+    with pytest.raises(EncoderError, match=r"a vit reads no text, but pixel_values\. .*MiniLM\.$"):
+        check_encoders(text(tmp_path))
 
 
 @pytest.mark.parametrize("freeze", ["none", "cnn", "all"])

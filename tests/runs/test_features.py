@@ -24,6 +24,7 @@ from raysys.runs.cluster import Cluster
 from raysys.storage import Folder
 from tests.data.test_views import with_kept_views, write_store
 from tests.model.encoder_folders import write_encoders
+from tests.model.test_spectrogram import write_ast, write_w2v_bert
 from tests.model.test_whisper import write as write_whisper
 
 CLUSTER = Cluster(
@@ -62,6 +63,9 @@ def config(tmp_path: Path) -> ExperimentConfig:
         train=TrainConfig(crop_s=1.5),
         run=RunConfig(cache=str(tmp_path / "cache")),
     )
+
+
+WRITE: dict[str, Any] = {"whisper": write_whisper, "w2v-bert": write_w2v_bert, "ast": write_ast}
 
 
 @pytest.fixture
@@ -130,7 +134,14 @@ def make_text_features(config: ExperimentConfig, manifest: Manifest, tmp_path: P
 
 @pytest.mark.parametrize(
     ("audio", "layer", "pool_frames"),
-    [("wav2vec2", "last", 1), ("wav2vec2", "cnn", 2), ("wav2vec2", "weighted_sum", 4), ("whisper", "weighted_sum", 4)],
+    [
+        ("wav2vec2", "last", 1),
+        ("wav2vec2", "cnn", 2),
+        ("wav2vec2", "weighted_sum", 4),
+        ("whisper", "weighted_sum", 4),
+        ("w2v-bert", "weighted_sum", 2),
+        ("ast", "last", 1),
+    ],
 )
 def test_a_network_given_features_computes_what_it_computes_from_speech(
     audio: str,
@@ -142,8 +153,8 @@ def test_a_network_given_features_computes_what_it_computes_from_speech(
     tmp_path: Path,
 ) -> None:
     model = dataclasses.replace(config.model, layer=layer, pool_frames=pool_frames)
-    if audio == "whisper":
-        model = dataclasses.replace(model, audio=str(write_whisper(tmp_path / "whisper")))
+    if audio in WRITE:
+        model = dataclasses.replace(model, audio=str(WRITE[audio](tmp_path / audio)))
     config = dataclasses.replace(config, model=model)
     assert config.keeps_audio_features
     assert config.keeps_text_features
