@@ -23,6 +23,8 @@ GROUPS = 5
 """Groups of speakers unless --corpus.n-folds says otherwise."""
 BUILT_IN = ("light", "tiny")
 """Encoders that need no download or files."""
+LORA_RANK = 8
+"""Rank of adapters unless --model.lora-rank says otherwise."""
 
 
 def _require(condition: bool, message: str) -> None:
@@ -178,6 +180,19 @@ class ModelConfig:
     """Average every so many frames of the audio encoder (of 20 ms): less to store of a frozen one, and less to fuse."""
     freeze_text: Literal["none", "all"] = "none"
     """Which part of the text encoder to freeze."""
+    adapt: Literal["none", "lora"] = "none"
+    """lora: freeze the pretrained encoders and train small adapters in their attention (Hu et al. 2021), at --optim.lr;
+    a saved model has them merged into its weights. An encoder frozen by 'all' gets none. Needs raysys[lora]."""
+    lora_rank: int = LORA_RANK
+    """Rank of the adapters. They are scaled by 2, whatever their rank."""
+    lora_layers: int = 0
+    """Put adapters into this many layers from the top. 0: into all."""
+    unfreeze_top: int = 0
+    """Train this many layers from the top of the pretrained encoders and freeze the rest. An encoder frozen by 'all'
+    stays so. 0: train all that is not frozen otherwise."""
+    checkpoint_activations: bool = False
+    """Compute the activations of the pretrained encoders' layers again in the backward pass, in place of keeping them:
+    less memory, about a third more time."""
     width: int = 768
     """Width of the fusion module (D); encoders of another width get a linear projection."""
     heads: int = 12
@@ -198,7 +213,7 @@ class ModelConfig:
     """Dropout in everything trained from scratch: cross-modal blocks, the head's input, the light encoders."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "heads", "feed_forward", "n_layers"):
+        for name in ("width", "heads", "feed_forward", "n_layers", "lora_rank"):
             value = getattr(self, name)
             _require(value >= 1, f"--model.{name.replace('_', '-')} is {value}; at least 1 is needed.")
         _require(
@@ -210,6 +225,29 @@ class ModelConfig:
         _require(
             self.audio != "light" or self.layer == "last",
             f"--model.layer {self.layer} is for pretrained encoders; --model.audio light has one output.",
+        )
+        for name in ("lora_layers", "unfreeze_top"):
+            value = getattr(self, name)
+            _require(value >= 0, f"--model.{name.replace('_', '-')} is {value}; it cannot be negative.")
+        _require(
+            self.adapt == "lora" or (self.lora_rank, self.lora_layers) == (LORA_RANK, 0),
+            "--model.lora-rank and --model.lora-layers are for adapters; add --model.adapt lora, or leave them out.",
+        )
+        _require(
+            self.adapt == "none" or not self.unfreeze_top,
+            f"--model.unfreeze-top {self.unfreeze_top} trains the layers themselves, which --model.adapt lora freezes; "
+            f"leave out one of them.",
+        )
+
+    @property
+    def learns_in_part(self) -> bool:
+        """Whether pretrained encoders are frozen except for adapters or top layers."""
+        return self.adapt != "none" or self.unfreeze_top > 0
+
+    def as_trained(self) -> ModelConfig:
+        """The same model without what only its training needs."""
+        return dataclasses.replace(
+            self, adapt="none", lora_rank=LORA_RANK, lora_layers=0, unfreeze_top=0, checkpoint_activations=False
         )
 
 
@@ -269,6 +307,9 @@ class OptimConfig:
     """Learning rate of the encoders."""
     lr: float = 1e-4
     """Learning rate of everything else."""
+    layer_decay: float = 1.0
+    """The layer k below the top of a pretrained encoder learns at its rate times this to the power of k, and what is
+    below all layers as one layer more. 1: all at the same rate."""
     warmup: float = 0.1
     """Fraction of the steps used for linear warm-up; afterwards the rate decays linearly to 0."""
     clip_norm: float = 1.0
@@ -284,6 +325,9 @@ class OptimConfig:
             _require(
                 0 <= value < math.inf, f"--optim.{name.replace('_', '-')} is {value}; expected a number of 0 or more."
             )
+        _require(
+            0 < self.layer_decay <= 1, f"--optim.layer-decay is {self.layer_decay}; expected 0 < layer-decay <= 1."
+        )
         _require(0 <= self.average < 1, f"--optim.average is {self.average}; expected 0 <= decay < 1.")
         _require(0 <= self.warmup < 1, f"--optim.warmup is {self.warmup}; expected 0 <= warmup < 1.")
         _require(self.clip_norm > 0, f"--optim.clip-norm is {self.clip_norm}; it must be positive.")
@@ -401,6 +445,42 @@ class ExperimentConfig:
                 f"{self.model.freeze_audio} freezes: no gradient would reach anything that the other terms use. "
                 f"Add --model.freeze-audio none.",
             )
+            _require(
+                not self.model.learns_in_part,
+                "--loss.cpc temporal learns through the audio encoder's convolutions, which --model.adapt and "
+                "--model.unfreeze-top freeze. Add --loss.cpc cross_modal or none.",
+            )
+        self._check_layers()
+
+    def _check_layers(self) -> None:
+        """Refuse what works on the layers of a pretrained encoder where none is used or trained."""
+        asked = {
+            f"--model.adapt {self.model.adapt}": self.model.adapt != "none",
+            f"--model.unfreeze-top {self.model.unfreeze_top}": self.model.unfreeze_top > 0,
+            "--model.checkpoint-activations": self.model.checkpoint_activations,
+            f"--optim.layer-decay {self.optim.layer_decay}": self.optim.layer_decay != 1,
+        }
+        if not (flags := [flag for flag, on in asked.items() if on]):
+            return
+        used = {"--model.audio": (self.model.audio, self.model.freeze_audio)}
+        used["--model.text"] = (self.model.text, self.model.freeze_text)
+        if self.corpus.resolved_modalities != "both":
+            used = {f"--model.{self.corpus.resolved_modalities}": used[f"--model.{self.corpus.resolved_modalities}"]}
+        for encoder, (name, _) in used.items():
+            _require(
+                name not in BUILT_IN,
+                f"{flags[0]} is for the layers of pretrained encoders; {encoder} {name} is trained from scratch, as a "
+                f"whole. Leave it out, or give a pretrained encoder.",
+            )
+        thaw = " or ".join(f"--model.freeze-{encoder.removeprefix('--model.')} none" for encoder in used)
+        _require(
+            any(frozen != "all" for _, frozen in used.values()),
+            f"{flags[0]} is for encoders that are trained, but all in use are frozen. Add {thaw}, or leave it out.",
+        )
+        _require(
+            self.model.layer != "cnn" or self.model.freeze_audio == "all" or "--model.audio" not in used,
+            f"{flags[0]} is for an encoder's layers, which --model.layer cnn leaves out; leave out one of them.",
+        )
 
     def learning_hash(self) -> str:
         """Hash of `learning_values`."""

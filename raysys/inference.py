@@ -29,6 +29,7 @@ from raysys.data.manifest import Utterance
 from raysys.data.plan import evaluation_steps
 from raysys.data.text import load_tokenizer, tokenize
 from raysys.errors import AudioError, ModelFolderError
+from raysys.model.adapt import merged_state
 from raysys.model.audio import WaveformEncoder
 from raysys.model.encoders import PretrainedAudio, fit_tokenizer
 from raysys.model.network import Network
@@ -154,10 +155,14 @@ def save_model(
     modalities: str,
     trim_db: float | None,
 ) -> None:
-    """Write a trained network, including frozen parts, for `load_model`; `config.json` is written last."""
+    """Write a trained network, including frozen parts, for `load_model`; `config.json` is written last.
+
+    Adapters are merged into the weights, so the model needs neither them nor their package.
+    """
+    model = model.as_trained()
     audio, text = network.audio_encoder, network.text_encoder
     wanted = _empty(model, len(classes), modalities, 0 if tokenizer is None else len(tokenizer))
-    state = network.state_dict()
+    state = merged_state(network)
     weights = {name: state[name].detach().cpu().contiguous() for name in wanted.state_dict()}
     values: dict[str, Any] = {
         "format": _FORMAT,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from raysys.config import SAMPLE_RATE_HZ
+from raysys.model.adapt import set_modes
 from raysys.model.audio import Heard
 from raysys.model.fast import speed_up_dropout
 from raysys.model.kaldi import HOP, KaldiMel
@@ -37,6 +38,7 @@ class AstEncoder(nn.Module):
 
     Attributes:
         drawn: names of weights that the checkpoint lacks.
+        learning: layers that are trained although the rest is frozen.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class AstEncoder(nn.Module):
         self.padded = True
         self.drawn: tuple[str, ...] = ()
         self.frozen = freeze == "all"
+        self.learning: tuple[nn.Module, ...] = ()
         self._leave_out_unused(freeze)
 
     def _leave_out_unused(self, freeze: str) -> None:
@@ -102,8 +105,7 @@ class AstEncoder(nn.Module):
 
         Returns: one frame per 100 ms.
         """
-        if self.frozen:
-            self.model.eval()
+        set_modes(self)
         windows_BWGF, needed_B = self.log_mel(waveforms_BS, lengths_B)
         begins_W = torch.arange(windows_BWGF.shape[1], device=needed_B.device) * self.patches_per_band
         # Windows after an utterance's end are not worth computing.

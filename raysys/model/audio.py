@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from raysys.config import SAMPLE_RATE_HZ
 from raysys.errors import EncoderError
+from raysys.model.adapt import set_modes
 from raysys.model.fast import speed_up_dropout
 from raysys.model.states import joined_states
 
@@ -79,6 +80,7 @@ class WaveformEncoder(nn.Module):
         states: K, the number of states that a frame holds side by side.
         padded: whether a batch is processed as one padded tensor; otherwise utterance by utterance.
         drawn: names of weights that the checkpoint lacks.
+        learning: layers that are trained although the rest is frozen.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class WaveformEncoder(nn.Module):
         self.drawn: tuple[str, ...] = ()
         self.normalise = normalise
         self.frozen = freeze == "all"
+        self.learning: tuple[nn.Module, ...] = ()
         self._group_norms: list[MaskedGroupNorm] = []
         if getattr(config, "feat_extract_norm", None) == "group":
             self._cure_group_norm()
@@ -148,8 +151,7 @@ class WaveformEncoder(nn.Module):
 
         Returns: one frame per 20 ms (stride 320 samples, receptive field 400).
         """
-        if self.frozen:
-            self.model.eval()
+        set_modes(self)
         if self.padded and (more := -waveforms_BS.shape[1] % shape_step(waveforms_BS.device)):
             waveforms_BS = F.pad(waveforms_BS, (0, more))
         if self.padded or len(waveforms_BS) == 1:

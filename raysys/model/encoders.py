@@ -12,6 +12,7 @@ from raysys.augment.masked_lm import max_tokens
 from raysys.config import BUILT_IN, ModelConfig
 from raysys.data.text import load_tokenizer, train_wordpiece
 from raysys.errors import EncoderError
+from raysys.model.adapt import let_learn, refuse_missing_layers, refuse_missing_peft
 from raysys.model.audio import WaveformEncoder, padding_moves
 from raysys.model.light import LightAudioEncoder
 from raysys.model.loading import AUDIO, TEXT, load_encoder, load_extractor, read_config, refuse_other_input
@@ -84,8 +85,15 @@ def build_audio_encoder(config: ModelConfig) -> nn.Module:
     """The audio encoder, with weights loaded or initialised (from torch's default generator).
 
     Raises:
-        EncoderError: the encoder cannot be loaded, or weights are missing.
+        EncoderError: the encoder cannot be loaded, weights are missing, or it has too few layers.
     """
+    encoder = _audio_encoder(config)
+    if config.audio != "light":
+        let_learn(encoder, config, AUDIO, config.audio)  # type: ignore[arg-type]
+    return encoder
+
+
+def _audio_encoder(config: ModelConfig) -> nn.Module:
     if config.audio == "light":
         return LightAudioEncoder(width=config.width, dropout=config.dropout, channel_dropout=config.dropout / 2)
     if config.audio == "tiny":
@@ -114,7 +122,7 @@ def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder | S
     """The text encoder, with weights loaded or initialised; `vocab_size` is the tokenizer's.
 
     Raises:
-        EncoderError: the encoder cannot be loaded, or weights are missing.
+        EncoderError: the encoder cannot be loaded, weights are missing, or it has too few layers.
     """
     if config.text in BUILT_IN:
         width = config.width if config.text == "light" else 32
@@ -123,6 +131,7 @@ def build_text_encoder(config: ModelConfig, vocab_size: int) -> TokenEncoder | S
     model, drawn = load_encoder(config.text, TEXT, drawn=config.weights == "random", config=read)
     encoder = TokenEncoder(model, freeze=config.freeze_text)
     encoder.drawn = drawn
+    let_learn(encoder, config, TEXT, config.text)
     return encoder
 
 
@@ -201,14 +210,21 @@ def check_encoders(
         EncoderError: an encoder is neither on the Hub nor a folder with a config.json, or is of a kind that cannot be
             used.
     """
+    refuse_missing_peft(config)
     drawn = config.weights == "random"
-    if modalities != "text" and config.audio not in BUILT_IN and not (drawn and config.audio == _BASE_AUDIO):
-        # The base's configuration is known, but whether its weights are within reach is not.
-        read_config(config.audio, AUDIO)
-        _audio_config(config)
-    if modalities != "audio" and config.text not in BUILT_IN and not (drawn and config.text in _BASE_TEXT):
-        read_config(config.text, TEXT)
-        _text_config(config, 0)
+    if modalities != "text" and config.audio not in BUILT_IN:
+        if not (drawn and config.audio == _BASE_AUDIO):
+            # The base's configuration is known, but whether its weights are within reach is not.
+            read_config(config.audio, AUDIO)
+        read = _audio_config(config)
+        if config.freeze_audio != "all":
+            refuse_missing_layers(read, config, AUDIO, config.audio)
+    if modalities != "audio" and config.text not in BUILT_IN:
+        if not (drawn and config.text in _BASE_TEXT):
+            read_config(config.text, TEXT)
+        read = _text_config(config, 0)
+        if config.freeze_text != "all":
+            refuse_missing_layers(read, config, TEXT, config.text)
     if masked_lm != "light":
         read_config(masked_lm, "--augment.cbca-model")
 

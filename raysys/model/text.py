@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 
+from raysys.model.adapt import set_modes
 from raysys.model.fast import speed_up_dropout
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class TokenEncoder(nn.Module):
 
     Attributes:
         drawn: names of weights that the checkpoint lacks.
+        learning: layers that are trained although the rest is frozen.
     """
 
     def __init__(self, model: PreTrainedModel, *, freeze: Literal["none", "all"]) -> None:
@@ -30,6 +32,7 @@ class TokenEncoder(nn.Module):
         self.config = model.config
         self.width: int = model.config.hidden_size
         self.frozen = freeze == "all"
+        self.learning: tuple[nn.Module, ...] = ()
         self.drawn: tuple[str, ...] = ()
         if self.frozen:
             model.requires_grad_(False)
@@ -39,7 +42,6 @@ class TokenEncoder(nn.Module):
 
     def forward(self, tokens_BM: Tensor, valid_BM: Tensor) -> Tensor:
         """Returns: BMD."""
-        if self.frozen:
-            self.model.eval()
+        set_modes(self)
         hidden: Tensor = self.model(input_ids=tokens_BM, attention_mask=valid_BM.long()).last_hidden_state
         return hidden

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from raysys.model.adapt import set_modes
 from raysys.model.audio import Heard, masks_time, time_mask
 from raysys.model.fast import speed_up_dropout
 from raysys.model.kaldi import KaldiMel
@@ -34,6 +35,7 @@ class W2vBertEncoder(nn.Module):
 
     Attributes:
         drawn: names of weights that the checkpoint lacks.
+        learning: layers that are trained although the rest is frozen.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class W2vBertEncoder(nn.Module):
         self.padded = True
         self.drawn: tuple[str, ...] = ()
         self.frozen = freeze == "all"
+        self.learning: tuple[nn.Module, ...] = ()
         self._latents_BJD: Tensor | None = None
         model.feature_projection.register_forward_hook(self._keep_latents)
         self._leave_out_unused(freeze)
@@ -106,8 +109,7 @@ class W2vBertEncoder(nn.Module):
 
         Returns: one frame per 20 ms.
         """
-        if self.frozen:
-            self.model.eval()
+        set_modes(self)
         read_BJE, valid_BJ = self.log_mel(waveforms_BS, lengths_B)
         if self.layer == "cnn":
             projected_BJD, _ = self.model.feature_projection(read_BJE)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from raysys.model.adapt import set_modes
 from raysys.model.audio import Heard
 from raysys.model.fast import speed_up_dropout
 from raysys.model.states import joined_states
@@ -37,6 +38,7 @@ class WhisperEncoder(nn.Module):
     Attributes:
         at_30_s: fill up every window to 30 s, as transformers does. The reference for tests.
         drawn: names of weights that the checkpoint lacks.
+        learning: layers that are trained although the rest is frozen.
     """
 
     filters_NF: Tensor
@@ -65,6 +67,7 @@ class WhisperEncoder(nn.Module):
         self.padded = True
         self.drawn: tuple[str, ...] = ()
         self.frozen = freeze == "all"
+        self.learning: tuple[nn.Module, ...] = ()
         filters = torch.as_tensor(extractor.mel_filters, dtype=torch.float32, device="cpu")
         self.register_buffer("filters_NF", filters, persistent=False)
         self.register_buffer("window_N", torch.hann_window(extractor.n_fft), persistent=False)
@@ -114,8 +117,7 @@ class WhisperEncoder(nn.Module):
 
         Returns: one frame per 20 ms.
         """
-        if self.frozen:
-            self.model.eval()
+        set_modes(self)
         heard_B = lengths_B
         if self.at_30_s:
             heard_B = lengths_B + -lengths_B % (self.longest * self.hop)

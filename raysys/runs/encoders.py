@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raysys.config import BUILT_IN, ExperimentConfig
+from raysys.config import BUILT_IN, ExperimentConfig, ModelConfig
 from raysys.data.manifest import Manifest
 
 
@@ -46,15 +46,17 @@ def probe_encoders(configs: Sequence[ExperimentConfig], manifest: Manifest) -> t
     text = [c.model for c in configs if c.corpus.resolved_modalities != "audio"]
     masked_lms = {_masked_lm(c): c.augment.cbca_model is None for c in configs}
     spoken = sorted({u.transcript for u in manifest.utterances if u.transcript})
-    notes = [
-        probe.probe_audio(model) for model in {(m.audio, m.weights, m.freeze_audio, m.layer): m for m in audio}.values()
-    ]
-    notes += [
-        probe.probe_text(model, spoken) for model in {(m.text, m.weights, m.freeze_text): m for m in text}.values()
-    ]
+    one_each = {(m.audio, m.weights, m.freeze_audio, m.layer, *_learning(m)): m for m in audio}
+    notes = [probe.probe_audio(model) for model in one_each.values()]
+    one_each = {(m.text, m.weights, m.freeze_text, *_learning(m)): m for m in text}
+    notes += [probe.probe_text(model, spoken) for model in one_each.values()]
     for name, implied in masked_lms.items():
         probe.probe_masked_lm(name, spoken, implied=implied)
     return tuple(dict.fromkeys(note for found in notes for note in found))
+
+
+def _learning(model: ModelConfig) -> tuple[object, ...]:
+    return model.adapt, model.lora_rank, model.lora_layers, model.unfreeze_top, model.checkpoint_activations
 
 
 def _pretrained(config: ExperimentConfig) -> bool:

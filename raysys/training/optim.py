@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
 from raysys.adamw import AdamW
 from raysys.config import OptimConfig
+from raysys.model.adapt import ADAPTER, depths
 from raysys.model.network import Network
 
 
 def make_optimizer(network: Network, config: OptimConfig) -> AdamW:
     """Adam (AdamW with weight decay) over the trainable parameters: encoders and the rest, each at its rate.
 
+    Adapters are no part of an encoder: they are drawn, and at its rate would stay near 0. With `layer_decay`, deeper
+    layers learn more slowly.
+
     Only matrices and kernels decay. Biases, norms' scales, weights of a sum and learned vectors would be drawn to a 0
     that means nothing for them.
     """
-    groups: list[dict[str, Any]] = [
-        {"params": [], "lr": rate, "peak_lr": rate, "weight_decay": decay}
-        for rate in (config.encoder_lr, config.lr)
-        for decay in (config.weight_decay, 0.0)
-    ]
+    depth_of: dict[nn.Parameter, int] = {}
+    if config.layer_decay < 1:
+        for encoder in (network.audio_encoder, network.text_encoder):
+            depth_of |= {} if encoder is None else depths(encoder)
+    grouped: defaultdict[tuple[bool, int, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            groups[(0 if "_encoder." in name else 2) + (parameter.ndim < 2)]["params"].append(parameter)
-    return AdamW(group for group in groups if group["params"])
+            drawn = "_encoder." not in name or ADAPTER in name
+            grouped[drawn, depth_of.get(parameter, 0), parameter.ndim < 2].append(parameter)
+    groups: list[dict[str, Any]] = []
+    for (drawn, depth, single), parameters in sorted(grouped.items(), key=lambda item: item[0]):
+        rate = (config.lr if drawn else config.encoder_lr) * config.layer_decay**depth
+        decay = 0.0 if single else config.weight_decay
+        groups.append({"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay})
+    return AdamW(groups)
 
 
 def rate_factor(update: int, total: int, warmup: float) -> float:
