@@ -54,6 +54,21 @@ def test_classes_and_folds_follow_the_corpus(
     assert shown[-1].startswith("total_parameters ")
 
 
+def test_several_seeds_multiply_trials_and_views(capsys: pytest.CaptureFixture[str]) -> None:
+    light = replace(PRESETS["light"](), corpus=CorpusConfig(name="ravdess", root="/x"))
+    alone = lines(light, capsys)
+    dry_run(light, seeds=3)
+    shown = capsys.readouterr().out.splitlines()
+    (trials,) = (line for line in shown if line.startswith("trials"))
+    assert trials.startswith(f"trials    18: 3 seeds x 6 folds x {light.train.epochs} epochs")
+    (disk,) = (line for line in shown if line.startswith("disk"))
+    assert "a fold and seed for the best weights" in disk
+    assert disk.endswith(f"each of {3 * light.augment.variants} augmented views")
+    assert [line for line in shown if line not in (trials, disk)] == [
+        line for line in alone if not line.startswith(("trials", "disk"))
+    ]
+
+
 def test_a_tables_classes_and_folds_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its audio need not exist."""
     rows = "".join(f"{s}{e}.wav,{s},{e}\n" for s in "123456" for e in "abc")

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from raysys.results import RunResult
+from raysys.results import RunResult, SeedsResult
 
 T = TypeVar("T")
 _SIZES = {"n_train": 3, "n_validation": 1, "n": 2, "epoch": 4, "wa": 0.5, "ua": 0.5}
@@ -31,6 +31,16 @@ def grid(**values: Any) -> dict[str, Any]:
 def ablation(**values: Any) -> dict[str, Any]:
     variants = [{"confusion": []} | variant for variant in values.get("variants", [])]
     return {"seeds": [0], "n_trials": 1} | values | {"variants": variants}
+
+
+def seeds(**values: Any) -> SeedsResult:
+    """Seeds 0 and 3, their mean and their ensemble."""
+    made: dict[str, Any] = {
+        "each": [{"seed": 0, "wa": 0.5, "ua": 0.4}, {"seed": 3, "wa": 0.6, "ua": 0.6}],
+        "mean": {"wa": 0.55, "ua": 0.5, "wa_std": 0.0707, "ua_std": 0.1414, **_INTERVALS},
+        "ensemble": _POOLED | {"wa": 0.7, "ua": 0.68, "wa_ci95": [0.61, 0.79], "ua_ci95": [0.6, 0.76]},
+    }
+    return typed(SeedsResult, made | values)
 
 
 def run_result(**values: Any) -> RunResult:

@@ -22,9 +22,10 @@ from raysys.report.export import (
     parts_csv,
     predictions_csv,
     results_csv,
+    seeds_csv,
 )
 from raysys.results import AblationResult, ClassScores, GridResult, PartScores, RunResult
-from tests.report.made_up import ablation, grid, run_result, typed
+from tests.report.made_up import ablation, grid, run_result, seeds, typed
 
 POOLED = {"n": 5531, "wa": 0.7124, "ua": 0.72, "wa_ci95": [0.7, 0.73], "ua_ci95": [0.701, 0.741]}
 
@@ -173,6 +174,25 @@ def test_variants_stand_in_a_table_of_their_own(results: RunResult) -> None:
         ("full", "1,000", "75.0 ± 7.0", "65.0 ± 7.0", ""),
         ("50% & less_text", "900", "60.0", "50.0", "-15.0 [-20.0, -10.0]"),
     )
+
+
+def test_seeds_are_a_row_each_then_their_mean_and_their_ensemble(results: RunResult) -> None:
+    zero, three, mean, ensemble = rows(seeds_csv(seeds()))
+    assert (zero["seed"], zero["wa"], zero["ua"], zero["ua_std"], zero["wa_low"]) == ("0", "0.5", "0.4", "", "")
+    assert (three["seed"], three["ua"]) == ("3", "0.6")
+    assert (mean["seed"], mean["ua"], mean["ua_std"], mean["ua_low"]) == ("mean", "0.5", "0.1414", "0.4")
+    assert (ensemble["seed"], ensemble["ua"], ensemble["ua_std"], ensemble["ua_high"]) == (
+        "ensemble",
+        "0.68",
+        "",
+        "0.76",
+    )
+    (table,) = paper_tables(dataclasses.replace(results, seeds=seeds()))
+    assert [row[2:] for row in table.rows] == [
+        ("nested, seed 0", "5531", "71.2 [70.0, 73.0]", "72.0 [70.1, 74.1]"),
+        ("nested, mean ± deviation of 2 seeds", "5531", "55.0 ± 7.1 [40.0, 60.0]", "50.0 ± 14.1 [40.0, 60.0]"),
+        ("nested, ensemble of 2 seeds", "5531", "70.0 [61.0, 79.0]", "68.0 [60.0, 76.0]"),
+    ]
 
 
 def test_latex_is_booktabs_and_escaped() -> None:

@@ -25,6 +25,7 @@ from raysys.report import fonts
 from raysys.report.page import sound, write_report
 from raysys.report.reference import REFERENCES
 from raysys.storage import Folder
+from tests.report.made_up import seeds
 from tests.report.run_folder import MARKUP, write_run
 
 CURVES = {"validation", "loss-total", "loss-ce", "loss-scl", "loss-acl", "loss-cpc"}
@@ -212,6 +213,20 @@ def test_one_seed_has_no_deviation(tmp_path: Path) -> None:
     alone = [v | {"ua_std": None, "wa_std": None} for v in found["variants"]]
     change(run, ablation=found | {"seeds": [0], "variants": [v | {"ua": [0.5], "wa": [0.5]} for v in alone]})
     assert "bars are one seed" in words(report(run))
+
+
+def test_seeds_stand_with_their_mean_and_their_ensemble_among_the_scores(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    assert "Scores by seed" not in report(run) and not run.exists("seeds.csv")
+    change(run, seeds=dataclasses.asdict(seeds()))
+    page = report(run)
+    scores = words(page[page.index('<section id="scores"') : page.index('<section id="run"')])
+    assert "seed WA UA 0 50.0 40.0 3 60.0 60.0" in scores
+    assert "mean ± deviation 95 % interval 55.0 ± 7.1 40.0 to 60.0 50.0 ± 14.1 40.0 to 60.0" in scores
+    assert "ensemble 95 % interval 70.0 61.0 to 79.0 68.0 60.0 to 76.0" in scores
+    assert "Scores of the first of 2 seeds (0)" in scores and "2 times as large" in scores
+    assert "Seed 0, 3" in words(page)
+    assert run.read_bytes("seeds.csv").startswith(b"seed,wa,ua")
 
 
 def test_a_run_of_an_earlier_version_has_a_report(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from raysys.data.manifest import Manifest, Skipped, Utterance
-from raysys.report.tables import corpus_lines, result_table
+from raysys.report.tables import corpus_lines, result_table, seeds_table
 from raysys.results import RunResult
-from tests.report.made_up import run_result
+from tests.report.made_up import run_result, seeds
 
 
 @pytest.fixture
@@ -70,6 +70,24 @@ def test_the_confusion_matrix_shows_counts_and_recalls(results: RunResult) -> No
     assert row(table, "ang") == ["ang", "30", "8", "2", "75.0"]
     assert row(table, "happiness") == ["happiness", "1", "98", "1", "98.0"]
     assert row(table, "neu") == ["neu", "0", "0", "0", "-"]
+
+
+def test_seeds_stand_with_their_mean_and_their_ensemble() -> None:
+    table = seeds_table(seeds())
+    assert row(table, "0") == ["0", "50.0", "40.0"]
+    assert row(table, "3") == ["3", "60.0", "60.0"]
+    assert row(table, "std") == ["std", "7.1", "14.1"]
+    assert " ".join(row(table, "mean")) == "mean 55.0 50.0 95 % intervals: WA 40.0 to 60.0, UA 40.0 to 60.0"
+    assert " ".join(row(table, "ensemble")) == "ensemble 70.0 68.0 95 % intervals: WA 61.0 to 79.0, UA 60.0 to 76.0"
+    lines = table.splitlines()[:6]
+    assert {line[: lines[0].index("WA") + 2].split()[-1] for line in lines} == {
+        "WA",
+        "50.0",
+        "60.0",
+        "55.0",
+        "7.1",
+        "70.0",
+    }
 
 
 def test_corpus_lines_count_by_class() -> None:

@@ -11,6 +11,7 @@ from raysys.config import CorpusConfig, ExperimentConfig
 from raysys.errors import ConfigError
 from raysys.presets import PRESETS
 from raysys.runs.axes import PAPER_GRID, grid_points, parse_axes
+from raysys.runs.points import Point, seed_points
 from raysys.runs.variants import Variant, ablations, parse_variants, variant_points
 
 DEMO = PRESETS["demo-short"]()
@@ -102,6 +103,20 @@ def test_seeds_differ_in_the_seed_alone() -> None:
     first, second = (variant_points(DEMO, ablations(DEMO), seed) for seed in (0, 7))
     for one, other in zip(first, second, strict=True):
         assert differences(one.config, other.config) == {"train.seed": 7}
+
+
+def test_a_cross_validation_of_one_seed_is_the_same_run_however_it_is_given() -> None:
+    """Its points, and with them its name and its trials' folders, are those of a run without --seeds."""
+    seven = dataclasses.replace(DEMO, train=dataclasses.replace(DEMO.train, seed=7))
+    assert seed_points(DEMO, None) == {0: Point(name="", config=DEMO)}
+    assert seed_points(seven, None) == seed_points(DEMO, [7]) == {7: Point(name="", config=seven)}
+
+
+def test_seeds_of_a_cross_validation_differ_in_the_seed_alone() -> None:
+    points = seed_points(DEMO, [3, 0, 1])
+    assert [point.name for point in points.values()] == ["seed 3", "seed 0", "seed 1"]
+    changed = [differences(DEMO, point.config) for point in points.values()]
+    assert changed == [{"train.seed": 3}, {}, {"train.seed": 1}]
 
 
 def test_a_corpus_of_one_modality_has_no_variants_of_one_alone() -> None:
