@@ -11,7 +11,7 @@ from raysys.cli import exit_codes
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compare:
     a: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="A")]
-    """Folder or address of a finished run."""
+    """Folder or address of a finished run; of one with several seeds, the first is compared."""
     b: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="B")]
     """Another finished run over the same corpus. Differences are b minus a."""
     json: str | None = None

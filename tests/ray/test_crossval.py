@@ -116,6 +116,33 @@ def test_paper_preset_at_tiny_width_runs_on_an_iemocap_folder(joined: Head, tmp_
     assert all(np.isfinite(losses[name]) and losses[name] > 0 for name in ("ce", "scl", "acl", "cpc"))
 
 
+def test_each_seed_of_several_predicts_what_it_predicts_alone(
+    joined: Head, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--corpus.name", "table", "--corpus.root", str(_write_table(tmp_path)), "--train.epochs", "1", *TINY]
+    flags += ["--model.audio", "light", "--train.batch-size", "4", *ONE_PROCESS]
+    alone = crossval(_flags(tmp_path, *flags, "--train.seed", "2", "--run.name", "alone"))
+    assert alone.seeds is None
+    config = _flags(tmp_path, *flags, "--run.name", "both")
+    results = crossval(config, (1, 2))
+    assert results.seeds is not None and results.seed == 1 and results.folds[0].point == "seed 1"
+    assert [scores.seed for scores in results.seeds.each] == [1, 2]
+    assert (results.seeds.each[0].ua, results.seeds.each[1].ua) == (results.pooled.ua, alone.pooled.ua)
+    run = tmp_path / "runs" / "both"
+    one, two, both = (pq.read_table(run / f"predictions-{name}.parquet") for name in ("seed-1", "seed-2", "ensemble"))
+    assert two.equals(pq.read_table(tmp_path / "runs" / "alone" / "predictions.parquet"))
+    assert one.equals(pq.read_table(run / "predictions.parquet")) and not one.equals(two)
+    mean = (one["p_calm"].to_numpy().astype("f8") + two["p_calm"].to_numpy()) / 2
+    np.testing.assert_allclose(both["p_calm"], mean, atol=1e-7)
+    assert RunResult.read(Folder.at(str(run))) == results
+    # The same command again repeats nothing; other seeds are another run.
+    capsys.readouterr()
+    crossval(config, (1, 2))
+    assert "6 of 6 trials are finished already" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="another configuration"):
+        crossval(config, (1, 2, 3))
+
+
 FirstFold = Callable[..., tuple[list[float], Any]]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +13,13 @@ import soundfile
 
 from raysys.cli import CORPUS_ROOT, parse
 from raysys.config import CorpusConfig, ExperimentConfig, RunConfig, TrackConfig
+from raysys.data.manifest import Manifest
 from raysys.errors import ConfigError, StorageError
 from raysys.runs import run as run_module
 from raysys.runs.points import Point
-from raysys.runs.run import RUN_ROOT, _with_project, check, results_line, with_places
+from raysys.runs.run import CLAIM, RUN_ROOT, Run, _with_project, check, log_summary, results_line, with_places
 from raysys.storage import Folder
+from tests.report.made_up import run_result, seeds
 
 IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
@@ -173,3 +177,31 @@ def test_a_project_that_wandb_refuses_is_refused_at_the_start_unless_nothing_is_
     with pytest.raises(ConfigError, match=r"WANDB_PROJECT\) is 'a/b'"):
         _with_project(ExperimentConfig())
     _with_project(ExperimentConfig(track=TrackConfig(wandb=False)))
+
+
+def test_the_summary_of_seeds_has_each_their_mean_and_their_ensemble(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[Any] = []
+
+    class Tracker:
+        def __init__(self, **_: Any) -> None: ...
+
+        def table(self, *of: Any) -> None:
+            logged.extend(of)
+
+    monkeypatch.setattr(run_module, "WandbTracker", Tracker)
+    folder = Folder.at("memory://summary/several")
+    folder.write_json(CLAIM, {})
+    run = Run(
+        config=ExperimentConfig(),
+        folder=folder,
+        manifest=Manifest(corpus="table", classes=("joy",), utterances=()),
+        points=(),
+        learning_hash="",
+        notes=(),
+    )
+    results = dataclasses.replace(run_result(), seeds=seeds())
+    assert results.seeds is not None
+    log_summary(run, results.seeds.each, results)
+    _, rows, summary = logged
+    assert rows == [{"seed": 0, "wa": 0.5, "ua": 0.4}, {"seed": 3, "wa": 0.6, "ua": 0.6}]
+    assert (summary["ua"], summary["mean_over_seeds"]["ua_std"], summary["ensemble"]["ua"]) == (0.5, 0.1414, 0.68)
