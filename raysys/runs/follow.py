@@ -178,6 +178,9 @@ class Follow(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         own = self._ended(trial)
+        if self.stopping:
+            # It has saved its state, as it was asked to.
+            return
         said = f"failed: {self.errors.get(own.trial_id, 'see the end')}"
         self._print(self._lines.end(own, said) or f"note      {own.title} {said}")
 

@@ -159,6 +159,20 @@ def test_sigterm_ends_a_run_though_a_trial_does_not_stop(
         signal.signal(signal.SIGTERM, before)
 
 
+def test_a_trial_that_saves_its_state_at_sigterm_has_not_failed(tmp_path: Path) -> None:
+    screen = io.StringIO()
+    watched = follow_in(tmp_path, screen=screen)
+    watched.on_trial_start(0, [], trial(0))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        watched.stop(signal.SIGTERM)
+        watched.on_trial_result(0, [], trial(0), {"error": "stopped in epoch 1, at step 7", "its_own": False})
+        watched.on_trial_error(0, [], trial(0))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "failed" not in screen.getvalue()
+
+
 def test_ctrl_c_asks_trials_to_stop_only_once(tmp_path: Path) -> None:
     watched = follow_in(tmp_path)
     watched.on_trial_start(0, [], trial(0))
