@@ -8,7 +8,7 @@ from raysys.config import CorpusConfig, ExperimentConfig
 from raysys.corpora import iemocap, ravdess
 from raysys.corpora.read import read_manifest
 from raysys.data.folds import make_folds
-from raysys.model.parts import audio_encoder_of, parts_of
+from raysys.model.parts import audio_encoder_of, count_parameters, count_trained, empty_network
 
 
 def dry_run(config: ExperimentConfig, points: str = "", seeds: int = 1) -> None:
@@ -23,11 +23,13 @@ def dry_run(config: ExperimentConfig, points: str = "", seeds: int = 1) -> None:
     """
     corpus, settings = config.corpus, config.cluster
     n_classes, folds = _classes_and_folds(corpus)
-    parts = parts_of(config.model, n_classes, corpus.resolved_modalities, config.loss)
+    network = empty_network(config.model, n_classes, corpus.resolved_modalities, config.loss)
+    parts, trained = count_parameters(network), count_trained(network)
     total = sum(parts.values())
     print(f"model     {config.model.audio} + {config.model.text}, modalities: {corpus.resolved_modalities}")
     for name, count in parts.items():
         print(f"  {name:<34}{count:>13,}")
+    print(f"trained   {trained:,} of {total:,} parameters")
     print(f"classes   {n_classes}")
     per_worker = "1 where the cluster has any"
     if settings.gpus_per_worker is not None:
@@ -45,7 +47,7 @@ def dry_run(config: ExperimentConfig, points: str = "", seeds: int = 1) -> None:
     if config.keeps_audio_features:
         kept += _features(config)
     # Weights of the best epoch; while a trial runs, weights and two Adam moments of two epochs, and two best ones more.
-    best, last = 4 * total / 1e9, 32 * total / 1e9
+    best, last = 4 * trained / 1e9, 32 * trained / 1e9
     each = "fold" if seeds == 1 else "fold and seed"
     print(
         f"disk      at most {best:.2f} GB a {each} for the best weights, {last:.2f} GB more a running fold; "

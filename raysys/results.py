@@ -44,6 +44,7 @@ class FoldResult:
         validation_ua, validation_loss: at the selected epoch; None without a validation part.
         wa, ua, confusion: on the test part; None without one.
         parameters: of the whole network.
+        trained_parameters: those of them that are trained; None in early versions.
         node, process, gpu: where it was trained; gpu is None on a CPU.
         started, first_step, ended: times, in seconds since 1970.
         fit_s: seconds from requesting the first batch to the test part's scores.
@@ -75,6 +76,7 @@ class FoldResult:
     fit_s: float
     ended: float
     notes: tuple[str, ...] = ()
+    trained_parameters: int | None = None
     files: dict[str, int] = field(default_factory=dict)
 
     def write(self, folder: Folder, left: Sequence[str] = ()) -> None:
@@ -299,6 +301,7 @@ class FinalModel:
     folder: str
     trial: str = ""
     parameters: int | None = None
+    trained_parameters: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -409,6 +412,7 @@ class RunResult:
     Attributes:
         kind: what was run. Runs of early versions are all cross-validations and do not say so.
         parameters: of the largest network, since the folds' vocabularies differ.
+        trained_parameters: those of them that are trained; None in early versions.
         seconds: from the command's start to its end.
         tsne: 'with' and 'without' the contrastive terms: a trial's folder, below the run's, whose features are shown.
         mean, std: over folds.
@@ -426,6 +430,7 @@ class RunResult:
     modalities: str
     seed: int
     parameters: int
+    trained_parameters: int | None = None
     made: Provenance | None = None
     notes: tuple[str, ...]
     seconds: float

@@ -38,14 +38,19 @@ def count_parameters(network: Network) -> dict[str, int]:
     return {title: counts[title] for title, _ in _PARTS if title in counts}
 
 
-def parts_of(
+def count_trained(network: Network) -> int:
+    """Parameters that are trained."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def empty_network(
     config: ModelConfig,
     n_classes: int,
     modalities: Literal["both", "audio", "text"],
     loss: LossConfig,
     vocab_size: int | None = None,
-) -> dict[str, int]:
-    """`count_parameters` for a configuration, on the meta device: no weights are loaded or downloaded.
+) -> Network:
+    """A configuration's network on the meta device, to be counted: no weights are loaded or downloaded.
 
     Args:
         vocab_size: size of the tokenizer; None: the encoder's published size, or 1000 if trained from scratch.
@@ -56,8 +61,7 @@ def parts_of(
     if size is None:
         size = 0 if modalities == "audio" else vocab_size_for_count(config)
     with torch.device("meta"):
-        network = Network(drawn, n_classes=n_classes, vocab_size=size, loss=loss, modalities=modalities)
-    return count_parameters(network)
+        return Network(drawn, n_classes=n_classes, vocab_size=size, loss=loss, modalities=modalities)
 
 
 def audio_encoder_of(config: ModelConfig) -> PretrainedAudio:

@@ -159,11 +159,14 @@ def _about(run: Run, counts: Counter[str]) -> dict[str, object]:
     encoders = {"audio": [model["audio"]], "text": [model["text"]]}.get(
         results.modalities, [model["audio"], model["text"]]
     )
+    size = f"{results.parameters:,} parameters"
+    if results.trained_parameters is not None:
+        size += f", of which {results.trained_parameters:,} were trained"
     return {
         "Corpus": f"{corpus.title}: {corpus.utterances:,} utterances, {hours:.2f} h, {corpus.speakers} "
         f"speakers, {spoken:,} with a transcript",
         "Classes": ", ".join(f"{name} {counts[name]:,}" for name in results.classes),
-        "Model": f"{' + '.join(encoders)}, {results.parameters:,} parameters",
+        "Model": f"{' + '.join(encoders)}, {size}",
         "Modalities": _modalities(results.modalities),
         "Folds": f"{len(results.folds)}: {', '.join(fold.name for fold in results.folds)}",
         "Seed": results.seed if results.seeds is None else results.seeds.names,

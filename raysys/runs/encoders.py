@@ -55,6 +55,21 @@ def probe_encoders(configs: Sequence[ExperimentConfig], manifest: Manifest) -> t
     return tuple(dict.fromkeys(note for found in notes for note in found))
 
 
+def trained_line(config: ExperimentConfig, n_classes: int) -> str | None:
+    """How many of a network's parameters are trained; None without pretrained encoders, where nearly all are."""
+    if not _pretrained(config):
+        return None
+    # torch was imported when the encoders were tried.
+    from raysys.model.encoders import has_own_tokenizer
+    from raysys.model.parts import count_trained, empty_network
+
+    modalities = config.corpus.resolved_modalities
+    network = empty_network(config.model, n_classes, modalities, config.loss)
+    # A tokenizer that each fold trains has as many tokens as it finds.
+    about = "" if modalities == "audio" or has_own_tokenizer(config.model) else "about "
+    return f"{about}{count_trained(network):,} of {sum(p.numel() for p in network.parameters()):,} parameters"
+
+
 def _learning(model: ModelConfig) -> tuple[object, ...]:
     return model.adapt, model.lora_rank, model.lora_layers, model.unfreeze_top, model.checkpoint_activations
 

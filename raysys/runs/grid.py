@@ -89,6 +89,7 @@ def gridsearch(config: ExperimentConfig, grid: Sequence[str], *, early_stopping:
             outcome,
             kind="gridsearch",
             parameters=final.parameters,
+            trained_parameters=final.trained_parameters,
             seconds=round(time.monotonic() - started, 1),
             tsne={"with": chosen[0].place},
             notes=[f"trial {trial} failed: {error}" for trial, error in outcome.failed.items()],
@@ -149,7 +150,14 @@ def _final_model(ground: Ground, outcome: Outcome) -> FinalModel:
         print(f"final     {point}, {epochs} epochs on all {len(fold.train)} utterances", flush=True)
         result = run_trials([trial], ground.cluster, keep="all").of(trial)
     assert result is not None
-    return FinalModel(point=point, epochs=epochs, folder=MODEL, trial=trial.place, parameters=result.parameters)
+    return FinalModel(
+        point=point,
+        epochs=epochs,
+        folder=MODEL,
+        trial=trial.place,
+        parameters=result.parameters,
+        trained_parameters=result.trained_parameters,
+    )
 
 
 def _point_scores(point: Point, axes: Sequence[Axis], outcome: Outcome) -> PointScores:

@@ -23,6 +23,7 @@ from raysys.data.views import Source
 from raysys.errors import ManifestError
 from raysys.report.tables import SYNTHETIC, corpus_lines
 from raysys.runs.cluster import Cluster, check_nodes, running
+from raysys.runs.encoders import trained_line
 from raysys.runs.points import Point
 from raysys.runs.run import Run, local_cache, note_duplicates, with_places
 from raysys.runs.trial import Trial, code_version, write_folds
@@ -85,9 +86,10 @@ def print_header(ground: Ground, trials: str) -> None:
     print(corpus_lines(ground.manifest))
     if config.corpus.name == "demo":
         print(SYNTHETIC)
+    print(f"model     {config.model.audio} + {config.model.text}, modalities: {config.corpus.resolved_modalities}")
+    if trained := trained_line(config, len(ground.manifest.classes)):
+        print(f"trained   {trained}")
     print(
-        f"model     {config.model.audio} + {config.model.text}, "
-        f"modalities: {config.corpus.resolved_modalities}\n"
         f"trials    {trials}; at once: {cluster.trials_at_once}, workers of each: {config.cluster.workers_per_trial}\n"
         f"cluster   nodes: {cluster.nodes}, CPUs: {cluster.cpus}, GPUs: {cluster.gpus}\n"
         f"run       {ground.run.folder.location}",

@@ -135,6 +135,7 @@ def add_up(
             "modalities": run.config.corpus.resolved_modalities,
             "seed": found[0].seed,
             "parameters": max(result.parameters for result in found),
+            "trained_parameters": max((n for r in found if (n := r.trained_parameters) is not None), default=None),
             "by_dialog": dialog_scores(manifest, run.folder.read_json(FOLDS), predictions),
             "made": provenance(run.folder, (result.gpu for result in outcome.results.values())),
             **facts,

@@ -31,6 +31,7 @@ from raysys.losses.objective import balanced_class_weights
 from raysys.metrics import confusion, unweighted_accuracy, weighted_accuracy
 from raysys.model.encoders import make_tokenizer
 from raysys.model.network import Network
+from raysys.model.parts import count_trained
 from raysys.results import PREDICTIONS, FoldResult
 from raysys.runs.trial import FEATURES, HISTORY, LEFT, MODEL, TEST_CURVE, Trial, read_fold
 from raysys.storage import Folder
@@ -261,6 +262,7 @@ def _result(
         validation_ua=chosen.validation_ua,
         validation_loss=chosen.validation_loss,
         parameters=sum(parameter.numel() for parameter in trainer.network.parameters()),
+        trained_parameters=count_trained(trainer.network),
         node=node,
         process=f"{node[:8]} {os.getpid()}",
         gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,

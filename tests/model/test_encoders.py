@@ -32,7 +32,7 @@ from raysys.data.text import tokenize, train_wordpiece
 from raysys.errors import EncoderError
 from raysys.model.audio import WaveformEncoder
 from raysys.model.encoders import build_audio_encoder, build_text_encoder, check_encoders, make_tokenizer
-from raysys.model.parts import parts_of
+from raysys.model.parts import count_parameters, empty_network
 from tests.model.encoder_folders import SIZES, write_encoders
 
 torch.set_num_threads(1)
@@ -252,7 +252,7 @@ def test_random_weights_of_the_base_encoders_need_no_files(monkeypatch: pytest.M
     sizes = [sum(p.numel() for p in encoder.parameters()) for encoder in encoders]
     assert sizes == [94_371_712, 66_362_880]
     assert isinstance(encoders[0], WaveformEncoder) and encoders[0].normalise
-    parts = parts_of(config, 4, "both", LossConfig())
+    parts = count_parameters(empty_network(config, 4, "both", LossConfig()))
     assert sum(parts.values()) == 180_526_724
     assert parts["CPC scores"] == 2 * 768 * 768
     assert parts["stand-in for a missing modality"] == 768
