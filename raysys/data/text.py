@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -78,6 +79,13 @@ def load_tokenizer(name: str, *, flag: str = "--model.text") -> PreTrainedTokeni
     try:
         tokenizer: PreTrainedTokenizerBase = load_part(AutoTokenizer, name)
     except (OSError, ValueError) as error:
+        # What transformers says when it falls back on another reader of a SentencePiece file.
+        if "tiktoken" in str(error) and importlib.util.find_spec("sentencepiece") is None:
+            raise EncoderError(
+                f"{flag} {name}: its tokenizer is a SentencePiece file (as that of microsoft/deberta-v3-base), which "
+                f"needs the package sentencepiece. Install it on every node (uv pip install sentencepiece), or save "
+                f"the tokenizer once where it is: AutoTokenizer.from_pretrained(...).save_pretrained(folder)."
+            ) from error
         raise EncoderError(
             f"{flag} {name}: its tokenizer cannot be loaded ({first_line(error)}). Give a name on the Hub "
             f"that this machine can reach, or a folder written by save_pretrained that contains its tokenizer."

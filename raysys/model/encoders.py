@@ -112,7 +112,8 @@ def _audio_encoder(config: ModelConfig) -> nn.Module:
         )
     encoder = WaveformEncoder(model, normalise=_normalises(config), freeze=config.freeze_audio, layer=config.layer)
     encoder.drawn = drawn
-    on_meta = next(encoder.parameters()).is_meta
+    # Not the first alone: transformers makes masked_spec_embed on the CPU whatever the device.
+    on_meta = any(parameter.is_meta for parameter in encoder.parameters())
     if model.config.model_type not in _SAFE_TO_PAD and not on_meta:
         encoder.padded = not padding_moves(encoder)
     return encoder
