@@ -149,8 +149,8 @@ def add_up(
 
 
 def seconds_of(run: Folder, outcome: Outcome, seconds: float) -> float:
-    """How long the results took: where nothing was trained, as long as the first time, which they already say."""
-    if not outcome.n_trained:
+    """How long the results took: where some are from an earlier command that finished, as long as that said."""
+    if outcome.n_trained < len(outcome.trials):
         # Results that are missing or damaged say nothing.
         with contextlib.suppress(StorageError):
             return RunResult.read(run).seconds

@@ -15,6 +15,7 @@ from raysys.runs.run import CLAIM, CONFIG, Run, seconds_of
 from raysys.runs.tuner import Outcome
 from raysys.storage import Folder
 from tests.report.made_up import run_result
+from tests.runs.results import trial_in
 
 
 def run_in(folder: Path, config: ExperimentConfig, emotion: str = "joy") -> Run:
@@ -88,10 +89,12 @@ def test_a_damaged_claim_is_named(tmp_path: Path) -> None:
 
 def test_a_finished_run_keeps_the_seconds_of_its_first_time(tmp_path: Path) -> None:
     folder = Folder.at(str(tmp_path))
-    kept = Outcome(trials=(), results={}, stopped={}, failed={}, n_trained=0)
+    trials = (trial_in(tmp_path), trial_in(tmp_path))
+    kept = Outcome(trials=trials, results={}, stopped={}, failed={}, n_trained=0)
     assert seconds_of(folder, kept, 13.0) == 13.0, "its results were lost"
     run_result(seconds=103.0).write(folder)
     assert seconds_of(folder, kept, 13.0) == 103.0
-    assert seconds_of(folder, replace(kept, n_trained=1), 13.0) == 13.0
+    assert seconds_of(folder, replace(kept, n_trained=1), 13.0) == 103.0, "one was damaged"
+    assert seconds_of(folder, replace(kept, n_trained=2), 13.0) == 13.0
     (tmp_path / "results.json").write_text("{")
     assert seconds_of(folder, kept, 13.0) == 13.0
