@@ -170,7 +170,11 @@ def changed_everywhere() -> ExperimentConfig:
         "loss.acl_negatives": "other_classes",
         "loss.cpc": "none",
         "loss.class_weights": "balanced",
-        "model.freeze_audio": "all",
+        "model.freeze_audio": "none",
+        "model.adapt": "lora",
+        # Contradicts adapters.
+        "model.unfreeze_top": 0,
+        "optim.layer_decay": 0.5,
         "model.freeze_text": "all",
         "model.pooling": "attention",
         "model.pool_frames": 2,

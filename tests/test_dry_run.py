@@ -34,6 +34,20 @@ def test_the_papers_model_has_the_papers_size(capsys: pytest.CaptureFixture[str]
     assert sum(int(n.replace(",", "")) for n in counted.values()) == 180_526_724
 
 
+def test_what_is_trained_is_said_beside_the_total(capsys: pytest.CaptureFixture[str]) -> None:
+    """By hand: 12 and 6 layers of 768 with four projections, each with 2 x 8 x 768 more; what is above is trained."""
+    paper = PRESETS["paper"]()
+    above = 180_526_724 - 94_371_712 - 66_362_880
+    adapters = (12 + 6) * 4 * 2 * 8 * 768
+    shown = lines(replace(paper, model=replace(paper.model, weights="random", adapt="lora")), capsys)
+    assert f"trained   {above + adapters:,} of {180_526_724 + adapters:,} parameters" in shown
+    disk = next(line for line in shown if line.startswith("disk"))
+    assert f"at most {4 * (above + adapters) / 1e9:.2f} GB a fold for the best weights" in disk
+    layer = 12 * 768**2 + 13 * 768
+    shown = lines(replace(paper, model=replace(paper.model, weights="random", unfreeze_top=2)), capsys)
+    assert f"trained   {above + 4 * layer:,} of 180,526,724 parameters" in shown
+
+
 @pytest.mark.parametrize(
     ("corpus", "classes", "trials"),
     [

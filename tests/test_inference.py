@@ -276,6 +276,27 @@ def test_frozen_encoders_are_in_the_file(saved: Saved) -> None:
     assert "text_encoder.model.embeddings.word_embeddings.weight" in kept
 
 
+@pytest.mark.parametrize("audio", ["wav2vec2", "hubert", "whisper"])
+@pytest.mark.parametrize("partly", [{"adapt": "lora"}, {"unfreeze_top": 1, "checkpoint_activations": True}])
+def test_a_model_trained_in_part_is_saved_as_a_whole_one(
+    audio: str, partly: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adapters are merged: nothing of them is in the folder, and loading does not import their package."""
+    encoders = write_encoders(tmp_path)
+    made = make(config_of(audio=encoders[audio], text=encoders["distilbert"], **partly))
+    assert len(made[0].network.audio_encoder.learning) > 0  # type: ignore[union-attr]
+    heard = waveforms(LENGTHS)
+    expected = ask(made[0], heard)
+    location = save(made, tmp_path / "model")
+    monkeypatch.setitem(sys.modules, "peft", None)
+    loaded = load_model(location)
+    np.testing.assert_allclose(ask(loaded, heard), expected, rtol=0, atol=1e-5)
+    written = json.loads((tmp_path / "model/config.json").read_text())["model"]
+    assert (written["adapt"], written["unfreeze_top"], written["checkpoint_activations"]) == ("none", 0, False)
+    assert not [name for name in loaded.network.state_dict() if "lora" in name or "base_layer" in name]
+    assert "adapter" not in " ".join(files(location))
+
+
 def test_a_model_of_an_earlier_version_loads_without_the_pooling_that_nothing_read(tmp_path: Path) -> None:
     made = make(config_of(pooling="attention"))
     location, heard = save(made, tmp_path / "model"), waveforms(LENGTHS)
