@@ -7,18 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, MPNetConfig, MPNetModel
 
 from raysys.cli import parse
 from raysys.config import ExperimentConfig
 from raysys.data.text import train_wordpiece
 from raysys.dry_run import dry_run
 from raysys.errors import EncoderError
+from raysys.runs.encoders import trained_line
 from raysys.runs.points import Point
 from raysys.runs.run import Run, check
 from tests.model.encoder_folders import write_encoders
 
 NOWHERE = "/nowhere/encoder"
+BERT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 
 
 @pytest.fixture
@@ -83,3 +85,45 @@ def test_a_masked_language_model_without_a_head_is_refused_before_a_cluster_star
         checked(config_of(flags, *encoders))
     assert checked(config_of(flags, *encoders, "--augment.cbca-model", "light")).notes == ()
     assert checked(config_of(flags, *encoders, "--loss.alpha", "0", "--loss.beta", "0", *unseen)).notes == ()
+
+
+def test_the_header_says_what_is_trained_of_pretrained_encoders(flags: list[str], tmp_path: Path) -> None:
+    """The text encoder by hand: one layer of width 16, its feed-forward part of width 32."""
+    audio, text = write_encoders(tmp_path / "encoders")
+    whole, top, adapted = (
+        trained_line(config_of(flags, "--model.audio", str(audio), "--model.text", str(text), *more), 2)
+        for more in (
+            ["--model.freeze-audio", "all", "--model.freeze-text", "all"],
+            ["--model.freeze-audio", "all", "--model.unfreeze-top", "1"],
+            ["--model.freeze-audio", "all", "--model.adapt", "lora", "--model.lora-rank", "2"],
+        )
+    )
+    assert whole and top and adapted
+    heads, total = (int(n.replace(",", "")) for n in whole.removesuffix(" parameters").split(" of "))
+    layer = 4 * (16 * 16 + 16) + 2 * 16 * 32 + 32 + 16 + 4 * 16
+    assert top == f"{heads + layer:,} of {total:,} parameters"
+    adapter = 4 * 2 * 2 * 16
+    assert adapted == f"{heads + adapter:,} of {total + adapter:,} parameters"
+    # Encoders of our own are trained whole, and nothing imports torch to count them.
+    assert trained_line(config_of(flags, "--preset", "light"), 2) is None
+
+
+def test_more_layers_than_there_are_are_refused_before_the_corpus_is_read(flags: list[str], tmp_path: Path) -> None:
+    audio, text = write_encoders(tmp_path / "encoders")
+    table = tmp_path / "corpus.csv"
+    table.unlink()
+    with pytest.raises(
+        EncoderError, match=r"--model.unfreeze-top is 2, but --model.text .* has 1 layer; give at most 1"
+    ):
+        checked(config_of(flags, "--model.audio", str(audio), "--model.text", str(text), "--model.unfreeze-top", "2"))
+
+
+def test_each_points_way_of_learning_is_tried(flags: list[str], tmp_path: Path) -> None:
+    """One that transformers cannot recompute ends the run before any trial, whichever point it is in."""
+    MPNetModel(MPNetConfig(vocab_size=99, **BERT)).save_pretrained(tmp_path / "mpnet")
+    train_wordpiece(["kids are talking"]).save_pretrained(tmp_path / "mpnet")
+    mpnet = ["--model.text", str(tmp_path / "mpnet"), "--augment.cbca", "none", "--corpus.modalities", "text"]
+    plain = config_of(flags, *mpnet)
+    checked(plain)
+    with pytest.raises(EncoderError, match=r"cannot compute a MPNetLayer again"):
+        checked(plain, config_of(flags, *mpnet, "--model.checkpoint-activations"))
