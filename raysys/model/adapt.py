@@ -106,8 +106,8 @@ def refuse_missing_layers(read: Any, config: ModelConfig, flag: str, name: str) 
     for asked, wanted in (("--model.unfreeze-top", config.unfreeze_top), ("--model.lora-layers", config.lora_layers)):
         if wanted > n:
             raise EncoderError(
-                f"{asked} is {wanted}, but {flag} {name} has {n} layer{'' if n == 1 else 's'}; give at most {n}, or 0 to "
-                f"leave it out."
+                f"{asked} is {wanted}, but {flag} {name} has {n} layer{'' if n == 1 else 's'}; give at most {n}, or "
+                f"0 to leave it out."
             )
 
 

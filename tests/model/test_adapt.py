@@ -204,6 +204,13 @@ def test_recomputed_activations_give_equal_gradients(family: str, partly: dict[s
     assert counts == [1] * (N_LAYERS - n) + [2] * n
 
 
+def test_convolutions_are_not_recomputed(tmp_path: Path) -> None:
+    """After other forward passes their group norm would use the lengths of another batch."""
+    encoder = encoder_of("wav2vec2", tmp_path, checkpoint_activations=True)
+    recomputed = {m for m in encoder.modules() if getattr(m, "gradient_checkpointing", False)}
+    assert recomputed == set(layers_of(encoder.model))
+
+
 def test_layers_that_cannot_be_recomputed_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=r"cannot compute a MPNetLayer again .* leave out --model.checkpoint-act"):
         encoder_of("mpnet", tmp_path, checkpoint_activations=True)
