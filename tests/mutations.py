@@ -48,6 +48,7 @@ T_CE, T_CON, T_CPC = "losses/test_objective.py::", "losses/test_contrastive.py::
 T_LSA, T_AUDIO = "augment/test_lsa.py::", "model/test_audio.py::"
 T_GATHER = "losses/test_gather.py::test_gradients_equal_those_of_one_worker[two workers]"
 INTERVALS, T_INTERVALS = "intervals.py", "test_intervals.py::"
+T_SPECTROGRAM = "model/test_spectrogram.py::"
 T_FUSION, T_NETWORK = "model/test_fusion.py::", "model/test_network.py::"
 FRAMES = T_AUDIO + "test_frames_do_not_depend_on_the_batch[5000-wav2vec2]"
 SHORT_FRAMES = T_AUDIO + "test_frames_do_not_depend_on_the_batch[1999-wav2vec2]"
@@ -382,6 +383,49 @@ MUTATIONS = (
         "if mixed and len(classes) == 1",
         "if False",
         "data/test_batching.py::test_classes_that_differ_in_length_still_share_batches",
+    ),
+    # Spectrogram encoders.
+    Mutation(
+        "kaldi: what follows a short utterance is read",
+        "model/kaldi.py",
+        "waveforms_BS.float() * inside_BS",
+        "waveforms_BS.float()",
+        T_SPECTROGRAM + "test_frames_do_not_depend_on_the_batch[ast-lengths0-last]",
+    ),
+    Mutation(
+        "kaldi: the mean of a frame stays",
+        "model/kaldi.py",
+        "frames_BTN - frames_BTN.mean(dim=-1, keepdim=True)",
+        "frames_BTN",
+        T_SPECTROGRAM + "test_w2v_bert_reads_what_transformers_prepares[16000]",
+    ),
+    Mutation(
+        "w2v-BERT: variance of a population",
+        "model/w2v_bert.py",
+        "(frames_B11 - 1)",
+        "frames_B11",
+        T_SPECTROGRAM + "test_w2v_bert_reads_what_transformers_prepares[16000]",
+    ),
+    Mutation(
+        "w2v-BERT: padding is attended to",
+        "model/w2v_bert.py",
+        "attention_mask=valid_BJ.long()",
+        "attention_mask=None",
+        T_SPECTROGRAM + "test_frames_do_not_depend_on_the_batch[w2v-bert-lengths0-last]",
+    ),
+    Mutation(
+        "AST: patches of a second window at another distance",
+        "model/ast.py",
+        "step = self.patches_per_band * self.stride",
+        "step = self.grid",
+        T_SPECTROGRAM + "test_a_long_utterance_continues_where_the_patches_of_a_window_end",
+    ),
+    Mutation(
+        "AST: bands and times swapped",
+        "model/ast.py",
+        "patches_NPD.unflatten(1, (-1, self.patches_per_band)).mean(dim=1)",
+        "patches_NPD.unflatten(1, (self.patches_per_band, -1)).mean(dim=2)",
+        T_SPECTROGRAM + "test_the_states_of_one_utterance_are_those_of_transformers[ast-15000-9]",
     ),
 )
 
