@@ -104,7 +104,7 @@ def _check_ast(name: str, extractor: Any, read: Any) -> None:
 def _expect_kind(name: str, extractor: Any, kind: str) -> None:
     if type(extractor).__name__ != kind:
         raise EncoderError(
-            f"{AUDIO} {name}: preprocessor_config.json describes a {type(extractor).__name__}, expected a {kind}. Save "
+            f"{AUDIO} {name}: preprocessor_config.json is that of {type(extractor).__name__}, expected {kind}. Save "
             f"the model's own in the same folder."
         )
 

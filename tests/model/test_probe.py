@@ -124,7 +124,10 @@ def test_an_encoder_that_padding_changes_is_noted(tmp_path: Path) -> None:
             ),
             "a SpeechT5Model does not read raw waveforms",
         ),
-        (lambda: BertModel(BertConfig(**BERT)), "a bert reads text. Give it as --model.text, and as --model.audio a"),
+        (
+            lambda: BertModel(BertConfig(**BERT)),
+            "a model of type bert reads text. Give it as --model.text, and as --model.audio a",
+        ),
     ],
     ids=["an adapter", "SpeechT5", "a text model"],
 )

@@ -307,13 +307,13 @@ def test_an_adapter_is_refused(tmp_path: Path) -> None:
             r"has 64 mel bands \(num_mel_bins\) in steps of 2 \(stride\), but the model reads 160 values at a time",
         ),
         ("w2v-bert", SeamlessM4TFeatureExtractor(stride=1), r"80 mel bands .* steps of 1 \(stride\), but"),
-        ("w2v-bert", ASTFeatureExtractor(), r"describes a ASTFeatureExtractor, expected a SeamlessM4TFeatureExtractor"),
+        ("w2v-bert", ASTFeatureExtractor(), r"is that of ASTFeatureExtractor, expected SeamlessM4TFeatureExtractor"),
         ("w2v-bert", SeamlessM4TFeatureExtractor(sampling_rate=8_000), r"sampling_rate of 8000"),
         ("ast", ASTFeatureExtractor(num_mel_bins=64, max_length=GRID), r"has 64 mel bands .*but the model reads 128"),
         ("ast", ASTFeatureExtractor(), r"has spectrograms of 1024 frames \(max_length\), but the model reads 100"),
         ("ast", ASTFeatureExtractor(max_length=GRID, std=0.0), r"has std 0\.0, expected a positive number"),
         ("ast", ASTFeatureExtractor(max_length=GRID, mean=None), r"has mean None, expected a number"),
-        ("ast", Wav2Vec2FeatureExtractor(), r"a Wav2Vec2FeatureExtractor, expected a ASTFeatureExtractor"),
+        ("ast", Wav2Vec2FeatureExtractor(), r"is that of Wav2Vec2FeatureExtractor, expected ASTFeatureExtractor"),
     ],
 )
 def test_a_preprocessor_of_another_model_is_refused(tmp_path: Path, family: str, extractor: Any, said: str) -> None:
