@@ -44,14 +44,14 @@ def refuse_other_input(name: str, flag: str, config: PreTrainedConfig) -> None:
     reads = getattr(model, "main_input_name", None)
     if flag == AUDIO and reads == "input_ids":
         raise EncoderError(
-            f"{flag} {name}: a model of type {config.model_type} reads text. Give it as {TEXT}, and as {AUDIO} a wav2vec 2.0, "
-            f"HuBERT, WavLM, Whisper, w2v-BERT or AST model."
+            f"{flag} {name}: a model of type {config.model_type} reads text. Give it as {TEXT}, and as {AUDIO} a "
+            f"wav2vec 2.0, HuBERT, WavLM, Whisper, w2v-BERT or AST model."
         )
     if flag == TEXT and model is not None and reads != "input_ids":
         other = "audio" if reads in ("input_values", "input_features") else f"no text, but {reads}"
         raise EncoderError(
-            f"{flag} {name}: a model of type {config.model_type} reads {other}. Give as {TEXT} an encoder such as BERT, RoBERTa or "
-            f"MiniLM{f', and this one as {AUDIO}' if other == 'audio' else ''}."
+            f"{flag} {name}: a model of type {config.model_type} reads {other}. Give as {TEXT} an encoder such as "
+            f"BERT, RoBERTa or MiniLM{f', and this one as {AUDIO}' if other == 'audio' else ''}."
         )
 
 

@@ -126,7 +126,7 @@ def test_an_encoder_that_padding_changes_is_noted(tmp_path: Path) -> None:
         ),
         (
             lambda: BertModel(BertConfig(**BERT)),
-            "a model of type bert reads text. Give it as --model.text, and as --model.audio a",
+            "a model of type bert reads text. Give it as --model.text, and as",
         ),
     ],
     ids=["an adapter", "SpeechT5", "a text model"],
