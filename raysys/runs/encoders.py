@@ -55,19 +55,27 @@ def probe_encoders(configs: Sequence[ExperimentConfig], manifest: Manifest) -> t
     return tuple(dict.fromkeys(note for found in notes for note in found))
 
 
-def trained_line(config: ExperimentConfig, n_classes: int) -> str | None:
-    """How many of a network's parameters are trained; None without pretrained encoders, where nearly all are."""
-    if not _pretrained(config):
+def trained_line(configs: Sequence[ExperimentConfig], n_classes: int) -> str | None:
+    """How many of a network's parameters are trained, of the smallest and the largest of several.
+
+    None without pretrained encoders, where nearly all are.
+    """
+    configs = [c for c in configs if _pretrained(c)]
+    if not configs:
         return None
     # torch was imported when the encoders were tried.
     from raysys.model.encoders import has_own_tokenizer
     from raysys.model.parts import count_trained, empty_network
 
-    modalities = config.corpus.resolved_modalities
-    network = empty_network(config.model, n_classes, modalities, config.loss)
+    found: set[tuple[int, int]] = set()
+    alike = {(c.model, c.corpus.resolved_modalities, c.loss.contrasts, c.loss.active_cpc): c for c in configs}
+    for c in alike.values():
+        network = empty_network(c.model, n_classes, c.corpus.resolved_modalities, c.loss)
+        found.add((count_trained(network), sum(p.numel() for p in network.parameters())))
     # A tokenizer that each fold trains has as many tokens as it finds.
-    about = "" if modalities == "audio" or has_own_tokenizer(config.model) else "about "
-    return f"{about}{count_trained(network):,} of {sum(p.numel() for p in network.parameters()):,} parameters"
+    known = all(c.corpus.resolved_modalities == "audio" or has_own_tokenizer(c.model) for c in configs)
+    ends = dict.fromkeys((min(found), max(found)))
+    return ("" if known else "about ") + " to ".join(f"{n:,} of {total:,}" for n, total in ends) + " parameters"
 
 
 def _learning(model: ModelConfig) -> tuple[object, ...]:

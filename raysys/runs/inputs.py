@@ -87,7 +87,7 @@ def print_header(ground: Ground, trials: str) -> None:
     if config.corpus.name == "demo":
         print(SYNTHETIC)
     print(f"model     {config.model.audio} + {config.model.text}, modalities: {config.corpus.resolved_modalities}")
-    if trained := trained_line(config, len(ground.manifest.classes)):
+    if trained := trained_line([p.config for p in ground.run.points], len(ground.manifest.classes)):
         print(f"trained   {trained}")
     print(
         f"trials    {trials}; at once: {cluster.trials_at_once}, workers of each: {config.cluster.workers_per_trial}\n"

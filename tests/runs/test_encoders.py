@@ -91,7 +91,7 @@ def test_the_header_says_what_is_trained_of_pretrained_encoders(flags: list[str]
     """The text encoder by hand: one layer of width 16, its feed-forward part of width 32."""
     audio, text = write_encoders(tmp_path / "encoders")
     whole, top, adapted = (
-        trained_line(config_of(flags, "--model.audio", str(audio), "--model.text", str(text), *more), 2)
+        trained_line([config_of(flags, "--model.audio", str(audio), "--model.text", str(text), *more)], 2)
         for more in (
             ["--model.freeze-audio", "all", "--model.freeze-text", "all"],
             ["--model.freeze-audio", "all", "--model.unfreeze-top", "1"],
@@ -105,7 +105,20 @@ def test_the_header_says_what_is_trained_of_pretrained_encoders(flags: list[str]
     adapter = 4 * 2 * 2 * 16
     assert adapted == f"{heads + adapter:,} of {total + adapter:,} parameters"
     # Encoders of our own are trained whole, and nothing imports torch to count them.
-    assert trained_line(config_of(flags, "--preset", "light"), 2) is None
+    assert trained_line([config_of(flags, "--preset", "light")], 2) is None
+
+
+def test_the_header_of_a_sweep_says_its_smallest_and_its_largest_network(flags: list[str], tmp_path: Path) -> None:
+    """By hand: four projections of width 16 with adapters of rank 1, 2 and 3."""
+    audio, text = write_encoders(tmp_path / "encoders")
+    common = [*flags, "--model.audio", str(audio), "--model.text", str(text), "--model.freeze-audio", "all"]
+    points = [config_of(common, "--model.adapt", "lora", "--model.lora-rank", rank) for rank in ("2", "1", "3")]
+    said = [trained_line([point], 2) for point in points]
+    assert None not in said
+    ends = [str(line).removesuffix(" parameters") for line in said]
+    assert trained_line(points, 2) == f"{ends[1]} to {ends[2]} parameters"
+    small, large = (int(end.split(" of ")[0].replace(",", "")) for end in ends[1:])
+    assert large - small == 2 * 4 * 2 * 16
 
 
 def test_more_layers_than_there_are_are_refused_before_the_corpus_is_read(flags: list[str], tmp_path: Path) -> None:
