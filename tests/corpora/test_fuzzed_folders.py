@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -182,7 +183,10 @@ def test_ravdess_with_one_defect(spoken: Path, what: tuple[str, Any], on_error: 
                 name = damage if part == "name" else flipped(path.stem.encode(), *damage).decode()
                 assume("/" not in name and "\0" not in name and not name.startswith("._"))
                 path.rename(actor / f"{name}.wav")
-                stems = (stems - {path.stem}) | {name}
+                stems -= {path.stem}
+                # Video and songs are left out, as documented.
+                if not re.fullmatch(r"0[12](-\d\d){6}|03-02(-\d\d){5}", name):
+                    stems |= {name}
             case "two formats":
                 shutil.copy(path, path.with_suffix(".flac"))
             case "actor" if damage == "nested":

@@ -89,7 +89,7 @@ def test_a_table_of_three_speakers_without_transcripts_trains_and_reports(
     assert predictions.column_names[-2:] == ["p_calm", "p_tense"]
     assert RunResult.read(Folder.at(str(run))) == results
     assert [s.utterance_id for s in results.skipped] == ["ana-0"]
-    assert ["ana-1 = ana-3" in note for note in results.notes] == [True]
+    assert sum("ana-1 = ana-3" in note for note in results.notes) == 1
     assert results.pooled.ua > 0.8, "two tones 700 Hz apart were not told apart"
     (decoded,) = (tmp_path / "runs" / ".cache").glob("waveforms-*/index.parquet")
     lengths = pq.read_table(decoded)["samples"].drop_null().to_numpy() / 16_000
