@@ -265,7 +265,7 @@ def _train_worker(loop_config: dict[str, Any]) -> None:
     def parallel(network: nn.Module) -> nn.Module:
         if workers.size == 1:
             return network
-        # An encoder that is not ours may leave parameters out of a step. Without this, DDP also sorts its buckets anew
+        # An encoder that is not ours may leave parameters out of a step. Without this, DDP also sorts its buckets again
         # after the first step, and with three workers or more then adds in another order: a resumed run would differ
         # in the last bit.
         return ray.train.torch.prepare_model(network, parallel_strategy_kwargs={"find_unused_parameters": True})
