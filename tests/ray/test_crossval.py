@@ -116,7 +116,7 @@ def test_paper_preset_at_tiny_width_runs_on_an_iemocap_folder(joined: Head, tmp_
     assert all(np.isfinite(losses[name]) and losses[name] > 0 for name in ("ce", "scl", "acl", "cpc"))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_each_seed_of_several_predicts_what_it_predicts_alone(
     joined: Head, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
