@@ -5,49 +5,21 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from raysys.data.manifest import Manifest, Utterance
+from raysys.data.manifest import Manifest
 from raysys.metrics import calibration_error
 from raysys.report.parts import indices
 from raysys.report.scores import probabilities, reliability_bins, surest_mistakes
-
-CLASSES = ("ang", "hap")
-# Transcript, label, probability of ang, fold, speaker.
-ROWS: dict[str, tuple[str | None, str, float, int, str]] = {
-    "Ses01_impro01_F000": ("I am here.", "ang", 0.9, 1, "A"),
-    "Ses01_script01_F000": ("Where is it?", "ang", 0.2, 1, "A"),
-    "Ses01_script01_F001": ("Alone.", "hap", 0.4, 1, "B"),
-    "Ses02_impro01_F000": ("i AM, here", "hap", 0.95, 2, "C"),
-    "Ses02_script01_F000": ("where is it", "hap", 0.1, 2, "C"),
-    "Ses02_script01_F001": (None, "ang", 0.8, 2, "D"),
-}
+from tests.report.by_hand import CLASSES, six_predictions, six_utterances
 
 
 @pytest.fixture
 def manifest() -> Manifest:
-    return Manifest(
-        corpus="demo",
-        classes=CLASSES,
-        utterances=tuple(
-            Utterance(utterance_id=name, audio_path="x.wav", speaker=who, emotion=label, transcript=text)
-            for name, (text, label, _, _, who) in ROWS.items()
-        ),
-    )
+    return six_utterances()
 
 
 @pytest.fixture
 def predictions() -> pa.Table:
-    angry = [row[2] for row in ROWS.values()]
-    return pa.table(
-        {
-            "utterance_id": list(ROWS),
-            "speaker": [row[4] for row in ROWS.values()],
-            "fold": [row[3] for row in ROWS.values()],
-            "label": [row[1] for row in ROWS.values()],
-            "prediction": ["ang" if p > 0.5 else "hap" for p in angry],
-            "p_ang": angry,
-            "p_hap": [1 - p for p in angry],
-        }
-    )
+    return six_predictions()
 
 
 def test_the_bins_gaps_add_up_to_the_calibration_error(predictions: pa.Table) -> None:
