@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 import ray
+from ray._private import services
 from ray.exceptions import AuthenticationError
 
 from raysys.errors import ClusterError
@@ -24,13 +25,27 @@ def join(address: str) -> None:
         f"does `ray status --address {address}` reach it from here? If it wants a token, set RAY_AUTH_MODE=token and "
         f"RAY_AUTH_TOKEN. Without an address, a cluster is started on this machine."
     )
-    if address not in ("auto", "local"):
+    if address == "auto":
+        _ask(_remembered(remedy), remedy)
+    elif address != "local":
         _ask(address, remedy)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="warning")
     # Ray has many classes for what keeps it from joining, and no common one.
     except Exception as error:
         raise ClusterError(f"--cluster.address {address}: cannot be joined ({first_line(error)}). {remedy}") from error
+
+
+def _remembered(remedy: str) -> str:
+    """The address that Ray takes for 'auto': of the last cluster here, which may have died. Ray would wait for it.
+
+    Raises:
+        ClusterError: there is none.
+    """
+    try:
+        return str(services.canonicalize_bootstrap_address("auto"))
+    except (ConnectionError, ValueError) as error:
+        raise ClusterError(f"--cluster.address auto: cannot be joined ({first_line(error)}). {remedy}") from error
 
 
 def _ask(address: str, remedy: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 import ray
+from ray._private import services
 from ray.core.generated import gcs_service_pb2_grpc
 
 from raysys.config import ClusterConfig
@@ -107,22 +108,31 @@ def test_a_cluster_too_small_for_one_trial_has_room_for_none_and_says_what_a_tri
         ("nonsense", "not the address of a Ray cluster"),
         ("127.0.0.1:1", "nothing answers there"),
         ("host.invalid:6379", "nothing answers there"),
-        # `auto` would join whatever cluster runs on this machine.
         ("auto", "cannot be joined (Could not find any running Ray instance.)"),
     ],
 )
 def test_a_cluster_that_is_not_there_is_one_message_within_seconds(
     address: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(**_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise ConnectionError("Could not find any running Ray instance.\nPlease specify the one to connect to.")
 
+    # `auto` would join whatever cluster runs on this machine.
+    monkeypatch.setattr(services, "canonicalize_bootstrap_address", refuse)
     monkeypatch.setattr(ray, "init", refuse)
     started = time.monotonic()
     with pytest.raises(ClusterError) as error:
         join(address)
     assert said in str(error.value) and "HOST:PORT" in str(error.value) and "RAY_AUTH_TOKEN" in str(error.value)
     assert time.monotonic() - started < 30
+
+
+def test_auto_does_not_wait_for_a_cluster_that_has_died(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray remembers the last cluster's address, and tried for ten minutes to reach it."""
+    monkeypatch.setattr(services, "canonicalize_bootstrap_address", lambda _: "127.0.0.1:1")
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray would try for minutes"))
+    with pytest.raises(ClusterError, match=r"127\.0\.0\.1:1: nothing answers there"):
+        join("auto")
 
 
 @pytest.mark.parametrize("answers", ["without the token", "nothing", "no Ray"])

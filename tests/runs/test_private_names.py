@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
     ("where", "name", "without"),
     [
         (services, "ConsolePopen", "`timeout` and Ctrl-C kill a run's own cluster before its trials save their state"),
+        (services, "canonicalize_bootstrap_address", "--cluster.address auto waits ten minutes for a dead cluster"),
         (ray_constants, "ENABLE_RAY_CLUSTER", "a private cluster listens on the network"),
         (ray_constants, "ENABLE_RAY_CLUSTERS_ENV_VAR", "a private cluster listens on the network"),
         (node.Node, "start_monitor", "the first step comes 1.5 CPU seconds later"),
