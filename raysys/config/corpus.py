@@ -1,0 +1,100 @@
+"""The corpus, its folds, and which of its utterances and modalities are used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Literal
+
+from raysys.config.check import require
+from raysys.errors import ConfigError
+
+SAMPLE_RATE_HZ = 16_000
+GROUPS = 5
+"""Groups of speakers unless --corpus.n-folds says otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusConfig:
+    name: Literal["demo", "iemocap", "ravdess", "table"] = "demo"
+    """The corpus: the synthetic demo, IEMOCAP, RAVDESS speech, or your own CSV or Parquet table."""
+    root: str | None = None
+    """Folder of the corpus as published, or the table's file. Default: $RAYSYS_CORPUS_ROOT. The demo needs none; it is
+    generated in the cache."""
+    title: str | None = None
+    """Name of the corpus in reports, tables, the names of runs and the model card. Default: a table's file name without
+    its ending, otherwise the corpus's own name."""
+    folds: Literal["auto", "paper", "session", "speaker", "groups", "emobox", "column"] = "auto"
+    """How test folds are formed: leave one session or one speaker out, --corpus.n-folds groups of speakers (dealt so
+    that utterances, those of each class, and the sexes are as equal as they can be), EmoBox's six published groups
+    (RAVDESS), or the table's 'fold' column.
+    paper: the paper's five folds (groups of actors for RAVDESS, otherwise the same as auto).
+    auto: sessions for IEMOCAP and the demo, EmoBox's groups for RAVDESS; for a table its 'fold' column, otherwise its
+    sessions, otherwise its speakers (grouped if there are more than ten)."""
+    n_folds: int = GROUPS
+    """Number of folds with --corpus.folds groups, at most the number of speakers."""
+    modalities: Literal["auto", "both", "audio", "text"] = "auto"
+    """Inputs of the model. auto: audio for RAVDESS, whose two sentences carry no emotion, otherwise both."""
+    classes: tuple[str, ...] = ()
+    """Classes to use, in this order; utterances of others are left out. Default: all that the corpus contains, for a
+    table in alphabetical order."""
+    emotion_map: tuple[str, ...] = ()
+    """Rename the corpus's emotions first, as old=new pairs; 'old=' drops the utterances with that emotion."""
+    same_names: Literal["refuse", "keep"] = "refuse"
+    """What to do with speakers, classes, sessions or folds whose names differ in spelling alone (spk0 and SPK0; 1, 01
+    and 1.0; invisible characters): stop with an error, or keep them apart."""
+    test_modalities: Literal["same", "audio"] = "same"
+    """Inputs in validation and test: the same as in training, or audio only (transcripts withheld)."""
+    include_songs: bool = False
+    """RAVDESS: also read the songs (vocal channel 02)."""
+    on_error: Literal["fail", "skip"] = "fail"
+    """What to do with unusable files: stop with an error, or skip them and list them in results.json."""
+    allow_duplicates: bool = False
+    """Allow a fold to test audio that it also trains or validates on under another id (identical bytes, or identical
+    samples once decoded). This is an error by default; duplicates are reported either way."""
+    trim_db: float | None = None
+    """Trim leading and trailing audio more than this many dB below the loudest 25 ms. Default: no trimming."""
+    max_duration_s: float = 600.0
+    """Longest utterance allowed, in seconds (evaluation never crops); a longer one is an error at the start."""
+
+    def __post_init__(self) -> None:
+        if self.name == "demo" and (self.root or "").lower().endswith((".csv", ".parquet")):
+            # A root that ends like a table is one: the demo would be trained on in its place.
+            object.__setattr__(self, "name", "table")
+        require(self.n_folds >= 2, f"--corpus.n-folds is {self.n_folds}; at least 2 are needed.")
+        require(
+            self.title is None or (bool(self.title.strip()) and self.title.isprintable()),
+            f"--corpus.title is {self.title!r}; it must be a name on one line.",
+        )
+        require(self.trim_db is None or self.trim_db > 0, f"--corpus.trim-db is {self.trim_db}; it must be positive.")
+        require(self.max_duration_s > 0, f"--corpus.max-duration-s is {self.max_duration_s}; it must be positive.")
+        require(
+            self.name == "demo" or self.root is not None,
+            f"--corpus.name {self.name} needs --corpus.root: the "
+            + ("table's file." if self.name == "table" else "folder of the corpus as published."),
+        )
+        for pair in self.emotion_map:
+            require("=" in pair, f"--corpus.emotion-map holds {pair!r}; expected old=new, or old= to drop.")
+        require(
+            self.test_modalities == "same" or self.resolved_modalities != "text",
+            "--corpus.test-modalities audio leaves a text-only model without any input.",
+        )
+        groups = {"table": ("groups", "auto", "paper"), "ravdess": ("groups", "paper")}.get(self.name, ("groups",))
+        require(
+            self.n_folds == GROUPS or self.folds in groups,
+            f"--corpus.n-folds {self.n_folds} is for groups of speakers; add --corpus.folds groups, or leave it out.",
+        )
+        if self.folds == "emobox" and self.name != "ravdess":
+            raise ConfigError("--corpus.folds emobox is RAVDESS's published split; this corpus has none.")
+
+    @property
+    def resolved_title(self) -> str:
+        if self.title is not None:
+            return self.title
+        return PurePath(self.root).stem if self.name == "table" and self.root else self.name
+
+    @property
+    def resolved_modalities(self) -> Literal["both", "audio", "text"]:
+        if self.modalities != "auto":
+            return self.modalities
+        return "audio" if self.name == "ravdess" else "both"
