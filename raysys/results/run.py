@@ -1,0 +1,124 @@
+"""What a run found: `results.json` in its folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal
+
+from raysys.data.manifest import Skipped
+from raysys.errors import StorageError
+from raysys.results.fold import FoldRow
+from raysys.results.scores import ClassScores, Confusion, PartScores, PooledScores, Scores
+from raysys.results.sweeps import AblationResult, GridResult, SeedsResult
+from raysys.storage import Folder
+
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusFacts:
+    """Attributes:
+    name: of its reader; title: its name for people, in early versions the reader's.
+    """
+
+    name: str
+    fingerprint: str
+    utterances: int
+    speakers: int
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.title:
+            object.__setattr__(self, "title", self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Date (UTC), command line, commit (None outside a checkout) and hardware of a result."""
+
+    date: str
+    command: str
+    commit: str | None
+    hardware: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """The content of results.json. Scores are from 0 to 1.
+
+    Attributes:
+        kind: what was run. Runs of early versions are all cross-validations and do not say so.
+        parameters: of the largest network, since the folds' vocabularies differ.
+        trained_parameters: those of them that are trained; None in early versions.
+        seconds: from the command's start to its end.
+        tsne: 'with' and 'without' the contrastive terms: a trial's folder, below the run's, whose features are shown.
+        mean, std: over folds.
+        confusion: over all test utterances.
+        by_class, by_speaker: empty in runs of early versions.
+        by_sex: where it is known.
+        by_dialog: on all, improvised, scripted and script-disjoint utterances, of a corpus like IEMOCAP.
+        skipped: utterances that could not be used.
+        seeds: of a cross-validation with several; everything else is of the first one then.
+        interval_method: "t" (`intervals`); early versions resampled speakers within folds, which is too narrow.
+    """
+
+    kind: Literal["crossval", "gridsearch", "ablation"] = "crossval"
+    protocol: str
+    modalities: str
+    seed: int
+    parameters: int
+    trained_parameters: int | None = None
+    made: Provenance | None = None
+    notes: tuple[str, ...]
+    seconds: float
+    tsne: dict[str, str | None] = field(default_factory=dict)
+    corpus: CorpusFacts
+    classes: tuple[str, ...]
+    versions: dict[str, str]
+    folds: tuple[FoldRow, ...]
+    mean: Scores
+    std: Scores
+    pooled: PooledScores
+    confusion: Confusion
+    by_class: tuple[ClassScores, ...] = ()
+    by_speaker: tuple[PartScores, ...] = ()
+    by_sex: tuple[PartScores, ...] = ()
+    by_dialog: tuple[PartScores, ...] = ()
+    skipped: tuple[Skipped, ...]
+    interval_method: Literal["bootstrap", "t"] = "bootstrap"
+    grid: GridResult | None = None
+    ablation: AblationResult | None = None
+    seeds: SeedsResult | None = None
+
+    def write(self, run: Folder) -> None:
+        values = dataclasses.asdict(self)
+        absent = [name for name in ("grid", "ablation", "seeds") if values[name] is None]
+        run.write_json(RESULTS, {name: value for name, value in values.items() if name not in absent})
+
+    @classmethod
+    def read(cls, run: Folder) -> RunResult:
+        """Read a finished run's results, those of earlier versions too.
+
+        Raises:
+            StorageError: the run is not finished, or the file is not what a run writes.
+        """
+        # Imported late: only what reads finished runs waits for it.
+        from pydantic import TypeAdapter, ValidationError
+
+        if not run.exists(RESULTS):
+            raise StorageError(
+                f"{run.location}: there is no {RESULTS}, so this is not a finished run. Give the folder of a "
+                f"finished run, <run.root>/<run.name>, or resume this one by running its command again."
+            )
+        try:
+            return TypeAdapter(cls).validate_python(run.read_json(RESULTS))
+        except ValidationError as error:
+            first = error.errors()[0]
+            found = f"{'.'.join(map(str, first['loc']))}: {first['msg']}; {error.error_count()} such errors"
+        except ValueError as error:
+            found = str(error)
+        raise StorageError(
+            f"{run.location}: its {RESULTS} cannot be read ({found}). Expected it as a run writes it; run the job "
+            f"again under another --run.name."
+        )
