@@ -56,7 +56,8 @@ def decode_corpus(manifest: Manifest, cache: str, *, trim_db: float | None, cpus
         }
         for u in manifest.utterances
     ]
-    fill([Entry(location=folder.location, members=members, make=partial(_decoded, trim_db=trim_db))], at_once=cpus)
+    entry = Entry(location=folder.location, members=members, make=partial(_decoded, trim_db=trim_db))
+    fill([entry], at_once=cpus, title="audio", what="{n} utterances are decoded, once for all runs")
     index = folder.read_table(INDEX).to_pydict()
     names = index["utterance_id"]
     return DecodedCorpus(
@@ -87,7 +88,7 @@ def make_views(manifest: Manifest, source: Source, cache: str, *, cpus: int) -> 
         )
         for variant in range(source.variants)
     ]
-    fill(entries, at_once=cpus)
+    fill(entries, at_once=cpus, title="views", what="{n} augmented views are made, once for all trials")
     return tuple(entry.location for entry in entries)
 
 

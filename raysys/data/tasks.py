@@ -20,6 +20,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from raysys.data.cache import INDEX, INDEX_SCHEMA, is_whole, write_part
+from raysys.data.progress import Progress
 from raysys.data.remarks import Remarked
 from raysys.errors import AudioError, UserError
 from raysys.storage import Folder
@@ -142,12 +143,15 @@ def fill(
     num_cpus: float = 1,
     num_gpus: float = 0,
     cut: Callable[[Sequence[Member]], Sequence[Sequence[Member]]] | None = None,
+    title: str,
+    what: str,
 ) -> None:
     """Compute the entries that are not complete in the cache. The index is written last: without it, no entry exists.
 
     Args:
         at_once: number of tasks that run at the same time.
         cut: splits members into parts, one task each; by default `cut_into_parts`.
+        title, what: for `Progress`; '{n}' in it stands for the number of arrays to be computed.
     """
     missing = [entry for entry in entries if not is_whole(Folder.at(entry.location))]
     cuts = [(cut or cut_into_parts)(entry.members) for entry in missing]
@@ -156,10 +160,18 @@ def fill(
         for entry, members_of_parts in zip(missing, cuts, strict=True)
         for number, members in enumerate(members_of_parts)
     ]
-    tables = run_tasks(make_part, parts, at_once=at_once, num_cpus=num_cpus, num_gpus=num_gpus)
+    total = sum(len(entry.members) for entry in missing)
+    progress = Progress(title, what.format(n=total), total)
+    tables = _counted(run_tasks(make_part, parts, at_once=at_once, num_cpus=num_cpus, num_gpus=num_gpus), progress)
     for entry, members_of_parts in zip(missing, cuts, strict=True):
         index = pa.concat_tables(itertools.islice(tables, len(members_of_parts)))
         Folder.at(entry.location).write_table(INDEX, index.sort_by("utterance_id"))
+
+
+def _counted(tables: Iterator[pa.Table], progress: Progress) -> Iterator[pa.Table]:
+    for table in tables:
+        progress.add(len(table))
+        yield table
 
 
 def cut_into_parts(members: Sequence[Member]) -> list[list[Member]]:

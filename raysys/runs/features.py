@@ -18,7 +18,7 @@ from torch import nn
 
 from raysys.config import SAMPLE_RATE_HZ, ExperimentConfig, ModelConfig
 from raysys.data.batch import TextFeatures, pad_waveforms
-from raysys.data.cache import WaveformStore, is_whole
+from raysys.data.cache import WaveformStore
 from raysys.data.manifest import Manifest
 from raysys.data.plan import evaluation_steps
 from raysys.data.tasks import UTTERANCES_PER_PART, Entry, Member, fill
@@ -136,10 +136,15 @@ def _fill(entries: Sequence[Entry], config: ExperimentConfig, cluster: Cluster) 
         size = UTTERANCES_PER_PART * max(1, -(-chunks // (2 * at_once)))
         return [members[start : start + size] for start in range(0, len(members), size)]
 
-    missing = [entry for entry in entries if not is_whole(Folder.at(entry.location))]
-    if n := sum(len(entry.members) for entry in missing):
-        print(f"features  {n} waveforms or texts go through a frozen encoder, once for all trials", flush=True)
-    fill(missing, at_once=at_once, num_cpus=threads, num_gpus=cluster.gpus_per_worker, cut=cut)
+    fill(
+        entries,
+        at_once=at_once,
+        num_cpus=threads,
+        num_gpus=cluster.gpus_per_worker,
+        cut=cut,
+        title="features",
+        what="{n} waveforms or texts go through a frozen encoder, once for all trials",
+    )
 
 
 def encode_audio(
