@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ from raysys.config import SAMPLE_RATE_HZ, AugmentConfig
 from raysys.data.cache import WaveformStore
 from raysys.data.plan import derive_seed
 from raysys.sources import digest_of
+
+_MEASURED = 2000
+"""Utterances that mean and deviation of frames are taken from: 60,000 frames and more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +105,13 @@ def training_views(source: Source, name: str, epoch: int) -> tuple[np.ndarray, n
 def whole_utterance(source: Source, name: str) -> np.ndarray:
     """The input in evaluation: the whole waveform, or its features."""
     return WaveformStore.opened(source.store if source.features is None else source.features.whole).get(name)
+
+
+def training_frames(features: AudioFeatures, names: Sequence[str]) -> Iterator[np.ndarray]:
+    """Frames (JE) of whole training utterances, of 2,000 at most, drawn by their ids."""
+    store = WaveformStore.opened(features.whole)
+    for name in sorted(names, key=lambda name: derive_seed("frames", name))[:_MEASURED]:
+        yield store.get(name).reshape(-1, features.width)
 
 
 def _training_features(

@@ -18,7 +18,7 @@ from raysys.model.encoders import build_audio_encoder, build_text_encoder
 from raysys.model.fusion import ModalFusion
 from raysys.model.pooling import Pooling
 from raysys.model.prediction import TemporalPredictor
-from raysys.model.states import WeightedSum, pooled_in_time
+from raysys.model.states import Standardised, WeightedSum, pooled_in_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +84,9 @@ class Network(nn.Module):
         self.text_encoder = None if modalities == "audio" else build_text_encoder(config, vocab_size)
         n_states = int(getattr(self.audio_encoder, "states", 1))
         self.weigh_states = WeightedSum(n_states) if n_states > 1 else None
+        # Only where the encoder never changes are its features what they were when they were measured.
+        fixed = n_states > 1 and config.freeze_audio == "all"
+        self.standardise = Standardised(n_states * int(self.audio_encoder.width)) if fixed else None  # type: ignore[union-attr,arg-type]
         self.pool_frames = config.pool_frames
         self.audio_projection = _projection(self.audio_encoder, width)
         self.text_projection = _projection(self.text_encoder, width)
@@ -155,7 +158,9 @@ class Network(nn.Module):
         return self._projected(frames_BJE), valid_BJ, temporal
 
     def _projected(self, frames_BJE: Tensor) -> Tensor:
-        """The audio encoder's frames, its states weighted if it gives several, at the fusion's width."""
+        """The audio encoder's frames at the fusion's width; several states are standardised and weighted."""
+        if self.standardise is not None:
+            frames_BJE = self.standardise(frames_BJE)
         frames_BJD: Tensor = frames_BJE if self.weigh_states is None else self.weigh_states(frames_BJE)
         projected_BJD: Tensor = self.audio_projection(frames_BJD)
         return projected_BJD

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,6 +17,39 @@ def joined_states(states: Sequence[Tensor]) -> Tensor:
     weighted sum of them as they are would be a choice of the largest.
     """
     return torch.cat([functional.layer_norm(state.float(), state.shape[-1:]) for state in states], dim=-1)
+
+
+class Standardised(nn.Module):
+    """Each number of the frames less its mean over a training part, divided by its deviation: BJE -> BJE.
+
+    A Transformer's states have a few numbers far larger than the others, in every frame: a norm over a frame's numbers
+    keeps them so, and what tells one emotion from another is small beside them. Until `set`, frames are returned as
+    they are.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean_E", torch.zeros(width))
+        self.register_buffer("deviation_E", torch.ones(width))
+        self.mean_E: Tensor
+        self.deviation_E: Tensor
+
+    def set(self, frames: Iterable[np.ndarray]) -> None:
+        """Take mean and deviation over all frames of some utterances (JE each), in float64."""
+        n, sum_E, squares_E = 0, torch.zeros_like(self.mean_E).double(), torch.zeros_like(self.mean_E).double()
+        for frames_JE in frames:
+            exact_JE = torch.from_numpy(frames_JE.astype(np.float64))
+            n += len(exact_JE)
+            sum_E += exact_JE.sum(dim=0)
+            squares_E += exact_JE.square().sum(dim=0)
+        mean_E = sum_E / n
+        deviation_E = (squares_E / n - mean_E.square()).clamp_min(0).sqrt()
+        self.mean_E.copy_(mean_E)
+        # What never changes in training says nothing: it is not blown up where it does in a test.
+        self.deviation_E.copy_(deviation_E.clamp_min(_SMALLEST_DEVIATION))
+
+    def forward(self, frames_BJE: Tensor) -> Tensor:
+        return (frames_BJE - self.mean_E) / self.deviation_E
 
 
 class WeightedSum(nn.Module):
@@ -43,3 +77,7 @@ def pooled_in_time(frames_BJE: Tensor, valid_BJ: Tensor, n: int) -> tuple[Tensor
     counts_BG1 = valid_BGn1.sum(dim=2)
     means_BGE = (frames_BGnE * valid_BGn1).sum(dim=2) / counts_BG1.clamp_min(1)
     return means_BGE, counts_BG1[..., 0] > 0
+
+
+_SMALLEST_DEVIATION = 1e-3
+"""Of frames whose numbers have a variance of 1, see `joined_states`."""

@@ -25,6 +25,7 @@ from raysys.data.manifest import Manifest
 from raysys.data.plan import Step, derive_seed, fold_plan
 from raysys.data.stream import stream
 from raysys.data.texts import read_texts
+from raysys.data.views import training_frames
 from raysys.errors import StorageError
 from raysys.inference import save_model
 from raysys.losses.objective import balanced_class_weights
@@ -74,7 +75,7 @@ def train_fold(
     ) as watchdog:
         manifest, fold = read_fold(Folder.at(trial.run), trial.fold)
         collator = _collator(trial, manifest, fold)
-        network = _network(trial, manifest, collator).to(device)
+        network = _network(trial, manifest, fold, collator).to(device)
         watchdog.step()
         trainer = Trainer(
             network=network,
@@ -129,15 +130,18 @@ def train_fold(
                 trial.folder.delete(checkpoint_files.BEST)
 
 
-def _network(trial: Trial, manifest: Manifest, collator: Collator) -> Network:
+def _network(trial: Trial, manifest: Manifest, fold: Fold, collator: Collator) -> Network:
     torch.manual_seed(derive_seed(trial.config.train.seed, "weights", trial.fold))
-    return Network(
+    network = Network(
         trial.config.model,
         n_classes=len(manifest.classes),
         vocab_size=0 if collator.tokenizer is None else len(collator.tokenizer),
         loss=trial.config.loss,
         modalities=trial.config.corpus.resolved_modalities,
     )
+    if network.standardise is not None and (features := trial.source.features) is not None:
+        network.standardise.set(training_frames(features, fold.train))
+    return network
 
 
 def _collator(trial: Trial, manifest: Manifest, fold: Fold) -> Collator:

@@ -15,6 +15,7 @@ from raysys.data.batch import Batch, Collator, View
 from raysys.data.manifest import Utterance
 from raysys.data.text import train_wordpiece
 from raysys.model.network import Network, Outputs
+from raysys.model.states import Standardised
 from raysys.training.criterion import criterion
 
 torch.set_num_threads(1)
@@ -173,3 +174,14 @@ def test_time_masks_learn_in_training() -> None:
     network((make_batch(NAMES).clean,)).logits_NC.sum().backward()
     grad = dict(network.named_parameters())["audio_encoder.model.masked_spec_embed"].grad
     assert grad is not None and bool(grad.any())
+
+
+def test_frames_are_standardised_by_the_training_part() -> None:
+    """By hand: two utterances of one and two frames; a number that never changes stays near 0."""
+    standardise = Standardised(2)
+    frames_BJE = torch.tensor([[[5.0, 7.0]]])
+    torch.testing.assert_close(standardise(frames_BJE), frames_BJE)
+    standardise.set([np.array([[1.0, 3.0]], np.float16), np.array([[3.0, 3.0], [8.0, 3.0]], np.float16)])
+    # Mean 4, variance (9 + 1 + 16) / 3.
+    expected = torch.tensor([[[1 / (26 / 3) ** 0.5, 4 / 1e-3]]])
+    torch.testing.assert_close(standardise(frames_BJE), expected)
