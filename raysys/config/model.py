@@ -63,6 +63,11 @@ class ModelConfig:
     """How frames are pooled into one vector (mp in equation 2); statistics: attentive mean and deviation, and mean."""
     dropout: float = 0.1
     """Dropout in everything trained from scratch: cross-modal blocks, the head's input, the light encoders."""
+    mask_frames: float = 0.0
+    """In training, set a span of the audio encoder's frames to 0, of up to this fraction of an utterance (SpecAugment,
+    on features)."""
+    drop_channels: float = 0.0
+    """In training, set this fraction of the numbers of an audio frame to 0, the same in all frames of an utterance."""
 
     def __post_init__(self) -> None:
         for name in ("width", "heads", "feed_forward", "n_layers", "lora_rank"):
@@ -73,6 +78,9 @@ class ModelConfig:
             f"--model.width {self.width} must be even and a multiple of --model.heads {self.heads}.",
         )
         require(0 <= self.dropout < 1, f"--model.dropout is {self.dropout}; expected 0 <= dropout < 1.")
+        for name in ("mask_frames", "drop_channels"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"--model.{name.replace('_', '-')} is {value}; expected 0 <= value < 1.")
         require(self.ccb1 or self.ccb2, "Without --model.ccb1 and --model.ccb2 nothing reaches the BiGRU.")
         require(
             self.audio != "light" or self.layer == "last",
@@ -99,5 +107,12 @@ class ModelConfig:
     def as_trained(self) -> ModelConfig:
         """The same model without what only its training needs."""
         return dataclasses.replace(
-            self, adapt="none", lora_rank=LORA_RANK, lora_layers=0, unfreeze_top=0, checkpoint_activations=False
+            self,
+            adapt="none",
+            lora_rank=LORA_RANK,
+            lora_layers=0,
+            unfreeze_top=0,
+            checkpoint_activations=False,
+            mask_frames=0.0,
+            drop_channels=0.0,
         )

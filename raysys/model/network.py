@@ -16,6 +16,7 @@ from raysys.model.audio import Heard
 from raysys.model.dropout import Dropout
 from raysys.model.encoders import build_audio_encoder, build_text_encoder
 from raysys.model.fusion import ModalFusion
+from raysys.model.masking import FrameMasking
 from raysys.model.pooling import Pooling
 from raysys.model.prediction import TemporalPredictor
 from raysys.model.states import Standardised, WeightedSum, pooled_in_time
@@ -87,6 +88,7 @@ class Network(nn.Module):
         # Only where the encoder never changes are its features what they were when they were measured.
         fixed = n_states > 1 and config.freeze_audio == "all"
         self.standardise = Standardised(n_states * int(self.audio_encoder.width)) if fixed else None  # type: ignore[union-attr,arg-type]
+        self.mask = FrameMasking(longest=config.mask_frames, channels=config.drop_channels)
         self.pool_frames = config.pool_frames
         self.audio_projection = _projection(self.audio_encoder, width)
         self.text_projection = _projection(self.text_encoder, width)
@@ -146,7 +148,8 @@ class Network(nn.Module):
             # Precomputed features of the frozen encoder.
             assert view.lengths_B is not None
             ahead_J = torch.arange(view.frames_BJE.shape[1], device=view.lengths_B.device)
-            return self._projected(view.frames_BJE), ahead_J < view.lengths_B[:, None], (None, None)
+            valid_BJ = ahead_J < view.lengths_B[:, None]
+            return self._projected(view.frames_BJE, valid_BJ), valid_BJ, (None, None)
         heard: Heard = self.audio_encoder(view.waveforms_BS, view.lengths_B)
         temporal: tuple[Tensor | None, Tensor | None] = (None, None)
         if self.predict_ahead is not None and self.training:
@@ -155,12 +158,13 @@ class Network(nn.Module):
                 self.predict_ahead(latents_BJL), latents_BJL, valid_BJ, temperature=self.temperature
             )
         frames_BJE, valid_BJ = pooled_in_time(heard.frames_BJD, heard.valid_BJ, self.pool_frames)
-        return self._projected(frames_BJE), valid_BJ, temporal
+        return self._projected(frames_BJE, valid_BJ), valid_BJ, temporal
 
-    def _projected(self, frames_BJE: Tensor) -> Tensor:
+    def _projected(self, frames_BJE: Tensor, valid_BJ: Tensor) -> Tensor:
         """The audio encoder's frames at the fusion's width; several states are standardised and weighted."""
         if self.standardise is not None:
             frames_BJE = self.standardise(frames_BJE)
+        frames_BJE = self.mask(frames_BJE, valid_BJ)
         frames_BJD: Tensor = frames_BJE if self.weigh_states is None else self.weigh_states(frames_BJE)
         projected_BJD: Tensor = self.audio_projection(frames_BJD)
         return projected_BJD
