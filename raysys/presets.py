@@ -72,10 +72,12 @@ def frozen() -> ExperimentConfig:
             feed_forward=256,
             pooling="statistics",
             dropout=0.3,
+            mask_frames=0.4,
+            drop_channels=0.1,
         ),
         loss=LossConfig(alpha=0.1, beta=0.1, gamma=0.1, label_smoothing=0.1),
         optim=OptimConfig(lr=1e-3, weight_decay=0.01, average=0.98),
-        train=TrainConfig(epochs=25, batch_size=16, accumulate=1, per_class=1, text_dropout=0.1),
+        train=TrainConfig(epochs=16, batch_size=16, accumulate=1, per_class=1, text_dropout=0.1),
     )
 
 
