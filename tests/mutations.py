@@ -48,6 +48,7 @@ T_CE, T_CON, T_CPC = "losses/test_objective.py::", "losses/test_contrastive.py::
 T_LSA, T_AUDIO = "augment/test_lsa.py::", "model/test_audio.py::"
 T_GATHER = "losses/test_gather.py::test_gradients_equal_those_of_one_worker[two workers]"
 INTERVALS, T_INTERVALS = "intervals.py", "test_intervals.py::"
+T_CRITERION = "training/test_criterion.py::"
 T_SPECTROGRAM = "model/test_spectrogram.py::"
 T_FUSION, T_NETWORK = "model/test_fusion.py::", "model/test_network.py::"
 FRAMES = T_AUDIO + "test_frames_do_not_depend_on_the_batch[5000-wav2vec2]"
@@ -194,6 +195,34 @@ MUTATIONS = (
         "predicted_ND.float()[usable_N], target_ND.float()[usable_N]",
         "predicted_ND.float(), target_ND.float()",
         T_CPC + "test_rows_that_are_not_usable_change_nothing_whatever_they_hold",
+    ),
+    Mutation(
+        "cpc: the fused vector is the context",
+        "model/network.py",
+        "if self.predicts_from_fused:",
+        "if True:",
+        T_CRITERION + "test_cpc_predicts_each_modality_from_the_other_among_utterances_with_text",
+    ),
+    Mutation(
+        "cpc: each modality predicts itself",
+        "model/network.py",
+        "self.predict_audio(text_ND), self.predict_text(audio_ND)",
+        "self.predict_audio(audio_ND), self.predict_text(text_ND)",
+        "training/test_cpc_leak.py::test_with_another_utterances_text_only_a_term_without_a_leak_rises_to_chance",
+    ),
+    Mutation(
+        "cpc: audio without text is predicted",
+        "training/criterion.py",
+        "torch.ones_like(has_text_N) if fused else has_text_N",
+        "torch.ones_like(has_text_N)",
+        T_CRITERION + "test_rows_without_text_are_out_of_cpcs_text_term[cross_modal]",
+    ),
+    Mutation(
+        "cpc: audio is told apart by equal transcripts",
+        "training/criterion.py",
+        "utterance_N if fused else transcript_N",
+        "utterance_N",
+        T_CRITERION + "test_equal_transcripts_are_no_negatives",
     ),
     # Temporal CPC.
     Mutation(

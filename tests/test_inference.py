@@ -254,7 +254,11 @@ def test_probabilities_are_the_softmax_of_an_utterances_own_logits(saved: Saved)
     np.testing.assert_allclose(model.probabilities([heard], [TEXTS[0]])[0], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("loss", [LossConfig(), LossConfig(cpc="temporal")], ids=["cross_modal", "temporal"])
+@pytest.mark.parametrize(
+    "loss",
+    [LossConfig(), LossConfig(cpc="fused"), LossConfig(cpc="temporal")],
+    ids=["cross_modal", "fused", "temporal"],
+)
 def test_only_the_heads_of_the_auxiliary_tasks_are_left_out(loss: LossConfig, tmp_path: Path) -> None:
     made = make(config_of(audio="tiny", freeze_audio="none"), loss=loss)
     location = save(made, tmp_path / "model")

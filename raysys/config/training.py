@@ -23,9 +23,10 @@ class LossConfig:
     """Supervised contrastive term: N-pair (Sohn 2016, equation 3) or SupCon (Khosla et al. 2020)."""
     acl_negatives: Literal["all", "other_classes"] = "all"
     """Negatives of the augmentation contrastive term: all other utterances, or only those of other classes."""
-    cpc: Literal["cross_modal", "temporal", "none"] = "cross_modal"
-    """Contrastive predictive coding. cross_modal: the fused vector predicts each modality; temporal: past audio frames
-    predict the next ones (van den Oord et al. 2018)."""
+    cpc: Literal["cross_modal", "fused", "temporal", "none"] = "cross_modal"
+    """Contrastive predictive coding. cross_modal: each modality predicts the other, before they are fused; fused: the
+    fused vector, which contains both, predicts each of them; temporal: past audio frames predict the next ones (van den
+    Oord et al. 2018)."""
     temperature: float = 0.07
     """Temperature of SupCon, the augmentation contrastive term and CPC, all of which compare unit vectors."""
     l2: float = 0.0
@@ -41,7 +42,7 @@ class LossConfig:
         return self.alpha > 0 or self.beta > 0
 
     @property
-    def active_cpc(self) -> Literal["cross_modal", "temporal", "none"]:
+    def active_cpc(self) -> Literal["cross_modal", "fused", "temporal", "none"]:
         """Which predictive coding is trained: none with a weight of 0."""
         return self.cpc if self.gamma > 0 else "none"
 

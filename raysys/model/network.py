@@ -31,9 +31,9 @@ class Outputs:
         embeddings_NE: projection of [mp(A); mp(M)] for the contrastive terms; None if they are off.
         features_NF: [mp(A); mp(M)], F = 2D.
         audio_ND: mp(A).
-        text_ND: mp(T), which only cross-modal CPC reads; None if it is off.
-        audio_predicted_ND, text_predicted_ND: W mp(M), predictions of the targets from the fused vector; None if
-            cross-modal CPC is off.
+        text_ND: mp(T), which only these two forms of CPC read; None if they are off.
+        audio_predicted_ND, text_predicted_ND: predictions of mp(A) and mp(T): W_a mp(T) and W_t mp(A), or, of the
+            fused form, W_a mp(M) and W_t mp(M); None if both forms are off.
         has_text_N: bool, rows that have text.
         temporal_N, temporal_pairs_N: temporal CPC summed over frames, and its number of terms, by row; None if it is
             off.
@@ -95,7 +95,8 @@ class Network(nn.Module):
         self.no_audio_D = nn.Parameter(torch.randn(width) * 0.02) if modalities == "text" else None
         self.no_text_D = nn.Parameter(torch.randn(width) * 0.02) if modalities != "text" else None
         self.fusion = ModalFusion(config)
-        crossed = loss.active_cpc == "cross_modal" and modalities == "both"
+        crossed = loss.active_cpc in ("cross_modal", "fused") and modalities == "both"
+        self.predicts_from_fused = loss.active_cpc == "fused"
         self.pool_audio = Pooling(config.pooling, width)
         # Drawn in any case, so that what follows starts from the same weights with and without CPC. Kept only where the
         # loss reads it: DDP ends a trial in which a parameter that a forward pass used has no gradient.
@@ -104,7 +105,7 @@ class Network(nn.Module):
         self.pool_fused = Pooling(config.pooling, width)
         self.head = nn.Sequential(Dropout(config.dropout), nn.Linear(2 * width, n_classes))
         self.project = _projection_head(width) if loss.contrasts else None
-        # CPC's bilinear scores c^T W x; they exist where there are two modalities.
+        # CPC's bilinear scores c^T W x, named after x; they exist where there are two modalities.
         self.predict_audio = nn.Linear(width, width, bias=False) if crossed else None
         self.predict_text = nn.Linear(width, width, bias=False) if crossed else None
         self.predict_ahead: TemporalPredictor | None = None
@@ -125,18 +126,34 @@ class Network(nn.Module):
         audio_ND = self.pool_audio(frames_NJD, frames_valid_NJ)
         fused_ND = self.pool_fused(fused_NUD, fused_valid_NU)
         features_NF = torch.cat([audio_ND, fused_ND], dim=-1)
+        text_ND = None if self.pool_text is None else self.pool_text(tokens_NMD, tokens_valid_NM)
+        audio_predicted_ND, text_predicted_ND = self._predicted(audio_ND, text_ND, fused_ND)
         return Outputs(
             logits_NC=_in_float32(self.head, features_NF),
             embeddings_NE=None if self.project is None else _in_float32(self.project, features_NF),
             features_NF=features_NF,
             audio_ND=audio_ND,
-            text_ND=None if self.pool_text is None else self.pool_text(tokens_NMD, tokens_valid_NM),
-            audio_predicted_ND=None if self.predict_audio is None else self.predict_audio(fused_ND),
-            text_predicted_ND=None if self.predict_text is None else self.predict_text(fused_ND),
+            text_ND=text_ND,
+            audio_predicted_ND=audio_predicted_ND,
+            text_predicted_ND=text_predicted_ND,
             has_text_N=has_text_N,
             temporal_N=temporal[0],
             temporal_pairs_N=temporal[1],
         )
+
+    def _predicted(
+        self, audio_ND: Tensor, text_ND: Tensor | None, fused_ND: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """CPC's predictions of mp(A) and mp(T).
+
+        Through its residual connections the fused vector contains what it predicts; across the modalities nothing does.
+        """
+        if self.predict_audio is None or self.predict_text is None:
+            return None, None
+        assert text_ND is not None
+        if self.predicts_from_fused:
+            return self.predict_audio(fused_ND), self.predict_text(fused_ND)
+        return self.predict_audio(text_ND), self.predict_text(audio_ND)
 
     def _audio(self, view: View, n_clean: int) -> tuple[Tensor, Tensor, tuple[Tensor | None, Tensor | None]]:
         """Frames, their mask, and temporal CPC for the clean rows, which come first."""

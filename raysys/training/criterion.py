@@ -86,7 +86,7 @@ def criterion(
     if config.gamma > 0 and clean.temporal_N is not None:
         cpc = _temporal(clean, workers)
     elif config.gamma > 0 and clean.audio_predicted_ND is not None:
-        cpc = _cross_modal(clean, batch, mine, config.temperature)
+        cpc = _cross_modal(clean, batch, mine, config)
     total = ce + config.alpha * scl + config.beta * acl + config.gamma * cpc
     if mine == 0:
         # This worker still takes part in the gradient reduction, with zeros.
@@ -107,24 +107,29 @@ def _temporal(clean: Outputs, workers: int) -> Tensor:
     return workers * clean.temporal_N.sum() / pairs.clamp(min=1)
 
 
-def _cross_modal(clean: Outputs, batch: Batch, mine: int, temperature: float) -> Tensor:
-    """Cross-modal CPC: the fused vector predicts the pooled audio and pooled text of its own utterance."""
+def _cross_modal(clean: Outputs, batch: Batch, mine: int, config: LossConfig) -> Tensor:
+    """CPC across modalities: pooled audio and pooled text are predicted, from each other or from the fused vector.
+
+    An utterance without text has nothing to predict its audio from. The fused vector has its audio, and tells all
+    utterances apart by it.
+    """
     assert clean.audio_predicted_ND is not None and clean.text_predicted_ND is not None and clean.text_ND is not None
     has_text_N = gather_values(clean.has_text_N)
     utterance_N = gather_values(batch.utterance_B[:mine])
     transcript_N = gather_values(batch.transcript_B[:mine])
+    fused = config.cpc == "fused"
     audio = cross_modal_cpc(
         gather_rows(clean.audio_predicted_ND),
         gather_rows(clean.audio_ND),
-        torch.ones_like(has_text_N),
-        utterance_N,
-        temperature=temperature,
+        torch.ones_like(has_text_N) if fused else has_text_N,
+        utterance_N if fused else transcript_N,
+        temperature=config.temperature,
     )
     text = cross_modal_cpc(
         gather_rows(clean.text_predicted_ND),
         gather_rows(clean.text_ND),
         has_text_N,
         transcript_N,
-        temperature=temperature,
+        temperature=config.temperature,
     )
     return audio + text

@@ -33,7 +33,7 @@ OFF: dict[str, tuple[set[str], set[str]]] = {
     "no augmentation": (set(), set()),
     "no CCB1": (set(), {"ccb1"}),
     "no CCB2": (set(), {"ccb2"}),
-    # Cross-modal CPC predicts each modality from both: with one modality there is none.
+    # Cross-modal CPC predicts each modality from the other: with one modality there is none.
     "audio only": ({"cpc"}, {"text_encoder", "predict_audio", "predict_text"}),
     "text only": ({"cpc"}, {"audio_encoder", "predict_audio", "predict_text"}),
 }

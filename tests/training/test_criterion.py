@@ -93,26 +93,67 @@ def test_without_a_second_view_the_contrastive_terms_are_zero() -> None:
     assert found.cpc.item() > 0.0
 
 
-def test_rows_without_text_are_out_of_cpcs_text_term() -> None:
+def test_cpc_predicts_each_modality_from_the_other_among_utterances_with_text() -> None:
+    """In plain float64 loops: both directions leave out rows without text, and negatives of an equal transcript."""
+    outputs, batch = outputs_and_batch()
+    assert outputs.text_ND is not None and outputs.audio_predicted_ND is not None
+    network = make_network(little_config(), little_fold(n_train=7, text_dropout=0.0)).eval()
+    assert network.predict_audio is not None and network.predict_text is not None
+    n = len(batch.labels_B)
+    audio, text = outputs.audio_ND[:n].double(), outputs.text_ND[:n].double()
+    predictions = (network.predict_audio.weight.double() @ text.T).T, (network.predict_text.weight.double() @ audio.T).T
+    usable = [i for i in range(n) if outputs.has_text_N[i]]
+    assert 1 < len(usable) < n
+    words = batch.transcript_B.tolist()
+    assert len({words[i] for i in usable}) < len(usable)
+    expected = torch.zeros(())
+    for predicted, target in zip(predictions, (audio, text), strict=True):
+        for i in usable:
+            among = [i] + [j for j in usable if words[j] != words[i]]
+            cosines = torch.stack([torch.cosine_similarity(predicted[i], target[j], dim=0) for j in among])
+            expected = expected - (cosines / 0.3).log_softmax(dim=0)[0].detach() / len(usable)
+    found = parts_of(outputs, batch, dataclasses.replace(OFF, gamma=1.0, temperature=0.3))
+    assert found.cpc.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_cpc_reads_nothing_of_the_fused_vector_unless_it_is_the_context() -> None:
+    little = little_fold(text_dropout=0.0)
+    batch = little.batch(Step(part="train", epoch=0, index=0, utterance_ids=little.fold.train))
+    for cpc in ("cross_modal", "fused"):
+        loss = dataclasses.replace(OFF, gamma=1.0, cpc=cpc)
+        network = make_network(little_config(loss=loss), little)
+        parts_of(network((batch.clean,)), batch, loss).cpc.backward()
+        reached = [name for name, p in network.named_parameters() if p.grad is not None and p.grad.any()]
+        assert any(name.startswith("fusion.") for name in reached) == (cpc == "fused")
+        for part in ("audio_encoder.", "text_encoder.", "predict_audio.", "predict_text."):
+            assert any(name.startswith(part) for name in reached)
+
+
+@pytest.mark.parametrize("cpc", ["cross_modal", "fused"])
+def test_rows_without_text_are_out_of_cpcs_text_term(cpc: Literal["cross_modal", "fused"]) -> None:
+    """And out of the audio term, unless the fused vector, which has their audio, predicts it."""
     outputs, batch = outputs_and_batch()
     assert batch.clean.has_text_B is not None
     missing_N = (~batch.clean.has_text_B).repeat(2)
     assert 0 < int(missing_N.sum()) < len(missing_N)
-    loss = dataclasses.replace(OFF, gamma=1.0)
-    other_ND = torch.where(missing_N[:, None], 9.0, outputs.text_predicted_ND)
-    other = dataclasses.replace(outputs, text_predicted_ND=other_ND)
-    assert torch.equal(parts_of(other, batch, loss).cpc, parts_of(outputs, batch, loss).cpc)
+    loss = dataclasses.replace(OFF, gamma=1.0, cpc=cpc)
+    for name, counts in (("text_predicted_ND", False), ("audio_predicted_ND", cpc == "fused")):
+        other_ND = torch.where(missing_N[:, None], torch.arange(16.0), getattr(outputs, name))
+        other = dataclasses.replace(outputs, **{name: other_ND})
+        assert torch.equal(parts_of(other, batch, loss).cpc, parts_of(outputs, batch, loss).cpc) != counts
 
 
 def test_equal_transcripts_are_no_negatives() -> None:
-    """Only the text term uses transcripts: if all are the same, it has no negatives."""
+    """If all are the same, only the audio term of the fused form has negatives: it does not compare transcripts."""
     outputs, batch = outputs_and_batch()
-    loss = dataclasses.replace(OFF, gamma=1.0)
     same = dataclasses.replace(batch, transcript_B=torch.zeros_like(batch.transcript_B))
+    loss = dataclasses.replace(OFF, gamma=1.0)
+    assert parts_of(outputs, same, loss).cpc.item() == 0.0
+    fused = dataclasses.replace(loss, cpc="fused")
     audio_alone = dataclasses.replace(outputs, has_text_N=torch.zeros_like(outputs.has_text_N))
-    found = parts_of(outputs, same, loss).cpc
-    torch.testing.assert_close(found, parts_of(audio_alone, batch, loss).cpc)
-    assert found.item() < parts_of(outputs, batch, loss).cpc.item()
+    found = parts_of(outputs, same, fused).cpc
+    torch.testing.assert_close(found, parts_of(audio_alone, batch, fused).cpc)
+    assert 0 < found.item() < parts_of(outputs, batch, fused).cpc.item()
 
 
 @pytest.mark.parametrize("modality", ["audio", "text"])
@@ -205,6 +246,7 @@ CASES: dict[str, Case] = {
     "light, one utterance": Case("light", (1,)),
     "supcon, other classes repel": Case("light", (5, 1), loss=LossConfig(scl="supcon", acl_negatives="other_classes")),
     "temporal": Case("light", (5, 2), loss=LossConfig(cpc="temporal")),
+    "fused": Case("light", (5, 1), loss=LossConfig(cpc="fused")),
     "class weights": Case("light", (4, 2, 1), class_weights=(0.5, 1.0, 2.0)),
 }
 
