@@ -21,6 +21,14 @@ class LossConfig:
     """Weight of contrastive predictive coding; 0 gives the paper's formula as printed."""
     scl: Literal["n_pair", "supcon"] = "n_pair"
     """Supervised contrastive term: N-pair (Sohn 2016, equation 3) or SupCon (Khosla et al. 2020)."""
+    scl_scale: Literal["none", "unit"] = "none"
+    """Scale of N-pair's embeddings. none: dot products, as in equation 3, so that the term grows with their norms;
+    unit: unit vectors, their cosines over the temperature, as in SupCon."""
+    heads: Literal["shared", "per_task"] = "shared"
+    """Projection heads of the two contrastive terms: one for both, or one for each."""
+    queue: int = 0
+    """Further negatives of the contrastive terms: the embeddings of this many utterances of earlier steps, without
+    gradient. At most as many as the training part has; 0: none."""
     acl_negatives: Literal["all", "other_classes"] = "all"
     """Negatives of the augmentation contrastive term: all other utterances, or only those of other classes."""
     cpc: Literal["cross_modal", "fused", "temporal", "none"] = "cross_modal"
@@ -28,13 +36,19 @@ class LossConfig:
     fused vector, which contains both, predicts each of them; temporal: past audio frames predict the next ones (van den
     Oord et al. 2018)."""
     temperature: float = 0.07
-    """Temperature of SupCon, the augmentation contrastive term and CPC, all of which compare unit vectors."""
+    """Temperature of SupCon, N-pair of unit vectors, the augmentation contrastive term and CPC."""
     l2: float = 0.0
     """Weight of Sohn's L2 penalty on the embeddings, within the supervised contrastive term."""
     class_weights: Literal["none", "balanced"] = "none"
     """Class weights of the cross-entropy. balanced: inversely proportional to class counts in the training part."""
     label_smoothing: float = 0.0
     """Label smoothing in the cross-entropy."""
+
+    @property
+    def heads_used(self) -> int:
+        """Projection heads that the terms in use have: none, one or two."""
+        terms = (self.alpha > 0) + (self.beta > 0)
+        return min(terms, 2 if self.heads == "per_task" else 1)
 
     @property
     def contrasts(self) -> bool:
@@ -50,6 +64,11 @@ class LossConfig:
         for name in ("alpha", "beta", "gamma", "l2"):
             value = getattr(self, name)
             require(0 <= value < math.inf, f"--loss.{name} is {value}; expected a weight of 0 or more.")
+        require(self.queue >= 0, f"--loss.queue is {self.queue}; expected a number of utterances, or 0 for none.")
+        require(
+            not (self.l2 and self.scl_scale == "unit"),
+            f"--loss.l2 {self.l2:g} penalises norms, which --loss.scl-scale unit takes out of the term; leave out one.",
+        )
         require(
             0 < self.temperature < math.inf,
             f"--loss.temperature is {self.temperature}; expected a positive number.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,7 +12,23 @@ _SHORTEST = 1e-6
 """Shorter rows are not scaled to unit length, so that a zero row keeps a finite gradient."""
 
 
-def n_pair(embeddings_NE: Tensor, labels_N: Tensor, utterance_N: Tensor, *, l2: float = 0.0) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Embeddings of earlier steps (Q x E) and their classes (Q): further negatives, never anchors nor positives."""
+
+    rows_QE: Tensor
+    labels_Q: Tensor
+
+
+def n_pair(
+    embeddings_NE: Tensor,
+    labels_N: Tensor,
+    utterance_N: Tensor,
+    *,
+    temperature: float | None = None,
+    l2: float = 0.0,
+    past: Past | None = None,
+) -> Tensor:
     """Supervised contrastive term: the N-pair loss over all positives and negatives of the batch.
 
     For an anchor i and one of its positives p, with n over the negatives of i:
@@ -20,7 +38,9 @@ def n_pair(embeddings_NE: Tensor, labels_N: Tensor, utterance_N: Tensor, *, l2: 
     Positives of i are rows of its class from other utterances (its own other view belongs to
     L_ACL); negatives are rows of other classes. The term is the mean of l(i, p) over the
     positives of i, then over the anchors that have a positive, plus l2 times the mean squared norm
-    of all rows. Uses dot products, not cosines: embeddings are not normalised to unit length.
+    of all rows. Without a temperature these are dot products, not cosines: embeddings are not
+    normalised to unit length, and the loss and its gradient grow with their norms. With t they are
+    unit vectors divided by the root of t, so that a_i.a_n is cos / t.
     Always float32, regardless of autocast; any finite dot product is safe.
 
     Args:
@@ -29,7 +49,9 @@ def n_pair(embeddings_NE: Tensor, labels_N: Tensor, utterance_N: Tensor, *, l2: 
         labels_N: class of each row, int64.
         utterance_N: index of the utterance of each row, int64; rows with equal index are views of
             the same utterance.
+        temperature: t, above 0; None: the embeddings as they are.
         l2: weight of the penalty on the norms (Sohn 2016, section 3.2.2).
+        past: those of other classes are further negatives.
 
     Returns: a scalar. An anchor with positives but no negatives contributes 0. If no row has a
         positive, the whole term, penalty included, and its gradient are exactly 0.
@@ -38,7 +60,7 @@ def n_pair(embeddings_NE: Tensor, labels_N: Tensor, utterance_N: Tensor, *, l2: 
         equation 3 of the paper, taking each positive in turn as its single positive a_i+.
     """
     with torch.autocast(device_type=embeddings_NE.device.type, enabled=False):
-        rows_NE = embeddings_NE.float()
+        rows_NE = _scaled(embeddings_NE, temperature)
         same_class_NN = labels_N[:, None] == labels_N[None, :]
         positive_NN = same_class_NN & (utterance_N[:, None] != utterance_N[None, :])
         negative_NN = ~same_class_NN
@@ -46,12 +68,16 @@ def n_pair(embeddings_NE: Tensor, labels_N: Tensor, utterance_N: Tensor, *, l2: 
         if not is_anchor_N.any():
             return rows_NE[:0].sum()
 
-        scores_NN = rows_NE @ rows_NE.T
+        scores_NN = against_NM = rows_NE @ rows_NE.T
+        negative_NM = negative_NN
+        if past is not None:
+            against_NM = torch.cat([scores_NN, rows_NE @ _scaled(past.rows_QE, temperature).T], dim=1)
+            negative_NM = torch.cat([negative_NN, labels_N[:, None] != past.labels_Q[None, :]], dim=1)
         # A log-sum-exp over nothing has a NaN gradient: rows without negatives keep all their
         # scores here and are set to 0 below.
-        has_negative_N = negative_NN.any(dim=1)
-        summed_NN = scores_NN.masked_fill(~negative_NN & has_negative_N[:, None], -torch.inf)
-        repulsion_N = torch.logsumexp(summed_NN, dim=1)
+        has_negative_N = negative_NM.any(dim=1)
+        summed_NM = against_NM.masked_fill(~negative_NM & has_negative_N[:, None], -torch.inf)
+        repulsion_N = torch.logsumexp(summed_NM, dim=1)
         margin_NN = repulsion_N[:, None] - scores_NN
         pair_NN = torch.logaddexp(margin_NN, torch.zeros_like(margin_NN))
         pair_NN = pair_NN.masked_fill(~(positive_NN & has_negative_N[:, None]), 0.0)
@@ -63,7 +89,7 @@ def n_pair(embeddings_NE: Tensor, labels_N: Tensor, utterance_N: Tensor, *, l2: 
         return loss
 
 
-def supcon(embeddings_NE: Tensor, labels_N: Tensor, *, temperature: float) -> Tensor:
+def supcon(embeddings_NE: Tensor, labels_N: Tensor, *, temperature: float, past: Past | None = None) -> Tensor:
     """Supervised contrastive loss, with the sum outside the logarithm.
 
     With unit vectors z, P(i) the other rows of i's class (including its own other view), A(i) all other rows:
@@ -76,6 +102,7 @@ def supcon(embeddings_NE: Tensor, labels_N: Tensor, *, temperature: float) -> Te
         embeddings_NE: projections of all views, N rows in any order.
         labels_N: class of each row, int64.
         temperature: t, above 0.
+        past: those of other classes join A(i).
 
     Returns: a scalar, the mean over the rows that have a positive; exactly 0, with gradient 0, if none has.
 
@@ -90,13 +117,25 @@ def supcon(embeddings_NE: Tensor, labels_N: Tensor, *, temperature: float) -> Te
             return rows_NE[:0].sum()
         unit_NE = unit_rows(rows_NE)
         logits_NN = (unit_NE @ unit_NE.T / temperature).masked_fill(itself_NN, -torch.inf)
-        log_share_NN = logits_NN - torch.logsumexp(logits_NN, dim=1, keepdim=True)
+        among_NM = logits_NN
+        if past is not None:
+            past_NQ = unit_NE @ unit_rows(past.rows_QE.float()).T / temperature
+            same_class_NQ = labels_N[:, None] == past.labels_Q[None, :]
+            among_NM = torch.cat([logits_NN, past_NQ.masked_fill(same_class_NQ, -torch.inf)], dim=1)
+        log_share_NN = logits_NN - torch.logsumexp(among_NM, dim=1, keepdim=True)
         log_share_NN = log_share_NN.masked_fill(~positive_NN, 0.0)
         anchor_N = -log_share_NN.sum(dim=1) / positive_NN.sum(dim=1).clamp(min=1)
         return anchor_N.sum() / is_anchor_N.sum()
 
 
-def info_nce_pairs(left_NE: Tensor, right_NE: Tensor, *, temperature: float, group_N: Tensor | None = None) -> Tensor:
+def info_nce_pairs(
+    left_NE: Tensor,
+    right_NE: Tensor,
+    *,
+    temperature: float,
+    group_N: Tensor | None = None,
+    past: tuple[Past, Past] | None = None,
+) -> Tensor:
     """Augmentation contrastive term: the two views of an utterance attract, views of other utterances repel.
 
     Symmetric InfoNCE on unit vectors u = left / |left|, v = right / |right|, t the temperature:
@@ -112,22 +151,41 @@ def info_nce_pairs(left_NE: Tensor, right_NE: Tensor, *, temperature: float, gro
         right_NE: projections of the other view, the same utterances in the same order.
         temperature: divides the cosines, above 0.
         group_N: int64; utterances of the same group (e.g. class) are not each other's negatives. None: all are.
+        past: the left and the right views of other utterances; each is a further negative of the other side's anchors.
 
-    Returns: a scalar; exactly 0, with gradient 0, for one utterance or none. An utterance whose group contains all
-        others has no negatives and contributes 0.
+    Returns: a scalar; exactly 0, with gradient 0, for no utterance, or for one without a past. An utterance whose
+        group contains all others has no negatives and contributes 0.
 
     Source: van den Oord et al. 2018 (InfoNCE), in the symmetric form of Radford et al. 2021.
     """
     with torch.autocast(device_type=left_NE.device.type, enabled=False):
         left_NE, right_NE = left_NE.float(), right_NE.float()
-        if len(left_NE) < 2:
+        if len(left_NE) < (2 if past is None else 1):
             return left_NE[:0].sum() + right_NE[:0].sum()
         logits_NN = unit_rows(left_NE) @ unit_rows(right_NE).T / temperature
         if group_N is not None:
             same_NN = group_N[:, None] == group_N[None, :]
             logits_NN = logits_NN.masked_fill(same_NN.fill_diagonal_(False), -torch.inf)
         partner_N = torch.arange(len(left_NE), device=left_NE.device)
-        return (F.cross_entropy(logits_NN, partner_N) + F.cross_entropy(logits_NN.T, partner_N)) / 2
+        ahead_NM, back_NM = logits_NN, logits_NN.T
+        if past is not None:
+            past_left, past_right = past
+            ahead_NM = torch.cat([ahead_NM, _against(left_NE, past_right, temperature, group_N)], dim=1)
+            back_NM = torch.cat([back_NM, _against(right_NE, past_left, temperature, group_N)], dim=1)
+        return (F.cross_entropy(ahead_NM, partner_N) + F.cross_entropy(back_NM, partner_N)) / 2
+
+
+def _against(anchors_NE: Tensor, past: Past, temperature: float, group_N: Tensor | None) -> Tensor:
+    """Logits of anchors against the past (N x Q); those of an anchor's own group are left out."""
+    logits_NQ = unit_rows(anchors_NE) @ unit_rows(past.rows_QE.float()).T / temperature
+    if group_N is None:
+        return logits_NQ
+    return logits_NQ.masked_fill(group_N[:, None] == past.labels_Q[None, :], -torch.inf)
+
+
+def _scaled(rows_NE: Tensor, temperature: float | None) -> Tensor:
+    """The rows in float32: as they are, or as unit vectors of which a product is the cosine over the temperature."""
+    return rows_NE.float() if temperature is None else unit_rows(rows_NE.float()) / temperature**0.5
 
 
 def unit_rows(rows_NE: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ class Outputs:
     Attributes:
         logits_NC: logits of equation 2.
         embeddings_NE: projection of [mp(A); mp(M)] for the contrastive terms; None if they are off.
+        acl_embeddings_NE: the same by ACL's own head; None if both terms share one.
         features_NF: [mp(A); mp(M)], F = 2D.
         audio_ND: mp(A).
         text_ND: mp(T), which only these two forms of CPC read; None if they are off.
@@ -41,6 +42,7 @@ class Outputs:
 
     logits_NC: Tensor
     embeddings_NE: Tensor | None
+    acl_embeddings_NE: Tensor | None
     features_NF: Tensor
     audio_ND: Tensor
     text_ND: Tensor | None
@@ -112,6 +114,8 @@ class Network(nn.Module):
         if loss.active_cpc == "temporal":
             assert self.audio_encoder is not None, "temporal CPC needs audio"
             self.predict_ahead = TemporalPredictor(int(self.audio_encoder.latent_width))  # type: ignore[arg-type]
+        # Drawn last, so that everything else starts from the same weights with one head and with two.
+        self.project_acl = _projection_head(width) if loss.heads_used == 2 else None
         self.temperature = loss.temperature
 
     def forward(self, views: tuple[View, ...]) -> Outputs:
@@ -131,6 +135,7 @@ class Network(nn.Module):
         return Outputs(
             logits_NC=_in_float32(self.head, features_NF),
             embeddings_NE=None if self.project is None else _in_float32(self.project, features_NF),
+            acl_embeddings_NE=None if self.project_acl is None else _in_float32(self.project_acl, features_NF),
             features_NF=features_NF,
             audio_ND=audio_ND,
             text_ND=text_ND,

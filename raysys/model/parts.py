@@ -24,6 +24,7 @@ _PARTS = (
     ("pooling", "pool_"),
     ("head", "head."),
     ("contrastive projection", "project."),
+    ("contrastive projection of ACL", "project_acl."),
     ("CPC scores", "predict_"),
     ("stand-in for a missing modality", "no_"),
 )

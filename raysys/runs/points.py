@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from raysys.cli import with_flags
 from raysys.config import ExperimentConfig
+from raysys.data.folds import Fold
 from raysys.errors import ConfigError
 
 _FREE_OF_CORPUS = ("modalities", "test_modalities")
@@ -74,6 +75,20 @@ def varied(config: ExperimentConfig, flags: Sequence[str], where: str) -> Experi
                 f"{where}: {what} must be the same in everything that is compared; set it for the whole job."
             )
     return varied
+
+
+def refuse_long_queues(points: Sequence[Point], folds: Sequence[Fold]) -> None:
+    """Raises: ConfigError: a queue of past embeddings holds more utterances than a fold trains on: it is never full."""
+    smallest = min(folds, key=lambda fold: len(fold.train))
+    for point in points:
+        loss = point.config.loss
+        if loss.contrasts and loss.queue > len(smallest.train):
+            of = f" ({point.name})" if point.name else ""
+            raise ConfigError(
+                f"--loss.queue {loss.queue}{of}: fold {smallest.index + 1} ({smallest.name}) trains on "
+                f"{len(smallest.train)} utterances, and a queue holds each once. Give at most {len(smallest.train)}, "
+                f"or 0 for no queue."
+            )
 
 
 def refuse_equal(points: Sequence[Point]) -> None:

@@ -28,7 +28,7 @@ from raysys.report.tables import SYNTHETIC, result_table
 from raysys.results import PREDICTIONS, RunResult
 from raysys.runs.cluster import in_submitted_job, nodes_of_this_job
 from raysys.runs.encoders import check_configurations, probe_encoders
-from raysys.runs.points import Point
+from raysys.runs.points import Point, refuse_long_queues
 from raysys.runs.trial import FOLDS, Trial
 from raysys.runs.tuner import Outcome
 from raysys.storage import Folder, absolute, check_location, is_address
@@ -78,6 +78,7 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Run:
     check_configurations(configs)
     manifest = read_corpus(config.corpus, cache=local_cache(config))
     folds = make_folds(manifest, config.corpus)
+    refuse_long_queues(points, folds)
     notes = note_duplicates(config, manifest, folds, equal_bytes(manifest.utterances), "to the byte")
     notes += probe_encoders(configs, manifest)
     name = config.run.name or _default_name(kind, manifest, learning_hash)

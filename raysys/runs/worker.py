@@ -220,6 +220,7 @@ def _metrics(record: EpochRecord) -> dict[str, float]:
     return {
         "epoch": record.epoch,
         **{f"loss_{name}": value for name, value in record.losses.items()},
+        **{f"gradient_{name}": value for name, value in record.gradients.items()},
         **{name: value for name, value in scores.items() if value is not None},
         "seconds": record.seconds,
         "waited_s": record.waited_s,

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from raysys.config import LossConfig
 from raysys.data.batch import Batch
-from raysys.losses.contrastive import info_nce_pairs, n_pair, supcon
+from raysys.losses.contrastive import Past, info_nce_pairs, n_pair, supcon
 from raysys.losses.cpc import cross_modal_cpc
 from raysys.losses.gather import gather_rows, gather_values
 from raysys.losses.objective import cross_entropy_sum
+from raysys.losses.queue import Queue, both
 from raysys.model.network import Outputs
 
 
@@ -41,6 +42,7 @@ def criterion(
     workers: int,
     step_weight: float,
     class_weights_C: Tensor | None = None,
+    queue: Queue | None = None,
 ) -> LossParts:
     """L = L_CE + alpha L_SCL + beta L_ACL + gamma L_CPC, scaled for DDP's mean over workers.
 
@@ -55,6 +57,7 @@ def criterion(
         step_weight: divisor of the cross-entropy summed over all workers: the step's utterances, or its share of the
             update's class weights.
         class_weights_C: class weights of the cross-entropy; None: all 1.
+        queue: further negatives of the contrastive terms; this step's embeddings are added to it.
     """
     mine = len(batch.utterance_ids)
     rows = len(batch.labels_B)
@@ -73,16 +76,8 @@ def criterion(
     ce = workers * ce_sum / (step_weight * len(views))
 
     scl = acl = cpc = ce_sum.new_zeros(())
-    if augmented is not None and clean.embeddings_NE is not None and augmented.embeddings_NE is not None:
-        labels_N = gather_values(labels_B)
-        utterance_N = gather_values(batch.utterance_B[:mine])
-        left_NE = gather_rows(clean.embeddings_NE)
-        right_NE = gather_rows(augmented.embeddings_NE)
-        if config.alpha > 0:
-            scl = _supervised(torch.cat([left_NE, right_NE]), labels_N.repeat(2), utterance_N.repeat(2), config)
-        if config.beta > 0:
-            group_N = labels_N if config.acl_negatives == "other_classes" else None
-            acl = info_nce_pairs(left_NE, right_NE, temperature=config.temperature, group_N=group_N)
+    if augmented is not None and clean.embeddings_NE is not None:
+        scl, acl = _contrastive(clean, augmented, labels_B, batch.utterance_B[:mine], config, queue)
     if config.gamma > 0 and clean.temporal_N is not None:
         cpc = _temporal(clean, workers)
     elif config.gamma > 0 and clean.audio_predicted_ND is not None:
@@ -94,10 +89,39 @@ def criterion(
     return LossParts(total=total, ce=ce, scl=scl, acl=acl, cpc=cpc)
 
 
-def _supervised(rows_NE: Tensor, labels_N: Tensor, utterance_N: Tensor, config: LossConfig) -> Tensor:
+def _contrastive(
+    clean: Outputs, augmented: Outputs, labels_B: Tensor, utterance_B: Tensor, config: LossConfig, queue: Queue | None
+) -> tuple[Tensor, Tensor]:
+    """L_SCL and L_ACL over the rows of all workers; 0 where the weight is."""
+    labels_N, utterance_N = gather_values(labels_B), gather_values(utterance_B)
+    by_head = [(clean.embeddings_NE, augmented.embeddings_NE)]
+    if clean.acl_embeddings_NE is not None:
+        by_head.append((clean.acl_embeddings_NE, augmented.acl_embeddings_NE))
+    views = [(gather_rows(left_NE), gather_rows(right_NE)) for left_NE, right_NE in by_head]  # type: ignore[arg-type]
+    scl = acl = views[0][0].new_zeros(())
+    if config.alpha > 0:
+        past = None if queue is None else both(queue.others(utterance_N, 0))
+        scl = _supervised(torch.cat(views[0]), labels_N.repeat(2), utterance_N.repeat(2), config, past)
+    if config.beta > 0:
+        acl = info_nce_pairs(
+            *views[-1],
+            temperature=config.temperature,
+            group_N=labels_N if config.acl_negatives == "other_classes" else None,
+            past=None if queue is None else queue.others(utterance_N, len(views) - 1),
+        )
+    if queue is not None:
+        rows_NVHE = torch.stack([torch.stack(pair, dim=1) for pair in views], dim=2)
+        queue.add(rows_NVHE, labels_N, utterance_N)
+    return scl, acl
+
+
+def _supervised(
+    rows_NE: Tensor, labels_N: Tensor, utterance_N: Tensor, config: LossConfig, past: Past | None
+) -> Tensor:
     if config.scl == "supcon":
-        return supcon(rows_NE, labels_N, temperature=config.temperature)
-    return n_pair(rows_NE, labels_N, utterance_N, l2=config.l2)
+        return supcon(rows_NE, labels_N, temperature=config.temperature, past=past)
+    temperature = config.temperature if config.scl_scale == "unit" else None
+    return n_pair(rows_NE, labels_N, utterance_N, temperature=temperature, l2=config.l2, past=past)
 
 
 def _temporal(clean: Outputs, workers: int) -> Tensor:

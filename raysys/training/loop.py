@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from raysys.config import ExperimentConfig
 from raysys.data.batch import Batch
 from raysys.data.plan import Step, derive_seed, total_updates, updates_per_epoch
+from raysys.losses.queue import Queue
 from raysys.model.network import Network
 from raysys.storage import Folder
 from raysys.training.criterion import LossParts, criterion
@@ -24,6 +25,7 @@ from raysys.training.finite import refuse_training
 from raysys.training.memory import out_of_memory
 from raysys.training.optim import WeightAverage, make_optimizer, rate_factor, set_rates
 from raysys.training.state import EpochRecord, FoldState
+from raysys.training.trunk import gradient_norms
 
 Batches = Iterable[tuple[Step, Batch]]
 
@@ -97,9 +99,16 @@ class Trainer:
             folder=self.folder,
             trial_id=self.trial_id,
             validated=self.validated,
+            queue=self._queue(),
         )
         weights = self.class_weights
         self._weights_C = None if weights is None else torch.tensor(weights, device=self.device)
+
+    def _queue(self) -> Queue | None:
+        loss = self.config.loss
+        if not (loss.queue and loss.contrasts):
+            return None
+        return Queue(size=loss.queue, heads=loss.heads_used, width=self.config.model.width, device=self.device)
 
     def fit(self, batches: Batches, on_epoch: Callable[[EpochRecord], None]) -> FoldOutcome:
         """Run the rest of a fold's plan: train and validate each epoch, then score the test part once.
@@ -231,7 +240,10 @@ class Trainer:
                 workers=self.workers.size,
                 step_weight=step.weight,
                 class_weights_C=self._weights_C,
+                queue=self.state.queue,
             )
+            if step.index == 0:
+                self.state.gradients = gradient_norms(parts, self.network, workers=self.workers.size)
             (parts.total * (len(step.utterance_ids) / step.update_size)).backward()
         return parts
 
@@ -247,6 +259,7 @@ class Trainer:
             validation_loss=loss,
             seconds=time.monotonic() - started,
             waited_s=self._waited_s,
+            gradients=self.state.gradients,
         )
 
 

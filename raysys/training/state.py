@@ -13,6 +13,7 @@ from torch import Tensor
 
 from raysys.adamw import AdamW
 from raysys.errors import MachineError
+from raysys.losses.queue import Queue
 from raysys.model.network import Network
 from raysys.storage import Folder
 from raysys.training import checkpoint, checkpoint_files
@@ -27,6 +28,7 @@ class EpochRecord:
     Attributes:
         seconds: time for training and validation, not for saving the state.
         waited_s: part of that time spent waiting for a batch.
+        gradients: of `trunk.gradient_norms` in the epoch's first step; empty where cross-entropy is the only term.
     """
 
     epoch: int
@@ -37,6 +39,7 @@ class EpochRecord:
     validation_loss: float | None
     seconds: float
     waited_s: float
+    gradients: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,10 +53,12 @@ class FoldState:
         folder: where rank 0 saves `last` and `best`; None: nothing is saved.
         trial_id: written into checkpoints; checkpoints of other trials are ignored.
         validated: whether a validation part selects the epoch; without one, the last epoch is used.
+        queue: past embeddings; None: the loss has none.
 
     Attributes:
         history: records of completed epochs.
         losses, names: loss parts and utterances of each step of the current, incomplete epoch.
+        gradients: norms measured in its first step.
         best_state: weights of the best epoch, on the CPU.
         test_curve: confusion matrix of the test part after each epoch, if the plan includes it.
         notes: notes for the user on how the training was resumed.
@@ -67,9 +72,11 @@ class FoldState:
     folder: Folder | None
     trial_id: str
     validated: bool
+    queue: Queue | None = None
     history: list[EpochRecord] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     names: list[tuple[str, ...]] = field(default_factory=list)
+    gradients: dict[str, float] = field(default_factory=dict)
     best_state: dict[str, Tensor] | None = None
     test_curve: list[list[list[int]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -110,7 +117,7 @@ class FoldState:
 
     def end_epoch(self, record: EpochRecord) -> None:
         """Record a completed epoch and save the state, and the weights if they are the best so far."""
-        self.losses, self.names = [], []
+        self.losses, self.names, self.gradients = [], [], {}
         self.history.append(record)
         if improved := self.best_epoch == record.epoch:
             with self.averaged.in_place():
@@ -145,9 +152,10 @@ class FoldState:
         state = checkpoint.trainable_state(self.network) | more
         state |= checkpoint.optimizer_tensors(self.network, self.optimizer)
         state |= {f"average/{name}": value.cpu() for name, value in self.averaged.average.items()}
+        state |= {} if self.queue is None else self.queue.tensors()
         history = [dataclasses.asdict(record) for record in self.history]
         meta |= {"trial_id": self.trial_id, "history": history, "test_curve": self.test_curve[: len(history)]}
-        meta |= {"notes": self.notes}
+        meta |= {"notes": self.notes, "gradients": self.gradients}
         checkpoint.save_last(self.folder, state, meta)
 
     def resume(self) -> bool:
@@ -201,17 +209,24 @@ class FoldState:
             return False
         self.history = history
         self.best_state = best
-        weights = {n: t for n, t in tensors.items() if not n.startswith(("optimizer/", "average/", "step/"))}
+        weights = {n: t for n, t in tensors.items() if not n.startswith(_NOT_WEIGHTS)}
         checkpoint.load_trainable_state(self.network, weights)
         checkpoint.load_optimizer_tensors(self.network, self.optimizer, tensors)
         for name, value in self.averaged.average.items():
             value.copy_(tensors[f"average/{name}"])
+        if self.queue is not None:
+            self.queue.restore(tensors)
         self.losses = list(tensors.get("step/losses", torch.empty(0)).to(self.device))
         # Saved losses are finite, so no error message will need their utterances.
         self.names = [()] * len(self.losses)
+        self.gradients = meta["gradients"]
         self.test_curve = meta["test_curve"]
         self.notes = [*meta["notes"], *self.notes]
         return True
+
+
+_NOT_WEIGHTS = ("optimizer/", "average/", "queue/", "step/")
+"""How names of tensors begin that a state holds beside the weights."""
 
 
 def _record(values: dict[str, Any]) -> EpochRecord:

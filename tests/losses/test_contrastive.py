@@ -240,3 +240,42 @@ def test_utterances_of_a_group_are_not_each_others_negatives() -> None:
     assert found.item() == pytest.approx(total, rel=1e-5)
     alone = info_nce_pairs(left_NE, right_NE, temperature=0.2, group_N=torch.zeros(5, dtype=torch.int64))
     assert alone.item() == 0.0
+
+
+# Unit vectors in N-pair, and which negatives push.
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_n_pair_of_unit_vectors_agrees_with_loops_whatever_their_norms(seed: int) -> None:
+    rows_NE, labels_N, utterance_N = two_views(6, 3, seed)
+    units_NE = rows_NE.double() / rows_NE.double().norm(dim=1, keepdim=True)
+    expected = n_pair_by_loops(units_NE / math.sqrt(0.07), labels_N, utterance_N)
+    for scale in (1.0, 1e-3, 1e6):
+        found = n_pair(scale * rows_NE, labels_N, utterance_N, temperature=0.07)
+        assert found.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_n_pair_of_a_zero_row_has_a_finite_gradient() -> None:
+    rows_NE = torch.zeros(4, 3, requires_grad=True)
+    n_pair(rows_NE, torch.tensor([0, 0, 1, 1]), torch.arange(4), temperature=0.07).backward()
+    assert rows_NE.grad is not None and rows_NE.grad.isfinite().all()
+
+
+def test_only_other_classes_push_where_asked_by_hand() -> None:
+    """Orthonormal utterances of classes 0, 0 and 1, whose views agree: u_i = v_i = e_i.
+
+    A negative's share of an anchor's softmax is p = 1 / (e^(1/t) + 2), or q = 1 / (e^(1/t) + 1) where the anchor has
+    one negative. Each of the two directions adds the share over 2 N t to the gradient:
+
+        all: d L / d u_0 = p (e_1 + e_2) / (3 t);  other classes: (q + p) e_2 / (6 t), nothing from its own class.
+    """
+    t = 0.5
+    p, q = 1 / (math.exp(1 / t) + 2), 1 / (math.exp(1 / t) + 1)
+    pushes = []
+    for group_N in (None, torch.tensor([0, 0, 1])):
+        left_NE = torch.eye(3, requires_grad=True)
+        info_nce_pairs(left_NE, torch.eye(3), temperature=t, group_N=group_N).backward()
+        assert left_NE.grad is not None
+        pushes.append(left_NE.grad[0].tolist())
+    assert pushes[0] == pytest.approx([0.0, p / (3 * t), p / (3 * t)], abs=1e-6)
+    assert pushes[1] == pytest.approx([0.0, 0.0, (q + p) / (6 * t)], abs=1e-6)

@@ -15,7 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 from raysys.config import ExperimentConfig, LossConfig
 from raysys.data.batch import Batch
 from raysys.data.plan import Step
-from raysys.losses.contrastive import info_nce_pairs, n_pair, supcon
+from raysys.losses.contrastive import Past, info_nce_pairs, n_pair, supcon
+from raysys.losses.queue import Queue
 from raysys.model.network import Network, Outputs
 from raysys.training.criterion import LossParts, criterion
 from raysys.training.evaluation import Workers
@@ -193,6 +194,76 @@ def test_options_of_the_terms_are_the_functions_that_they_name() -> None:
     torch.testing.assert_close(found.acl, expected)
 
 
+def test_a_head_for_each_term() -> None:
+    """And everything else starts from the same weights as with one head for both."""
+    little = little_fold(n_train=7, text_dropout=0.0)
+    batch = little.batch(Step(part="train", epoch=0, index=0, utterance_ids=little.fold.train))
+    assert batch.augmented is not None
+    shared = make_network(little_config(), little)
+    network = make_network(little_config(loss=LossConfig(heads="per_task")), little)
+    own = network.state_dict()
+    assert {name.split(".")[0] for name in own.keys() - shared.state_dict().keys()} == {"project_acl"}
+    assert all(torch.equal(own[name], value) for name, value in shared.state_dict().items())
+    outputs = network((batch.clean, batch.augmented))
+    for weight, head in (("alpha", "project."), ("beta", "project_acl.")):
+        network.zero_grad()
+        loss = dataclasses.replace(OFF, **{weight: 1.0})
+        parts_of(outputs, batch, loss).total.backward(retain_graph=True)
+        reached = {name for name, p in network.named_parameters() if p.grad is not None and name.startswith("project")}
+        assert reached == {name for name in own if name.startswith(head)}
+
+
+@pytest.mark.parametrize("weight", ["alpha", "beta"])
+def test_a_single_term_has_a_single_head(weight: str) -> None:
+    little = little_fold()
+    networks = [
+        make_network(little_config(loss=dataclasses.replace(OFF, **{weight: 1.0}, heads=heads)), little).state_dict()
+        for heads in ("shared", "per_task")
+    ]
+    assert networks[0].keys() == networks[1].keys()
+    assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
+
+
+def test_n_pair_of_unit_vectors_does_not_grow_with_the_embeddings() -> None:
+    outputs, batch = outputs_and_batch()
+    assert outputs.embeddings_NE is not None
+    longer = dataclasses.replace(outputs, embeddings_NE=5 * outputs.embeddings_NE)
+    loss = LossConfig(scl_scale="unit")
+    torch.testing.assert_close(parts_of(longer, batch, loss).scl, parts_of(outputs, batch, loss).scl)
+    assert parts_of(longer, batch, LossConfig()).scl.item() != parts_of(outputs, batch, LossConfig()).scl.item()
+
+
+@pytest.mark.parametrize("heads", ["shared", "per_task"])
+def test_utterances_of_earlier_steps_are_negatives(heads: Literal["shared", "per_task"]) -> None:
+    """Those of a second step of which one utterance was in the first: its own earlier embedding is left out."""
+    little = little_fold(n_train=7, text_dropout=0.0)
+    loss = LossConfig(queue=7, heads=heads, gamma=0.0)
+    network = make_network(little_config(loss=loss), little).eval()
+    queue = Queue(size=7, heads=loss.heads_used, width=16, device=torch.device("cpu"))
+    steps, names = [], little.fold.train
+    for chosen in (names[:4], names[3:]):
+        batch = little.batch(Step(part="train", epoch=0, index=0, utterance_ids=chosen))
+        assert batch.augmented is not None
+        outputs = network((batch.clean, batch.augmented))
+        found = criterion(outputs, batch, loss, classify_augmented=False, workers=1, step_weight=4, queue=queue)
+        steps.append((outputs, batch))
+    (first, first_batch), (second, batch) = steps
+    old = [0, 1, 2]
+    labels_Q = first_batch.labels_B[old]
+    clean, augmented = first.rows(0, 4), first.rows(4, 8)
+    assert first.embeddings_NE is not None and second.embeddings_NE is not None
+    past = Past(first.embeddings_NE[[*old, 4, 5, 6]], labels_Q.repeat(2))
+    labels_N, utterance_N = batch.labels_B.repeat(2), batch.utterance_B.repeat(2)
+    torch.testing.assert_close(found.scl, n_pair(second.embeddings_NE, labels_N, utterance_N, past=past))
+    name = "embeddings_NE" if heads == "shared" else "acl_embeddings_NE"
+    pasts = [Past(getattr(view, name)[old], labels_Q) for view in (clean, augmented)]
+    left_NE, right_NE = getattr(second, name)[:4], getattr(second, name)[4:]
+    torch.testing.assert_close(
+        found.acl, info_nce_pairs(left_NE, right_NE, temperature=0.07, past=(pasts[0], pasts[1]))
+    )
+    assert queue.utterance_Q.tolist() == [*first_batch.utterance_B[old].tolist(), *batch.utterance_B.tolist()]
+
+
 def test_temporal_cpc_is_of_the_clean_view_and_its_mean_over_frames() -> None:
     little = little_fold(text_dropout=0.0)
     loss = LossConfig(cpc="temporal", gamma=1.0)
@@ -247,6 +318,7 @@ CASES: dict[str, Case] = {
     "supcon, other classes repel": Case("light", (5, 1), loss=LossConfig(scl="supcon", acl_negatives="other_classes")),
     "temporal": Case("light", (5, 2), loss=LossConfig(cpc="temporal")),
     "fused": Case("light", (5, 1), loss=LossConfig(cpc="fused")),
+    "a queue, a head per task": Case("light", (3, 4, 1), loss=LossConfig(queue=6, heads="per_task", scl_scale="unit")),
     "class weights": Case("light", (4, 2, 1), class_weights=(0.5, 1.0, 2.0)),
 }
 
@@ -356,6 +428,7 @@ def test_workers_train_and_score_as_one(
         assert found.epoch == expected.epoch
         for mine, other in zip(found.history, expected.history, strict=True):
             assert mine.losses == pytest.approx(other.losses, rel=1e-4)
+            assert mine.gradients == pytest.approx(other.gradients, rel=1e-3)
             assert mine.step_losses == pytest.approx(other.step_losses, rel=1e-4)
             assert mine.validation_loss == pytest.approx(other.validation_loss, rel=1e-4)
             assert mine.validation_ua == other.validation_ua

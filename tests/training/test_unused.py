@@ -29,6 +29,8 @@ TERMS: dict[str, dict[str, Any]] = {
     "SCL": {"alpha": 0.1, "beta": 0.0, "gamma": 0.0},
     "ACL": {"alpha": 0.0, "beta": 0.1, "gamma": 0.0},
     "CPC": {"alpha": 0.0, "beta": 0.0, "gamma": 0.1},
+    "CPC of the fused vector": {"alpha": 0.0, "beta": 0.0, "gamma": 0.1, "cpc": "fused"},
+    "a head per task": {"alpha": 0.1, "beta": 0.1, "gamma": 0.0, "heads": "per_task"},
     "CPC in time": {"alpha": 0.0, "beta": 0.0, "gamma": 0.1, "cpc": "temporal"},
     "CPC none": {"alpha": 0.0, "beta": 0.1, "gamma": 0.1, "cpc": "none"},
     "all": {"alpha": 0.1, "beta": 0.1, "gamma": 0.1},
