@@ -48,6 +48,7 @@ T_CE, T_CON, T_CPC = "losses/test_objective.py::", "losses/test_contrastive.py::
 T_LSA, T_AUDIO = "augment/test_lsa.py::", "model/test_audio.py::"
 T_GATHER = "losses/test_gather.py::test_gradients_equal_those_of_one_worker[two workers]"
 INTERVALS, T_INTERVALS = "intervals.py", "test_intervals.py::"
+QUEUE, T_QUEUE = "losses/queue.py", "losses/test_queue.py::"
 T_CRITERION = "training/test_criterion.py::"
 T_SPECTROGRAM = "model/test_spectrogram.py::"
 T_FUSION, T_NETWORK = "model/test_fusion.py::", "model/test_network.py::"
@@ -151,6 +152,99 @@ MUTATIONS = (
     Mutation("supcon: an anchor among all", CON, ".masked_fill(itself_NN, -torch.inf)", "", SUPCON_LOOPS),
     Mutation(
         "supcon: no temperature", CON, "(unit_NE @ unit_NE.T / temperature)", "(unit_NE @ unit_NE.T)", SUPCON_LOOPS
+    ),
+    Mutation(
+        "n-pair: unit vectors over the temperature twice",
+        CON,
+        "unit_rows(rows_NE.float()) / temperature**0.5",
+        "unit_rows(rows_NE.float()) / temperature",
+        T_CON + "test_n_pair_of_unit_vectors_agrees_with_loops_whatever_their_norms",
+    ),
+    Mutation(
+        "n-pair: unit vectors only by name",
+        "training/criterion.py",
+        'config.temperature if config.scl_scale == "unit" else None',
+        "None",
+        T_CRITERION + "test_n_pair_of_unit_vectors_does_not_grow_with_the_embeddings",
+    ),
+    # A head per task, and the queue of past embeddings.
+    Mutation(
+        "heads: both terms by the first",
+        "training/criterion.py",
+        "*views[-1],",
+        "*views[0],",
+        T_CRITERION + "test_a_head_for_each_term",
+    ),
+    Mutation(
+        "queue: n-pair: the past of its own class repels",
+        CON,
+        "negative_NM = torch.cat([negative_NN, labels_N[:, None] != past.labels_Q[None, :]], dim=1)",
+        "negative_NM = torch.cat([negative_NN, labels_N[:, None] > -1 * past.labels_Q[None, :] - 1], dim=1)",
+        T_QUEUE + "test_n_pair_has_the_past_of_other_classes_as_negatives",
+    ),
+    Mutation(
+        "queue: supcon: the past of its own class repels",
+        CON,
+        "past_NQ.masked_fill(same_class_NQ, -torch.inf)",
+        "past_NQ",
+        T_QUEUE + "test_supcon_has_the_past_of_other_classes_as_negatives",
+    ),
+    Mutation(
+        "queue: acl: the past of its own view repels",
+        CON,
+        "_against(left_NE, past_right, temperature, group_N)",
+        "_against(left_NE, past_left, temperature, group_N)",
+        T_QUEUE + "test_an_anchor_of_one_view_has_the_past_of_the_other_view_as_negatives",
+    ),
+    Mutation(
+        "queue: acl: the past of its own class repels",
+        CON,
+        "return logits_NQ.masked_fill(group_N[:, None] == past.labels_Q[None, :], -torch.inf)",
+        "return logits_NQ",
+        T_QUEUE + "test_an_anchor_of_one_view_has_the_past_of_the_other_view_as_negatives[other classes]",
+    ),
+    Mutation(
+        "queue: an utterance is a negative of itself",
+        QUEUE,
+        "return ~torch.isin(self.utterance_Q, utterance_N)",
+        "return torch.ones_like(self.utterance_Q, dtype=torch.bool)",
+        T_QUEUE + "test_no_utterance_is_a_negative_of_itself",
+    ),
+    Mutation(
+        "queue: the newest go first",
+        QUEUE,
+        "self.utterance_Q = torch.cat([self.utterance_Q[kept_Q], utterance_N])[-self.size :]",
+        "self.utterance_Q = torch.cat([self.utterance_Q[kept_Q], utterance_N])[: self.size]",
+        T_QUEUE + "test_first_in_first_out_by_hand",
+    ),
+    Mutation(
+        "queue: gradients reach the past",
+        QUEUE,
+        "rows_NVHE.detach()",
+        "rows_NVHE",
+        T_QUEUE + "test_no_gradient_reaches_the_past",
+    ),
+    Mutation(
+        "queue: not in the checkpoint",
+        "training/state.py",
+        "self.queue.restore(tensors)",
+        "pass",
+        "training/test_queue_resumed.py::test_resumed_equals_uninterrupted[between epochs-shared]",
+    ),
+    # Gradient norms.
+    Mutation(
+        "norms: of the last term again",
+        "training/trunk.py",
+        "float(_norm(term, shared, workers))",
+        "float(_norm(parts.total, shared, workers))",
+        "training/test_trunk.py::test_a_norm_is_that_of_the_terms_own_backward_pass",
+    ),
+    Mutation(
+        "norms: of one worker's gradient",
+        "training/trunk.py",
+        "torch.distributed.all_reduce(mean)",
+        "pass",
+        T_CRITERION + "test_workers_train_and_score_as_one[two workers]",
     ),
     # Augmentation contrast.
     Mutation(

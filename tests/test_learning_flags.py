@@ -20,6 +20,11 @@ from tests.test_cli import parse
         ("--model.adapt lora --model.lora-rank 0", r"--model.lora-rank is 0; at least 1 is needed"),
         ("--model.lora-rank 16", r"--model.lora-rank and --model.lora-layers are for adapters; add --model.adapt lora"),
         ("--model.adapt lora --model.unfreeze-top 2", r"--model.unfreeze-top 2 trains the layers .* leave out one"),
+        ("--loss.queue -1", r"--loss.queue is -1; expected a number of utterances, or 0 for none"),
+        (
+            "--loss.l2 0.1 --loss.scl-scale unit",
+            r"--loss.l2 0.1 penalises norms, which --loss.scl-scale unit takes out of the term; leave out one",
+        ),
         ("--optim.layer-decay 0", r"--optim.layer-decay is 0.0; expected 0 < layer-decay <= 1"),
         ("--optim.layer-decay 1.1", r"--optim.layer-decay is 1.1; expected 0 < layer-decay <= 1"),
         (

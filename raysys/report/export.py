@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -81,6 +82,17 @@ def parts_csv(scores: Sequence[PartScores]) -> str:
         [*(getattr(score, name) for name in names), *_ends(score.wa_ci95), *_ends(score.ua_ci95)] for score in scores
     ]
     return _csv([*names, "wa_low", "wa_high", "ua_low", "ua_high"], rows)
+
+
+def gradients_csv(histories: Mapping[int, Sequence[Mapping[str, Any]]]) -> str | None:
+    """One row per fold and epoch (from 1): gradient norms of the unweighted terms on the shared parameters.
+
+    None if no epoch has any.
+    """
+    measured = [(fold, epoch["epoch"] + 1, epoch.get("gradients")) for fold in histories for epoch in histories[fold]]
+    terms = list(dict.fromkeys(term for *_, norms in measured for term in norms or ()))
+    rows = [[fold, epoch, *(norms.get(term) for term in terms)] for fold, epoch, norms in measured if norms]
+    return _csv(["fold", "epoch", *terms], rows) if rows else None
 
 
 def predictions_csv(predictions: pa.Table) -> str:

@@ -22,6 +22,7 @@ from raysys.errors import AudioError
 from raysys.report import export
 from raysys.report.charts import LOSSES, Drawn, draw
 from raysys.report.figures import signed
+from raysys.report.gradients import pulls
 from raysys.report.reading import Run, read_run
 from raysys.report.reference import PAPER_RECALLS, REFERENCES
 from raysys.report.scores import reliability_bins, surest_mistakes
@@ -40,7 +41,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-s
 def write_report(run: Folder) -> list[str]:
     """Write the report of a finished run into its folder, deterministically and from its files alone.
 
-    Writes report.html, figures/<name>.png and what `export.files` names.
+    Writes report.html, figures/<name>.png, gradients.csv where there are any, and what `export.files` names.
 
     Returns: notes on figures that cannot be drawn as they should.
 
@@ -51,6 +52,8 @@ def write_report(run: Folder) -> list[str]:
     # First: tables are there even where a figure cannot be drawn.
     for name, content in export.files(found.results, found.predictions).items():
         run.write_bytes(name, content.encode())
+    if (gradients := export.gradients_csv(found.histories)) is not None:
+        run.write_bytes("gradients.csv", gradients.encode())
     charts, notes = draw(found)
     run.write_bytes("report.html", page(found, charts, notes).encode())
     for chart in charts.values():
@@ -81,6 +84,8 @@ def page(run: Run, charts: Mapping[str, Drawn], notes: Sequence[str]) -> str:
             charts=charts,
             notes=[*results.notes, *(note for note in notes if note not in results.notes)],
             curves=["validation", *(f"loss-{part}" for part in LOSSES)],
+            pulls=pulls(results.folds, run.histories),
+            terms=LOSSES,
             policy=_POLICY,
             style=Markup(theme() + (resources.files("raysys.report") / "style.css").read_text(encoding="utf-8")),
             warnings=_warnings(run),
@@ -114,6 +119,7 @@ def _environment() -> Environment:
         "modalities": _modalities,
         "settings": _settings,
         "short_axis": _short_axis,
+        "times": lambda share: None if share is None else f"{share:.2f}",
         "items_of": lambda values, names: [values[name] for name in names],
     }
     return environment

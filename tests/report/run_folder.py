@@ -155,6 +155,7 @@ def _history(rng: np.random.Generator) -> bytes:
             "validation_ua": float(0.3 + 0.06 * epoch + 0.1 * rng.random()),
             "validation_loss": 1.0,
             "seconds": 2.0,
+            "gradients": {"ce": 2.0 + epoch, "scl": 10.0 - epoch, "acl": 0.5, "cpc": 1.25},
         }
         for epoch in range(6)
     ]

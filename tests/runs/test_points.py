@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from raysys.config import CorpusConfig, ExperimentConfig
+from raysys.config import CorpusConfig, ExperimentConfig, LossConfig
+from raysys.data.folds import Fold
 from raysys.errors import ConfigError
 from raysys.presets import PRESETS
 from raysys.runs.axes import PAPER_GRID, grid_points, parse_axes
-from raysys.runs.points import Point, seed_points
+from raysys.runs.points import Point, refuse_long_queues, seed_points
 from raysys.runs.variants import Variant, ablations, parse_variants, variant_points
 
 DEMO = PRESETS["demo-short"]()
@@ -154,3 +155,22 @@ def test_a_custom_variant_takes_several_flags_with_or_without_dashes() -> None:
 def test_a_mistake_in_a_variant_names_it(variants: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         variant_points(DEMO, (*ablations(DEMO), *parse_variants(variants)), seed=0)
+
+
+def test_a_queue_larger_than_a_training_part_is_told_with_the_fold_and_both_numbers() -> None:
+    folds = [
+        Fold(index=i, name=f"Session{i + 1}", train=tuple(map(str, range(n))), validation=(), test=())
+        for i, n in enumerate((5, 3, 4))
+    ]
+
+    def point(queue: int, **loss: float) -> Point:
+        return Point(name="", config=dataclasses.replace(DEMO, loss=LossConfig(queue=queue, **loss)))
+
+    refuse_long_queues([point(3)], folds)
+    # Unused without a contrastive term, as in a variant without tasks.
+    refuse_long_queues([point(4, alpha=0.0, beta=0.0)], folds)
+    with pytest.raises(
+        ConfigError,
+        match=r"^--loss.queue 4: fold 2 \(Session2\) trains on 3 utterances, .* holds each once. Give at most 3, or 0",
+    ):
+        refuse_long_queues([point(3), point(4)], folds)
