@@ -269,14 +269,26 @@ def normalise_waveforms(waveforms_BS: Tensor, mask_BS: Tensor) -> Tensor:
 def span_mask(lengths_B: Tensor, n_frames: int, *, probability: float, span: int, at_least: int) -> Tensor:
     """Random spans of frames to mask (wav2vec 2.0, section 3.1), as a bool mask B x n_frames.
 
-    Each row gets probability x length / span spans (randomly rounded), at least `at_least`, within its valid frames;
-    rows shorter than a span get none. Drawn on the CPU from torch's default generator.
+    Each row gets `n_spans` different first frames within its valid ones. Drawn as transformers'
+    `_compute_mask_indices` draws them for an utterance alone, but from torch's default generator, on the CPU.
+    In a batch, transformers fits the spans of a short row to the longest row's length: up to all its frames are masked.
     """
     mask_BJ = torch.zeros(len(lengths_B), n_frames, dtype=torch.bool)
     for row, length in zip(mask_BJ, lengths_B.tolist(), strict=True):
         if length < span:
             continue
-        n_spans = max(int(probability * length / span + torch.rand(()).item()), at_least)
-        starts = torch.randint(0, length - span + 1, (n_spans,))
+        rounding = torch.rand(()).item()
+        n = n_spans(length, probability=probability, span=span, at_least=at_least, rounding=rounding)
+        starts = torch.randperm(length - span + 1)[:n]
         row[(starts[:, None] + torch.arange(span)).flatten()] = True
     return mask_BJ
+
+
+def n_spans(length: int, *, probability: float, span: int, at_least: int, rounding: float) -> int:
+    """How many spans an utterance of `length` frames gets.
+
+    probability x length / span, rounded down after `rounding` (0 to 1) is added, and at least `at_least`; never more
+    than fit side by side, so that none are masked in an utterance shorter than a span.
+    """
+    wanted = int(probability * length / span + rounding)
+    return min(max(wanted, at_least), length // span)

@@ -21,11 +21,13 @@ from transformers import (
     WavLMConfig,
     WavLMModel,
 )
+from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
 from raysys.model import audio
 from raysys.model.audio import (
     MaskedGroupNorm,
     WaveformEncoder,
+    n_spans,
     normalise_waveforms,
     padding_moves,
     shape_step,
@@ -235,10 +237,51 @@ def test_spans_are_as_many_as_asked_for() -> None:
     """At least `at_least`; else probability x length / span on average, preserved by the rounding."""
     torch.manual_seed(0)
     few_BJ = span_mask(torch.full((50,), 100), 100, probability=0.0, span=10, at_least=2)
-    assert int(few_BJ.sum(dim=1).min()) >= 10 and int(few_BJ.sum(dim=1).max()) <= 20
+    assert int(few_BJ.sum(dim=1).min()) > 10 and int(few_BJ.sum(dim=1).max()) <= 20
     # Spans of one frame: 0.25 spans in a row of ten on average, times ten.
     many_BJ = span_mask(torch.full((2_000,), 10), 10, probability=0.025, span=1, at_least=0)
     assert float(many_BJ.sum(dim=1).float().mean()) == pytest.approx(0.25, abs=0.05)
+
+
+MASKS = {"probability": 0.05, "span": 10, "at_least": 2}
+"""wav2vec2-base's."""
+
+
+def test_spans_are_as_many_as_transformers_draws_at_every_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def recorded(starts: np.ndarray, n: int, replace: bool) -> np.ndarray:
+        drawn.append(n)
+        return starts[:n]
+
+    monkeypatch.setattr(np.random, "choice", recorded)
+    for rounding in (0.0, 0.4, 0.999):
+        monkeypatch.setattr(np.random, "rand", lambda n, rounding=rounding: np.array([rounding]))
+        for length in range(10, 401):
+            drawn.clear()
+            _compute_mask_indices((1, length), 0.05, 10, min_masks=2)
+            assert drawn == [n_spans(length, rounding=rounding, **MASKS)], length  # type: ignore[arg-type]
+    # transformers refuses an utterance shorter than a span; ours is left as it is.
+    assert [n_spans(length, rounding=0.999, **MASKS) for length in (5, 9)] == [0, 0]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("length", [10, 12, 15, 19, 20, 25, 40, 100, 400])
+def test_as_many_frames_are_masked_as_by_transformers(length: int) -> None:
+    """Also where spans overlap, and in short utterances: the mean, the fewest and the most of 1,500 draws."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+    own = span_mask(torch.full((1_500,), length), length, **MASKS).sum(dim=1).double().numpy()  # type: ignore[arg-type]
+    theirs = np.array([_compute_mask_indices((1, length), 0.05, 10, min_masks=2).sum() for _ in range(1_500)])
+    error = np.sqrt((own.var() + theirs.var()) / 1_500)
+    assert abs(own.mean() - theirs.mean()) <= 4 * error
+    assert own.max() == theirs.max() and (own.min() == theirs.min() or length == 400)
+
+
+def test_a_short_utterance_is_not_hidden_by_the_spans_of_a_longer_one() -> None:
+    """Its spans are those that it gets alone, whatever it is batched with."""
+    torch.manual_seed(0)
+    mask_BJ = span_mask(torch.tensor([15] * 200 + [400]), 400, **MASKS)  # type: ignore[arg-type]
+    assert mask_BJ[:-1].sum(dim=1).tolist() == [10] * 200
 
 
 def test_spans_come_from_torchs_generator() -> None:
