@@ -6,6 +6,7 @@ Anything shown by colour is also shown by a marker, a line style, a hatch or a n
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -189,7 +190,7 @@ def variant_bars(
         for middle, value, beyond in zip(middles, percent, spread, strict=True):
             axes.text(value + beyond + 1.5, middle, f"{value:.1f}", va="center", fontsize=8.5)
     axes.set(xlim=(0, 118), xticks=[0, 25, 50, 75, 100], xlabel="per cent", ylim=(len(names) - 0.45, -0.55))
-    axes.set_yticks(range(len(names)), [_short(name, 18) for name in names])
+    axes.set_yticks(range(len(names)), [_in_two_lines(name) for name in names])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     figure.legend(loc="outside upper center", ncols=len(scores))
@@ -209,7 +210,7 @@ def differences(names: Sequence[str], values: Sequence[float], intervals: Sequen
     for row, value in zip(rows, middle, strict=True):
         axes.text(value, row - 0.2, signed(value), ha="center", va="bottom", fontsize=8.5)
     axes.set(xlabel="UA, variant minus full, points", ylim=(len(names) - 0.6, -0.75))
-    axes.set_yticks(rows, [_short(name, 18) for name in names])
+    axes.set_yticks(rows, [_in_two_lines(name) for name in names])
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.grid(axis="x")
@@ -304,6 +305,11 @@ def _legend_columns(names: Sequence[str], *, most: int) -> int:
     """How many entries of a legend fit side by side, at some 0.07 inches a letter and half an inch around each name."""
     fitting = int(WIDTH / (0.5 + 0.07 * max(map(len, names))))
     return max(1, min(len(names), most, fitting))
+
+
+def _in_two_lines(name: str, width: int = 18) -> str:
+    """A variant's name beside its bar: of 'cross-entropy on both views', the end says what it is."""
+    return "\n".join(textwrap.wrap(name, width, max_lines=2, placeholder="…"))
 
 
 def _short(name: str, most: int = 13) -> str:

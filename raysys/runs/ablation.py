@@ -33,7 +33,7 @@ def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int])
     seed, and a folder per trial in `trials/`. A sweep that was stopped is resumed by the same command.
 
     Args:
-        own: the user's variants as typed, 'name=flag,flag', in addition to the seven of METHOD, section 8.
+        own: the user's variants as typed, 'name=flag,flag', in addition to those of METHOD, section 8.
         seeds: to train each variant with.
 
     Returns: the content of results.json.

@@ -13,6 +13,7 @@ from raysys.runs.points import Point, refuse_equal, refuse_repeated, varied, wit
 
 FULL = "full"
 WITHOUT_TASKS = "no CPC, no ECL"
+BOTH_VIEWS = "cross-entropy on both views"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,15 +25,19 @@ class Variant:
 
 
 def ablations(config: ExperimentConfig) -> tuple[Variant, ...]:
-    """The paper's figure 7 (full; no CPC and no ECL; no augmentation; no CCB1; no CCB2) and one modality alone.
+    """The paper's figure 7 (full; no CPC and no ECL; no augmentation; no CCB1; no CCB2) and three of ours.
 
-    'no augmentation' leaves every task on: the second view is the clean utterance again, with other dropout.
+    'no CPC, no ECL' is cross-entropy on the clean view alone, whatever the preset does with the augmented view; between
+    it and the full model is 'cross-entropy on both views', whose augmented view no other term reads.
+    'no augmentation' leaves every task on: the second view is the clean utterance again, with other dropout. Last are
+    one modality alone.
     """
     no_tasks = ("--loss.alpha", "0", "--loss.beta", "0", "--loss.gamma", "0")
     no_effects = tuple(f"--augment.no-{name.replace('_', '-')}" for name in AUDIO_EFFECTS)
     variants = [
         Variant(name=FULL, flags=()),
-        Variant(name=WITHOUT_TASKS, flags=no_tasks),
+        Variant(name=WITHOUT_TASKS, flags=(*no_tasks, "--augment.no-classify-augmented")),
+        Variant(name=BOTH_VIEWS, flags=(*no_tasks, "--augment.classify-augmented")),
         Variant(name="no augmentation", flags=(*no_effects, "--augment.cbca", "none")),
         Variant(name="no CCB1", flags=("--model.no-ccb1",)),
         Variant(name="no CCB2", flags=("--model.no-ccb2",)),

@@ -256,10 +256,11 @@ def test_an_ablation_runs_on_every_node_and_none_reads_anothers_disk(
     results = dataclasses.asdict(ablation(_config(*flags), ["mean=model.pooling mean"], [0]))
     rows = results["ablation"]["variants"]
     assert [row["name"] for row in rows] == [
-        "full", "no CPC, no ECL", "no augmentation", "no CCB1", "no CCB2", "audio only", "text only", "mean",
+        "full", "no CPC, no ECL", "cross-entropy on both views", "no augmentation", "no CCB1", "no CCB2", "audio only",
+        "text only", "mean",
     ]  # fmt: skip
     trials = _results(tmp_path / "shared" / "wide")
-    assert len(trials) == 8 * 3
+    assert len(trials) == 9 * 3
     # Whether the third has a trial left by the time its process has started is a matter of luck.
     assert len({t["node"] for t in trials.values()}) >= 2, "one node trained everything"
     assert not list((tmp_path / "shared" / "wide").glob("trials/*/*.safetensors")), "an ablation chooses nothing"

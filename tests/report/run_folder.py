@@ -26,6 +26,7 @@ MARKUP = 'so <b>glad</b> & "well" </p><script>alert(1)</script>'
 VARIANTS = (
     "full",
     "no CPC, no ECL",
+    "cross-entropy on both views",
     "no augmentation",
     "no CCB1",
     "no CCB2",

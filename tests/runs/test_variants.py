@@ -1,4 +1,4 @@
-"""What the seven variants actually train at step 1: loss terms, blocks, encoders and views."""
+"""What the variants actually train at step 1: loss terms, blocks, encoders and views."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from raysys.augment.view import augment_waveform
 from raysys.config import ExperimentConfig
 from raysys.model.network import Network
-from raysys.runs.variants import ablations, variant_points
+from raysys.runs.variants import BOTH_VIEWS, WITHOUT_TASKS, ablations, variant_points
 from raysys.training.criterion import criterion
 from tests.training.little_fold import N_CLASSES, little_config, little_fold
 
@@ -30,6 +30,7 @@ BLOCKS = ("audio_encoder", "text_encoder", "ccb1", "ccb2", "project", "predict_a
 OFF: dict[str, tuple[set[str], set[str]]] = {
     "full": (set(), set()),
     "no CPC, no ECL": ({"scl", "acl", "cpc"}, {"project", "predict_audio", "predict_text"}),
+    "cross-entropy on both views": ({"scl", "acl", "cpc"}, {"project", "predict_audio", "predict_text"}),
     "no augmentation": (set(), set()),
     "no CCB1": (set(), {"ccb1"}),
     "no CCB2": (set(), {"ccb2"}),
@@ -72,10 +73,22 @@ def test_what_is_active_at_step_1_differs_in_what_the_name_says(name: str) -> No
     assert first_step(CONFIGS[name]) == OFF[name]
 
 
+@pytest.mark.parametrize("classify_augmented", [False, True])
+def test_without_the_tasks_cross_entropy_is_of_the_clean_view_alone_whatever_the_preset_does(
+    classify_augmented: bool,
+) -> None:
+    """What the paper's 'without both tasks' says. The other variant adds the second view alone."""
+    base = dataclasses.replace(BASE, augment=dataclasses.replace(BASE.augment, classify_augmented=classify_augmented))
+    points = variant_points(base, ablations(base), seed=0)
+    alone, both = (next(p.config for p in points if p.name.startswith(name)) for name in (WITHOUT_TASKS, BOTH_VIEWS))
+    assert not alone.needs_augmented_view and both.needs_augmented_view
+    assert dataclasses.replace(alone, augment=both.augment) == both
+
+
 def test_without_augmentation_the_second_view_is_the_clean_utterance_again() -> None:
     waveform_S = np.random.default_rng(0).normal(0, 0.1, 8_000).astype(np.float32)
     for name, config in CONFIGS.items():
         view_S = augment_waveform(waveform_S, config.augment, key=(0, 0, "u"))
         assert np.array_equal(view_S, waveform_S) == (name == "no augmentation"), name
-        assert config.rewrites_text == (name not in ("no augmentation", "audio only", "no CPC, no ECL")), name
-        assert config.needs_augmented_view == (name != "no CPC, no ECL"), name
+        assert config.rewrites_text == (name not in ("no augmentation", "audio only", WITHOUT_TASKS)), name
+        assert config.needs_augmented_view == (name != WITHOUT_TASKS), name
