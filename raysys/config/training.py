@@ -43,6 +43,12 @@ class LossConfig:
     """Class weights of the cross-entropy. balanced: inversely proportional to class counts in the training part."""
     label_smoothing: float = 0.0
     """Label smoothing in the cross-entropy."""
+    focal: float = 0.0
+    """Focusing parameter of the focal loss (Lin et al. 2017), which replaces the cross-entropy: what is predicted well
+    already counts less. 2 is usual; 0: cross-entropy."""
+    logit_adjustment: float = 0.0
+    """Add the log of the training part's class frequencies times this to the logits in the training loss (Menon et al.
+    2021), so that the logits themselves favour no class: 1 aims at the best UA. 0: off."""
 
     @property
     def heads_used(self) -> int:
@@ -69,6 +75,9 @@ class LossConfig:
             not (self.l2 and self.scl_scale == "unit"),
             f"--loss.l2 {self.l2:g} penalises norms, which --loss.scl-scale unit takes out of the term; leave out one.",
         )
+        for name in ("focal", "logit_adjustment"):
+            value, flag = getattr(self, name), f"--loss.{name.replace('_', '-')}"
+            require(0 <= value < math.inf, f"{flag} is {value}; expected a number of 0 or more.")
         require(
             0 < self.temperature < math.inf,
             f"--loss.temperature is {self.temperature}; expected a positive number.",
@@ -120,6 +129,9 @@ class TrainConfig:
     per_class: int = 2
     """Utterances of the same class kept together in a batch, so that the contrastive terms have positives; best a
     divisor of the batch size. 1: batches are formed by length only."""
+    sampling: Literal["natural", "balanced"] = "natural"
+    """natural: every training utterance once per epoch. balanced: each class equally often, by drawing from large
+    classes and repeating small ones; an epoch has as many utterances as with natural."""
     max_steps: int | None = None
     """Stop after this many optimizer steps (for a quick test)."""
     crop_s: float = 13.0

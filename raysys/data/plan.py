@@ -83,7 +83,8 @@ def training_epoch(
     *,
     class_weights: Sequence[float] | None = None,
 ) -> list[Step]:
-    """One shuffled pass over the training part: every utterance once, in the batches of `make_batches`.
+    """One shuffled pass over the training part, in the batches of `make_batches`: every utterance once, or, with
+    balanced sampling, as many utterances with each class equally often.
 
     Args:
         utterance_ids: the training part, in any order.
@@ -98,6 +99,7 @@ def training_epoch(
         batch_size=config.batch_size,
         per_class=config.per_class,
         generator=random.Random(derive_seed(config.seed, "order", epoch)),
+        balanced=config.sampling == "balanced",
     )
     steps: list[Step] = []
     for start in range(0, len(batches), config.accumulate):
@@ -179,13 +181,14 @@ def make_batches(
     batch_size: int,
     per_class: int,
     generator: random.Random,
+    balanced: bool = False,
 ) -> list[list[str]]:
     """Split an epoch into batches: every utterance once, all batches full except one, in random order.
 
     Utterances of a class are grouped by `per_class`, neighbours in length within a random pool. Batches take groups in
     order of length; a batch that would contain a single class ends with the nearest group of another class. So the
     members of a batch are of similar length, and an anchor nearly always has a positive (if `per_class` is 2 or more)
-    and a negative. Classes are not rebalanced: every utterance occurs once per epoch.
+    and a negative. Unless `balanced`, classes are not rebalanced: every utterance occurs once per epoch.
 
     Args:
         utterance_ids: the result depends on their order.
@@ -194,8 +197,9 @@ def make_batches(
         batch_size: preferably a multiple of `per_class`.
         per_class: utterances of a class that stay together; 1 forms batches by length only.
         generator: of pools and order.
+        balanced: draw as many utterances, each class equally often (see `_drawn`).
     """
-    groups, rest = _groups(utterance_ids, lengths, labels, batch_size, per_class, generator)
+    groups, rest = _groups(utterance_ids, lengths, labels, batch_size, per_class, generator, balanced=balanced)
     # Each class's leftovers go last: an odd group earlier would break up all the groups after it.
     groups += [[name] for name in sorted(rest, key=lambda name: lengths[name])]
     batches: list[list[str]] = []
@@ -212,16 +216,24 @@ def _groups(
     batch_size: int,
     per_class: int,
     generator: random.Random,
+    *,
+    balanced: bool,
 ) -> tuple[list[list[str]], list[str]]:
     """Groups of exactly `per_class`, and the leftover utterances (fewer than `per_class` for each class)."""
     members: dict[Hashable, list[str]] = defaultdict(list)
     for name in utterance_ids:
-        members[labels[name] if per_class > 1 else None].append(name)
+        members[labels[name] if per_class > 1 or balanced else None].append(name)
     n_pools = max(_POOLS, -(-len(utterance_ids) // (_POOL_BATCHES * batch_size)))
+    if balanced:
+        # Copies of an utterance have its length: in one pool they would be neighbours, and pairs without a positive.
+        share = -(-len(utterance_ids) // len(members))
+        fewest = min(len(names) // per_class * per_class for names in members.values())
+        n_pools = max(n_pools, -(-share // max(1, fewest)))
     pools: list[list[list[str]]] = [[] for _ in range(n_pools)]
     rest: list[str] = []
     for names in members.values():
         generator.shuffle(names)
+    for names in _drawn(members, len(utterance_ids), generator) if balanced else members.values():
         n_groups = len(names) // per_class
         rest += names[n_groups * per_class :]
         for number, pool in enumerate(pools):
@@ -232,6 +244,20 @@ def _groups(
         # Alternately ascending and descending: a batch across two pools has the longest, or the shortest, of both.
         pool.sort(key=lambda group: lengths[group[-1]], reverse=number % 2 == 1)
     return [group for pool in pools for group in pool], rest
+
+
+def _drawn(members: Mapping[Hashable, list[str]], n: int, generator: random.Random) -> list[list[str]]:
+    """`n` utterances, each class equally often, up to one: the first of a large class, a small one again and again.
+
+    Args:
+        members: of each class, in random order, in which they are repeated: so equal ones are far apart.
+    """
+    extra = {*generator.sample([*members], n % len(members))}
+    drawn = []
+    for label, names in members.items():
+        share = n // len(members) + (label in extra)
+        drawn.append([names[i % len(names)] for i in range(share)])
+    return drawn
 
 
 def _take(groups: list[list[str]], labels: Mapping[str, Hashable], batch_size: int, *, mixed: bool) -> list[str]:

@@ -133,6 +133,7 @@ def info_nce_pairs(
     right_NE: Tensor,
     *,
     temperature: float,
+    utterance_N: Tensor | None = None,
     group_N: Tensor | None = None,
     past: tuple[Past, Past] | None = None,
 ) -> Tensor:
@@ -150,6 +151,8 @@ def info_nce_pairs(
         left_NE: projections of one view, N utterances.
         right_NE: projections of the other view, the same utterances in the same order.
         temperature: divides the cosines, above 0.
+        utterance_N: int64; drawn twice (balanced sampling), an utterance is no negative of itself. None: all
+            differ.
         group_N: int64; utterances of the same group (e.g. class) are not each other's negatives. None: all are.
         past: the left and the right views of other utterances; each is a further negative of the other side's anchors.
 
@@ -163,8 +166,10 @@ def info_nce_pairs(
         if len(left_NE) < (2 if past is None else 1):
             return left_NE[:0].sum() + right_NE[:0].sum()
         logits_NN = unit_rows(left_NE) @ unit_rows(right_NE).T / temperature
-        if group_N is not None:
-            same_NN = group_N[:, None] == group_N[None, :]
+        for number_N in (utterance_N, group_N):
+            if number_N is None:
+                continue
+            same_NN = number_N[:, None] == number_N[None, :]
             logits_NN = logits_NN.masked_fill(same_NN.fill_diagonal_(False), -torch.inf)
         partner_N = torch.arange(len(left_NE), device=left_NE.device)
         ahead_NM, back_NM = logits_NN, logits_NN.T

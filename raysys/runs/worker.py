@@ -28,7 +28,7 @@ from raysys.data.texts import read_texts
 from raysys.data.views import training_frames
 from raysys.errors import StorageError
 from raysys.inference import save_model
-from raysys.losses.objective import balanced_class_weights
+from raysys.losses.objective import balanced_class_weights, logit_shift
 from raysys.metrics import confusion, unweighted_accuracy, weighted_accuracy
 from raysys.model.encoders import make_tokenizer
 from raysys.model.network import Network
@@ -88,6 +88,7 @@ def train_fold(
             folder=trial.folder,
             trial_id=trial.trial_id,
             class_weights=_class_weights(trial, manifest, fold),
+            logit_shift=_logit_shift(trial, manifest, fold),
             validated=bool(fold.validation),
             stopping=watchdog,
         )
@@ -170,9 +171,19 @@ def _collator(trial: Trial, manifest: Manifest, fold: Fold) -> Collator:
 def _class_weights(trial: Trial, manifest: Manifest, fold: Fold) -> tuple[float, ...] | None:
     if trial.config.loss.class_weights == "none":
         return None
+    return balanced_class_weights(_class_counts(manifest, fold))
+
+
+def _logit_shift(trial: Trial, manifest: Manifest, fold: Fold) -> tuple[float, ...] | None:
+    strength = trial.config.loss.logit_adjustment
+    return logit_shift(_class_counts(manifest, fold), strength) if strength else None
+
+
+def _class_counts(manifest: Manifest, fold: Fold) -> list[int]:
+    """Training utterances of each class."""
     labels = manifest.labels()
     counts = Counter(labels[name] for name in fold.train)
-    return balanced_class_weights([counts[index] for index in range(len(manifest.classes))])
+    return [counts[index] for index in range(len(manifest.classes))]
 
 
 def _batches(

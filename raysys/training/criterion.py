@@ -43,6 +43,7 @@ def criterion(
     step_weight: float,
     class_weights_C: Tensor | None = None,
     queue: Queue | None = None,
+    shift_C: Tensor | None = None,
 ) -> LossParts:
     """L = L_CE + alpha L_SCL + beta L_ACL + gamma L_CPC, scaled for DDP's mean over workers.
 
@@ -58,6 +59,7 @@ def criterion(
             update's class weights.
         class_weights_C: class weights of the cross-entropy; None: all 1.
         queue: further negatives of the contrastive terms; this step's embeddings are added to it.
+        shift_C: of logit adjustment, see `objective.logit_shift`.
     """
     mine = len(batch.utterance_ids)
     rows = len(batch.labels_B)
@@ -68,7 +70,12 @@ def criterion(
     views = [clean] if augmented is None or not classify_augmented else [clean, augmented]
     ce_sum = sum(
         cross_entropy_sum(
-            view.logits_NC, labels_B, label_smoothing=config.label_smoothing, class_weights_C=class_weights_C
+            view.logits_NC,
+            labels_B,
+            label_smoothing=config.label_smoothing,
+            class_weights_C=class_weights_C,
+            shift_C=shift_C,
+            focal=config.focal,
         )
         for view in views
     )
@@ -106,6 +113,7 @@ def _contrastive(
         acl = info_nce_pairs(
             *views[-1],
             temperature=config.temperature,
+            utterance_N=utterance_N,
             group_N=labels_N if config.acl_negatives == "other_classes" else None,
             past=None if queue is None else queue.others(utterance_N, len(views) - 1),
         )

@@ -64,6 +64,7 @@ class Trainer:
         folder: where rank 0 saves `last` and `best`; None: nothing is saved.
         trial_id: written into checkpoints; checkpoints of other trials are ignored.
         class_weights: class weights of the cross-entropy; None: all 1.
+        logit_shift: of logit adjustment, by class; None: nothing is added to the logits.
         validated: whether a validation part selects the epoch; without one, the last epoch is used.
         stopping: called before every batch; if it returns True, the state is saved and `fit` raises `Paused`.
 
@@ -82,12 +83,14 @@ class Trainer:
     folder: Folder | None
     trial_id: str
     class_weights: tuple[float, ...] | None = None
+    logit_shift: tuple[float, ...] | None = None
     validated: bool = True
     stopping: Callable[[], bool] = _never
     first_step_at: float | None = None
     _waited_s: float = 0.0
     state: FoldState = field(init=False)
     _weights_C: Tensor | None = field(init=False)
+    _shift_C: Tensor | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.state = FoldState(
@@ -101,8 +104,11 @@ class Trainer:
             validated=self.validated,
             queue=self._queue(),
         )
-        weights = self.class_weights
-        self._weights_C = None if weights is None else torch.tensor(weights, device=self.device)
+        self._weights_C = self._by_class(self.class_weights)
+        self._shift_C = self._by_class(self.logit_shift)
+
+    def _by_class(self, values: tuple[float, ...] | None) -> Tensor | None:
+        return None if values is None else torch.tensor(values, device=self.device)
 
     def _queue(self) -> Queue | None:
         loss = self.config.loss
@@ -241,6 +247,7 @@ class Trainer:
                 step_weight=step.weight,
                 class_weights_C=self._weights_C,
                 queue=self.state.queue,
+                shift_C=self._shift_C,
             )
             if step.index == 0:
                 self.state.gradients = gradient_norms(parts, self.network, workers=self.workers.size)

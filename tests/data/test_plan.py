@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
+from collections import Counter
 from collections.abc import Iterable
 from itertools import groupby
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -55,6 +58,45 @@ def test_every_training_utterance_occurs_once_per_epoch(n: int, batch_size: int,
     assert [s.index for s in steps] == list(range(len(steps)))
     assert all(s.part == "train" and s.epoch == epoch for s in steps)
     assert all(1 <= len(s.utterance_ids) <= batch_size for s in steps)
+
+
+def drawn(counts: dict[int, int], epoch: int = 0, *, per_class: int = 2, batch_size: int = 8) -> list[Step]:
+    """An epoch with balanced sampling of a corpus with these numbers of utterances by class."""
+    labels = {f"c{label}u{i}": label for label, count in counts.items() for i in range(count)}
+    lengths = {name: 1.0 + derive_seed(name) % 100 / 10 for name in labels}
+    train = TrainConfig(batch_size=batch_size, accumulate=2, per_class=per_class, sampling="balanced")
+    return training_epoch(list(labels), lengths, labels, train, epoch)
+
+
+@pytest.mark.parametrize("per_class", [1, 2, 3])
+@pytest.mark.parametrize("counts", [{0: 40, 1: 10, 2: 3}, {0: 5, 1: 5}, {0: 1, 1: 60}, {0: 7, 1: 8, 2: 9, 3: 11}])
+def test_balanced_sampling_draws_each_class_equally_often_in_as_many_steps(
+    counts: dict[int, int], per_class: int
+) -> None:
+    names = [name for step in drawn(counts, per_class=per_class) for name in step.utterance_ids]
+    n = sum(counts.values())
+    of_class = Counter(int(name[1]) for name in names)
+    assert len(names) == n
+    assert {*of_class} == {*counts} and max(of_class.values()) - min(of_class.values()) <= 1
+    for label in counts:
+        times = Counter(name for name in names if name[1] == str(label))
+        assert len(times) == min(counts[label], of_class[label]), "drawn without replacement until all were"
+        assert max(times.values()) - min(times.values()) <= 1
+    assert len(drawn(counts, per_class=per_class)) == -(-n // 8)
+
+
+def test_balanced_sampling_draws_others_of_a_large_class_in_another_epoch_and_the_same_again() -> None:
+    first, again, second = ({*drawn({0: 40, 1: 4}, epoch)} for epoch in (0, 0, 1))
+    assert first == again
+    large = [{u for s in epoch for u in s.utterance_ids if u[1] == "0"} for epoch in (first, second)]
+    assert len(large[0]) == len(large[1]) == 22 and large[0] != large[1]
+
+
+def test_copies_of_an_utterance_are_rarely_in_one_batch() -> None:
+    """As neighbours in length they would all be: pairs of a class without a positive."""
+    steps = [step for epoch in range(10) for step in drawn({0: 200, 1: 30, 2: 30}, epoch)]
+    twice = sum(len(step.utterance_ids) - len({*step.utterance_ids}) for step in steps)
+    assert twice < 0.02 * sum(len(step.utterance_ids) for step in steps)
 
 
 @given(n=sizes, batch_size=small, accumulate=small)
@@ -191,8 +233,11 @@ def test_stopping_early_keeps_the_beginning_of_the_schedule(fold: Fold) -> None:
 
 @pytest.mark.parametrize("max_steps", [None, 1, 3, 4, 100])
 @pytest.mark.parametrize("done", [0, 1, 2, 3])
-def test_a_resumed_plan_is_the_tail_of_the_full_plan(fold: Fold, max_steps: int | None, done: int) -> None:
-    train = config(epochs=3, max_steps=max_steps)
+@pytest.mark.parametrize("sampling", ["natural", "balanced"])
+def test_a_resumed_plan_is_the_tail_of_the_full_plan(
+    fold: Fold, max_steps: int | None, done: int, sampling: Any
+) -> None:
+    train = dataclasses.replace(config(epochs=3, max_steps=max_steps), sampling=sampling)
     whole = fold_plan(fold, LENGTHS, classes(LENGTHS), train, first_epoch=0)
     expected = [s for s in whole if s.epoch >= done or s.part == "test"]
     assert fold_plan(fold, LENGTHS, classes(LENGTHS), train, first_epoch=done) == expected

@@ -16,6 +16,7 @@ from raysys.config import ExperimentConfig, LossConfig
 from raysys.data.batch import Batch
 from raysys.data.plan import Step
 from raysys.losses.contrastive import Past, info_nce_pairs, n_pair, supcon
+from raysys.losses.objective import cross_entropy_sum
 from raysys.losses.queue import Queue
 from raysys.model.network import Network, Outputs
 from raysys.training.criterion import LossParts, criterion
@@ -84,6 +85,40 @@ def test_terms_are_of_the_clean_and_the_augmented_view() -> None:
     torch.testing.assert_close(found.acl, info_nce_pairs(clean.embeddings_NE, augmented.embeddings_NE, temperature=0.2))
     both = parts_of(outputs, batch, loss, classify_augmented=True)
     torch.testing.assert_close(both.ce, torch.nn.functional.cross_entropy(outputs.logits_NC, batch.labels_B.repeat(2)))
+
+
+def test_an_utterance_that_is_in_the_batch_twice_is_no_negative_of_itself() -> None:
+    """As with balanced sampling: its copies' views would repel each other, which are the same."""
+    outputs, batch = outputs_and_batch(6)
+    twice = dataclasses.replace(batch, utterance_B=torch.arange(6) // 2)
+    loss = dataclasses.replace(OFF, beta=1.0)
+    expected = info_nce_pairs(
+        outputs.rows(0, 6).embeddings_NE,
+        outputs.rows(6, 12).embeddings_NE,
+        temperature=0.07,
+        group_N=torch.arange(6) // 2,
+    )
+    torch.testing.assert_close(parts_of(outputs, twice, loss).acl, expected)
+    assert expected < parts_of(outputs, batch, loss).acl
+
+
+def test_the_focus_and_the_shift_reach_the_cross_entropy() -> None:
+    outputs, batch = outputs_and_batch()
+    n = len(batch.labels_B)
+    shift_C = torch.tensor([0.0, -1.0, -2.0])
+    found = criterion(
+        outputs,
+        batch,
+        dataclasses.replace(OFF, focal=2.0),
+        classify_augmented=False,
+        workers=1,
+        step_weight=n,
+        shift_C=shift_C,
+    )
+    expected = cross_entropy_sum(
+        outputs.rows(0, n).logits_NC, batch.labels_B, label_smoothing=0.0, shift_C=shift_C, focal=2.0
+    )
+    torch.testing.assert_close(found.total, expected / n)
 
 
 def test_without_a_second_view_the_contrastive_terms_are_zero() -> None:
