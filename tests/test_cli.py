@@ -170,6 +170,7 @@ def changed_everywhere() -> ExperimentConfig:
         "loss.acl_negatives": "other_classes",
         "loss.cpc": "none",
         "loss.class_weights": "balanced",
+        "train.sampling": "balanced",
         "model.freeze_audio": "none",
         "model.adapt": "lora",
         # Contradicts adapters.

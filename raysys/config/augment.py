@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,11 +39,16 @@ class AugmentConfig:
     cached for all trials and runs. 0: a new view every epoch."""
     classify_augmented: bool = False
     """Also apply the cross-entropy to the augmented view."""
+    mixup: float = 0.0
+    """Mix each training utterance, and its label, with another of its batch for the cross-entropy of the clean view
+    (Zhang et al. 2018): its own share is the larger part of a draw from Beta(mixup, mixup). Waveforms are mixed, or the
+    features of frozen encoders; the other terms of the loss read what is not mixed. 0.2 is usual; 0: off."""
 
     def __post_init__(self) -> None:
         low, high = self.noise_snr_db
         require(low <= high, f"--augment.noise-snr-db is {low} {high}; expected the lower value first.")
         require(self.cbca_texts >= 1, f"--augment.cbca-texts is {self.cbca_texts}; at least 1 is needed.")
+        require(0 <= self.mixup < math.inf, f"--augment.mixup is {self.mixup}; expected a number of 0 or more.")
         require(self.variants >= 0, f"--augment.variants is {self.variants}; it cannot be negative.")
 
     @property

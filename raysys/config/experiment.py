@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from raysys.config.augment import AugmentConfig
 from raysys.config.check import require
@@ -44,6 +44,17 @@ class ExperimentConfig:
                 not self.model.learns_in_part,
                 "--loss.cpc temporal learns through the audio encoder's convolutions, which --model.adapt and "
                 "--model.unfreeze-top freeze. Add --loss.cpc cross_modal or none.",
+            )
+        if self.augment.mixup:
+            mixup = f"--augment.mixup {self.augment.mixup:g}"
+            require(
+                self.train.batch_size > 1,
+                f"{mixup} mixes utterances of a batch, but --train.batch-size is 1. Raise it to 2 or more.",
+            )
+            require(
+                self.corpus.resolved_modalities != "text" or self.keeps_text_features,
+                f"{mixup} mixes waveforms or the features of frozen encoders; --corpus.modalities text without "
+                f"--model.freeze-text all and a pretrained --model.text has neither. Leave it out.",
             )
         self._check_layers()
 
@@ -121,6 +132,14 @@ class ExperimentConfig:
         """The same for the text encoder."""
         loaded = self.model.weights == "pretrained" and self.model.text not in BUILT_IN
         return self.model.freeze_text == "all" and loaded and self.corpus.resolved_modalities != "audio"
+
+    @property
+    def mixup(self) -> Literal["none", "alone", "beside"]:
+        """Whether the cross-entropy reads a mixed view: in place of the clean one, or beside it, where other terms read
+        that: their positives are of one utterance or one class each, which mixed ones are not."""
+        if not self.augment.mixup:
+            return "none"
+        return "beside" if self.loss.contrasts or self.loss.active_cpc != "none" else "alone"
 
     @property
     def needs_augmented_view(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ from torch import Tensor
 from raysys.data.audio import inaudible
 from raysys.data.cache import WaveformStore
 from raysys.data.manifest import Utterance
+from raysys.data.mixing import Mix, mixed
 from raysys.data.plan import derive_seed
+from raysys.data.targets import Targets
 from raysys.data.text import normalise_transcript, tokenize
 
 if TYPE_CHECKING:
@@ -67,6 +69,8 @@ class Batch:
         utterance_B: a number for each utterance, equal in both views.
         transcript_B: a number for each transcript, equal if the normalised words are; -1 without text.
         clean, augmented: the views; `augmented` is None outside training and if no loss needs it.
+        mixed: what the cross-entropy reads in place of the clean view, if other terms read that; otherwise None.
+        targets: class probabilities (B x C) by view, 'clean', 'augmented' or 'mixed'; labels where there are none.
     """
 
     utterance_ids: tuple[str, ...]
@@ -75,6 +79,13 @@ class Batch:
     transcript_B: Tensor
     clean: View
     augmented: View | None
+    mixed: View | None = None
+    targets: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """What the network reads: clean, augmented, mixed."""
+        return tuple(view for view in (self.clean, self.augmented, self.mixed) if view is not None)
 
     def to(self, device: torch.device) -> Batch:
         return dataclasses.replace(
@@ -84,6 +95,8 @@ class Batch:
             transcript_B=self.transcript_B.to(device, non_blocking=True),
             clean=self.clean.to(device),
             augmented=None if self.augmented is None else self.augmented.to(device),
+            mixed=None if self.mixed is None else self.mixed.to(device),
+            targets={name: rows_BC.to(device, non_blocking=True) for name, rows_BC in self.targets.items()},
         )
 
 
@@ -99,10 +112,18 @@ class TextFeatures:
     location: str
     width: int
 
-    def of(self, texts: Sequence[str | None]) -> tuple[Tensor, Tensor]:
-        """(features_BME, lengths_B)."""
+    def of(self, texts: Sequence[str | None], others: Sequence[tuple[str | None, float]] = ()) -> tuple[Tensor, Tensor]:
+        """(features_BME, lengths_B).
+
+        Args:
+            others: with mixup, another text for each and its own share; where one is missing, the text stays as it is.
+        """
         store = WaveformStore.opened(self.location)
-        return pad_features([store.get(text or "") for text in texts], self.width)
+        features = [store.get(text or "") for text in texts]
+        for i, (other, share) in enumerate(others):
+            if texts[i] is not None and other is not None:
+                features[i] = mixed(features[i], store.get(other), share, level=False)
+        return pad_features(features, self.width)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +141,8 @@ class Collator:
         text_in_evaluation: whether validation and test may use transcripts.
         frame_width: E if frozen features (J x E, flattened) replace waveforms.
         text_features: stored features of a frozen text encoder, which replace tokens.
+        targets: what training batches aim at; None: at labels.
+        mixup: whether training batches have a mixed view, see `ExperimentConfig.mixup`; it needs `targets`.
     """
 
     utterances: Mapping[str, Utterance]
@@ -133,6 +156,8 @@ class Collator:
     text_in_evaluation: bool = True
     frame_width: int | None = None
     text_features: TextFeatures | None = None
+    targets: Targets | None = None
+    mixup: Literal["none", "alone", "beside"] = "none"
 
     def __call__(
         self,
@@ -141,6 +166,8 @@ class Collator:
         augmented: Sequence[np.ndarray] | None,
         *,
         epoch: int | None,
+        mixes: Sequence[Mix] = (),
+        partners: Sequence[np.ndarray] | None = None,
     ) -> Batch:
         """Pad and tokenise.
 
@@ -148,6 +175,8 @@ class Collator:
             utterance_ids: B ids.
             clean, augmented: B waveforms each (or features), or None if the model uses text alone.
             epoch: the training epoch, which determines whose text is dropped; None in evaluation.
+            mixes: with mixup, what each utterance is mixed with in training.
+            partners: their waveforms or features; None if the model uses text alone.
 
         With `second_view`, a training batch also contains the augmented view. If neither CBCA nor an effect changes an
         utterance, its two views are equal and differ only by the network's dropout.
@@ -163,16 +192,51 @@ class Collator:
         second = None
         if self.second_view and epoch is not None:
             second = self._view(augmented, self._rewrite(names, texts, epoch))
+        first, mixed_view = self._view(clean, texts), None
+        targets = {}
+        if self.targets is not None and epoch is not None:
+            targets = dict.fromkeys(("clean", "augmented"), self.targets.of(names))
+        if self.mixup != "none" and epoch is not None:
+            assert self.targets is not None
+            mixed_view = self._mixed(clean, texts, epoch, mixes, partners)
+            targets["clean" if self.mixup == "alone" else "mixed"] = self.targets.mixed(names, mixes)
+            if self.mixup == "alone":
+                first, mixed_view = mixed_view, None
         return Batch(
             utterance_ids=tuple(names),
             labels_B=torch.tensor(labels),
             utterance_B=torch.tensor([derive_seed(name) for name in names] or [0]),
             transcript_B=torch.tensor([-1 if t is None else derive_seed(normalise_transcript(t)) for t in texts]),
-            clean=self._view(clean, texts),
+            clean=first,
             augmented=second,
+            mixed=mixed_view,
+            targets=targets,
         )
 
-    def _view(self, heard: Sequence[np.ndarray] | None, texts: Sequence[str | None]) -> View:
+    def _mixed(
+        self,
+        clean: Sequence[np.ndarray] | None,
+        texts: Sequence[str | None],
+        epoch: int,
+        mixes: Sequence[Mix],
+        partners: Sequence[np.ndarray] | None,
+    ) -> View:
+        """The mixed view. Tokens cannot be mixed: a text that is not a frozen encoder's features is its own."""
+        heard = clean
+        if clean is not None and partners:
+            level = self.frame_width is None
+            heard = [
+                mixed(own, other, mix.share, level=level)
+                for own, other, mix in zip(clean, partners, mixes, strict=True)
+            ]
+        return self._view(heard, texts, [(self._text(mix.partner, epoch), mix.share) for mix in mixes])
+
+    def _view(
+        self,
+        heard: Sequence[np.ndarray] | None,
+        texts: Sequence[str | None],
+        others: Sequence[tuple[str | None, float]] = (),
+    ) -> View:
         waveforms = frames = lengths = None
         if heard is not None and self.frame_width is not None:
             frames, lengths = pad_features(heard, self.frame_width)
@@ -180,7 +244,7 @@ class Collator:
             waveforms, lengths = pad_waveforms(heard)
         tokens = valid = has_text = features = None
         if self.text_features is not None:
-            features, lengths_B = self.text_features.of(texts)
+            features, lengths_B = self.text_features.of(texts, others)
             valid = torch.arange(features.shape[1]) < lengths_B[:, None]
             has_text = torch.tensor([text is not None for text in texts])
         elif self.tokenizer is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysys.config import SAMPLE_RATE_HZ
 from raysys.data.cache import WaveformStore
+from raysys.data.mixing import Mix, Mixing
 from raysys.data.plan import Step
 from raysys.data.tasks import cause_of
 from raysys.data.views import Source, training_views, whole_utterance
@@ -36,15 +37,23 @@ of 6.0. Two segments, in two views, are in memory: 0.4 GB."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """A worker's share of a step before collation: B waveforms of each view, or features (read-only)."""
+    """A worker's share of a step before collation: B waveforms of each view, or features (read-only).
+
+    Attributes:
+        mixes: with mixup, what each utterance is mixed with in training, and partners: their clean waveforms.
+    """
 
     step: Step
     utterance_ids: tuple[str, ...]
     clean: list[np.ndarray] | None
     augmented: list[np.ndarray] | None
+    mixes: tuple[Mix, ...] = ()
+    partners: list[np.ndarray] = field(default_factory=list)
 
 
-def stream(plan: Sequence[Step], source: Source, *, rank: int, workers: int, data_cpus: int) -> Iterator[Fetched]:
+def stream(
+    plan: Sequence[Step], source: Source, *, rank: int, workers: int, data_cpus: int, mixing: Mixing | None = None
+) -> Iterator[Fetched]:
     """Fetch and augment a worker's share of each step of a plan, in the plan's order.
 
     If views have to be computed, tasks run one segment of the plan ahead of the consumer.
@@ -54,25 +63,39 @@ def stream(plan: Sequence[Step], source: Source, *, rank: int, workers: int, dat
         source: the decoded corpus and the augmentation.
         rank, workers: whose share.
         data_cpus: number of tasks at the same time; the worker has reserved a CPU for each.
+        mixing: which utterances are mixed with which; partners in the shares of other workers are fetched too.
     """
     samples = WaveformStore.opened(source.store).samples
-    rows = [_row(number, step.share(rank, workers), step, samples) for number, step in enumerate(plan)]
+    shares = [step.share(rank, workers) for step in plan]
+    mixes = [() if mixing is None else mixing.of(step, names) for step, names in zip(plan, shares, strict=True)]
+    rows = [
+        _row(number, _with_partners(shares[number], mixes[number]), step, samples) for number, step in enumerate(plan)
+    ]
     wanted = [row for row in rows if row["ids"]]
     fetched = _mapped(wanted, source) if _maps(source) else _run(wanted, source, data_cpus)
     for number, step in enumerate(plan):
-        names = step.share(rank, workers)
-        if not names:
-            yield Fetched(step=step, utterance_ids=(), clean=[], augmented=[])
-            continue
-        clean: list[np.ndarray] = []
-        augmented: list[np.ndarray] = []
-        for name in names:
+        names = shares[number]
+        clean: dict[str, np.ndarray] = {}
+        augmented: dict[str, np.ndarray] = {}
+        for name in rows[number]["ids"]:
             row = next(fetched)
             assert (row[0], row[1]) == (number, name), "the stream left the plan's order"
-            clean.append(row[2])
+            clean[name] = row[2]
             if row[3] is not None:
-                augmented.append(row[3])
-        yield Fetched(step=step, utterance_ids=names, clean=clean, augmented=augmented or None)
+                augmented[name] = row[3]
+        yield Fetched(
+            step=step,
+            utterance_ids=names,
+            clean=[clean[name] for name in names],
+            augmented=[augmented[name] for name in names] if augmented or not names else None,
+            mixes=mixes[number],
+            partners=[clean[mix.partner] for mix in mixes[number]],
+        )
+
+
+def _with_partners(names: Sequence[str], mixes: Sequence[Mix]) -> list[str]:
+    """Each utterance once: its copies, if it has any, are equal."""
+    return [*dict.fromkeys((*names, *(mix.partner for mix in mixes)))]
 
 
 def _row(number: int, names: Sequence[str], step: Step, samples: Mapping[str, int]) -> dict[str, Any]:

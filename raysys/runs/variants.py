@@ -34,17 +34,21 @@ def ablations(config: ExperimentConfig) -> tuple[Variant, ...]:
     """
     no_tasks = ("--loss.alpha", "0", "--loss.beta", "0", "--loss.gamma", "0")
     no_effects = tuple(f"--augment.no-{name.replace('_', '-')}" for name in AUDIO_EFFECTS)
+    unmixed = ("--augment.mixup", "0") if config.augment.mixup else ()
     variants = [
         Variant(name=FULL, flags=()),
         Variant(name=WITHOUT_TASKS, flags=(*no_tasks, "--augment.no-classify-augmented")),
         Variant(name=BOTH_VIEWS, flags=(*no_tasks, "--augment.classify-augmented")),
-        Variant(name="no augmentation", flags=(*no_effects, "--augment.cbca", "none")),
+        Variant(name="no augmentation", flags=(*no_effects, "--augment.cbca", "none", *unmixed)),
         Variant(name="no CCB1", flags=("--model.no-ccb1",)),
         Variant(name="no CCB2", flags=("--model.no-ccb2",)),
     ]
     alone = [
         Variant(name="audio only", flags=("--corpus.modalities", "audio")),
-        Variant(name="text only", flags=("--corpus.modalities", "text")),
+        # Of text alone there is only something to mix where its encoder is frozen.
+        Variant(
+            name="text only", flags=("--corpus.modalities", "text", *(() if config.keeps_text_features else unmixed))
+        ),
     ]
     # Where the corpus has one modality anyway, the full model is that one already.
     return (*variants, *alone) if config.corpus.resolved_modalities == "both" else tuple(variants)

@@ -22,8 +22,10 @@ from raysys.data.batch import Batch, Collator
 from raysys.data.cache import WaveformStore
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
+from raysys.data.mixing import Mixing
 from raysys.data.plan import Step, derive_seed, fold_plan
 from raysys.data.stream import stream
+from raysys.data.targets import Targets
 from raysys.data.texts import read_texts
 from raysys.data.views import training_frames
 from raysys.errors import StorageError
@@ -165,6 +167,8 @@ def _collator(trial: Trial, manifest: Manifest, fold: Fold) -> Collator:
         text_in_evaluation=config.corpus.test_modalities == "same",
         frame_width=None if trial.source.features is None else trial.source.features.width,
         text_features=trial.text_features,
+        targets=Targets(labels=manifest.labels(), n_classes=len(manifest.classes)) if config.augment.mixup else None,
+        mixup=config.mixup,
     )
 
 
@@ -209,13 +213,32 @@ def _batches(
         test_curve=trial.test_curve,
         stop_after=trial.stop_after,
     )
+    mixing = Mixing(alpha=config.augment.mixup, seed=config.train.seed) if config.augment.mixup else None
     if without_audio:
         for step in plan:
-            yield step, collator(step.share(workers.rank, workers.size), None, None, epoch=_epoch(step))
+            names = step.share(workers.rank, workers.size)
+            mixes = () if mixing is None else mixing.of(step, names)
+            yield step, collator(names, None, None, epoch=_epoch(step), mixes=mixes)
         return
-    data_cpus = config.cluster.data_cpus_per_worker
-    for item in stream(plan, trial.source, rank=workers.rank, workers=workers.size, data_cpus=data_cpus):
-        yield item.step, collator(item.utterance_ids, item.clean, item.augmented, epoch=_epoch(item.step))
+    for item in stream(
+        plan,
+        trial.source,
+        rank=workers.rank,
+        workers=workers.size,
+        data_cpus=config.cluster.data_cpus_per_worker,
+        mixing=mixing,
+    ):
+        yield (
+            item.step,
+            collator(
+                item.utterance_ids,
+                item.clean,
+                item.augmented,
+                epoch=_epoch(item.step),
+                mixes=item.mixes,
+                partners=item.partners,
+            ),
+        )
 
 
 def _epoch(step: Step) -> int | None:

@@ -52,7 +52,7 @@ def criterion(
     gathered from all. The caller weights each step by its share of an accumulated update.
 
     Args:
-        outputs: rows of the clean view, then of the augmented view if the batch has one.
+        outputs: rows of the batch's views.
         batch: this worker's share of the step.
         workers: number of data-parallel workers.
         step_weight: divisor of the cross-entropy summed over all workers: the step's utterances, or its share of the
@@ -67,17 +67,23 @@ def criterion(
     augmented = None if batch.augmented is None else outputs.rows(rows, rows + mine)
     labels_B = batch.labels_B[:mine]
 
-    views = [clean] if augmented is None or not classify_augmented else [clean, augmented]
+    views = {"clean": clean}
+    if batch.mixed is not None:
+        last = rows * len(batch.views) - rows
+        views = {"mixed": outputs.rows(last, last + mine)}
+    if augmented is not None and classify_augmented:
+        views["augmented"] = augmented
     ce_sum = sum(
         cross_entropy_sum(
             view.logits_NC,
             labels_B,
             label_smoothing=config.label_smoothing,
             class_weights_C=class_weights_C,
+            targets_BC=batch.targets[name][:mine] if name in batch.targets else None,
             shift_C=shift_C,
             focal=config.focal,
         )
-        for view in views
+        for name, view in views.items()
     )
     assert isinstance(ce_sum, Tensor)
     ce = workers * ce_sum / (step_weight * len(views))

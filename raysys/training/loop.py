@@ -235,9 +235,8 @@ class Trainer:
     def _step_loss(self, step: Step, batch: Batch, *, sync: bool) -> LossParts:
         waits = self.workers.size > 1 and not sync
         with self.forward.no_sync() if waits else contextlib.nullcontext():  # type: ignore[operator]
-            views = (batch.clean,) if batch.augmented is None else (batch.clean, batch.augmented)
             with autocast(self.device):
-                outputs = self.forward(views)
+                outputs = self.forward(batch.views)
             parts = criterion(
                 outputs,
                 batch,

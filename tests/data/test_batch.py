@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from raysys.data.batch import Batch, Collator, View, pad_waveforms
+from raysys.data.batch import Batch, Collator, TextFeatures, View, pad_waveforms
 from raysys.data.manifest import Utterance
+from raysys.data.mixing import Mix
+from raysys.data.targets import Targets
 from raysys.data.text import train_wordpiece
+from raysys.storage import Folder
+from tests.data.test_views import write_store
 
 TRANSCRIPTS = {"a": "Kids are talking.", "b": None, "c": "kids  are TALKING", "d": "Dogs sit."}
 LABELS = {"a": 2, "b": 0, "c": 1, "d": 2}
@@ -215,3 +220,66 @@ def test_transcripts_can_be_withheld_in_evaluation_alone(tokenizer: PreTrainedTo
     for epoch, expected in ((None, False), (0, True)):
         batch = collator(["a"], waveforms(5), waveforms(5), epoch=epoch)
         assert batch.clean.has_text_B is not None and batch.clean.has_text_B.tolist() == [expected]
+
+
+def mixing_collator(
+    kind: Literal["alone", "beside"], tokenizer: PreTrainedTokenizerFast | None, **values: Any
+) -> Collator:
+    targets = Targets(labels=LABELS, n_classes=1 + max(LABELS.values()))
+    return collator_of(tokenizer, mixup=kind, targets=targets, **values)
+
+
+@pytest.mark.parametrize("kind", ["alone", "beside"])
+def test_a_mixed_view_has_both_waveforms_both_labels_and_its_own_text(
+    kind: Literal["alone", "beside"], tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """'alone': in place of the clean view. 'beside': the clean view is what other terms read."""
+    names, own, others = ["a", "b"], waveforms(4, 4), waveforms(4, 4)[::-1]
+    mixes = [Mix(partner="b", share=0.75), Mix(partner="a", share=0.5)]
+    collator = mixing_collator(kind, tokenizer)
+    batch = collator(names, own, own, epoch=0, mixes=mixes, partners=others)
+    view = batch.clean if kind == "alone" else batch.mixed
+    assert view is not None and view.waveforms_BS is not None
+    # Of equal power once scaled: each has its own amplitude.
+    torch.testing.assert_close(view.waveforms_BS, torch.tensor([[1.0] * 4, [2.0] * 4]))
+    assert text_of(collator, view, 0) == "kids are talking ."
+    expected_BC = torch.zeros(2, 1 + max(LABELS.values()))
+    for row, name, mix in zip(expected_BC, names, mixes, strict=True):
+        row[LABELS[name]] += mix.share
+        row[LABELS[mix.partner]] += 1 - mix.share
+    torch.testing.assert_close(batch.targets["clean" if kind == "alone" else "mixed"], expected_BC)
+    assert (batch.mixed is None) == (kind == "alone")
+    assert len(batch.views) == (2 if kind == "alone" else 3)
+    evaluated = collator(names, own, None, epoch=None)
+    assert evaluated.mixed is None and evaluated.clean.waveforms_BS is not None
+    assert evaluated.clean.waveforms_BS.tolist() == [[1] * 4, [2] * 4], "evaluation is never mixed"
+
+
+@pytest.mark.parametrize("kind", ["alone", "beside"])
+def test_a_worker_without_an_utterance_mixes_a_silent_row(
+    kind: Literal["alone", "beside"], tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Every worker's batch has the same views: otherwise the others would wait for its share of their reduction."""
+    batch = mixing_collator(kind, tokenizer)([], [], [], epoch=0)
+    assert len(batch.views) == (2 if kind == "alone" else 3)
+    assert all(len(view) == 1 for view in batch.views)
+
+
+def test_soft_labels_are_the_targets_of_both_views_in_training_alone(tokenizer: PreTrainedTokenizerFast) -> None:
+    collator = collator_of(
+        tokenizer, targets=Targets(labels={"a": 1, "b": 0}, n_classes=3, soft={"a": (0.25, 0.5, 0.25)})
+    )
+    batch = collator(["a", "b"], waveforms(5, 5), waveforms(5, 5), epoch=0)
+    assert {*batch.targets} == {"clean", "augmented"}
+    for rows_BC in batch.targets.values():
+        assert rows_BC.tolist() == [[0.25, 0.5, 0.25], [1, 0, 0]], "without votes it is the label"
+    assert not collator(["a", "b"], waveforms(5, 5), None, epoch=None).targets
+
+
+def test_features_of_two_texts_are_mixed_where_there_are_two(tmp_path: Path) -> None:
+    texts = {"": [0, 0], "x": [4, 8, 0, 4], "y": [8, 0]}
+    stored = {text: np.array(flat, np.float32) for text, flat in texts.items()}
+    features = TextFeatures(location=write_store(Folder.at(str(tmp_path)) / "store", stored), width=2)
+    mixed_BME, lengths_B = features.of(["x", None, "y"], [("y", 0.75), ("x", 0.5), (None, 0.5)])
+    assert mixed_BME.tolist() == [[[5, 6], [0, 3]], [[0, 0], [0, 0]], [[8, 0], [0, 0]]]
+    assert lengths_B.tolist() == [2, 1, 1]

@@ -16,6 +16,7 @@ import pytest
 from raysys.config import AugmentConfig
 from raysys.data import stream as streaming
 from raysys.data.cache import WaveformStore
+from raysys.data.mixing import Mixing
 from raysys.data.plan import Step
 from raysys.data.stream import Fetched, stream
 from raysys.data.views import Source
@@ -125,3 +126,24 @@ def test_stopping_early_does_not_wait_for_prefetching(source: Source, monkeypatc
     taken.close()
     assert time.monotonic() - began < 10
     go_on.set()
+
+
+def test_partners_are_fetched_from_other_workers_shares_too(source: Source) -> None:
+    """So that w workers together mix what one would."""
+    mixing = Mixing(alpha=0.3, seed=0)
+    (one,) = (list(stream(PLAN, source, rank=0, workers=1, data_cpus=1, mixing=mixing)),)
+    several = [list(stream(PLAN, source, rank=r, workers=3, data_cpus=1, mixing=mixing)) for r in range(3)]
+    plain = take(source)
+    for number, whole in enumerate(one):
+        shares = [items[number] for items in several]
+        assert sum((share.mixes for share in shares), ()) == whole.mixes
+        for mine, theirs in (
+            ([partner_S for s in shares for partner_S in s.partners], whole.partners),
+            (whole.clean, plain[number].clean),
+        ):
+            for a, b in zip(mine or [], theirs or [], strict=True):
+                np.testing.assert_array_equal(a, b)
+        clean = dict(zip(whole.utterance_ids, whole.clean or [], strict=True))
+        for mix, partner_S in zip(whole.mixes, whole.partners, strict=True):
+            np.testing.assert_array_equal(partner_S, clean[mix.partner])
+    assert one[0].mixes and not one[-1].mixes, "evaluation is not mixed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,7 +14,9 @@ from raysys.config import ExperimentConfig, LossConfig, ModelConfig, OptimConfig
 from raysys.data.batch import Batch, Collator
 from raysys.data.folds import Fold
 from raysys.data.manifest import Utterance
+from raysys.data.mixing import Mixing
 from raysys.data.plan import Step, derive_seed, fold_plan
+from raysys.data.targets import Targets
 from raysys.data.text import train_wordpiece
 from raysys.model.network import Network
 from raysys.storage import Folder
@@ -45,11 +48,14 @@ class LittleFold:
     def batch(self, step: Step, rank: int = 0, workers: int = 1) -> Batch:
         names = step.share(rank, workers)
         training = step.part == "train"
+        mixes = () if self.collator.mixup == "none" else Mixing(alpha=0.5, seed=0).of(step, names)
         return self.collator(
             names,
             [self.waveforms[name] for name in names],
             [self.view(name, step.epoch) for name in names] if training else None,
             epoch=step.epoch if training else None,
+            mixes=mixes,
+            partners=[self.waveforms[mix.partner] for mix in mixes],
         )
 
     def batches(
@@ -68,7 +74,14 @@ class LittleFold:
             yield step, self.batch(step, rank, workers)
 
 
-def little_fold(n_train: int = 9, n_validation: int = 6, n_test: int = 5, *, text_dropout: float = 0.2) -> LittleFold:
+def little_fold(
+    n_train: int = 9,
+    n_validation: int = 6,
+    n_test: int = 5,
+    *,
+    text_dropout: float = 0.2,
+    mixup: Literal["none", "alone", "beside"] = "none",
+) -> LittleFold:
     names = [f"u{i:02}" for i in range(n_train + n_validation + n_test)]
     utterances: dict[str, Utterance] = {}
     waveforms: dict[str, np.ndarray] = {}
@@ -80,6 +93,7 @@ def little_fold(n_train: int = 9, n_validation: int = 6, n_test: int = 5, *, tex
         utterances[name] = Utterance(
             utterance_id=name, audio_path="", speaker="", emotion="", transcript=_TEXTS[i % len(_TEXTS)]
         )
+    labels = {name: i % N_CLASSES for i, name in enumerate(names)}
     return LittleFold(
         fold=Fold(
             index=0,
@@ -91,11 +105,13 @@ def little_fold(n_train: int = 9, n_validation: int = 6, n_test: int = 5, *, tex
         waveforms=waveforms,
         collator=Collator(
             utterances=utterances,
-            labels={name: i % N_CLASSES for i, name in enumerate(names)},
+            labels=labels,
             tokenizer=train_wordpiece([text for text in _TEXTS if text]),
             text_dropout=text_dropout,
             second_view=True,
             seed=0,
+            targets=None if mixup == "none" else Targets(labels=labels, n_classes=N_CLASSES),
+            mixup=mixup,
         ),
     )
 

@@ -12,8 +12,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from raysys.config import ExperimentConfig, LossConfig
+from raysys.config import AugmentConfig, ExperimentConfig, LossConfig
 from raysys.data.batch import Batch
+from raysys.data.mixing import Mixing
 from raysys.data.plan import Step
 from raysys.losses.contrastive import Past, info_nce_pairs, n_pair, supcon
 from raysys.losses.objective import cross_entropy_sum
@@ -38,13 +39,13 @@ torch.set_num_threads(1)
 OFF = LossConfig(alpha=0.0, beta=0.0, gamma=0.0)
 
 
-def outputs_and_batch(n: int = 7) -> tuple[Outputs, Batch]:
-    little = little_fold(n_train=n, text_dropout=0.0)
+def outputs_and_batch(n: int = 7, mixup: Literal["none", "alone", "beside"] = "none") -> tuple[Outputs, Batch]:
+    little = little_fold(n_train=n, text_dropout=0.0, mixup=mixup)
     step = Step(part="train", epoch=0, index=0, utterance_ids=little.fold.train)
     batch = little.batch(step)
     network = make_network(little_config(), little).eval()
     assert batch.augmented is not None
-    return network((batch.clean, batch.augmented)), batch
+    return network(batch.views), batch
 
 
 def parts_of(outputs: Outputs, batch: Batch, loss: LossConfig, *, classify_augmented: bool = False) -> LossParts:
@@ -119,6 +120,45 @@ def test_the_focus_and_the_shift_reach_the_cross_entropy() -> None:
         outputs.rows(0, n).logits_NC, batch.labels_B, label_smoothing=0.0, shift_C=shift_C, focal=2.0
     )
     torch.testing.assert_close(found.total, expected / n)
+
+
+def test_mixup_is_in_the_cross_entropy_of_both_labels_and_no_other_term_reads_it() -> None:
+    outputs, batch = outputs_and_batch(mixup="beside")
+    n = len(batch.labels_B)
+    mixes = Mixing(alpha=0.5, seed=0).of(
+        Step(part="train", epoch=0, index=0, utterance_ids=batch.utterance_ids), batch.utterance_ids
+    )
+    partner_B = torch.tensor([batch.utterance_ids.index(mix.partner) for mix in mixes])
+    share_B = torch.tensor([mix.share for mix in mixes])
+    log_share_BC = outputs.rows(2 * n, 3 * n).logits_NC.log_softmax(dim=1)
+    own_B, other_B = (-log_share_BC[torch.arange(n), batch.labels_B[rows]] for rows in (torch.arange(n), partner_B))
+    loss = LossConfig(alpha=1.0, beta=1.0, gamma=1.0)
+    found = parts_of(outputs, batch, loss)
+    torch.testing.assert_close(found.ce, (share_B * own_B + (1 - share_B) * other_B).mean())
+    unmixed = parts_of(outputs.rows(0, 2 * n), dataclasses.replace(batch, mixed=None, targets={}), loss)
+    for term in ("scl", "acl", "cpc"):
+        torch.testing.assert_close(getattr(found, term), getattr(unmixed, term))
+    assert not torch.isclose(found.ce, unmixed.ce)
+    both = parts_of(outputs, batch, loss, classify_augmented=True)
+    augmented = parts_of(
+        outputs.rows(n, 2 * n), dataclasses.replace(batch, augmented=None, mixed=None, targets={}), OFF
+    )
+    torch.testing.assert_close(both.ce, (found.ce + augmented.ce) / 2)
+
+
+def test_with_no_other_term_the_mixed_view_is_the_only_one_that_is_computed() -> None:
+    config = ExperimentConfig(augment=AugmentConfig(mixup=0.2), loss=OFF)
+    assert config.mixup == "alone" and not config.needs_augmented_view
+    assert dataclasses.replace(config, loss=LossConfig()).mixup == "beside"
+    assert dataclasses.replace(config, loss=dataclasses.replace(OFF, gamma=0.1)).mixup == "beside"
+    assert dataclasses.replace(config, augment=AugmentConfig()).mixup == "none"
+    outputs, batch = outputs_and_batch(mixup="alone")
+    n = len(batch.labels_B)
+    assert len(outputs.logits_NC) == 2 * n
+    expected = cross_entropy_sum(
+        outputs.rows(0, n).logits_NC, batch.labels_B, label_smoothing=0.0, targets_BC=batch.targets["clean"]
+    )
+    torch.testing.assert_close(parts_of(outputs, batch, OFF).total, expected / n)
 
 
 def test_without_a_second_view_the_contrastive_terms_are_zero() -> None:
@@ -343,6 +383,7 @@ class Case:
     classify_augmented: bool = False
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     class_weights: tuple[float, ...] | None = None
+    mixup: Literal["none", "alone", "beside"] = "none"
 
 
 CASES: dict[str, Case] = {
@@ -355,6 +396,8 @@ CASES: dict[str, Case] = {
     "fused": Case("light", (5, 1), loss=LossConfig(cpc="fused")),
     "a queue, a head per task": Case("light", (3, 4, 1), loss=LossConfig(queue=6, heads="per_task", scl_scale="unit")),
     "class weights": Case("light", (4, 2, 1), class_weights=(0.5, 1.0, 2.0)),
+    "mixup beside the clean view": Case("light", (5, 2), mixup="beside", loss=LossConfig(focal=1.0)),
+    "mixup alone, accumulated": Case("light", (4, 1), mixup="alone", loss=OFF),
 }
 
 
@@ -390,7 +433,7 @@ def make_one_of(
 def gradients(case: str, rank: int, workers: int) -> dict[str, Tensor]:
     """Gradients of one update, accumulated by the trainer's own steps."""
     chosen = CASES[case]
-    little = little_fold(n_train=sum(chosen.steps))
+    little = little_fold(n_train=sum(chosen.steps), mixup=chosen.mixup)
     config = little_config(size=chosen.size, dropout=0.0, loss=chosen.loss)
     trainer = make_one_of(
         with_classified(config, chosen.classify_augmented), little, rank, workers, chosen.class_weights
