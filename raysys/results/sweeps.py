@@ -102,6 +102,9 @@ class VariantScores:
     confusion: all seeds together.
     difference: None for the full model itself.
     trial: folder of its first trial, below the run's.
+    wa_ci95, ua_ci95: 95 % intervals over speakers, of the means; None in early versions.
+    optimistic_wa, optimistic_ua: pooled, with the first seed, each fold's epoch chosen on its test part; None unless
+        the test parts were scored after every epoch.
     """
 
     name: str
@@ -116,6 +119,10 @@ class VariantScores:
     ua_std: float | None
     difference: Difference | None
     trial: str = ""
+    wa_ci95: Interval | None = None
+    ua_ci95: Interval | None = None
+    optimistic_wa: float | None = None
+    optimistic_ua: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,10 +28,10 @@ from raysys.results import (
 )
 from raysys.runs.axes import Axis, grid_points, parse_axes
 from raysys.runs.claim import claimed
-from raysys.runs.cluster import running
+from raysys.runs.cluster import Cluster, running
 from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header, whole_fold
 from raysys.runs.points import Point
-from raysys.runs.run import add_up, check, finish, log_summary
+from raysys.runs.run import Run, add_up, check, finish, log_summary
 from raysys.runs.trial import MODEL
 from raysys.runs.tuner import Outcome, run_trials
 from raysys.selection import Tested, Validated, final_point, nested, optimistic
@@ -58,46 +59,80 @@ def gridsearch(config: ExperimentConfig, grid: Sequence[str], *, early_stopping:
     run = check(config, grid_points(config, axes), "gridsearch")
     with claimed(run):
         with running(config) as cluster:
-            ground = prepare_run(run, cluster, whole=True)
-            run, n_folds = ground.run, len(ground.folds)
-            # The paper's protocol selects epochs by their test scores, so these are wanted; stored separately.
-            trials = [dataclasses.replace(t, test_curve=True) for t in make_trials(ground, run.points)]
-            print_header(ground, f"{len(run.points)} points x {n_folds} folds")
-            outcome = run_trials(trials, cluster, keep="best", stop_early=early_stopping)
-            _refuse_empty(outcome, n_folds)
-            final = _final_model(ground, outcome)
-        choice = nested(_validated(outcome))
-        by_place = {(trial.point, trial.fold + 1): trial for trial in trials}
-        chosen = [by_place[point, fold] for fold, point in choice.items()]
-        found = GridResult(
-            axes={axis.flag: axis.values for axis in axes},
-            points=tuple(_point_scores(point, axes, outcome) for point in run.points),
-            nested={str(fold): point for fold, point in choice.items()},
-            optimistic=_optimistic(outcome, n_folds),
-            final=final,
-            n_trials=len(trials),
-            n_failed=len(outcome.failed),
-            n_stopped=len(outcome.stopped),
-            seconds_beyond_training=outcome.seconds_beyond_training(),
-            epochs_saved=sum(config.train.epochs - epochs for epochs in outcome.stopped.values()),
-        )
-        results = add_up(
-            run,
-            ground.manifest,
-            ground.folds,
-            chosen,
-            outcome,
-            kind="gridsearch",
-            parameters=final.parameters,
-            trained_parameters=final.trained_parameters,
-            seconds=round(time.monotonic() - started, 1),
-            tsne={"with": chosen[0].place},
-            notes=[f"trial {trial} failed: {error}" for trial, error in outcome.failed.items()],
-            grid=found,
-        )
-        (run.folder / MODEL).write_bytes("README.md", model_card(results).encode())
-        log_summary(run, found.points, results)
-        finish(run, results, grid_table(results))
+            searched = search(run, cluster, early_stopping=early_stopping)
+        return add_up_grid(searched, axes, started)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searched:
+    """A grid whose trials are trained, and the final model.
+
+    Attributes:
+        nested: the point that each fold chose on its own validation part, by the fold's number.
+    """
+
+    ground: Ground
+    outcome: Outcome
+    nested: dict[int, str]
+    final: FinalModel
+
+
+def search(run: Run, cluster: Cluster, *, early_stopping: bool) -> Searched:
+    """Train a grid's trials and its final model; the run is claimed.
+
+    Raises:
+        UserError: see `gridsearch`.
+    """
+    ground = prepare_run(run, cluster, whole=True)
+    n_folds = len(ground.folds)
+    # The paper's protocol selects epochs by their test scores, so these are wanted; stored separately.
+    trials = [dataclasses.replace(t, test_curve=True) for t in make_trials(ground, ground.run.points)]
+    print_header(ground, f"{len(run.points)} points x {n_folds} folds")
+    outcome = run_trials(trials, cluster, keep="best", stop_early=early_stopping)
+    _refuse_empty(outcome, n_folds)
+    final = _final_model(ground, outcome)
+    return Searched(ground=ground, outcome=outcome, nested=nested(_validated(outcome)), final=final)
+
+
+def add_up_grid(searched: Searched, axes: Sequence[Axis], started: float) -> RunResult:
+    """Both protocols' scores of a grid, written with its report.
+
+    Args:
+        started: by the monotonic clock.
+    """
+    ground, outcome, final = searched.ground, searched.outcome, searched.final
+    run, n_folds = ground.run, len(ground.folds)
+    by_place = {(trial.point, trial.fold + 1): trial for trial in outcome.trials}
+    chosen = [by_place[point, fold] for fold, point in searched.nested.items()]
+    found = GridResult(
+        axes={axis.flag: axis.values for axis in axes},
+        points=tuple(_point_scores(point, axes, outcome) for point in run.points),
+        nested={str(fold): point for fold, point in searched.nested.items()},
+        optimistic=_optimistic(outcome, n_folds),
+        final=final,
+        n_trials=len(outcome.trials),
+        n_failed=len(outcome.failed),
+        n_stopped=len(outcome.stopped),
+        seconds_beyond_training=outcome.seconds_beyond_training(),
+        epochs_saved=sum(run.config.train.epochs - epochs for epochs in outcome.stopped.values()),
+    )
+    results = add_up(
+        run,
+        ground.manifest,
+        ground.folds,
+        chosen,
+        outcome,
+        kind="gridsearch",
+        parameters=final.parameters,
+        trained_parameters=final.trained_parameters,
+        seconds=round(time.monotonic() - started, 1),
+        tsne={"with": chosen[0].place},
+        notes=[f"trial {trial} failed: {error}" for trial, error in outcome.failed.items()],
+        grid=found,
+    )
+    (run.folder / MODEL).write_bytes("README.md", model_card(results).encode())
+    log_summary(run, found.points, results)
+    finish(run, results, grid_table(results))
     return results
 
 
