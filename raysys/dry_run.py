@@ -8,7 +8,13 @@ from raysys.config import CorpusConfig, ExperimentConfig
 from raysys.corpora import iemocap, ravdess
 from raysys.corpora.read import read_manifest
 from raysys.data.folds import make_folds
-from raysys.model.parts import audio_encoder_of, count_parameters, count_trained, empty_network
+from raysys.model.parts import (
+    audio_encoder_of,
+    count_parameters,
+    count_trained,
+    empty_network,
+    feature_gb_per_hour,
+)
 
 
 def dry_run(config: ExperimentConfig, points: str = "", seeds: int = 1) -> None:
@@ -57,12 +63,12 @@ def dry_run(config: ExperimentConfig, points: str = "", seeds: int = 1) -> None:
 
 
 def _features(config: ExperimentConfig) -> str:
-    """What the features of a frozen encoder take: the last layer in float32, or all of them in float16."""
+    """What the features of a frozen encoder take."""
     encoder = audio_encoder_of(config.model)
-    size = 2 if config.model.layer == "weighted_sum" else 4
-    per_s = encoder.width * encoder.states * size * encoder.frames_per_s / config.model.pool_frames
     name = encoder.model.config.model_type
-    return f"; features of the frozen {name} {per_s * 3600 / 1e9:.2f} GB an hour of each of them"
+    return (
+        f"; features of the frozen {name} {feature_gb_per_hour(encoder, config.model):.2f} GB an hour of each of them"
+    )
 
 
 def _classes_and_folds(corpus: CorpusConfig) -> tuple[int, int]:

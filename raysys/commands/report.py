@@ -17,10 +17,12 @@ class Report:
 def main() -> None:
     with exit_codes():
         command = tyro.cli(Report, description=__doc__)
-        from raysys.report.page import write_report
+        from raysys.report import page, paper_page
+        from raysys.report.paper import PAPER
         from raysys.storage import Folder
 
         run = Folder.at(command.run)
-        for note in write_report(run):
+        write = paper_page.write_report if run.exists(PAPER) else page.write_report
+        for note in write(run):
             print(f"note      {note}")
         print(f"{run.location}/report.html")

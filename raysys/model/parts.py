@@ -71,3 +71,10 @@ def audio_encoder_of(config: ModelConfig) -> PretrainedAudio:
         encoder = build_audio_encoder(dataclasses.replace(config, weights="random"))
     assert isinstance(encoder, PretrainedAudio)
     return encoder
+
+
+def feature_gb_per_hour(encoder: PretrainedAudio, config: ModelConfig) -> float:
+    """Disk for the features of an hour of speech: the last layer in float32, or all of them in float16."""
+    size = 2 if config.layer == "weighted_sum" else 4
+    per_s = encoder.width * encoder.states * size * encoder.frames_per_s / config.pool_frames
+    return float(per_s * 3600 / 1e9)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,8 @@ LOSSES = {
     "acl": "augmentation contrastive",
     "cpc": "predictive coding (CPC)",
 }
+CONFUSION, GRID = "the confusion matrix", "the heat map of the grid"
+ABLATION, TSNE = "the charts of the ablation", "t-SNE"
 _TSNE = {
     "without": ("Without the contrastive terms", "Compare figure 5 of the paper (cross-entropy only). "),
     "with": ("With the contrastive terms", "Compare figure 6 of the paper. "),
@@ -59,28 +62,27 @@ class Drawn:
     png: bytes
 
 
-def draw(run: Run) -> tuple[dict[str, Drawn], list[str]]:
-    """All figures of a run, by name; figures with missing data are left out.
+def draw(run: Run, wanted: Collection[str] | None = None, prefix: str = "") -> tuple[dict[str, Drawn], list[str]]:
+    """The figures of a run, by name; figures with missing data are left out.
+
+    Args:
+        wanted: which, by what `_makers` calls them; None: all.
+        prefix: of all names, where a page has the figures of several runs.
 
     Returns: the figures, and notes on those that cannot be drawn as they should.
     """
     drawn: dict[str, Drawn] = {}
     families, missing = fonts.covering("".join(_names(run.results)))
     notes = [_missing_fonts(missing)] if missing else []
-    makers = {
-        "the confusion matrix": confusion,
-        "the heat map of the grid": grid,
-        "the charts of the ablation": ablation,
-        "the learning curves": learning_curves,
-        "t-SNE": features,
-        "the reliability diagram": reliability,
-    }
     with rc_context({"font.family": families}), warnings.catch_warnings():
         # Of a character that no font has; the note says so.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        for what, make in makers.items():
+        for what, make in _makers().items():
+            if wanted is not None and what not in wanted:
+                continue
             try:
-                drawn |= {chart.name: _rendered(chart, missing) for chart in make(run)}
+                charts = [dataclasses.replace(chart, name=prefix + chart.name) for chart in make(run)]
+                drawn |= {chart.name: _rendered(chart, missing) for chart in charts}
             # Whatever numbers a run ends with, its other charts and its scores are worth a page.
             except Exception as error:
                 first = next(iter(str(error).splitlines()), "")
@@ -88,9 +90,21 @@ def draw(run: Run) -> tuple[dict[str, Drawn], list[str]]:
     notes += [
         f"the report lacks t-SNE {title.lower()}: its features are not finite, or fewer than {FEWEST} differ"
         for name, (title, _) in _TSNE.items()
+        if wanted is None or TSNE in wanted
         if (found := run.features.get(name)) is not None and not can_embed(found.values_NF)
     ]
     return drawn, notes
+
+
+def _makers() -> dict[str, Callable[[Run], list[Chart]]]:
+    return {
+        CONFUSION: confusion,
+        GRID: grid,
+        ABLATION: ablation,
+        "the learning curves": learning_curves,
+        TSNE: features,
+        "the reliability diagram": reliability,
+    }
 
 
 def _rendered(chart: Chart, missing: frozenset[str]) -> Drawn:

@@ -65,14 +65,14 @@ def results_csv(results: RunResult) -> str:
     rows = [[getattr(fold, name) for name in names] + [""] * 4 for fold in results.folds]
     pooled = results.pooled
     rows.append(["", "pooled", "", "", pooled.n, "", "", pooled.wa, pooled.ua, *pooled.wa_ci95, *pooled.ua_ci95])
-    return _csv([*names, "wa_low", "wa_high", "ua_low", "ua_high"], rows)
+    return csv_of([*names, "wa_low", "wa_high", "ua_low", "ua_high"], rows)
 
 
 def classes_csv(scores: Sequence[ClassScores]) -> str:
     """One row per class; scores from 0 to 1, empty where undefined."""
     names = ("name", "n", "speakers", "precision", "recall", "f1")
     rows = [[*(getattr(score, name) for name in names), *_ends(score.recall_ci95)] for score in scores]
-    return _csv(["class", *names[1:], "recall_low", "recall_high"], rows)
+    return csv_of(["class", *names[1:], "recall_low", "recall_high"], rows)
 
 
 def parts_csv(scores: Sequence[PartScores]) -> str:
@@ -81,7 +81,7 @@ def parts_csv(scores: Sequence[PartScores]) -> str:
     rows = [
         [*(getattr(score, name) for name in names), *_ends(score.wa_ci95), *_ends(score.ua_ci95)] for score in scores
     ]
-    return _csv([*names, "wa_low", "wa_high", "ua_low", "ua_high"], rows)
+    return csv_of([*names, "wa_low", "wa_high", "ua_low", "ua_high"], rows)
 
 
 def gradients_csv(histories: Mapping[int, Sequence[Mapping[str, Any]]]) -> str | None:
@@ -101,7 +101,7 @@ def predictions_csv(predictions: pa.Table) -> str:
         [str(value) for value in column.to_numpy()] if pa.types.is_floating(column.type) else column.to_pylist()
         for column in predictions.columns
     ]
-    return _csv(predictions.column_names, list(zip(*columns, strict=True)))
+    return csv_of(predictions.column_names, list(zip(*columns, strict=True)))
 
 
 def _ends(interval: Interval | None) -> tuple[float | None, float | None]:
@@ -117,7 +117,7 @@ def grid_csv(grid: GridResult) -> str:
         values = [point.values[axis] for axis in grid.axes]
         rows.append([*values, *(getattr(point, name) for name in names), point.stopped, " ".join(chosen)])
     headings = ["validation_ua", "optimistic_test_ua", "optimistic_test_wa", "stopped", "chosen_by_folds"]
-    return _csv([*grid.axes, *headings], rows)
+    return csv_of([*grid.axes, *headings], rows)
 
 
 def ablation_csv(ablation: AblationResult) -> str:
@@ -131,7 +131,7 @@ def ablation_csv(ablation: AblationResult) -> str:
             rows.append([variant.name, " ".join(variant.flags), variant.parameters, seed, wa, ua, *apart])
     differences = [f"{score}_difference{end}" for score in ("wa", "ua") for end in ("", "_low", "_high")]
     # Flags are the user's own input, to be pasted into a command line.
-    return _csv(["variant", "flags", "parameters", "seed", "wa", "ua", *differences], rows, as_typed=("flags",))
+    return csv_of(["variant", "flags", "parameters", "seed", "wa", "ua", *differences], rows, as_typed=("flags",))
 
 
 def seeds_csv(seeds: SeedsResult) -> str:
@@ -141,7 +141,7 @@ def seeds_csv(seeds: SeedsResult) -> str:
     rows.append(["mean", mean.wa, mean.ua, mean.wa_std, mean.ua_std, *mean.wa_ci95, *mean.ua_ci95])
     rows.append(["ensemble", ensemble.wa, ensemble.ua, "", "", *ensemble.wa_ci95, *ensemble.ua_ci95])
     headings = ["seed", "wa", "ua", "wa_std", "ua_std", "wa_low", "wa_high", "ua_low", "ua_high"]
-    return _csv(headings, rows)
+    return csv_of(headings, rows)
 
 
 def paper_tables(results: RunResult) -> list[PaperTable]:
@@ -188,27 +188,33 @@ def _in_markdown(cell: str) -> str:
 
 def latex(tables: Sequence[PaperTable]) -> str:
     """LaTeX with booktabs rules."""
+    return "% \\usepackage{booktabs}\n" + "\n\n".join(map(tabular, tables)) + "\n"
+
+
+def tabular(table: PaperTable) -> str:
+    """A table's tabular alone."""
 
     def line(cells: Sequence[str]) -> str:
-        row = " & ".join(cell.translate(_LATEX) for cell in cells)
+        row = " & ".join(map(in_latex, cells))
         # A bracket at the start of a row would be parsed as an option of the preceding line break.
         return ("{}" if row.startswith("[") else "") + row + r" \\"
 
-    blocks = [
-        "\n".join(
-            [
-                rf"\begin{{tabular}}{{{'l' * len(t.headings)}}}",
-                r"\toprule",
-                line(t.headings),
-                r"\midrule",
-                *(line(row) for row in t.rows),
-                r"\bottomrule",
-                r"\end{tabular}",
-            ]
-        )
-        for t in tables
-    ]
-    return "% \\usepackage{booktabs}\n" + "\n\n".join(blocks) + "\n"
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{{'l' * len(table.headings)}}}",
+            r"\toprule",
+            line(table.headings),
+            r"\midrule",
+            *(line(row) for row in table.rows),
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    )
+
+
+def in_latex(text: str) -> str:
+    """Text as it is, without commands."""
+    return text.translate(_LATEX)
 
 
 _LATEX = str.maketrans(
@@ -217,6 +223,7 @@ _LATEX = str.maketrans(
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "±": r"$\pm$",
+        "–": "--",
         **{character: rf"\{character}" for character in "&%$#_{}"},
     }
 )
@@ -241,7 +248,12 @@ def _variant(variant: VariantScores) -> tuple[str, ...]:
     return (variant.name, f"{variant.parameters:,}", *scores, apart)
 
 
-def _csv(headings: Sequence[str], rows: Sequence[Sequence[object]], as_typed: Collection[str] = ()) -> str:
+def csv_of(headings: Sequence[str], rows: Sequence[Sequence[object]], as_typed: Collection[str] = ()) -> str:
+    """Comma-separated values.
+
+    Args:
+        as_typed: headings of columns that are not escaped.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([_inert(heading) for heading in headings])

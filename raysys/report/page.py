@@ -35,7 +35,7 @@ LONGEST_S = 10.0
 """Longer utterances get no player, to keep the page small."""
 KINDS = {"crossval": "Cross-validation", "gridsearch": "Grid search", "ablation": "Ablation"}
 # No scripts and no requests, whatever a transcript contains.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 
 
 def write_report(run: Folder) -> list[str]:
@@ -74,7 +74,7 @@ def page(run: Run, charts: Mapping[str, Drawn], notes: Sequence[str]) -> str:
     for fold, point in (results.grid.nested if results.grid else {}).items():
         chosen_by[point].append(fold)
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             run=run,
@@ -86,15 +86,17 @@ def page(run: Run, charts: Mapping[str, Drawn], notes: Sequence[str]) -> str:
             curves=["validation", *(f"loss-{part}" for part in LOSSES)],
             pulls=pulls(results.folds, run.histories),
             terms=LOSSES,
-            policy=_POLICY,
-            style=Markup(theme() + (resources.files("raysys.report") / "style.css").read_text(encoding="utf-8")),
-            warnings=_warnings(run),
+            policy=POLICY,
+            style=style(),
+            warnings=warnings_of(run),
             about=_about(run, counts),
             chosen_by=chosen_by,
             tested={fold.fold: fold for fold in results.grid.optimistic.folds} if results.grid else {},
             most_frequent=max(counts.values()) / counts.total(),
             references=REFERENCES.get(run.manifest.corpus, ()),
-            paper_recalls=PAPER_RECALLS.get(run.manifest.corpus),
+            paper_recalls=", ".join(
+                f"{name} {recall:.1f}" for name, recall in PAPER_RECALLS.get(run.manifest.corpus, {}).items()
+            ),
             bins=reliability_bins(run.predictions, results.classes),
             mistakes=mistakes,
             with_audio=any(heard for _, heard in mistakes),
@@ -102,7 +104,12 @@ def page(run: Run, charts: Mapping[str, Drawn], notes: Sequence[str]) -> str:
     )
 
 
-def _environment() -> Environment:
+def style() -> Markup:
+    return Markup(theme() + (resources.files("raysys.report") / "style.css").read_text(encoding="utf-8"))
+
+
+def environment() -> Environment:
+    """Of all pages' templates."""
     environment = Environment(
         loader=PackageLoader("raysys.report"),
         autoescape=True,
@@ -114,7 +121,7 @@ def _environment() -> Environment:
         "percent": export.percent,
         "interval": _interval,
         "signed": lambda share: signed(100 * share),
-        "duration": lambda seconds: f"{seconds:.2f} s" if seconds < 60 else _clock(seconds),
+        "duration": lambda seconds: f"{seconds:.2f} s" if seconds < 60 else clock(seconds),
         "thousands": "{:,}".format,
         "modalities": _modalities,
         "settings": _settings,
@@ -146,7 +153,7 @@ def _sections(run: Run) -> dict[str, str]:
     return {anchor: title for anchor, title in titles.items() if title}
 
 
-def _warnings(run: Run) -> list[str]:
+def warnings_of(run: Run) -> list[str]:
     """What a reader must know before any number."""
     found = [SYNTHETIC] if run.manifest.corpus == "demo" else []
     if (steps := run.config["train"]["max_steps"]) is not None:
@@ -176,7 +183,7 @@ def _about(run: Run, counts: Counter[str]) -> dict[str, object]:
         "Modalities": _modalities(results.modalities),
         "Folds": f"{len(results.folds)}: {', '.join(fold.name for fold in results.folds)}",
         "Seed": results.seed if results.seeds is None else results.seeds.names,
-        "Time": f"{_clock(results.seconds)} from start to end",
+        "Time": f"{clock(results.seconds)} from start to end",
         "Corpus fingerprint": corpus.fingerprint,
         **_made(results),
         "Versions": ", ".join(f"{name} {version}" for name, version in results.versions.items()),
@@ -210,7 +217,7 @@ def _interval(ends: Sequence[float] | None) -> str | None:
     return None if ends is None else f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """Hours, minutes and seconds: 1:02:03."""
     whole = round(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60

@@ -22,6 +22,7 @@ from raysys.data.folds import Fold, make_folds
 from raysys.data.manifest import Manifest
 from raysys.data.scarce import scarce_classes
 from raysys.errors import ConfigError, StorageError, UserError
+from raysys.report.paper import PAPER
 from raysys.report.parts import dialog_scores
 from raysys.report.results import pool_predictions, provenance, summarise
 from raysys.report.tables import SYNTHETIC, result_table
@@ -72,8 +73,7 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Run:
     """
     config = _with_project(with_places(config))
     points = tuple(dataclasses.replace(p, config=_at_the_places_of(config, p.config)) for p in points)
-    every = json.dumps([[p.name, p.config.learning_hash()] for p in points])
-    learning_hash = hashlib.sha256(every.encode()).hexdigest()[:16]
+    learning_hash = hash_of_points(points)
     configs = [point.config for point in points]
     check_configurations(configs)
     manifest = read_corpus(config.corpus, cache=local_cache(config))
@@ -90,6 +90,11 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Run:
         learning_hash=learning_hash,
         notes=(*manifest.notes, *notes),
     )
+
+
+def hash_of_points(points: Sequence[Point]) -> str:
+    every = json.dumps([[p.name, p.config.learning_hash()] for p in points])
+    return hashlib.sha256(every.encode()).hexdigest()[:16]
 
 
 def _default_name(kind: str, manifest: Manifest, learning_hash: str) -> str:
@@ -179,10 +184,11 @@ def write_report(run: Folder) -> list[str]:
         StorageError: the folder cannot be written.
     """
     # The charts take seconds to import, which no start waits for.
-    from raysys.report import page
+    from raysys.report import page, paper_page
 
+    write = paper_page.write_report if run.exists(PAPER) else page.write_report
     try:
-        notes = page.write_report(run)
+        notes = write(run)
     except UserError:
         raise
     except Exception as error:
