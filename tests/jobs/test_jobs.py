@@ -54,7 +54,7 @@ def test_compare_takes_and_writes_addresses(
     assert Folder.at("memory://jobs/out").read_json("found.json")["b"]["run"] == remote
 
 
-@pytest.mark.parametrize("job", ["crossval.py", "gridsearch.py", "ablation.py", "prepare.py"])
+@pytest.mark.parametrize("job", ["crossval.py", "gridsearch.py", "ablation.py", "paper.py", "prepare.py"])
 def test_help_has_an_example_and_the_jobs_own_flags(
     job: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

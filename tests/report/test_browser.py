@@ -11,13 +11,17 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from raysys.report import paper_page
 from raysys.report.page import write_report
+from tests.report.paper_folder import write_paper
 from tests.report.run_folder import write_run
-from tests.report.test_page import FIGURES
+from tests.report.test_page import FIGURES as OF_RUNS
+from tests.report.test_paper import FIGURES as OF_PAPER
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
+FIGURES = OF_RUNS | {"paper": OF_PAPER}
 EIGHT = ("angry", "calm", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
 
 # Corners of each text, from its own box and transform: the axis-aligned box of a slanted label would be too large.
@@ -59,10 +63,12 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Reports by kind of run; the last has the most classes and the longest names."""
-    runs = {kind: write_run(tmp_path_factory.mktemp(kind), kind) for kind in FIGURES}
+    runs = {kind: write_run(tmp_path_factory.mktemp(kind), kind) for kind in OF_RUNS}
     runs["crossval of 8 classes"] = write_run(tmp_path_factory.mktemp("eight"), corpus="ravdess", classes=EIGHT)
     for run in runs.values():
         write_report(run)
+    runs["paper"] = write_paper(tmp_path_factory.mktemp("paper"))
+    paper_page.write_report(runs["paper"])
     return {name: Path(run.location) / "report.html" for name, run in runs.items()}
 
 
