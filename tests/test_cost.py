@@ -50,7 +50,7 @@ def test_the_papers_grid_on_iemocap_takes_about_a_hundred_hours_on_an_h100() -> 
 
 
 def test_a_measured_epoch_of_a_whole_job_is_near_the_estimate() -> None:
-    """On an H200, an epoch of 60 utterances, with 60 to validate and its checkpoint, took 5.1 to 5.6 s (raysys/bench)."""
+    """On an H200, an epoch of 60 utterances, 60 to validate and its checkpoint took 5.1 to 5.6 s (raysys/bench)."""
     job = Work(trials=1, epochs=1, trained_on=60, evaluated=60, views=2, parameters=FULL_SIZE)
     epoch_s = gpu_seconds(job, RATES["H200"].utterances_per_s) - 13
     assert 0.7 < epoch_s / 5.35 < 1.3

@@ -59,15 +59,15 @@ def test_every_variant_is_planned_at_every_grid_point_with_both_settings(iemocap
 
 
 def test_what_cannot_be_planned_is_refused(iemocap: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--iemocap and --ravdess are both missing"):
+    with pytest.raises(ConfigError, match=r"--iemocap and --ravdess are both missing"):
         paper_parts(light(), PAPER_GRID, iemocap=None, ravdess=None)
     with pytest.raises(CorpusError, match=r"nowhere: no such folder.*Set --ravdess"):
         paper_parts(light(), PAPER_GRID, iemocap=iemocap, ravdess=str(tmp_path / "nowhere"))
     own = dataclasses.replace(light(), corpus=dataclasses.replace(light().corpus, name="table", root="my.csv"))
-    with pytest.raises(ConfigError, match="--corpus.name table: the paper's corpora are given with --iemocap"):
+    with pytest.raises(ConfigError, match=r"--corpus.name table: the paper's corpora are given with --iemocap"):
         paper_parts(own, PAPER_GRID, iemocap=iemocap, ravdess=None)
     off = dataclasses.replace(light(), loss=dataclasses.replace(light().loss, gamma=0.0))
-    with pytest.raises(ConfigError, match="--grid, at alpha=0 beta=0: 'full, seed 0' and .* same configuration"):
+    with pytest.raises(ConfigError, match=r"--grid, at alpha=0 beta=0: 'full, seed 0' and .* same configuration"):
         paper_parts(off, ("loss.alpha=1,0", "loss.beta=0"), iemocap=iemocap, ravdess=None)
 
 
