@@ -21,6 +21,7 @@ MISSING = {
     "iemocap": "IEMOCAP was not given (--iemocap): table 1 and figures 3, 5, 6 and 7 of the paper are missing",
     "ravdess": "RAVDESS was not given (--ravdess): table 2 and figure 4 of the paper are missing",
 }
+NAMES = {"iemocap": "IEMOCAP", "ravdess": "RAVDESS"}
 AS_THE_PAPER = "paper: chosen on the test folds, optimistic"
 NESTED = "nested"
 
@@ -114,7 +115,7 @@ def _scores(corpus: str, results: RunResult) -> Table:
         *(_row(r.source, r.protocol, (r.wa, None, None), (r.ua, None, None)) for r in others),
     ]
     number = {"iemocap": "Table 1", "ravdess": "Table 2"}[corpus]
-    return Table(of=number, corpus=corpus, title=results.corpus.title, what="system", rows=tuple(rows))
+    return Table(of=number, corpus=corpus, title=NAMES[corpus], what="system", rows=tuple(rows))
 
 
 def _row(what: str, protocol: str, *scores: tuple[float | None, float | None, Interval | None]) -> Row:
@@ -141,7 +142,7 @@ def _recalls(corpus: str, results: RunResult) -> Table:
             Row(what=scores.name, protocol=NESTED, scores={"recall": second}),
         ]
     number = {"iemocap": "Figure 3", "ravdess": "Figure 4"}[corpus]
-    return Table(of=number, corpus=corpus, title=results.corpus.title, what="class", rows=tuple(rows))
+    return Table(of=number, corpus=corpus, title=NAMES[corpus], what="class", rows=tuple(rows))
 
 
 DIFFERENCE = "UA against full"
@@ -165,7 +166,7 @@ def _variants(corpus: str, results: RunResult) -> Table:
     return Table(
         of="Figure 7",
         corpus=corpus,
-        title=results.corpus.title,
+        title=NAMES[corpus],
         what="variant",
         rows=tuple(rows),
         signed=(DIFFERENCE,),

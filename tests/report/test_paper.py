@@ -128,7 +128,7 @@ def test_the_page_has_all_figures_and_a_link_to_each_run(tmp_path: Path) -> None
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == FIGURES
     for name in ("gridsearch-iemocap", "ablation-iemocap", "gridsearch-ravdess"):
         assert f'href="{name}/report.html"' in page
-    assert "<script" not in page and page.count("Table 2: ravdess") == 1
+    assert "<script" not in page and page.count("Table 2: RAVDESS") == 1
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids)), "two corpora on one page do not share ids"
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
@@ -140,7 +140,7 @@ def test_a_corpus_that_was_not_given_is_noted_and_left_out(tmp_path: Path) -> No
     write_report(write_paper(tmp_path, ravdess=False))
     page = (tmp_path / "report.html").read_text()
     assert "RAVDESS was not given (--ravdess): table 2 and figure 4 of the paper are missing" in page
-    assert "Table 2: " not in page and "Table 1: iemocap" in page
+    assert "Table 2: " not in page and "Table 1: IEMOCAP" in page
 
 
 def test_a_damaged_record_of_the_runs_is_named_with_its_remedy(tmp_path: Path) -> None:
