@@ -92,7 +92,7 @@ def gradients_csv(histories: Mapping[int, Sequence[Mapping[str, Any]]]) -> str |
     measured = [(fold, epoch["epoch"] + 1, epoch.get("gradients")) for fold in histories for epoch in histories[fold]]
     terms = list(dict.fromkeys(term for *_, norms in measured for term in norms or ()))
     rows = [[fold, epoch, *(norms.get(term) for term in terms)] for fold, epoch, norms in measured if norms]
-    return _csv(["fold", "epoch", *terms], rows) if rows else None
+    return csv_of(["fold", "epoch", *terms], rows) if rows else None
 
 
 def predictions_csv(predictions: pa.Table) -> str:
