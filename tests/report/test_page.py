@@ -118,7 +118,8 @@ def test_a_page_of_each_kind_is_whole_and_shows_markup_as_text(reported: Callabl
     assert all((run / "figures").read_bytes(name).startswith(b"\x89PNG") for name in (run / "figures").names())
     own = {"gridsearch": {"grid.csv"}, "ablation": {"ablation.csv"}}.get(kind, set())
     tables = {name for name in run.names() if name.endswith((".csv", ".tex", ".md"))}
-    every = {"results.csv", "classes.csv", "speakers.csv", "parts.csv", "predictions.csv", "table.md", "table.tex"}
+    every = {"results.csv", "classes.csv", "speakers.csv", "parts.csv", "predictions.csv", "gradients.csv"}
+    every |= {"table.md", "table.tex"}
     assert tables == every | own
     found = parsed(page)
     assert len(found.ids) == len(set(found.ids))
