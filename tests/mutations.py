@@ -137,8 +137,8 @@ MUTATIONS = (
     Mutation(
         "n-pair: exp overflows",
         CON,
-        "torch.logsumexp(summed_NN, dim=1)",
-        "summed_NN.exp().sum(dim=1).log()",
+        "torch.logsumexp(summed_NM, dim=1)",
+        "summed_NM.exp().sum(dim=1).log()",
         T_CON + "test_n_pair_survives_huge_dot_products",
     ),
     # SupCon.
@@ -250,8 +250,8 @@ MUTATIONS = (
     Mutation(
         "acl: one way only",
         CON,
-        "(F.cross_entropy(logits_NN, partner_N) + F.cross_entropy(logits_NN.T, partner_N)) / 2",
-        "F.cross_entropy(logits_NN, partner_N)",
+        "(F.cross_entropy(ahead_NM, partner_N) + F.cross_entropy(back_NM, partner_N)) / 2",
+        "F.cross_entropy(ahead_NM, partner_N)",
         T_CON + "test_info_nce_agrees_with_loops_and_is_symmetric",
     ),
     Mutation(
@@ -264,8 +264,8 @@ MUTATIONS = (
     Mutation(
         "acl: same class repels",
         CON,
-        "if group_N is not None:",
-        "if False:",
+        "same_NN.fill_diagonal_(False)",
+        "torch.zeros_like(same_NN)",
         T_CON + "test_utterances_of_a_group_are_not_each_others_negatives",
     ),
     # Cross-modal CPC.
@@ -496,8 +496,8 @@ MUTATIONS = (
     Mutation(
         "batches: groups of one",
         "data/plan.py",
-        "_groups(utterance_ids, lengths, labels, batch_size, per_class, generator)",
-        "_groups(utterance_ids, lengths, labels, batch_size, 1, generator)",
+        "_groups(utterance_ids, lengths, labels, batch_size, per_class, generator, balanced=balanced)",
+        "_groups(utterance_ids, lengths, labels, batch_size, 1, generator, balanced=balanced)",
         "data/test_batching.py::test_nearly_every_anchor_has_a_positive_and_a_negative",
     ),
     Mutation(
