@@ -33,10 +33,10 @@ def run(command: Paper) -> None:
     from raysys.runs.axes import PAPER_GRID
     from raysys.runs.paper_parts import paper_parts
 
-    grid = command.grid or PAPER_GRID
-    parts = paper_parts(command.config, grid, iemocap=command.iemocap, ravdess=command.ravdess)
     rate = rate_of(command.gpu, command.utterances_per_second)
     refuse_price(command.price_per_gpu_hour)
+    grid = command.grid or PAPER_GRID
+    parts = paper_parts(command.config, grid, iemocap=command.iemocap, ravdess=command.ravdess)
     if command.dry_run:
         from raysys.runs.paper_costs import paper_dry_run
 
