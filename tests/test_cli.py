@@ -167,6 +167,10 @@ def changed_everywhere() -> ExperimentConfig:
         "model.layer": "weighted_sum",
         "model.bigru": "per_stream",
         "loss.scl": "supcon",
+        "loss.scl_scale": "unit",
+        # Penalises norms, which unit vectors do not have.
+        "loss.l2": 0.0,
+        "loss.heads": "per_task",
         "loss.acl_negatives": "other_classes",
         "loss.cpc": "none",
         "loss.class_weights": "balanced",
