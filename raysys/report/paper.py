@@ -210,8 +210,8 @@ def caption(table: Table) -> str:
         case _:
             return about + (
                 "On each fold, variants have the grid point that the fold chose on its own validation part; by the "
-                "paper's protocol only the epochs are chosen on the test folds. The paper has the same numbers for the "
-                "second and third variant, and those of the others in its figure only."
+                "paper's protocol only the epochs are chosen on the test folds. The paper has the same numbers "
+                "without both tasks and without augmentation; its text has none of the others."
             )
 
 
