@@ -34,17 +34,26 @@ class Progress:
         self._clock, self._show = clock, show
         self._done = 0
         self._started = clock()
+        self._first: tuple[float, int] | None = None
         self._said: float | None = None
 
     def add(self, n: int) -> None:
         """So many pieces more are done."""
         self._done += n
-        now = self._clock()
-        elapsed = now - self._started
+        elapsed = self._clock() - self._started
+        # The first pieces wait for processes to start: they are no measure of the rest.
+        self._first = self._first or (elapsed, self._done)
         if elapsed < _QUIET_S or self._done >= self._total or (self._said or -_PAUSE_S) > elapsed - _PAUSE_S:
             return
         if self._said is None:
             self._show(f"{self._title:<10}{self._what}")
         self._said = elapsed
-        left_s = round(elapsed / self._done * (self._total - self._done))
-        self._show(f"{self._title:<10}{self._done} of {self._total}, about {left_s // 60}:{left_s % 60:02d} left")
+        self._show(f"{self._title:<10}{self._done} of {self._total}{self._left(elapsed)}")
+
+    def _left(self, elapsed: float) -> str:
+        assert self._first is not None
+        first_at, first = self._first
+        if self._done == first:
+            return ""
+        left_s = round((elapsed - first_at) / (self._done - first) * (self._total - self._done))
+        return f", about {left_s // 60}:{left_s % 60:02d} left"
