@@ -129,7 +129,7 @@ class Trial:
         return "its result was made by other code"
 
     def predictions(self) -> pa.Table:
-        """Of its test part, see `worker.predictions_table`."""
+        """Of its test part, see `tested.predictions_table`."""
         return self._left(PREDICTIONS, self.folder.read_table)
 
     def tested_epochs(self) -> list[list[list[int]]]:

@@ -11,8 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import ray
 import torch
 from torch import nn
@@ -31,12 +29,12 @@ from raysys.data.views import training_frames
 from raysys.errors import StorageError
 from raysys.inference import save_model
 from raysys.losses.objective import balanced_class_weights, logit_shift
-from raysys.metrics import confusion, unweighted_accuracy, weighted_accuracy
 from raysys.model.encoders import make_tokenizer
 from raysys.model.network import Network
 from raysys.model.parts import count_trained
-from raysys.results import PREDICTIONS, FoldResult
-from raysys.runs.trial import FEATURES, HISTORY, LEFT, MODEL, TEST_CURVE, Trial, read_fold
+from raysys.results import FoldResult
+from raysys.runs.tested import write_test
+from raysys.runs.trial import HISTORY, LEFT, MODEL, Trial, read_fold
 from raysys.storage import Folder
 from raysys.tracking import DEFAULT_PROJECT, NoTracker, Tracker, WandbTracker, wandb_folder
 from raysys.training import checkpoint_files
@@ -77,7 +75,7 @@ def train_fold(
     ) as watchdog:
         manifest, fold = read_fold(Folder.at(trial.run), trial.fold)
         collator = _collator(trial, manifest, fold)
-        network = _network(trial, manifest, fold, collator).to(device)
+        network = build_network(trial, manifest, fold, collator).to(device)
         watchdog.step()
         trainer = Trainer(
             network=network,
@@ -133,7 +131,8 @@ def train_fold(
                 trial.folder.delete(checkpoint_files.BEST)
 
 
-def _network(trial: Trial, manifest: Manifest, fold: Fold, collator: Collator) -> Network:
+def build_network(trial: Trial, manifest: Manifest, fold: Fold, collator: Collator) -> Network:
+    """A fold's network before training: its first weights, and frozen states standardised by the training part."""
     torch.manual_seed(derive_seed(trial.config.train.seed, "weights", trial.fold))
     network = Network(
         trial.config.model,
@@ -285,7 +284,7 @@ def _result(
     fit_s: float,
 ) -> FoldResult:
     """Write what the test part gave, if there is one. Returns: the trial's result, not written yet."""
-    scores = _write_test(trial, manifest, outcome)
+    scores = write_test(trial, manifest, outcome)
     chosen, device = outcome.history[outcome.epoch], trainer.device
     return FoldResult(
         trial_id=trial.trial_id,
@@ -312,45 +311,6 @@ def _result(
         notes=tuple(trainer.state.notes),
         **scores,
     )
-
-
-def _write_test(trial: Trial, manifest: Manifest, outcome: FoldOutcome) -> dict[str, Any]:
-    """Write predictions and features of the test part. Returns: its scores, by `FoldResult`'s names."""
-    if outcome.test_curve:
-        trial.folder.write_json(TEST_CURVE, list(outcome.test_curve))
-    if (test := outcome.test) is None:
-        return {"wa": None, "ua": None, "confusion": None}
-    table = predictions_table(manifest, trial.fold, list(test.utterance_ids), test.probabilities_NC)
-    trial.folder.write_table(PREDICTIONS, table)
-    trial.folder.write_table(FEATURES, features_table(test.utterance_ids, test.features_NF))
-    index = {name: i for i, name in enumerate(manifest.classes)}
-    labels, predicted = ([index[name] for name in table[column].to_pylist()] for column in ("label", "prediction"))
-    return {
-        "wa": float(weighted_accuracy(labels, predicted)),
-        "ua": float(unweighted_accuracy(labels, predicted)),
-        "confusion": confusion(labels, predicted, len(manifest.classes)).tolist(),
-    }
-
-
-def features_table(utterance_ids: tuple[str, ...], features_NF: np.ndarray) -> pa.Table:
-    """Rows of `features.parquet`: the head's input for each test utterance; by id."""
-    columns = {"utterance_id": list(utterance_ids), "features": pa.array(list(features_NF), pa.list_(pa.float32()))}
-    return pa.table(columns).sort_by("utterance_id")
-
-
-def predictions_table(manifest: Manifest, fold: int, utterance_ids: list[str], probabilities: np.ndarray) -> pa.Table:
-    """Rows of `predictions.parquet`: ids, speaker, fold (from 1), label, prediction, `p_<class>`; by id."""
-    by_id = {u.utterance_id: u for u in manifest.utterances}
-    columns: dict[str, Any] = {
-        "utterance_id": utterance_ids,
-        "speaker": [by_id[name].speaker for name in utterance_ids],
-        "fold": pa.array([fold + 1] * len(utterance_ids), pa.int64()),
-        "label": [by_id[name].emotion for name in utterance_ids],
-        "prediction": [manifest.classes[i] for i in probabilities.argmax(axis=1)],
-    }
-    for index, name in enumerate(manifest.classes):
-        columns[f"p_{name}"] = pa.array(probabilities[:, index].astype("float32"))
-    return pa.table(columns).sort_by("utterance_id")
 
 
 def _summary(result: FoldResult) -> dict[str, Any]:

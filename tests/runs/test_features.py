@@ -15,12 +15,17 @@ import torch
 from raysys.config import AugmentConfig, CorpusConfig, ExperimentConfig, LossConfig, ModelConfig, RunConfig, TrainConfig
 from raysys.data import tasks
 from raysys.data.batch import Batch, Collator, TextFeatures
+from raysys.data.cache import WaveformStore
+from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest, Utterance
 from raysys.data.text import load_tokenizer
 from raysys.data.views import Source, training_views, whole_utterance
+from raysys.inference import load_model, save_model
 from raysys.model.network import Network, Outputs
 from raysys.runs import features
 from raysys.runs.cluster import Cluster
+from raysys.runs.trial import Trial
+from raysys.runs.worker import build_network
 from raysys.storage import Folder
 from tests.data.test_views import with_kept_views, write_store
 from tests.model.encoder_folders import write_encoders
@@ -180,6 +185,36 @@ def test_a_network_given_features_computes_what_it_computes_from_speech(
     # A worker without an utterance of the step still takes part.
     nobody = outputs(network, given([], [], None, epoch=None))
     assert torch.isfinite(nobody.logits_NC).all()
+
+
+def test_states_are_standardised_by_the_training_part_alone_and_stay_so_when_saved(
+    config: ExperimentConfig, manifest: Manifest, source: Source, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, layer="weighted_sum"))
+    heard = features.make_audio_features(config, manifest, source, CLUSTER)
+    assert heard is not None
+    fold = Fold(index=0, name="one", train=("u0", "u2"), validation=("u1",), test=("u3", "u4"))
+    kept = dataclasses.replace(source, features=heard)
+    trial = Trial(config=config, run=str(tmp_path), source=kept, fold=0, fingerprint="", code="")
+    network = build_network(trial, manifest, fold, collator(config, manifest))
+    store = WaveformStore.opened(heard.whole)
+    frames_JE = np.concatenate([store.get(name).reshape(-1, heard.width) for name in fold.train]).astype(np.float64)
+    assert network.standardise is not None
+    np.testing.assert_allclose(network.standardise.mean_E, frames_JE.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(network.standardise.deviation_E, frames_JE.std(axis=0).clip(1e-3), rtol=1e-4)
+    save_model(
+        Folder.at(str(tmp_path / "model")),
+        network,
+        load_tokenizer(config.model.text),
+        model=config.model,
+        classes=manifest.classes,
+        modalities="both",
+        trim_db=None,
+    )
+    loaded = load_model(str(tmp_path / "model")).network
+    assert loaded.standardise is not None
+    assert torch.equal(loaded.standardise.mean_E, network.standardise.mean_E)
+    assert torch.equal(loaded.standardise.deviation_E, network.standardise.deviation_E)
 
 
 def test_features_are_computed_once_and_depend_on_the_weights(

@@ -19,8 +19,8 @@ from raysys.errors import StorageError
 from raysys.results import PREDICTIONS, RESULT
 from raysys.runs import tuner
 from raysys.runs.follow import Ledger
+from raysys.runs.tested import predictions_table
 from raysys.runs.trial import HISTORY, LEFT, STOPPED, Trial, read_fold, write_folds
-from raysys.runs.worker import predictions_table
 from raysys.storage import Folder
 from tests.runs.results import result_of, trial_in
 
