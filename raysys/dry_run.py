@@ -14,6 +14,7 @@ from raysys.model.parts import (
     count_trained,
     empty_network,
     feature_gb_per_hour,
+    latent_gb_per_hour,
 )
 
 
@@ -50,8 +51,7 @@ def dry_run(config: ExperimentConfig, points: str = "", seeds: int = 1) -> None:
     variants = config.augment.variants if config.needs_augmented_view and config.augment.changes_audio else 0
     # Each seed has its own.
     kept = f", and as much for each of {variants * seeds} augmented views" if variants else ""
-    if config.keeps_audio_features:
-        kept += _features(config)
+    kept += _features(config)
     # Weights of the best epoch; while a trial runs, weights and two Adam moments of two epochs, and two best ones more.
     best, last = 4 * trained / 1e9, 32 * trained / 1e9
     each = "fold" if seeds == 1 else "fold and seed"
@@ -63,12 +63,14 @@ def dry_run(config: ExperimentConfig, points: str = "", seeds: int = 1) -> None:
 
 
 def _features(config: ExperimentConfig) -> str:
-    """What the features of a frozen encoder take."""
+    """What the features of a frozen encoder take, or the latents of its frozen convolutions."""
+    if not (config.keeps_audio_features or config.keeps_audio_latents):
+        return ""
     encoder = audio_encoder_of(config.model)
-    name = encoder.model.config.model_type
-    return (
-        f"; features of the frozen {name} {feature_gb_per_hour(encoder, config.model):.2f} GB an hour of each of them"
-    )
+    what, gb = "features of the frozen", feature_gb_per_hour(encoder, config.model)
+    if config.keeps_audio_latents:
+        what, gb = "what the frozen convolutions make for", latent_gb_per_hour(encoder)
+    return f"; {what} {encoder.model.config.model_type} {gb:.2f} GB an hour of each of them" if gb else ""
 
 
 def _classes_and_folds(corpus: CorpusConfig) -> tuple[int, int]:

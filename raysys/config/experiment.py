@@ -122,10 +122,24 @@ class ExperimentConfig:
     @property
     def keeps_audio_features(self) -> bool:
         """Whether the audio encoder gives the same features for a view in every trial, so they are computed once."""
-        frozen = self.model.freeze_audio == "all"
+        return self.model.freeze_audio == "all" and self._keeps_what_audio_encoders_give
+
+    @property
+    def keeps_audio_latents(self) -> bool:
+        """Whether only its convolutions do, if it has any that read waveforms.
+
+        Mixup mixes waveforms where the encoder is trained.
+        """
+        frozen = self.model.freeze_audio == "cnn" or self.model.learns_in_part
+        return (
+            frozen and not self.keeps_audio_features and not self.augment.mixup and self._keeps_what_audio_encoders_give
+        )
+
+    @property
+    def _keeps_what_audio_encoders_give(self) -> bool:
         finite = self.augment.variants > 0 or not self.needs_augmented_view
         loaded = self.model.weights == "pretrained" and self.model.audio not in BUILT_IN
-        return frozen and finite and loaded and self.corpus.resolved_modalities != "text"
+        return finite and loaded and self.corpus.resolved_modalities != "text"
 
     @property
     def keeps_text_features(self) -> bool:

@@ -34,7 +34,7 @@ class View:
         token_valid_BM: bool.
         has_text_B: bool; rows with False get the learned no-text token.
         frames_BJE, token_features_BME: a frozen encoder's features, replacing waveforms and tokens; zero-padded;
-            lengths_B then counts frames.
+            lengths_B then counts frames. Where an audio encoder's convolutions alone are frozen, their latents.
     """
 
     waveforms_BS: Tensor | None

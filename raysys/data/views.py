@@ -24,7 +24,9 @@ _MEASURED = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioFeatures:
-    """Locations of a frozen audio encoder's features, which replace waveforms: each J x E, flattened.
+    """Locations of a frozen audio encoder's features, or of its convolutions' latents, which replace waveforms.
+
+    Each is J x E, flattened.
 
     Attributes:
         width: E.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
@@ -14,6 +15,8 @@ from raysys.config import SAMPLE_RATE_HZ
 from raysys.errors import EncoderError
 from raysys.model.adapt import set_modes
 from raysys.model.fast import speed_up_dropout
+from raysys.model.group_norm import MaskedGroupNorm
+from raysys.model.spans import masks_time, time_mask
 from raysys.model.states import joined_states
 
 if TYPE_CHECKING:
@@ -25,30 +28,6 @@ _RECEPTIVE_FIELD = 400
 
 _SAME_FEATURES = 1e-3
 """Smaller differences between features, relative to the largest, are treated as rounding."""
-
-
-class MaskedGroupNorm(nn.GroupNorm):
-    """Group norm over time that uses only valid frames.
-
-    wav2vec2-base normalises every channel over time in its first convolution, so zero padding changes everything
-    after it. Mean and variance over valid frames only make an utterance's features independent of the batch.
-    Set `valid_B` (valid frames of each row) before the forward pass. Computed in float32.
-    """
-
-    valid_B: Tensor | None = None
-
-    def forward(self, input: Tensor) -> Tensor:
-        assert self.valid_B is not None, "valid_B was not set"
-        x_BCT = input.float()
-        valid_B11 = self.valid_B.to(x_BCT.device)[:, None, None]
-        mask_B1T = torch.arange(x_BCT.shape[-1], device=x_BCT.device) < valid_B11
-        mean_BC1 = (x_BCT * mask_B1T).sum(-1, keepdim=True) / valid_B11
-        centred_BCT = (x_BCT - mean_BC1) * mask_B1T
-        variance_BC1 = centred_BCT.square().sum(-1, keepdim=True) / valid_B11
-        scale_C1, shift_C1 = self.weight.float()[:, None], self.bias.float()[:, None]
-        normal_BCT = centred_BCT * (variance_BC1 + self.eps).rsqrt() * scale_C1 + shift_C1
-        # Padding values do not matter: the convolutions are unpadded, so valid frames only depend on valid samples.
-        return normal_BCT.to(input.dtype)
 
 
 class Heard(NamedTuple):
@@ -156,17 +135,56 @@ class WaveformEncoder(nn.Module):
             waveforms_BS = F.pad(waveforms_BS, (0, more))
         if self.padded or len(waveforms_BS) == 1:
             return self._hear(waveforms_BS, lengths_B)
-        alone = [
-            self._hear(waveforms_BS[i : i + 1, :length], lengths_B[i : i + 1])
-            for i, length in enumerate(lengths_B.tolist())
-        ]
-        return Heard(
-            frames_BJD=pad_sequence([h.frames_BJD[0] for h in alone], batch_first=True),
-            valid_BJ=pad_sequence([h.valid_BJ[0] for h in alone], batch_first=True),
-            latents_BJL=pad_sequence([h.latents_BJL[0] for h in alone], batch_first=True),
+        return _together(
+            [
+                self._hear(waveforms_BS[i : i + 1, :length], lengths_B[i : i + 1])
+                for i, length in enumerate(lengths_B.tolist())
+            ]
         )
 
-    def _hear(self, waveforms_BS: Tensor, lengths_B: Tensor) -> Heard:
+    def from_latents(self, latents_BJL: Tensor, lengths_B: Tensor) -> Heard:
+        """What `forward` gives for the speech whose `latents` these are; the convolutions do not run.
+
+        Args:
+            latents_BJL: zero-padded.
+            lengths_B: valid frames.
+        """
+        set_modes(self)
+        if self.padded or len(latents_BJL) == 1:
+            return self._continue(latents_BJL, lengths_B)
+        return _together(
+            [
+                self._continue(latents_BJL[i : i + 1, :length], lengths_B[i : i + 1])
+                for i, length in enumerate(lengths_B.tolist())
+            ]
+        )
+
+    def latents(self, waveforms_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Output of the convolutions (BJL) and its valid frames (B), of waveforms as in `forward`.
+
+        Convolutions are unpadded, so that those of a valid frame do not depend on the padding, whatever the model.
+        """
+        prepared_BS, heard_B = self._prepared(waveforms_BS, lengths_B)
+        latents_BLJ: Tensor = self.model.feature_extractor(prepared_BS)
+        self._latents_BLJ = None
+        return latents_BLJ.transpose(1, 2), self.model._get_feat_extract_output_lengths(heard_B)
+
+    def _continue(self, latents_BJL: Tensor, frames_B: Tensor) -> Heard:
+        """The layers after the convolutions, whose place the latents take."""
+        valid_BJ = torch.arange(latents_BJL.shape[1], device=frames_B.device) < frames_B[:, None]
+        # transformers derives the mask of frames from one of samples.
+        samples_B = samples_of(frames_B, self.model.config)
+        heard_BS = torch.arange(int(samples_B.max()), device=frames_B.device) < samples_B[:, None]
+        convolutions = self.model.feature_extractor
+        self.model.feature_extractor = nn.Identity()
+        try:
+            frames_BJD = self._frames(latents_BJL.transpose(1, 2), heard_BS, valid_BJ)
+        finally:
+            self.model.feature_extractor = convolutions
+        return Heard(frames_BJD=frames_BJD, valid_BJ=valid_BJ, latents_BJL=latents_BJL)
+
+    def _prepared(self, waveforms_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Waveforms as the convolutions read them, and how much of each they read; sets the norms' valid frames."""
         if waveforms_BS.shape[1] < _RECEPTIVE_FIELD:
             waveforms_BS = F.pad(waveforms_BS, (0, _RECEPTIVE_FIELD - waveforms_BS.shape[1]))
         sample_mask_BS = torch.arange(waveforms_BS.shape[1], device=waveforms_BS.device) < lengths_B[:, None]
@@ -174,10 +192,14 @@ class WaveformEncoder(nn.Module):
             waveforms_BS = normalise_waveforms(waveforms_BS, sample_mask_BS)
         # Zeros up to the receptive field are part of a short utterance.
         heard_B = lengths_B.clamp_min(_RECEPTIVE_FIELD)
-        frames_B = self.model._get_feat_extract_output_lengths(heard_B)
         for norm in self._group_norms:
             first = self.model.config
             norm.valid_B = (heard_B - first.conv_kernel[0]) // first.conv_stride[0] + 1
+        return waveforms_BS, heard_B
+
+    def _hear(self, waveforms_BS: Tensor, lengths_B: Tensor) -> Heard:
+        waveforms_BS, heard_B = self._prepared(waveforms_BS, lengths_B)
+        frames_B = self.model._get_feat_extract_output_lengths(heard_B)
         heard_BS = torch.arange(waveforms_BS.shape[1], device=heard_B.device) < heard_B[:, None]
         n_frames = int(self.model._get_feat_extract_output_lengths(waveforms_BS.shape[1]))
         valid_BJ = torch.arange(n_frames, device=frames_B.device) < frames_B[:, None]
@@ -212,20 +234,17 @@ class WaveformEncoder(nn.Module):
         return time_mask(self.model.config, valid_BJ) if self.training and self._masks else None
 
 
-def masks_time(config: PreTrainedConfig) -> bool:
-    """Whether a model masks frames in training."""
-    return bool(getattr(config, "apply_spec_augment", False) and config.mask_time_prob > 0)
+def samples_of(frames_B: Tensor, config: PreTrainedConfig) -> Tensor:
+    """The fewest samples that a model's convolutions make so many frames of; the inverse of its own count."""
+    samples_B = frames_B
+    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
+        samples_B = (samples_B - 1) * stride + kernel
+    return samples_B
 
 
-def time_mask(config: PreTrainedConfig, valid_BJ: Tensor) -> Tensor:
-    """SpecAugment time masks, drawn from torch's generator (transformers would use numpy's)."""
-    return span_mask(
-        valid_BJ.sum(dim=1).cpu(),
-        valid_BJ.shape[1],
-        probability=config.mask_time_prob,
-        span=config.mask_time_length,
-        at_least=config.mask_time_min_masks,
-    ).to(valid_BJ.device)
+def _together(alone: Sequence[Heard]) -> Heard:
+    """Utterances heard one by one, as a batch."""
+    return Heard(*(pad_sequence([part[0] for part in parts], batch_first=True) for parts in zip(*alone, strict=True)))
 
 
 def shape_step(device: torch.device) -> int:
@@ -264,31 +283,3 @@ def normalise_waveforms(waveforms_BS: Tensor, mask_BS: Tensor) -> Tensor:
     centred_BS = (waveforms_BS - mean_B1) * mask_BS
     variance_B1 = centred_BS.square().sum(dim=1, keepdim=True) / count_B1
     return centred_BS * (variance_B1 + 1e-7).rsqrt()
-
-
-def span_mask(lengths_B: Tensor, n_frames: int, *, probability: float, span: int, at_least: int) -> Tensor:
-    """Random spans of frames to mask (wav2vec 2.0, section 3.1), as a bool mask B x n_frames.
-
-    Each row gets `n_spans` different first frames within its valid ones. Drawn as transformers'
-    `_compute_mask_indices` draws them for an utterance alone, but from torch's default generator, on the CPU.
-    In a batch, transformers fits the spans of a short row to the longest row's length: up to all its frames are masked.
-    """
-    mask_BJ = torch.zeros(len(lengths_B), n_frames, dtype=torch.bool)
-    for row, length in zip(mask_BJ, lengths_B.tolist(), strict=True):
-        if length < span:
-            continue
-        rounding = torch.rand(()).item()
-        n = n_spans(length, probability=probability, span=span, at_least=at_least, rounding=rounding)
-        starts = torch.randperm(length - span + 1)[:n]
-        row[(starts[:, None] + torch.arange(span)).flatten()] = True
-    return mask_BJ
-
-
-def n_spans(length: int, *, probability: float, span: int, at_least: int, rounding: float) -> int:
-    """How many spans an utterance of `length` frames gets.
-
-    probability x length / span, rounded down after `rounding` (0 to 1) is added, and at least `at_least`; never more
-    than fit side by side, so that none are masked in an utterance shorter than a span.
-    """
-    wanted = int(probability * length / span + rounding)
-    return min(max(wanted, at_least), length // span)

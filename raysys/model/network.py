@@ -92,6 +92,7 @@ class Network(nn.Module):
         self.standardise = Standardised(n_states * int(self.audio_encoder.width)) if fixed else None  # type: ignore[union-attr,arg-type]
         self.mask = FrameMasking(longest=config.mask_frames, channels=config.drop_channels)
         self.pool_frames = config.pool_frames
+        self.wholly_frozen = config.freeze_audio == "all"
         self.audio_projection = _projection(self.audio_encoder, width)
         self.text_projection = _projection(self.text_encoder, width)
         self.no_audio_D = nn.Parameter(torch.randn(width) * 0.02) if modalities == "text" else None
@@ -166,13 +167,18 @@ class Network(nn.Module):
             assert self.no_audio_D is not None
             valid_11 = torch.ones(1, 1, dtype=torch.bool, device=self.no_audio_D.device)
             return self.no_audio_D[None, None], valid_11, (None, None)
-        if view.frames_BJE is not None:
-            # Precomputed features of the frozen encoder.
+        heard: Heard
+        if view.frames_BJE is None:
+            heard = self.audio_encoder(view.waveforms_BS, view.lengths_B)
+        elif self.wholly_frozen:
+            # Precomputed features.
             assert view.lengths_B is not None
             ahead_J = torch.arange(view.frames_BJE.shape[1], device=view.lengths_B.device)
             valid_BJ = ahead_J < view.lengths_B[:, None]
             return self._projected(view.frames_BJE, valid_BJ), valid_BJ, (None, None)
-        heard: Heard = self.audio_encoder(view.waveforms_BS, view.lengths_B)
+        else:
+            # Precomputed latents of its frozen convolutions.
+            heard = self.audio_encoder.from_latents(view.frames_BJE, view.lengths_B)  # type: ignore[operator]
         temporal: tuple[Tensor | None, Tensor | None] = (None, None)
         if self.predict_ahead is not None and self.training:
             latents_BJL, valid_BJ = heard.latents_BJL[:n_clean], heard.valid_BJ[:n_clean]

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from raysys.config import LossConfig, ModelConfig
+from raysys.model.audio import WaveformEncoder
 from raysys.model.encoders import PretrainedAudio, build_audio_encoder, vocab_size_for_count
 from raysys.model.network import Network
 
@@ -76,5 +77,14 @@ def audio_encoder_of(config: ModelConfig) -> PretrainedAudio:
 def feature_gb_per_hour(encoder: PretrainedAudio, config: ModelConfig) -> float:
     """Disk for the features of an hour of speech: the last layer in float32, or all of them in float16."""
     size = 2 if config.layer == "weighted_sum" else 4
-    per_s = encoder.width * encoder.states * size * encoder.frames_per_s / config.pool_frames
-    return float(per_s * 3600 / 1e9)
+    return _gb_per_hour(encoder.width * encoder.states * size * encoder.frames_per_s / config.pool_frames)
+
+
+def latent_gb_per_hour(encoder: PretrainedAudio) -> float:
+    """Disk for the latents of an hour of speech, in float16; 0 for an encoder that reads no waveforms."""
+    reads = isinstance(encoder, WaveformEncoder)
+    return _gb_per_hour(encoder.latent_width * 2 * encoder.frames_per_s) if reads else 0.0
+
+
+def _gb_per_hour(bytes_per_s: float) -> float:
+    return bytes_per_s * 3600 / 1e9

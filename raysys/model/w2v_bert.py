@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from raysys.model.adapt import set_modes
-from raysys.model.audio import Heard, masks_time, time_mask
+from raysys.model.audio import Heard
 from raysys.model.fast import speed_up_dropout
 from raysys.model.kaldi import KaldiMel
+from raysys.model.spans import masks_time, time_mask
 from raysys.model.states import joined_states
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """Features of frozen encoders: of every view and every text, computed once on the cluster and kept for all trials.
 
-Trials then train only what is not frozen. The features are those of a forward pass in a trial, up to rounding.
+Trials then train only what is not frozen. The features are those of a forward pass in a trial, up to rounding. Of an
+encoder of which only the convolutions are frozen, these are their output, the latents.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from raysys.config import SAMPLE_RATE_HZ, ExperimentConfig, ModelConfig
 from raysys.data.batch import TextFeatures, pad_waveforms
@@ -25,6 +26,7 @@ from raysys.data.tasks import UTTERANCES_PER_PART, Entry, Member, fill
 from raysys.data.text import tokenize
 from raysys.data.texts import read_texts
 from raysys.data.views import AudioFeatures, Source, crop
+from raysys.model.audio import WaveformEncoder
 from raysys.model.encoders import build_audio_encoder, build_text_encoder, make_tokenizer
 from raysys.model.states import pooled_in_time
 from raysys.runs.cluster import Cluster
@@ -43,19 +45,27 @@ def make_audio_features(
     Args:
         source: the decoded corpus and the augmented views made of it.
 
-    Returns: where they are stored; None if every epoch takes new crops, since these never end.
+    Returns: where they are stored; None if every epoch takes new crops, since these never end, or if convolutions alone
+        are frozen, of an encoder that reads no waveforms.
     """
     names = [u.utterance_id for u in manifest.utterances]
     samples = WaveformStore.opened(source.store).samples
     longer = [name for name in names if source.is_cropped(samples[name])]
     if longer and not source.variants:
         return None
-    encoder = build_audio_encoder(config.model)
+    # Adapters would be drawn, and change no latent.
+    model = config.model.as_trained()
+    encoder = build_audio_encoder(model)
+    if config.keeps_audio_latents and not isinstance(encoder, WaveformEncoder):
+        return None
     how: list[object] = [digest_of("raysys.runs.features:encode_audio"), _digest(encoder), _precision(cluster)]
-    how += [config.model.layer, config.model.pool_frames]
-    threads = config.cluster.cpus_per_worker
+    how += ["latents"] if config.keeps_audio_latents else [model.layer, model.pool_frames]
     encode = partial(
-        encode_audio, model=config.model, source=dataclasses.replace(source, features=None), threads=threads
+        encode_audio,
+        model=model,
+        source=dataclasses.replace(source, features=None),
+        latents=config.keeps_audio_latents,
+        threads=config.cluster.cpus_per_worker,
     )
 
     def entry(waveforms: str, ids: Sequence[str], variant: int | None = None) -> Entry:
@@ -69,7 +79,7 @@ def make_audio_features(
     augmented = [entry(views, names) for views in source.views]
     _fill([whole, *crops, *augmented], config, cluster)
     return AudioFeatures(
-        width=int(encoder.width) * int(encoder.states),  # type: ignore[arg-type]
+        width=int(encoder.latent_width if config.keeps_audio_latents else encoder.width * encoder.states),  # type: ignore[arg-type,operator]
         whole=whole.location,
         crops=tuple(entry.location for entry in crops),
         augmented=tuple(entry.location for entry in augmented),
@@ -148,9 +158,15 @@ def _fill(entries: Sequence[Entry], config: ExperimentConfig, cluster: Cluster) 
 
 
 def encode_audio(
-    members: Sequence[Member], model: ModelConfig, source: Source, waveforms: str, variant: int | None, threads: int
+    members: Sequence[Member],
+    model: ModelConfig,
+    source: Source,
+    waveforms: str,
+    variant: int | None,
+    latents: bool,
+    threads: int,
 ) -> Iterator[np.ndarray]:
-    """Frames of a frozen audio encoder, flattened.
+    """Frames of a frozen audio encoder, or latents of its convolutions, flattened.
 
     Args:
         waveforms: location of the store to read.
@@ -167,14 +183,27 @@ def encode_audio(
         for step in evaluation_steps(names, durations_s, "validation", 0):
             waveforms_BS, lengths_B = pad_waveforms([read[name] for name in step.utterance_ids])
             with torch.inference_mode(), autocast(device):
-                encoded = encoder(waveforms_BS.to(device), lengths_B.to(device))
-                pooled, valid = pooled_in_time(encoded.frames_BJD.float(), encoded.valid_BJ, model.pool_frames)
-            frames, valid_BJ = pooled.cpu().numpy(), valid.cpu().numpy()
-            for name, frames_JE, valid_J in zip(step.utterance_ids, frames, valid_BJ, strict=True):
+                speech = waveforms_BS.to(device), lengths_B.to(device)
+                frames_BJE, valid_BJ = _latents(encoder, *speech) if latents else _frames(encoder, *speech, model)
+            # All states are many, and normalised, and latents are of their order: half precision holds three digits.
+            half = latents or model.layer == "weighted_sum"
+            frames, valid = frames_BJE.cpu().numpy(), valid_BJ.cpu().numpy()
+            for name, frames_JE, valid_J in zip(step.utterance_ids, frames, valid, strict=True):
                 flat = frames_JE[valid_J].reshape(-1)
-                # All states are many, and normalised: half precision holds three digits of each.
-                features[name] = flat.astype(np.float16) if model.layer == "weighted_sum" else flat
+                features[name] = flat.astype(np.float16) if half else flat
         yield from (features[name] for name in names)
+
+
+def _frames(encoder: nn.Module, waveforms_BS: Tensor, lengths_B: Tensor, model: ModelConfig) -> tuple[Tensor, Tensor]:
+    encoded = encoder(waveforms_BS, lengths_B)
+    return pooled_in_time(encoded.frames_BJD.float(), encoded.valid_BJ, model.pool_frames)
+
+
+def _latents(encoder: nn.Module, waveforms_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+    assert isinstance(encoder, WaveformEncoder)
+    latents_BJL, frames_B = encoder.latents(waveforms_BS, lengths_B)
+    ahead_J = torch.arange(latents_BJL.shape[1], device=frames_B.device)
+    return latents_BJL.float(), ahead_J < frames_B[:, None]
 
 
 def encode_texts(members: Sequence[Member], model: ModelConfig, threads: int) -> Iterator[np.ndarray]:

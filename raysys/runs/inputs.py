@@ -129,7 +129,7 @@ def make_trials(ground: Ground, points: Sequence[Point], folds: Sequence[Fold] |
         # Everything that inputs depend on; the many points of a sweep share few of these.
         data = (config.corpus.resolved_modalities, config.needs_augmented_view, config.masked_lm)
         encoders = (model.audio, model.text, model.weights, model.freeze_audio, model.freeze_text)
-        output = (model.layer, model.pool_frames)
+        output = (model.layer, model.pool_frames, config.keeps_audio_latents)
         key = (config.augment, config.train.crop_s, config.train.seed, data, encoders, output)
         if key not in inputs:
             inputs[key] = _make_inputs(config, ground, chosen)
@@ -155,7 +155,7 @@ def _make_inputs(config: ExperimentConfig, ground: Ground, folds: Sequence[Fold]
     source = _source(config, manifest, ground.store, cluster)
     texts = make_texts(config, manifest, folds, cpus=cluster.idle_cpus, gpus_per_task=cluster.gpus_per_worker)
     # `features` imports torch and Ray Data, which most runs start seconds sooner without.
-    if config.keeps_audio_features:
+    if config.keeps_audio_features or config.keeps_audio_latents:
         from raysys.runs.features import make_audio_features
 
         source = dataclasses.replace(source, features=make_audio_features(config, manifest, source, cluster))

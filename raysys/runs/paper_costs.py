@@ -18,6 +18,7 @@ from raysys.model.parts import (
     count_trained,
     empty_network,
     feature_gb_per_hour,
+    latent_gb_per_hour,
 )
 from raysys.presets import PRESETS
 from raysys.runs.paper_parts import Part
@@ -112,6 +113,8 @@ def _shared_gb(part: Part, manifest: Manifest) -> float:
     each = DECODED_GB_PER_HOUR
     if config.keeps_audio_features:
         each += feature_gb_per_hour(audio_encoder_of(config.model), config.model)
+    elif config.keeps_audio_latents:
+        each += latent_gb_per_hour(audio_encoder_of(config.model))
     return hours * each * (1 + views)
 
 

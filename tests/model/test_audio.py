@@ -24,15 +24,9 @@ from transformers import (
 from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
 from raysys.model import audio
-from raysys.model.audio import (
-    MaskedGroupNorm,
-    WaveformEncoder,
-    n_spans,
-    normalise_waveforms,
-    padding_moves,
-    shape_step,
-    span_mask,
-)
+from raysys.model.audio import WaveformEncoder, normalise_waveforms, padding_moves, samples_of, shape_step
+from raysys.model.group_norm import MaskedGroupNorm
+from raysys.model.spans import n_spans, span_mask
 from raysys.model.states import WeightedSum
 from tests.model.encoder_folders import SIZES
 
@@ -368,3 +362,12 @@ def test_in_training_without_dropout_and_masks_the_batch_does_not_matter_either(
         ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "mask_time_prob"), 0.0
     )
     assert_the_batch_does_not_matter(WaveformEncoder(tiny(family, **still), normalise=True, freeze="none").train())
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 49, 50, 649])
+def test_frames_need_so_many_samples_and_not_one_less(frames: int) -> None:
+    model = Wav2Vec2Model(Wav2Vec2Config(**SIZES))
+    samples = samples_of(torch.tensor([frames]), model.config)
+    assert int(samples) == 400 + 320 * (frames - 1)
+    count = model._get_feat_extract_output_lengths
+    assert (int(count(samples)), int(count(samples - 1))) == (frames, frames - 1)

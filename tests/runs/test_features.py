@@ -187,6 +187,53 @@ def test_a_network_given_features_computes_what_it_computes_from_speech(
     assert torch.isfinite(nobody.logits_NC).all()
 
 
+@pytest.mark.parametrize("part", [{"freeze_audio": "cnn"}, {"unfreeze_top": 1}])
+def test_a_network_given_latents_of_frozen_convolutions_computes_what_it_computes_from_speech(
+    part: Any, config: ExperimentConfig, manifest: Manifest, source: Source
+) -> None:
+    """In training too: the same frames are masked, and the same layers learn."""
+    model = dataclasses.replace(config.model, **{"freeze_audio": "none", **part})
+    config = dataclasses.replace(config, model=model)
+    assert config.keeps_audio_latents and not config.keeps_audio_features
+    heard = features.make_audio_features(config, manifest, source, CLUSTER)
+    assert heard is not None
+    assert (len(heard.crops), len(heard.augmented)) == (2, 2)
+    kept = dataclasses.replace(source, features=heard)
+    assert whole_utterance(kept, "u0").dtype == np.float16
+    plain, given = collator(config, manifest), collator(config, manifest, frame_width=heard.width)
+    network = Network(model, n_classes=2, vocab_size=len(load_tokenizer(model.text)), loss=LossConfig()).train()
+    for epoch in range(3):
+        gradients = []
+        for batch in (training_batch(kept, given, epoch), training_batch(source, plain, epoch)):
+            torch.manual_seed(1)
+            network.zero_grad()
+            assert batch.augmented is not None
+            network((batch.clean, batch.augmented)).logits_NC.square().sum().backward()
+            gradients.append({name: p.grad for name, p in network.named_parameters() if p.grad is not None})
+        assert gradients[0].keys() == gradients[1].keys()
+        assert any(name.startswith("audio_encoder.") for name in gradients[0])
+        largest = max(float(gradient.abs().max()) for gradient in gradients[1].values())
+        for name, gradient in gradients[0].items():
+            torch.testing.assert_close(gradient, gradients[1][name], atol=5e-3 * largest, rtol=1e-2, msg=name)
+    network.eval()
+    tested = [given(NAMES, [whole_utterance(kept, name) for name in NAMES], None, epoch=None)]
+    tested.append(plain(NAMES, [whole_utterance(source, name) for name in NAMES], None, epoch=None))
+    assert_same(*(outputs(network, batch) for batch in tested), half=True)
+
+
+def test_latents_do_not_depend_on_what_is_trained_and_are_of_waveforms_alone(
+    config: ExperimentConfig, manifest: Manifest, source: Source, encoding: list[int], tmp_path: Path
+) -> None:
+    found = []
+    for part in ({"freeze_audio": "cnn"}, {"freeze_audio": "cnn", "unfreeze_top": 1}):
+        model = dataclasses.replace(config.model, **part)
+        found.append(features.make_audio_features(dataclasses.replace(config, model=model), manifest, source, CLUSTER))
+    assert found[0] == found[1] and len(encoding) == 1
+    model = dataclasses.replace(config.model, audio=str(write_whisper(tmp_path / "whisper")), freeze_audio="cnn")
+    whisper = dataclasses.replace(config, model=model)
+    assert features.make_audio_features(whisper, manifest, source, CLUSTER) is None
+
+
 def test_states_are_standardised_by_the_training_part_alone_and_stay_so_when_saved(
     config: ExperimentConfig, manifest: Manifest, source: Source, tmp_path: Path
 ) -> None:
@@ -243,18 +290,22 @@ def test_unlimited_crops_are_not_cached(config: ExperimentConfig, manifest: Mani
 @pytest.mark.parametrize(
     ("model", "augment", "modalities", "audio", "text"),
     [
-        ({}, {}, "both", True, True),
-        ({"freeze_audio": "cnn"}, {}, "both", False, True),
-        ({"freeze_text": "none"}, {}, "both", True, False),
-        ({"layer": "weighted_sum"}, {}, "both", True, True),
-        ({"weights": "random"}, {}, "both", False, False),
-        ({}, {"variants": 0}, "both", False, True),
-        ({}, {}, "audio", True, False),
-        ({}, {}, "text", False, True),
+        ({}, {}, "both", "features", True),
+        ({"freeze_audio": "cnn"}, {}, "both", "latents", True),
+        ({"freeze_audio": "none"}, {}, "both", None, True),
+        ({"freeze_audio": "cnn"}, {"variants": 0}, "both", None, True),
+        ({"freeze_audio": "cnn"}, {"mixup": 0.2}, "both", None, True),
+        ({"adapt": "lora", "freeze_audio": "none", "freeze_text": "none"}, {}, "both", "latents", False),
+        ({"freeze_text": "none"}, {}, "both", "features", False),
+        ({"layer": "weighted_sum"}, {}, "both", "features", True),
+        ({"weights": "random"}, {}, "both", None, False),
+        ({}, {"variants": 0}, "both", None, True),
+        ({}, {}, "audio", "features", False),
+        ({}, {}, "text", None, True),
     ],
 )
 def test_only_features_common_to_all_trials_are_cached(
-    config: ExperimentConfig, model: Any, augment: Any, modalities: Any, audio: bool, text: bool
+    config: ExperimentConfig, model: Any, augment: Any, modalities: Any, audio: str | None, text: bool
 ) -> None:
     config = dataclasses.replace(
         config,
@@ -262,4 +313,6 @@ def test_only_features_common_to_all_trials_are_cached(
         model=dataclasses.replace(config.model, **model),
         augment=dataclasses.replace(config.augment, **augment),
     )
-    assert (config.keeps_audio_features, config.keeps_text_features) == (audio, text)
+    kept = {"features": config.keeps_audio_features, "latents": config.keeps_audio_latents}
+    assert [name for name, is_kept in kept.items() if is_kept] == ([audio] if audio else [])
+    assert config.keeps_text_features == text

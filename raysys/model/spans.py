@@ -1,0 +1,55 @@
+"""Spans of frames that pretrained encoders mask in training (wav2vec 2.0, section 3.1), as transformers draws them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+
+def masks_time(config: PreTrainedConfig) -> bool:
+    """Whether a model masks frames in training."""
+    return bool(getattr(config, "apply_spec_augment", False) and config.mask_time_prob > 0)
+
+
+def time_mask(config: PreTrainedConfig, valid_BJ: Tensor) -> Tensor:
+    """SpecAugment time masks, drawn from torch's generator (transformers would use numpy's)."""
+    return span_mask(
+        valid_BJ.sum(dim=1).cpu(),
+        valid_BJ.shape[1],
+        probability=config.mask_time_prob,
+        span=config.mask_time_length,
+        at_least=config.mask_time_min_masks,
+    ).to(valid_BJ.device)
+
+
+def span_mask(lengths_B: Tensor, n_frames: int, *, probability: float, span: int, at_least: int) -> Tensor:
+    """Random spans of frames to mask (wav2vec 2.0, section 3.1), as a bool mask B x n_frames.
+
+    Each row gets `n_spans` different first frames within its valid ones. Drawn as transformers'
+    `_compute_mask_indices` draws them for an utterance alone, but from torch's default generator, on the CPU.
+    In a batch, transformers fits the spans of a short row to the longest row's length: up to all its frames are masked.
+    """
+    mask_BJ = torch.zeros(len(lengths_B), n_frames, dtype=torch.bool)
+    for row, length in zip(mask_BJ, lengths_B.tolist(), strict=True):
+        if length < span:
+            continue
+        rounding = torch.rand(()).item()
+        n = n_spans(length, probability=probability, span=span, at_least=at_least, rounding=rounding)
+        starts = torch.randperm(length - span + 1)[:n]
+        row[(starts[:, None] + torch.arange(span)).flatten()] = True
+    return mask_BJ
+
+
+def n_spans(length: int, *, probability: float, span: int, at_least: int, rounding: float) -> int:
+    """How many spans an utterance of `length` frames gets.
+
+    probability x length / span, rounded down after `rounding` (0 to 1) is added, and at least `at_least`; never more
+    than fit side by side, so that none are masked in an utterance shorter than a span.
+    """
+    wanted = int(probability * length / span + rounding)
+    return min(max(wanted, at_least), length // span)
