@@ -1,7 +1,8 @@
 """Selecting grid points and epochs: the two protocols, as pure functions of numbers.
 
 `nested` only sees `Validated`, which has no field for a test score, so it cannot use one. `optimistic` selects on the
-test folds, as the paper does, and its scores are optimistic.
+test folds, as the paper does, and its scores are optimistic. By which score of the validation part `nested` selects is
+the user's choice (--train.select); `optimistic` is always by UA.
 """
 
 from __future__ import annotations
@@ -10,10 +11,45 @@ import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from raysys import metrics
+from raysys.config import Select
+
+TITLES: dict[Select, str] = {"ua": "UA", "wa": "WA", "macro_f1": "macro-F1", "loss": "loss"}
+
+
+class OnValidation(Protocol):
+    """Scores on a validation part, from 0 to 1, and its mean cross-entropy in nats; None without that part."""
+
+    @property
+    def validation_ua(self) -> float | None: ...
+    @property
+    def validation_wa(self) -> float | None: ...
+    @property
+    def validation_macro_f1(self) -> float | None: ...
+    @property
+    def validation_loss(self) -> float | None: ...
+
+
+def score_of(found: OnValidation, by: Select) -> float:
+    """The score by which is selected; there is a validation part."""
+    score: float | None = getattr(found, f"validation_{by}")
+    assert score is not None
+    return score
+
+
+def merit(found: OnValidation, by: Select) -> tuple[float, float]:
+    """What is greater for a better choice: the score, of a loss its negative; the lower loss breaks a tie."""
+    score, loss = score_of(found, by), score_of(found, "loss")
+    return -score if by == "loss" else score, -loss
+
+
+def shown(score: float, by: Select) -> str:
+    """For people: in per cent, except for a loss."""
+    return f"{score:.3f}" if by == "loss" else f"{100 * score:.1f}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,13 +60,14 @@ class Validated:
         point: its configuration's name.
         fold: from 1.
         epoch: from 1, the best on the validation part.
-        ua, loss: of the validation part at that epoch.
+        score: of the validation part at that epoch, the higher the better: the first of `merit`.
+        loss: its mean cross-entropy.
     """
 
     point: str
     fold: int
     epoch: int
-    ua: float
+    score: float
     loss: float
 
 
@@ -53,17 +90,17 @@ class Optimistic:
 
 
 def nested(trials: Sequence[Validated]) -> dict[int, str]:
-    """Each fold's own point: best validation UA; the lower validation loss, then the earlier point, breaks a tie."""
+    """Each fold's own point: best validation score; the lower validation loss, then the earlier point, breaks a tie."""
     best: dict[int, Validated] = {}
     for trial in trials:
         rival = best.get(trial.fold)
-        if rival is None or (trial.ua, -trial.loss) > (rival.ua, -rival.loss):
+        if rival is None or (trial.score, -trial.loss) > (rival.score, -rival.loss):
             best[trial.fold] = trial
     return {fold: best[fold].point for fold in sorted(best)}
 
 
 def final_point(trials: Sequence[Validated], n_folds: int) -> tuple[str, int]:
-    """Point and number of epochs of the final model: best mean validation UA over all folds, median of their epochs.
+    """Point and number of epochs of the final model: best mean validation score over all folds, median of their epochs.
 
     Points without a finished trial on every fold are excluded. Of two middle epochs the earlier is used.
 
@@ -79,7 +116,7 @@ def final_point(trials: Sequence[Validated], n_folds: int) -> tuple[str, int]:
 
     def goodness(point: str) -> tuple[float, float]:
         own = by_point[point]
-        return statistics.fmean(t.ua for t in own), -statistics.fmean(t.loss for t in own)
+        return statistics.fmean(t.score for t in own), -statistics.fmean(t.loss for t in own)
 
     chosen = max(complete, key=goodness)
     return chosen, statistics.median_low(t.epoch for t in by_point[chosen])

@@ -72,7 +72,13 @@ def test_a_typo_is_refused_with_a_suggestion(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--train.epochs", "many"], ["--corpus.name", "iemocop"], ["--augment.noise-snr-db", "3"]]
+    "arguments",
+    [
+        ["--train.epochs", "many"],
+        ["--corpus.name", "iemocop"],
+        ["--augment.noise-snr-db", "3"],
+        ["--train.select", "f1"],
+    ],
 )
 def test_a_value_of_another_type_is_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysys import selection
-from raysys.selection import Validated, final_point, nested, optimistic
+from raysys.config import Select
+from raysys.selection import Validated, final_point, merit, nested, optimistic, shown
+from tests.runs.results import fold_result
 
 Matrix = Sequence[Sequence[int]]
 
@@ -21,14 +23,47 @@ ALL_OF_THE_LARGE_CLASS: Matrix = [[8, 0], [2, 0]]  # WA 0.8, UA 0.5
 BOTH_CLASSES: Matrix = [[5, 3], [0, 2]]  # WA 0.7, UA (5/8 + 1) / 2 = 0.8125
 
 
-def validated(point: str, fold: int, ua: float, *, loss: float = 1.0, epoch: int = 1) -> Validated:
-    return Validated(point=point, fold=fold, epoch=epoch, ua=ua, loss=loss)
+def validated(point: str, fold: int, score: float, *, loss: float = 1.0, epoch: int = 1) -> Validated:
+    return Validated(point=point, fold=fold, epoch=epoch, score=score, loss=loss)
 
 
 def by_test(point: str, fold: int, *uas: float) -> selection.Tested:
     """A curve of these UAs, each a multiple of a tenth: of 20 utterances of each of two classes."""
     hits = [round(20 * ua) for ua in uas]
     return selection.Tested(point=point, fold=fold, curve=[[[h, 20 - h], [20 - h, h]] for h in hits])
+
+
+# By which score
+
+
+def test_the_merit_is_the_score_by_which_is_selected_and_the_lower_loss_breaks_a_tie() -> None:
+    scores = {"validation_ua": 0.5, "validation_wa": 0.6, "validation_macro_f1": 0.4, "validation_loss": 1.25}
+    found = fold_result(**scores)
+    expected: dict[Select, float] = {"ua": 0.5, "wa": 0.6, "macro_f1": 0.4, "loss": -1.25}
+    assert {by: merit(found, by) for by in expected} == {by: (score, -1.25) for by, score in expected.items()}
+
+
+@pytest.mark.parametrize(
+    ("by", "best"), [("ua", "even"), ("wa", "large"), ("macro_f1", "harmonic"), ("loss", "certain")]
+)
+def test_each_score_has_its_own_best_point(by: Select, best: str) -> None:
+    points = {
+        "even": {"validation_ua": 0.8, "validation_wa": 0.5, "validation_macro_f1": 0.5, "validation_loss": 1.5},
+        "large": {"validation_ua": 0.5, "validation_wa": 0.8, "validation_macro_f1": 0.5, "validation_loss": 1.5},
+        "harmonic": {"validation_ua": 0.5, "validation_wa": 0.5, "validation_macro_f1": 0.8, "validation_loss": 1.5},
+        "certain": {"validation_ua": 0.5, "validation_wa": 0.5, "validation_macro_f1": 0.5, "validation_loss": 0.5},
+    }
+    trials = [
+        validated(name, fold, merit(fold_result(**scores), by)[0], loss=scores["validation_loss"])
+        for fold in (1, 2)
+        for name, scores in points.items()
+    ]
+    assert nested(trials) == {1: best, 2: best}
+    assert final_point(trials, 2)[0] == best
+
+
+def test_scores_are_shown_in_per_cent_and_losses_in_nats() -> None:
+    assert (shown(0.4567, "macro_f1"), shown(0.4567, "loss")) == ("45.7", "0.457")
 
 
 # nested
@@ -39,7 +74,7 @@ def test_each_fold_has_its_own_point() -> None:
     assert nested(trials) == {1: "a", 2: "b"}
 
 
-def test_ua_comes_before_loss_and_loss_before_order() -> None:
+def test_the_score_comes_before_loss_and_loss_before_order() -> None:
     assert nested([validated("a", 1, 0.7, loss=0.1), validated("b", 1, 0.8, loss=9.0)]) == {1: "b"}
     assert nested([validated("a", 1, 0.7, loss=0.5), validated("b", 1, 0.7, loss=0.4)]) == {1: "b"}
     assert nested([validated("a", 1, 0.7, loss=0.4), validated("b", 1, 0.7, loss=0.5)]) == {1: "a"}
@@ -167,7 +202,7 @@ class Trial:
     point: str
     fold: int
     epoch: int
-    ua: float
+    score: float
     loss: float
     curve: list[list[list[int]]]
 
@@ -224,7 +259,7 @@ def test_test_scores_do_change_the_optimistic_choice() -> None:
 
 
 def test_the_nested_protocols_input_has_no_test_score() -> None:
-    assert {field.name for field in dataclasses.fields(Validated)} == {"point", "fold", "epoch", "ua", "loss"}
+    assert {field.name for field in dataclasses.fields(Validated)} == {"point", "fold", "epoch", "score", "loss"}
     with pytest.raises((AttributeError, TypeError)):
         object.__setattr__(validated("a", 1, 0.5), "test_ua", 0.5)
 
@@ -235,4 +270,4 @@ def test_nested_takes_the_best_rival_of_each_fold(trials: list[Trial]) -> None:
     """By sorting: best first, with points already in order."""
     for fold, point in nested(seen(trials)).items():
         rivals = [trial for trial in trials if trial.fold == fold]
-        assert point == sorted(rivals, key=lambda t: (-t.ua, t.loss))[0].point
+        assert point == sorted(rivals, key=lambda t: (-t.score, t.loss))[0].point

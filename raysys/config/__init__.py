@@ -9,7 +9,7 @@ from raysys.config.corpus import GROUPS, SAMPLE_RATE_HZ, CorpusConfig
 from raysys.config.experiment import ExperimentConfig
 from raysys.config.model import BUILT_IN, LORA_RANK, ModelConfig
 from raysys.config.places import ClusterConfig, RunConfig, TrackConfig
-from raysys.config.training import LossConfig, OptimConfig, TrainConfig
+from raysys.config.training import LossConfig, OptimConfig, Select, TrainConfig
 
 __all__ = [
     "AUDIO_EFFECTS",
@@ -25,6 +25,7 @@ __all__ = [
     "ModelConfig",
     "OptimConfig",
     "RunConfig",
+    "Select",
     "TrackConfig",
     "TrainConfig",
 ]

@@ -8,6 +8,9 @@ from typing import Literal
 
 from raysys.config.check import require
 
+Select = Literal["ua", "wa", "macro_f1", "loss"]
+"""A score of the validation part by which is selected; the lowest loss, the highest of the others."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossConfig:
@@ -121,7 +124,10 @@ class OptimConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     epochs: int = 100
-    """Passes over the training part; the epoch with the best validation UA is used."""
+    """Passes over the training part; the best epoch by --train.select is used."""
+    select: Select = "ua"
+    """Score of the validation part by which a fold's epoch is chosen, and a grid search's points: the best UA, WA or
+    macro-F1, or the lowest loss (mean cross-entropy, without class weights, smoothing or logit adjustment)."""
     batch_size: int = 4
     """Utterances per forward pass, over all workers of a trial; the contrastive terms compare these."""
     accumulate: int = 4

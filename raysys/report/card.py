@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from raysys.report.export import percent
 from raysys.report.tables import SYNTHETIC
 from raysys.results import RunResult
+from raysys.selection import TITLES, shown
 
 
 def model_card(results: RunResult) -> str:
@@ -19,6 +20,8 @@ def model_card(results: RunResult) -> str:
     """
     grid = results.grid
     assert grid is not None and grid.final is not None
+    score = next(point.score for point in grid.points if point.name == grid.final.point)
+    assert score is not None
     # Markdown, not HTML: names are escaped by `plain`.
     environment = Environment(
         loader=PackageLoader("raysys.report"),
@@ -33,7 +36,8 @@ def model_card(results: RunResult) -> str:
         grid=grid,
         pooled=results.pooled,
         axes=[f"{flag} of {', '.join(values)}" for flag, values in grid.axes.items()],
-        validation_ua=next(point.validation_ua for point in grid.points if point.name == grid.final.point),
+        selected_by=TITLES[results.select],
+        validation_score=shown(score, results.select),
         synthetic=SYNTHETIC,
     )
 

@@ -19,6 +19,7 @@ from raysys.report.reference import REFERENCES
 from raysys.report.scores import FEWEST, MOST, can_embed, embed, reliability_bins
 from raysys.report.style import to_png, to_svg
 from raysys.results import RunResult
+from raysys.selection import TITLES
 
 LOSSES = {
     "total": "total loss",
@@ -29,6 +30,8 @@ LOSSES = {
 }
 CONFUSION, GRID = "the confusion matrix", "the heat map of the grid"
 ABLATION, TSNE = "the charts of the ablation", "t-SNE"
+_UNITS = {"loss": "Nats"}
+"""Of validation scores that are not in per cent."""
 _TSNE = {
     "without": ("Without the contrastive terms", "Compare figure 5 of the paper (cross-entropy only). "),
     "with": ("With the contrastive terms", "Compare figure 6 of the paper. "),
@@ -150,7 +153,7 @@ def confusion(run: Run) -> list[Chart]:
 def grid(run: Run) -> list[Chart]:
     """Heat map of a grid with two axes."""
     found = run.results.grid
-    if found is None or len(found.axes) != 2 or all(p.validation_ua is None for p in found.points):
+    if found is None or len(found.axes) != 2 or all(p.score is None for p in found.points):
         return []
     (row_axis, rows), (column_axis, columns) = found.axes.items()
     values = np.full((len(rows), len(columns)), np.nan)
@@ -160,22 +163,25 @@ def grid(run: Run) -> list[Chart]:
     for point in found.points:
         cell = rows.index(point.values[row_axis]), columns.index(point.values[column_axis])
         place[point.name] = cell
-        values[cell] = np.nan if point.validation_ua is None else point.validation_ua
+        values[cell] = np.nan if point.score is None else point.score
         choices[cell] = chosen[point.name]
     final = found.final
+    by = run.results.select
     names = row_axis.rsplit(".", 1)[-1], column_axis.rsplit(".", 1)[-1]
     return [
         Chart(
             name="grid",
-            title="Validation UA over the grid",
-            caption="Per cent, mean over the folds' validation parts; colours run from the lowest to the highest. One "
-            "dot per fold that chose the point" + ("." if final is None else "; framed: the final model's point."),
+            title=f"Validation {TITLES[by]} over the grid",
+            caption=f"{_UNITS.get(by, 'Per cent')}, mean over the folds' validation parts; colours run from the worst "
+            "to the best. One dot per fold that chose the point"
+            + ("." if final is None else "; framed: the final model's point."),
             figure=figures.heat_map(
                 values,
                 (names[0], rows),
                 (names[1], columns),
                 choices_RC=choices,
                 final=None if final is None else place[final.point],
+                loss=by == "loss",
             ),
         )
     ]
@@ -219,14 +225,15 @@ def learning_curves(run: Run) -> list[Chart]:
     """Validation score by epoch, and each active term of the loss."""
     charts = []
     kept = {fold.name: fold.epoch for fold in run.results.folds}
-    validation = _lines(run, lambda epoch: epoch["validation_ua"], times=100)
+    by = run.results.select
+    validation = _lines(run, lambda epoch: epoch.get(f"validation_{by}"), times=1 if by == "loss" else 100)
     if validation:
         charts.append(
             Chart(
                 name="validation",
-                title="Validation UA",
-                caption="Per cent, after each epoch. Dots mark the selected epochs.",
-                figure=figures.curves(validation, "UA, %", chosen=kept),
+                title=f"Validation {TITLES[by]}",
+                caption=f"{_UNITS.get(by, 'Per cent')}, after each epoch. Dots mark the selected epochs.",
+                figure=figures.curves(validation, "loss" if by == "loss" else f"{TITLES[by]}, %", chosen=kept),
             )
         )
     for part, title in LOSSES.items():

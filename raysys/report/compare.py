@@ -12,6 +12,7 @@ from raysys import intervals, metrics
 from raysys.errors import ConfigError, DamagedError, StorageError
 from raysys.metrics import Metric
 from raysys.results import PREDICTIONS, RESULTS, RunResult
+from raysys.selection import TITLES
 from raysys.storage import Folder
 
 
@@ -35,9 +36,9 @@ def compare(a: Folder, b: Folder) -> dict[str, Any]:
         a, b: folders of finished runs; the same folder twice gives differences of 0.
 
     Returns:
-        JSON-serialisable: `a` and `b` (run, kind, modalities, seed, parameters, wa, ua), `corpus`, `n`, `speakers`,
-        `difference` (wa and ua, each with _ci95 and _excludes_0), `recalls` (one per class), `folds` (UA of each fold
-        of a), and `folds_differ`: the runs split the corpus differently, and the folds are those of a.
+        JSON-serialisable: `a` and `b` (run, kind, modalities, seed, select, parameters, wa, ua), `corpus`, `n`,
+        `speakers`, `difference` (wa and ua, each with _ci95 and _excludes_0), `recalls` (one per class), `folds` (UA of
+        each fold of a), and `folds_differ`: the runs split the corpus differently, and the folds are those of a.
 
     Raises:
         StorageError: a folder holds no finished run, or cannot be read.
@@ -150,7 +151,7 @@ def _refuse_different(a: _Run, b: _Run) -> None:
 
 def _about(run: _Run, confusion_CC: NDArray[np.int64]) -> dict[str, Any]:
     scores = {"wa": float(metrics.score(confusion_CC, "wa")), "ua": float(metrics.score(confusion_CC, "ua"))}
-    about = {name: getattr(run.results, name) for name in ("kind", "modalities", "seed", "parameters")}
+    about = {name: getattr(run.results, name) for name in ("kind", "modalities", "seed", "select", "parameters")}
     return {"run": run.location, **about, **scores}
 
 
@@ -181,7 +182,8 @@ def _scores(a: float | None, b: float | None) -> dict[str, float | None]:
 
 
 def _described(run: dict[str, Any]) -> str:
-    return f"{run['run']} ({run['kind']}, modalities: {run['modalities']}, seed {run['seed']})"
+    selected = "" if run["select"] == "ua" else f", by validation {TITLES[run['select']]}"
+    return f"{run['run']} ({run['kind']}, modalities: {run['modalities']}, seed {run['seed']}{selected})"
 
 
 def _row(name: str, width: int, row: dict[str, Any]) -> str:

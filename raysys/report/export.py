@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from raysys.config import Select
 from raysys.results import (
     AblationResult,
     ClassScores,
@@ -51,7 +52,7 @@ def files(results: RunResult, predictions: pa.Table) -> dict[str, str]:
     if parts := (*results.by_dialog, *results.by_sex):
         found["parts.csv"] = parts_csv(parts)
     if results.grid is not None:
-        found["grid.csv"] = grid_csv(results.grid)
+        found["grid.csv"] = grid_csv(results.grid, results.select)
     if results.ablation is not None:
         found["ablation.csv"] = ablation_csv(results.ablation)
     if results.seeds is not None:
@@ -108,15 +109,20 @@ def _ends(interval: Interval | None) -> tuple[float | None, float | None]:
     return (None, None) if interval is None else interval
 
 
-def grid_csv(grid: GridResult) -> str:
-    """One row per point; test scores are from the best epoch on the test folds, so optimistic."""
-    names = ("validation_ua", "test_ua", "test_wa")
+def grid_csv(grid: GridResult, select: Select = "ua") -> str:
+    """One row per point; test scores are from the best epoch on the test folds, so optimistic.
+
+    Args:
+        select: by which validation score points were chosen; if not by UA, it has a column too.
+    """
+    other = [] if select == "ua" else [f"validation_{select}"]
     rows = []
     for point in grid.points:
         chosen = [fold for fold, name in grid.nested.items() if name == point.name]
         values = [point.values[axis] for axis in grid.axes]
-        rows.append([*values, *(getattr(point, name) for name in names), point.stopped, " ".join(chosen)])
-    headings = ["validation_ua", "optimistic_test_ua", "optimistic_test_wa", "stopped", "chosen_by_folds"]
+        scores = [point.validation_ua, *(point.score for _ in other), point.test_ua, point.test_wa]
+        rows.append([*values, *scores, point.stopped, " ".join(chosen)])
+    headings = ["validation_ua", *other, "optimistic_test_ua", "optimistic_test_wa", "stopped", "chosen_by_folds"]
     return csv_of([*grid.axes, *headings], rows)
 
 
@@ -150,13 +156,14 @@ def paper_tables(results: RunResult) -> list[PaperTable]:
     about = (corpus, results.modalities)
     scores = (_with_interval(pooled, "wa"), _with_interval(pooled, "ua"))
     seed = "" if results.seeds is None else f", seed {results.seed}"
-    rows: list[tuple[str, ...]] = [(*about, results.protocol + seed, str(pooled.n), *scores)]
+    protocol = results.protocol + results.selected
+    rows: list[tuple[str, ...]] = [(*about, protocol + seed, str(pooled.n), *scores)]
     if (seeds := results.seeds) is not None:
         of = f"of {len(seeds.each)} seeds"
         scores = (_with_interval(seeds.mean, "wa"), _with_interval(seeds.mean, "ua"))
-        rows.append((*about, f"{results.protocol}, mean ± deviation {of}", str(pooled.n), *scores))
+        rows.append((*about, f"{protocol}, mean ± deviation {of}", str(pooled.n), *scores))
         scores = (_with_interval(seeds.ensemble, "wa"), _with_interval(seeds.ensemble, "ua"))
-        rows.append((*about, f"{results.protocol}, ensemble {of}", str(pooled.n), *scores))
+        rows.append((*about, f"{protocol}, ensemble {of}", str(pooled.n), *scores))
     if results.grid is not None:
         best = results.grid.optimistic
         scores = (str(percent(best.pooled_wa)), str(percent(best.pooled_ua)))

@@ -58,16 +58,20 @@ def heat_map(
     *,
     choices_RC: ArrayLike,
     final: tuple[int, int] | None,
+    loss: bool = False,
 ) -> Figure:
-    """Scores of a grid with two axes, in per cent.
+    """Scores of a grid with two axes, in per cent, or losses; the best is darkest.
 
     Args:
-        values_RC: from 0 to 1; NaN where a point was stopped.
+        values_RC: from 0 to 1, or losses; NaN where a point was stopped.
         rows, columns: name of the axis, and its values as typed.
         choices_RC: number of folds that chose each point, shown as dots.
         final: row and column of the final model's point, which is framed.
+        loss: whether values are losses, of which the lowest is best.
     """
-    low, high = float(np.nanmin(values_RC)), float(np.nanmax(values_RC))
+    worst, best = float(np.nanmin(values_RC)), float(np.nanmax(values_RC))
+    if loss:
+        worst, best = best, worst
     choices = np.asarray(choices_RC)
     figure, axes = _matrix(len(rows[1]), len(columns[1]))
     for (row, column), value in np.ndenumerate(values_RC):
@@ -75,9 +79,9 @@ def heat_map(
             _write(axes, row, column, "stopped", strength=0.0)
             continue
         # Evaluated in this order, the best is exactly 1; rounding must not exceed it.
-        strength = 0.08 + 0.92 * ((value - low) / (high - low)) if high > low else 0.5
+        strength = 0.08 + 0.92 * ((value - worst) / (best - worst)) if best != worst else 0.5
         _cell(axes, row, column, strength=strength)
-        _write(axes, row - 0.08, column, f"{100 * value:.1f}", strength=strength, bold=True)
+        _write(axes, row - 0.08, column, f"{value:.3f}" if loss else f"{100 * value:.1f}", strength=strength, bold=True)
         dots = int(choices[row, column])
         axes.scatter(
             column + 0.13 * (np.arange(dots) - (dots - 1) / 2), np.full(dots, row + 0.26), s=9, color=over(strength)

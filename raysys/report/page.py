@@ -29,6 +29,7 @@ from raysys.report.scores import reliability_bins, surest_mistakes
 from raysys.report.style import theme
 from raysys.report.tables import SYNTHETIC
 from raysys.results import RunResult
+from raysys.selection import TITLES, shown
 from raysys.storage import Folder
 
 LONGEST_S = 10.0
@@ -91,6 +92,7 @@ def page(run: Run, charts: Mapping[str, Drawn], notes: Sequence[str]) -> str:
             warnings=warnings_of(run),
             about=_about(run, counts),
             chosen_by=chosen_by,
+            selected_by=TITLES[results.select],
             tested={fold.fold: fold for fold in results.grid.optimistic.folds} if results.grid else {},
             most_frequent=max(counts.values()) / counts.total(),
             references=REFERENCES.get(run.manifest.corpus, ()),
@@ -119,6 +121,7 @@ def environment() -> Environment:
     )
     environment.filters |= {
         "percent": export.percent,
+        "score": lambda score, by: None if score is None else shown(score, by),
         "interval": _interval,
         "signed": lambda share: signed(100 * share),
         "duration": lambda seconds: f"{seconds:.2f} s" if seconds < 60 else clock(seconds),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from raysys.data.manifest import Manifest
 from raysys.results import AblationResult, GridResult, RunResult, SeedsResult
+from raysys.selection import TITLES, shown
 
 SYNTHETIC = (
     "The demo corpus is synthetic: speech made by eSpeak NG, with emotions scripted into rate, pitch and words.\n"
@@ -40,7 +41,10 @@ def result_table(results: RunResult) -> str:
         scores = getattr(results, name)
         lines.append(f"{name}{pad[4:]} {100 * scores.wa:5.1f}  {100 * scores.ua:5.1f}")
     pooled = results.pooled
-    lines += ["", f"pooled over {pooled.n} test utterances, each scored once ({results.protocol} protocol)"]
+    lines += [
+        "",
+        f"pooled over {pooled.n} test utterances, each scored once ({results.protocol} protocol{results.selected})",
+    ]
     for name, meaning in (("wa", "overall accuracy"), ("ua", "mean class recall")):
         low, high = (100 * v for v in getattr(pooled, f"{name}_ci95"))
         chance = getattr(pooled, f"chance_{name}")
@@ -73,15 +77,19 @@ def grid_table(results: RunResult) -> str:
     for fold, name in grid.nested.items():
         chosen_by.setdefault(name, []).append(fold)
     width = max(5, *(len(point.name) for point in grid.points))
-    lines = [f"{'point':<{width}}  validation UA  chosen by fold"]
-    for point in sorted(grid.points, key=lambda p: -(p.validation_ua or 0.0)):
-        score = "stopped" if point.validation_ua is None else f"{100 * point.validation_ua:.1f}"
-        lines.append(f"{point.name:<{width}}  {score:>13}  {' '.join(chosen_by.get(point.name, []))}".rstrip())
+    by = results.select
+    heading = f"validation {TITLES[by]}"
+    lines = [f"{'point':<{width}}  {heading}  chosen by fold"]
+    sign = 1 if by == "loss" else -1
+    for point in sorted(grid.points, key=lambda p: (p.score is None, sign * (p.score or 0.0))):
+        score = "stopped" if point.score is None else shown(point.score, by)
+        folds = " ".join(chosen_by.get(point.name, []))
+        lines.append(f"{point.name:<{width}}  {score:>{len(heading)}}  {folds}".rstrip())
     best, pooled, final = grid.optimistic, results.pooled, grid.final
     lines += [
         "",
         f"nested      WA {100 * pooled.wa:5.1f}  UA {100 * pooled.ua:5.1f}  pooled; point and epoch chosen per "
-        f"fold on its own validation speakers",
+        f"fold on its own validation speakers{results.selected}",
         f"optimistic  WA {100 * best.pooled_wa:5.1f}  UA {100 * best.pooled_ua:5.1f}  pooled; {best.point} "
         f"and each fold's epoch chosen on the test folds, as the paper does: not an estimate",
     ]

@@ -26,7 +26,8 @@ class FoldResult:
         fold, name: number, from 1, and what the fold tests.
         n_train, n_validation, n: utterances in the training, validation and test part.
         epoch, epochs: the selected one, from 1, and how many were trained.
-        validation_ua, validation_loss: at the selected epoch; None without a validation part.
+        validation_ua, validation_wa, validation_macro_f1, validation_loss: at the selected epoch; None without a
+            validation part.
         wa, ua, confusion: on the test part; None without one.
         parameters: of the whole network.
         trained_parameters: those of them that are trained; None in early versions.
@@ -48,6 +49,8 @@ class FoldResult:
     epoch: int
     epochs: int
     validation_ua: float | None
+    validation_wa: float | None
+    validation_macro_f1: float | None
     validation_loss: float | None
     wa: float | None
     ua: float | None

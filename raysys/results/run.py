@@ -6,11 +6,13 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal
 
+from raysys.config import Select
 from raysys.data.manifest import Skipped
 from raysys.errors import StorageError
 from raysys.results.fold import FoldRow
 from raysys.results.scores import ClassScores, Confusion, PartScores, PooledScores, Scores
 from raysys.results.sweeps import AblationResult, GridResult, SeedsResult
+from raysys.selection import TITLES
 from raysys.storage import Folder
 
 RESULTS = "results.json"
@@ -49,6 +51,7 @@ class RunResult:
 
     Attributes:
         kind: what was run. Runs of early versions are all cross-validations and do not say so.
+        select: score of the validation parts by which epochs, and grid points, were chosen; in early versions UA.
         parameters: of the largest network, since the folds' vocabularies differ.
         trained_parameters: those of them that are trained; None in early versions.
         seconds: from the command's start to its end.
@@ -65,6 +68,7 @@ class RunResult:
 
     kind: Literal["crossval", "gridsearch", "ablation"] = "crossval"
     protocol: str
+    select: Select = "ua"
     modalities: str
     seed: int
     parameters: int
@@ -90,6 +94,11 @@ class RunResult:
     grid: GridResult | None = None
     ablation: AblationResult | None = None
     seeds: SeedsResult | None = None
+
+    @property
+    def selected(self) -> str:
+        """What follows a protocol's name where the choice was not by UA, such as ', by validation loss'."""
+        return "" if self.select == "ua" else f", by validation {TITLES[self.select]}"
 
     def write(self, run: Folder) -> None:
         values = dataclasses.asdict(self)

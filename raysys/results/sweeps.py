@@ -15,6 +15,7 @@ class PointScores:
         values: by axis, as typed.
         stopped: whether a trial of it was stopped early or failed; then it has no scores.
         validation_ua: mean over folds; validation_ua_folds, epochs: of each fold.
+        validation_score: mean over folds of the score that selects (`RunResult.select`); None in early versions.
         test_ua, test_wa: mean over folds, each at its best epoch on the test part: optimistic.
     """
 
@@ -26,6 +27,12 @@ class PointScores:
     epochs: tuple[int, ...]
     test_ua: float | None
     test_wa: float | None
+    validation_score: float | None = None
+
+    @property
+    def score(self) -> float | None:
+        """What the point is selected by; early versions knew UA alone."""
+        return self.validation_ua if self.validation_score is None else self.validation_score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +45,7 @@ class OptimisticFold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimisticScores:
-    """One point for all folds and each fold's epoch, chosen on the test folds, as the paper does."""
+    """One point for all folds and each fold's epoch, chosen by UA on the test folds, as the paper does."""
 
     point: str
     wa: float

@@ -61,4 +61,8 @@ def grid_points(config: ExperimentConfig, axes: Sequence[Axis]) -> tuple[Point, 
         name = " ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
         points.append(Point(name=name, config=varied(config, flags, where), typed=values))
     refuse_equal(points)
+    if len({point.config.train.select for point in points}) > 1:
+        raise ConfigError(
+            "--grid train.select: points are chosen by one validation score. Set --train.select for the whole job."
+        )
     return tuple(points)

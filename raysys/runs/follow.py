@@ -14,6 +14,7 @@ from ray import tune
 from raysys.errors import StorageError
 from raysys.results import FoldResult
 from raysys.runs.trial import STOPPED, Trial
+from raysys.selection import TITLES, merit, score_of, shown
 from raysys.storage import Folder
 from raysys.termination import Terminated, note
 from raysys.training import checkpoint_files
@@ -77,8 +78,7 @@ class Ledger:
         self.results[trial.trial_id] = result
         if self._keep != "best":
             return None if self._keep == "all" else trial
-        assert result.validation_ua is not None and result.validation_loss is not None
-        rank = (result.validation_ua, -result.validation_loss)
+        rank = merit(result, trial.config.train.select)
         rival = self._best.get(trial.fold)
         if rival is not None and (rank <= rival[:2] or rival[2] is trial):
             return None if rival[2] is trial else trial
@@ -162,8 +162,9 @@ class Follow(tune.Callback):
         unwanted, epochs = self._ledger.read(own), self._epochs.get(own.trial_id, 0)
         if (result := self._ledger.results.get(own.trial_id)) is not None:
             checkpoint_files.delete_states(own.folder)
-            ua = result.validation_ua
-            said = "finished" if ua is None else f"validation UA {100 * ua:5.1f} at epoch {result.epoch}"
+            said, by = "finished", own.config.train.select
+            if result.n_validation:
+                said = f"validation {TITLES[by]} {shown(score_of(result, by), by):>5} at epoch {result.epoch}"
         elif self._stops_early and epochs < own.config.train.epochs:
             # Out of every selection. Without this mark it was not stopped and is retried: nothing of it is deleted.
             own.folder.write_json(STOPPED, {"trial_id": own.trial_id, "epochs": epochs})
@@ -269,11 +270,11 @@ class EpochLines:
         else:
             self._done += 1
             left = f"  about {clock((now - self._first) / self._done * max(self._left, 0))} left"
-        name = self._names.get(trial.fold, str(trial.fold + 1))
+        name, by = self._names.get(trial.fold, str(trial.fold + 1)), trial.config.train.select
         return (
             f"[{clock(now - self._started)}] fold {name:<{self._width}}  epoch {metrics['epoch'] + 1:3d}"
             f"/{trial.config.train.epochs}  loss {metrics['loss_total']:6.3f}"
-            f"  validation UA {100 * metrics['validation_ua']:5.1f}{left}"
+            f"  validation {TITLES[by]} {shown(metrics[f'validation_{by}'], by):>5}{left}"
         )
 
     def end(self, trial: Trial, said: str) -> str:

@@ -34,7 +34,7 @@ from raysys.runs.points import Point
 from raysys.runs.run import Run, add_up, check, finish, log_summary
 from raysys.runs.trial import MODEL
 from raysys.runs.tuner import Outcome, run_trials
-from raysys.selection import Tested, Validated, final_point, nested, optimistic
+from raysys.selection import Tested, Validated, final_point, merit, nested, optimistic, score_of
 
 
 def gridsearch(config: ExperimentConfig, grid: Sequence[str], *, early_stopping: bool) -> RunResult:
@@ -144,11 +144,11 @@ def _validated(outcome: Outcome) -> list[Validated]:
             point=trial.point,
             fold=result.fold,
             epoch=result.epoch,
-            ua=result.validation_ua,
-            loss=result.validation_loss,
+            score=merit(result, trial.config.train.select)[0],
+            loss=score_of(result, "loss"),
         )
         for trial, result in found
-        if result.validation_ua is not None and result.validation_loss is not None
+        if result.n_validation
     ]
 
 
@@ -199,7 +199,8 @@ def _point_scores(point: Point, axes: Sequence[Axis], outcome: Outcome) -> Point
     """A point's scores: on the validation parts, and, optimistic, at the best epoch of each test fold."""
     own = [trial for trial in outcome.trials if trial.point == point.name]
     found = sorted((r for trial in own if (r := outcome.of(trial)) is not None), key=lambda r: r.fold)
-    ua = [r.validation_ua for r in found if r.validation_ua is not None]
+    ua = [score_of(r, "ua") for r in found]
+    scores = [score_of(r, point.config.train.select) for r in found]
     complete = len(found) == len(own)
     best = None
     if complete:
@@ -210,6 +211,7 @@ def _point_scores(point: Point, axes: Sequence[Axis], outcome: Outcome) -> Point
         stopped=not complete,
         validation_ua=statistics.fmean(ua) if complete else None,
         validation_ua_folds=tuple(ua) if complete else (),
+        validation_score=statistics.fmean(scores) if complete else None,
         epochs=tuple(r.epoch for r in found) if complete else (),
         test_ua=None if best is None else statistics.fmean(float(metrics.score(m, "ua")) for m in best),
         test_wa=None if best is None else statistics.fmean(float(metrics.score(m, "wa")) for m in best),

@@ -138,6 +138,7 @@ def add_up(
         predictions,
         **{
             "protocol": "nested",
+            "select": run.config.train.select,
             "modalities": run.config.corpus.resolved_modalities,
             "seed": found[0].seed,
             "parameters": max(result.parameters for result in found),

@@ -277,13 +277,13 @@ class HalvingByFold(FIFOScheduler):
 
     def __init__(self, trials: Sequence[Trial], open_trials: Sequence[Trial]) -> None:
         super().__init__()
-        epochs = trials[0].config.train.epochs
+        epochs, by = trials[0].config.train.epochs, trials[0].config.train.select
         self._open = tuple(open_trials)
         self._brackets = {
             fold: AsyncHyperBandScheduler(
                 time_attr="epoch",  # counts from 0
-                metric="validation_ua",
-                mode="max",
+                metric=f"validation_{by}",
+                mode="min" if by == "loss" else "max",
                 grace_period=max(1, epochs // 4),
                 max_t=max(2, epochs),
                 reduction_factor=3,

@@ -248,6 +248,7 @@ def _metrics(record: EpochRecord) -> dict[str, float]:
     scores = {
         "validation_wa": record.validation_wa,
         "validation_ua": record.validation_ua,
+        "validation_macro_f1": record.validation_macro_f1,
         "validation_loss": record.validation_loss,
     }
     return {
@@ -298,6 +299,8 @@ def _result(
         epoch=outcome.epoch + 1,
         epochs=len(outcome.history),
         validation_ua=chosen.validation_ua,
+        validation_wa=chosen.validation_wa,
+        validation_macro_f1=chosen.validation_macro_f1,
         validation_loss=chosen.validation_loss,
         parameters=sum(parameter.numel() for parameter in trainer.network.parameters()),
         trained_parameters=count_trained(trainer.network),

@@ -11,7 +11,7 @@ import torch.distributed
 
 from raysys.data.batch import Batch
 from raysys.data.plan import Step
-from raysys.metrics import confusion, unweighted_accuracy, weighted_accuracy
+from raysys.metrics import confusion, macro_f1, unweighted_accuracy, weighted_accuracy
 from raysys.model.network import Network
 from raysys.training.finite import refuse_predictions
 
@@ -37,12 +37,16 @@ class Predictions:
         truth_N, predicted_N = self._truth(labels), self.probabilities_NC.argmax(axis=1)
         return confusion(truth_N, predicted_N, self.probabilities_NC.shape[1]).tolist()
 
-    def scores(self, labels: Mapping[str, int]) -> tuple[float, float, float]:
-        """WA, UA and mean cross-entropy (nats)."""
+    def scores(self, labels: Mapping[str, int]) -> dict[str, float]:
+        """wa, ua, macro_f1, and loss: the mean cross-entropy with the labels (nats; of an utterance at most 27.6)."""
         truth_N, predicted_N = self._truth(labels), self.probabilities_NC.argmax(axis=1)
         chosen_N = self.probabilities_NC[np.arange(len(truth_N)), truth_N]
-        loss = float(-np.log(chosen_N.clip(1e-12)).mean())
-        return float(weighted_accuracy(truth_N, predicted_N)), float(unweighted_accuracy(truth_N, predicted_N)), loss
+        return {
+            "wa": float(weighted_accuracy(truth_N, predicted_N)),
+            "ua": float(unweighted_accuracy(truth_N, predicted_N)),
+            "macro_f1": float(macro_f1(truth_N, predicted_N)),
+            "loss": float(-np.log(chosen_N.clip(1e-12)).mean()),
+        }
 
     def _truth(self, labels: Mapping[str, int]) -> np.ndarray:
         return np.array([labels[name] for name in self.utterance_ids])

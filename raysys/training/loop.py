@@ -102,6 +102,7 @@ class Trainer:
             folder=self.folder,
             trial_id=self.trial_id,
             validated=self.validated,
+            select=self.config.train.select,
             queue=self._queue(),
         )
         self._weights_C = self._by_class(self.class_weights)
@@ -254,15 +255,16 @@ class Trainer:
         return parts
 
     def _record(self, epoch: int, losses: Tensor, validation: Predictions | None, started: float) -> EpochRecord:
-        wa, ua, loss = (None, None, None) if validation is None else validation.scores(self.labels)
+        scores = {} if validation is None else validation.scores(self.labels)
         means = losses.mean(dim=0).tolist()
         return EpochRecord(
             epoch=epoch,
             losses=dict(zip(LossParts.NAMES, means, strict=True)),
             step_losses=tuple(losses[:, 0].tolist()),
-            validation_wa=wa,
-            validation_ua=ua,
-            validation_loss=loss,
+            validation_wa=scores.get("wa"),
+            validation_ua=scores.get("ua"),
+            validation_macro_f1=scores.get("macro_f1"),
+            validation_loss=scores.get("loss"),
             seconds=time.monotonic() - started,
             waited_s=self._waited_s,
             gradients=self.state.gradients,

@@ -12,9 +12,11 @@ import torch.distributed
 from torch import Tensor
 
 from raysys.adamw import AdamW
+from raysys.config import Select
 from raysys.errors import MachineError
 from raysys.losses.queue import Queue
 from raysys.model.network import Network
+from raysys.selection import merit
 from raysys.storage import Folder
 from raysys.training import checkpoint, checkpoint_files
 from raysys.training.evaluation import Workers
@@ -36,6 +38,7 @@ class EpochRecord:
     step_losses: tuple[float, ...]
     validation_wa: float | None
     validation_ua: float | None
+    validation_macro_f1: float | None
     validation_loss: float | None
     seconds: float
     waited_s: float
@@ -53,6 +56,7 @@ class FoldState:
         folder: where rank 0 saves `last` and `best`; None: nothing is saved.
         trial_id: written into checkpoints; checkpoints of other trials are ignored.
         validated: whether a validation part selects the epoch; without one, the last epoch is used.
+        select: by which of its scores.
         queue: past embeddings; None: the loss has none.
 
     Attributes:
@@ -72,6 +76,7 @@ class FoldState:
     folder: Folder | None
     trial_id: str
     validated: bool
+    select: Select
     queue: Queue | None = None
     history: list[EpochRecord] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
@@ -93,7 +98,7 @@ class FoldState:
 
     @property
     def best_epoch(self) -> int:
-        """Epoch with the best validation UA; ties go to the lower validation loss, then to the earlier epoch."""
+        """Epoch with the best validation score; ties go to the lower validation loss, then to the earlier epoch."""
         return self._best_of(self.history)
 
     def _best_of(self, history: Sequence[EpochRecord]) -> int:
@@ -101,8 +106,7 @@ class FoldState:
             return len(history) - 1
 
         def goodness(record: EpochRecord) -> tuple[float, float, int]:
-            assert record.validation_ua is not None and record.validation_loss is not None
-            return record.validation_ua, -record.validation_loss, -record.epoch
+            return *merit(record, self.select), -record.epoch
 
         return max(history, key=goodness).epoch
 

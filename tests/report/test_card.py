@@ -6,19 +6,20 @@ import re
 
 import pytest
 
+from raysys.config import Select
 from raysys.report.card import model_card
 from tests.report.made_up import grid, run_result
 
 PLAIN = ["anger", "happy or excited"]
 
 
-def card(classes: list[str], point: str = "alpha=1", modalities: str = "both") -> str:
+def card(classes: list[str], point: str = "alpha=1", modalities: str = "both", select: Select = "ua") -> str:
     found = grid(
         axes={"loss.alpha": ["1", "0.1"]},
-        points=[{"name": point, "validation_ua": 0.5}],
+        points=[{"name": point, "validation_ua": 0.5, "validation_score": 1.25 if select == "loss" else None}],
         final={"point": point, "epochs": 3, "folder": "model"},
     )
-    return model_card(run_result(classes=classes, modalities=modalities, grid=found))
+    return model_card(run_result(classes=classes, modalities=modalities, grid=found, select=select))
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,11 @@ def test_a_line_break_in_a_name_begins_no_heading() -> None:
 
 def test_an_ordinary_name_is_as_it_is() -> None:
     assert f" as {', '.join(PLAIN)}." in card(PLAIN)
+
+
+def test_the_score_that_selected_is_told() -> None:
+    assert "the one with the best mean UA over the folds' validation speakers (50.0)" in card(PLAIN)
+    assert "the one with the best mean loss over the folds' validation speakers (1.250)" in card(PLAIN, select="loss")
 
 
 @pytest.mark.parametrize(

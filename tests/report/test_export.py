@@ -141,6 +141,12 @@ def test_the_grid_is_a_row_a_point_with_the_folds_that_chose_it() -> None:
     assert (second["validation_ua"], second["stopped"], second["chosen_by_folds"]) == ("", "True", "")
 
 
+def test_a_grid_chosen_by_another_score_has_a_column_of_it() -> None:
+    points = [dataclasses.replace(GRID.points[0], validation_score=0.875), GRID.points[1]]
+    first, second = rows(grid_csv(dataclasses.replace(GRID, points=tuple(points)), "loss"))
+    assert (first["validation_ua"], first["validation_loss"], second["validation_loss"]) == ("0.5", "0.875", "")
+
+
 def test_ablations_are_a_row_a_variant_and_seed() -> None:
     found = rows(ablation_csv(ABLATION))
     assert [(row["variant"], row["seed"], row["ua"]) for row in found] == [
@@ -161,6 +167,15 @@ def test_ablations_are_a_row_a_variant_and_seed() -> None:
 def test_the_paper_table_has_scores_with_interval_number_and_protocol(results: RunResult) -> None:
     (table,) = paper_tables(results)
     assert table.rows == (("iemocap", "both", "nested", "5531", "71.2 [70.0, 73.0]", "72.0 [70.1, 74.1]"),)
+
+
+def test_the_paper_table_tells_another_score_that_selected(results: RunResult) -> None:
+    (table,) = paper_tables(dataclasses.replace(results, select="loss", seeds=seeds()))
+    assert [row[2] for row in table.rows] == [
+        "nested, by validation loss, seed 0",
+        "nested, by validation loss, mean ± deviation of 2 seeds",
+        "nested, by validation loss, ensemble of 2 seeds",
+    ]
 
 
 def test_the_optimistic_scores_are_marked_and_without_interval(results: RunResult) -> None:

@@ -132,6 +132,14 @@ def test_the_heat_map_is_darkest_at_the_best_point_and_frames_the_final_one() ->
     assert "stopped" in texts(figure) and "70.0" in texts(figure)
 
 
+def test_of_losses_the_lowest_is_darkest() -> None:
+    values = np.array([[0.9, 1.25]])
+    figure = figures.heat_map(values, ("a", ["1"]), ("b", ["1", "2"]), choices_RC=[[0, 0]], final=None, loss=True)
+    low, high = (patch.get_alpha() or 0.0 for patch in figure.axes[0].patches)
+    assert low == pytest.approx(1.0) and high == pytest.approx(0.08)
+    assert "0.900" in texts(figure) and "1.250" in texts(figure)
+
+
 def test_equal_scores_make_one_colour() -> None:
     axes = figures.heat_map(
         np.full((1, 2), 0.5), ("a", ["1"]), ("b", ["1", "2"]), choices_RC=[[0, 0]], final=None

@@ -191,6 +191,18 @@ def test_the_nested_choice_stands_beside_the_optimistic_one_which_is_marked(repo
     assert "48 trials; one takes 1.25 s beyond its training (median). Early stopping saved 3" in said
 
 
+def test_another_score_that_selected_is_told_and_drawn(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "gridsearch")
+    grid = run.read_json("results.json")["grid"]
+    points = [p | {"validation_score": None if p["stopped"] else 1.125} for p in grid["points"]]
+    change(run, select="loss", grid=grid | {"points": points})
+    page = report(run)
+    said = words(page)
+    assert "grid point and epoch are chosen by loss on the fold's own validation speakers" in said
+    assert "validation loss chosen by fold" in said and "1.125" in said
+    assert "Validation loss over the grid" in said and "Validation loss" in said and "Validation UA" not in said
+
+
 @pytest.mark.parametrize("axes", [{"loss.alpha": ["1", "0.1"]}, {"a.x": ["1"], "b.y": ["1", "2"], "c.z": ["1"]}])
 def test_a_grid_without_two_axes_is_a_table_alone(tmp_path: Path, axes: dict[str, list[str]]) -> None:
     run = write_run(tmp_path, "gridsearch")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from raysys.config import Select
 from raysys.data.manifest import Manifest, Skipped, Utterance
-from raysys.report.tables import corpus_lines, result_table, seeds_table
-from raysys.results import RunResult
-from tests.report.made_up import run_result, seeds
+from raysys.report.tables import corpus_lines, grid_table, result_table, seeds_table
+from raysys.results import GridResult, RunResult
+from tests.report.made_up import grid, run_result, seeds, typed
 
 
 @pytest.fixture
@@ -62,6 +65,36 @@ def test_pooled_scores_stand_with_their_own_interval_and_meaning(results: RunRes
     wa, ua = (" ".join(row(table, f"  {name}")) for name in ("WA", "UA"))
     assert wa == "WA 61.1 95 % interval 55.1 to 66.2 over speakers (overall accuracy); chance 54.9"
     assert ua == "UA 82.2 95 % interval 77.3 to 87.4 over speakers (mean class recall); chance 50.0"
+
+
+def test_another_score_that_selected_is_told(results: RunResult) -> None:
+    table = result_table(dataclasses.replace(results, select="macro_f1"))
+    assert "each scored once (nested protocol, by validation macro-F1)" in table
+
+
+@pytest.mark.parametrize(
+    ("select", "order"),
+    [
+        ("ua", ["point validation UA chosen by fold", "a 70.0", "b 60.0 1", "c stopped"]),
+        ("loss", ["point validation loss chosen by fold", "b 0.500 1", "a 0.900", "c stopped"]),
+    ],
+)
+def test_points_are_listed_by_the_score_that_selected_the_best_first(
+    results: RunResult, select: Select, order: list[str]
+) -> None:
+    scores: dict[str, dict[str, float | None]] = {
+        "a": {"validation_ua": 0.7, "validation_score": 0.9},
+        "b": {"validation_ua": 0.6, "validation_score": 0.5},
+        "c": {"validation_ua": None},
+    }
+    if select == "ua":
+        # As early versions wrote it.
+        scores = {name: {"validation_ua": found["validation_ua"]} for name, found in scores.items()}
+    points = [{"name": name, **found} for name, found in scores.items()]
+    made = typed(GridResult, grid(points=points, nested={"1": "b"}))
+    lines = grid_table(dataclasses.replace(results, grid=made, select=select)).splitlines()
+    assert [" ".join(line.split()) for line in lines[:4]] == order
+    assert any("own validation speakers, by validation loss" in line for line in lines) == (select == "loss")
 
 
 def test_the_confusion_matrix_shows_counts_and_recalls(results: RunResult) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ray.tune.experiment import Trial as TuneTrial
 
-from raysys.config import ClusterConfig, ExperimentConfig
+from raysys.config import ClusterConfig, ExperimentConfig, TrainConfig
 from raysys.errors import StorageError
 from raysys.runs import follow
 from raysys.runs.follow import MAX_FAILURES, EpochLines, Follow, Ledger, TrialLines
@@ -212,6 +212,14 @@ def test_a_second_signal_does_not_interrupt_the_shutdown() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_line_tells_the_score_that_selects(tmp_path: Path) -> None:
+    own = own_trial(tmp_path, 0)
+    for by, said in (("macro_f1", "validation macro-F1   7.5"), ("loss", "validation loss 1.125")):
+        chosen = dataclasses.replace(own, config=dataclasses.replace(own.config, train=TrainConfig(select=by)))
+        epoch = EPOCH | {"validation_macro_f1": 0.075, "validation_loss": 1.125}
+        assert EpochLines([chosen], {0: "S1"}).epoch(chosen, epoch).endswith(said)
 
 
 def test_folds_are_named_and_aligned_in_columns(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_axes_of_one_last_name_keep_their_sections() -> None:
         (["loss.alpha=1", "--loss.alpha=2"], "the axis loss.alpha is given twice"),
         (["loss.alhpa=1"], r"unknown flag --loss.alhpa; did you mean --loss.alpha\?"),
         (["loss=1"], "unknown flag --loss"),
+        (["train.select=ua,loss"], "points are chosen by one validation score. Set --train.select for the whole job"),
         (["loss.alpha=high"], "cannot parse --loss.alpha high"),
         (["model.pooling=median"], "cannot parse --model.pooling median"),
         (["loss.alpha=-1"], "--loss.alpha is -1.0; expected a weight of 0 or more"),

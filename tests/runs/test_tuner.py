@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-from raysys.config import ExperimentConfig, LossConfig, TrainConfig
+from raysys.config import ExperimentConfig, LossConfig, Select, TrainConfig
 from raysys.errors import ClusterError
 from raysys.results import FoldResult
 from raysys.runs import tuner
@@ -113,6 +113,23 @@ def test_only_the_weights_of_each_folds_best_trial_are_kept(order: tuple[int, ..
     trials[0].folder.write_bytes(BEST, b"weights")
     Ledger(trials, keep="best").tidy()
     assert [number for number, own in enumerate(trials) if own.folder.exists(BEST)] == kept
+
+
+@pytest.mark.parametrize(("by", "kept"), [("ua", 0), ("wa", 2), ("macro_f1", 4), ("loss", 1)])
+def test_the_weights_that_are_kept_are_the_best_by_the_score_that_selects(
+    by: Select, kept: int, tmp_path: Path
+) -> None:
+    trials = [
+        dataclasses.replace(t, config=dataclasses.replace(t.config, train=TrainConfig(select=by)), fold=0)
+        for t in make_trials(tmp_path, alphas=(1.0, 0.1, 0.01, 0.001, 0.5), folds=1)
+    ]
+    best = {0: {"ua": 0.9}, 1: {"loss": 0.1}, 2: {"wa": 0.9}, 4: {"macro_f1": 0.9}}
+    for number, own in enumerate(trials):
+        scores = {"ua": 0.5, "wa": 0.5, "macro_f1": 0.5, "loss": 1.0} | best.get(number, {})
+        own.folder.write_bytes(BEST, b"weights")
+        result_of(own, **{f"validation_{name}": score for name, score in scores.items()}).write(own.folder)
+    Ledger(trials, keep="best").tidy()
+    assert [number for number, own in enumerate(trials) if own.folder.exists(BEST)] == [kept]
 
 
 def test_without_a_choice_no_weights_are_kept(tmp_path: Path) -> None:
@@ -244,6 +261,18 @@ def test_halving_compares_trials_of_one_fold_only(tmp_path: Path) -> None:
             if decided[number] == "STOP":
                 break
     assert decided == {number: "STOP" if number in (2, 3, 4, 5) else "CONTINUE" for number in range(8)}
+
+
+def test_halving_by_loss_stops_the_highest(tmp_path: Path) -> None:
+    trials = [
+        dataclasses.replace(t, config=dataclasses.replace(t.config, train=TrainConfig(epochs=4, select="loss")))
+        for t in make_trials(tmp_path, alphas=(1.0, 0.1), folds=1)
+    ]
+    # The lower loss has the lower UA, which decides nothing here.
+    first, second = ({"validation_ua": ua, "validation_loss": loss} for ua, loss in ((0.4, 0.5), (0.9, 2.0)))
+    scheduler = HalvingByFold(trials, trials)
+    assert [scheduler.on_trial_result(None, trial(0), {"epoch": e, **first}) for e in (0, 1)] == ["CONTINUE"] * 2
+    assert "STOP" in [scheduler.on_trial_result(None, trial(1), {"epoch": e, **second}) for e in (0, 1)]
 
 
 def test_halving_continues_from_where_trials_were_when_the_sweep_stopped(tmp_path: Path) -> None:

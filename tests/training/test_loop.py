@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 
-from raysys.config import ExperimentConfig, LossConfig, OptimConfig
+from raysys.config import ExperimentConfig, LossConfig, OptimConfig, Select
 from raysys.data.batch import Batch
 from raysys.data.plan import Step, fold_plan
 from raysys.errors import TrainingError
@@ -375,13 +376,14 @@ def test_checkpoint_of_another_trial_is_not_used(tmp_path: Path) -> None:
     assert not make_trainer(RESUMABLE, little).state.resume()
 
 
-def record(epoch: int, ua: float, loss: float) -> EpochRecord:
+def record(epoch: int, ua: float, loss: float, *, wa: float | None = None, macro_f1: float = 0.0) -> EpochRecord:
     return EpochRecord(
         epoch=epoch,
         losses={},
         step_losses=(),
-        validation_wa=1.0 - ua,
+        validation_wa=1.0 - ua if wa is None else wa,
         validation_ua=ua,
+        validation_macro_f1=macro_f1,
         validation_loss=loss,
         seconds=0.0,
         waited_s=0.0,
@@ -402,6 +404,42 @@ def test_best_epoch(scores: list[tuple[float, float]], best: int) -> None:
     trainer = make_trainer(RESUMABLE, with_curve())
     trainer.state.history = [record(epoch, *score) for epoch, score in enumerate(scores)]
     assert trainer.state.best_epoch == best
+
+
+@pytest.mark.parametrize(("by", "best"), [("ua", 1), ("wa", 2), ("macro_f1", 3), ("loss", 4)])
+def test_best_epoch_by_another_score(by: Select, best: int) -> None:
+    config = dataclasses.replace(RESUMABLE, train=dataclasses.replace(RESUMABLE.train, select=by))
+    trainer = make_trainer(config, with_curve())
+    trainer.state.history = [
+        record(0, 0.5, 1.0, wa=0.5, macro_f1=0.5),
+        record(1, 0.9, 1.0, wa=0.5, macro_f1=0.5),
+        record(2, 0.5, 1.0, wa=0.9, macro_f1=0.5),
+        record(3, 0.5, 1.0, wa=0.5, macro_f1=0.9),
+        record(4, 0.5, 0.1, wa=0.5, macro_f1=0.5),
+        record(5, 0.5, 0.1, wa=0.5, macro_f1=0.5),
+    ]
+    assert trainer.state.best_epoch == best
+
+
+def test_the_epoch_of_the_lowest_loss_is_kept_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By UA it would be the first; also after a resume, which reads the scores from the checkpoint."""
+    little, folder = with_curve(), Folder.at(str(tmp_path))
+    config = dataclasses.replace(RESUMABLE, train=dataclasses.replace(RESUMABLE.train, select="loss"))
+    scores = iter([(0.9, 1.5), (0.2, 0.5), (0.8, 1.0)])
+
+    def scored(*_: object) -> dict[str, float]:
+        ua, loss = next(scores)
+        return {"ua": ua, "wa": ua, "macro_f1": ua, "loss": loss}
+
+    monkeypatch.setattr(evaluation.Predictions, "scores", scored)
+    stop_after_epoch(make_trainer(config, little, folder=folder), little, 1)
+    resumed = make_trainer(config, little, folder=folder)
+    assert resumed.state.resume() and resumed.state.first_epoch == 2
+    assert resumed.fit(little.batches(config, 2), ignore).epoch == 1
+    best = checkpoint.load(folder, checkpoint_files.best_name(1))
+    assert best is not None
+    for name, weights in checkpoint.trainable_state(resumed.network).items():
+        assert torch.equal(weights, best[0][name]), name
 
 
 def test_test_part_is_scored_with_the_weights_of_the_best_epoch(
@@ -442,6 +480,8 @@ def test_validation_scores_are_those_of_its_predictions() -> None:
     (found,) = outcome.history
     assert found.validation_wa == pytest.approx(right_N.mean().item())
     assert found.validation_ua == pytest.approx(np.mean(recalls))
+    f1 = f1_score(labels_N.numpy(), logits_NC.argmax(dim=1).numpy(), average="macro")
+    assert found.validation_macro_f1 == pytest.approx(f1)
     expected = torch.nn.functional.cross_entropy(logits_NC, labels_N).item()
     assert found.validation_loss == pytest.approx(expected, rel=1e-4)
 
