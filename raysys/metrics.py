@@ -1,4 +1,6 @@
-"""Scores of predictions: accuracies, macro-F1, confusion matrix, calibration. Their intervals are in `intervals`.
+"""Scores of predictions: accuracies, macro-F1, confusion matrix, calibration, and divergences from annotators' votes.
+
+Intervals are in `intervals`.
 
 WA (weighted accuracy) is overall accuracy, UA (unweighted accuracy) the mean of the class recalls;
 much public code swaps the two.
@@ -120,6 +122,40 @@ def calibration_error(probabilities_NC: ArrayLike, labels_N: ArrayLike, bins: in
     gap_N = (probability_NC.argmax(axis=1) == label_N) - top_N
     bin_N = np.searchsorted(np.arange(1, bins) / bins, top_N, side="left")
     return float(np.abs(np.bincount(bin_N, weights=gap_N, minlength=bins)).sum() / len(label_N))
+
+
+def kl_divergence(target_NC: ArrayLike, predicted_NC: ArrayLike) -> Scores:
+    """KL divergence of each row in nats, KL(t || p) = sum_c t(c) log(t(c) / p(c)); where t(c) is 0 so is the term.
+
+    p counts as at least 1e-12: a class that was chosen and has no probability adds at most 27.6 t(c), not infinity.
+
+    Args:
+        target_NC, predicted_NC: t and p, rows that sum to 1.
+
+    Returns: N values, 0 or more.
+    """
+    target, predicted = (np.asarray(rows, dtype=np.float64) for rows in (target_NC, predicted_NC))
+    # A class without a share adds nothing, whatever stands in for the logarithm of its 0.
+    logs = np.log(np.where(target > 0, target, 1.0)) - np.log(predicted.clip(1e-12))
+    divergence_N: Scores = np.maximum((target * logs).sum(axis=-1), 0.0)
+    return divergence_N
+
+
+def js_divergence(target_NC: ArrayLike, predicted_NC: ArrayLike) -> Scores:
+    """Jensen-Shannon divergence of each row in nats: the mean of KL(t || m) and KL(p || m), m = (t + p) / 2.
+
+    Symmetric, and at most log 2 = 0.693, which is reached where no class has both a share and a probability.
+
+    Args:
+        target_NC, predicted_NC: t and p, rows that sum to 1.
+
+    Returns: N values.
+
+    Source: Lin, "Divergence measures based on the Shannon entropy", 1991, equation 4.1 with equal weights.
+    """
+    target, predicted = (np.asarray(rows, dtype=np.float64) for rows in (target_NC, predicted_NC))
+    middle = (target + predicted) / 2
+    return (kl_divergence(target, middle) + kl_divergence(predicted, middle)) / 2
 
 
 def _classes(what: str, values: ArrayLike, n_classes: int) -> NDArray[np.int64]:

@@ -25,6 +25,10 @@ from tests.test_cli import parse
             "--loss.l2 0.1 --loss.scl-scale unit",
             r"--loss.l2 0.1 penalises norms, which --loss.scl-scale unit takes out of the term; leave out one",
         ),
+        (
+            "--loss.labels votes --loss.focal 2",
+            r"--loss.focal 2 is for labels: with --loss.labels votes .* Leave out one of them",
+        ),
         ("--optim.layer-decay 0", r"--optim.layer-decay is 0.0; expected 0 < layer-decay <= 1"),
         ("--optim.layer-decay 1.1", r"--optim.layer-decay is 1.1; expected 0 < layer-decay <= 1"),
         (

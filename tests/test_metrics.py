@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import entropy
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
 from raysys.metrics import (
     absent_classes,
     calibration_error,
     confusion,
+    js_divergence,
+    kl_divergence,
     macro_f1,
     score,
     unweighted_accuracy,
@@ -81,3 +87,31 @@ def test_calibration_of_a_calibrated_and_of_an_overconfident_model() -> None:
     assert calibration_error(probability_NC, label_N) < 0.02
     certain = np.eye(4)[np.zeros(100, dtype=int)]
     assert calibration_error(certain, np.arange(100) % 4) == pytest.approx(0.75)
+
+
+def test_divergences_by_hand() -> None:
+    """Half and half from (1/4, 3/4): log(2) / 2 + log(2/3) / 2 = 0.1438. A class that nobody chose adds nothing."""
+    votes_NC, predicted_NC = [[0.5, 0.5], [1.0, 0.0]], [[0.25, 0.75], [0.25, 0.75]]
+    expected = [math.log(2) / 2 + math.log(2 / 3) / 2, math.log(4)]
+    np.testing.assert_allclose(kl_divergence(votes_NC, predicted_NC), expected)
+    # Of (1, 0) and (1/4, 3/4) the middle is (5/8, 3/8).
+    js = (math.log(8 / 5) + math.log(2 / 5) / 4 + 3 / 4 * math.log(2)) / 2
+    assert js_divergence(votes_NC, predicted_NC)[1] == pytest.approx(js)
+
+
+def test_divergences_agree_with_scipy() -> None:
+    draw = np.random.default_rng(0)
+    votes_NC, predicted_NC = draw.dirichlet(np.ones(4), 50), draw.dirichlet(np.ones(4), 50)
+    votes_NC[:10] = np.eye(4)[draw.integers(0, 4, 10)]
+    np.testing.assert_allclose(kl_divergence(votes_NC, predicted_NC), entropy(votes_NC, predicted_NC, axis=1))
+    # scipy's is the square root.
+    js = jensenshannon(votes_NC, predicted_NC, axis=1) ** 2
+    np.testing.assert_allclose(js_divergence(votes_NC, predicted_NC), js)
+    np.testing.assert_allclose(js_divergence(predicted_NC, votes_NC), js)
+
+
+def test_divergences_are_0_in_agreement_and_finite_at_worst() -> None:
+    same, apart = [[0.2, 0.8], [1.0, 0.0]], ([[1.0, 0.0]], [[0.0, 1.0]])
+    assert kl_divergence(same, same).tolist() == js_divergence(same, same).tolist() == [0.0, 0.0]
+    assert kl_divergence(*apart)[0] == pytest.approx(-math.log(1e-12))
+    assert js_divergence(*apart)[0] == pytest.approx(math.log(2))

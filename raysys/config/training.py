@@ -42,6 +42,10 @@ class LossConfig:
     """Temperature of SupCon, N-pair of unit vectors, the augmentation contrastive term and CPC."""
     l2: float = 0.0
     """Weight of Sohn's L2 penalty on the embeddings, within the supervised contrastive term."""
+    labels: Literal["hard", "votes"] = "hard"
+    """What the cross-entropy aims at. votes: the annotators' votes for an utterance, as shares of 1; it then is the KL
+    divergence of the prediction from the votes, plus their entropy, which no weight changes. An utterance without votes
+    has its label. The contrastive terms and all accuracies read labels."""
     class_weights: Literal["none", "balanced"] = "none"
     """Class weights of the cross-entropy. balanced: inversely proportional to class counts in the training part."""
     label_smoothing: float = 0.0
@@ -77,6 +81,11 @@ class LossConfig:
         require(
             not (self.l2 and self.scl_scale == "unit"),
             f"--loss.l2 {self.l2:g} penalises norms, which --loss.scl-scale unit takes out of the term; leave out one.",
+        )
+        require(
+            not (self.focal and self.labels == "votes"),
+            f"--loss.focal {self.focal:g} is for labels: with --loss.labels votes it would be least at other shares "
+            f"than the votes. Leave out one of them.",
         )
         for name in ("focal", "logit_adjustment"):
             value, flag = getattr(self, name), f"--loss.{name.replace('_', '-')}"

@@ -10,6 +10,8 @@ from raysys.errors import CorpusError
 REQUIRED = ("audio_path", "speaker", "emotion")
 OPTIONAL_STRINGS = ("utterance_id", "transcript", "session", "sex", "fold")
 OPTIONAL_SECONDS = ("start_s", "end_s")
+COUNTS, SHARES = "votes_", "p_"
+"""How the names of columns with annotators' votes begin; the rest is an emotion. See `votes`."""
 COLUMNS = (*REQUIRED, *OPTIONAL_STRINGS, *OPTIONAL_SECONDS)
 ALIASES = {
     **dict.fromkeys(("path", "file", "filename", "filepath"), "audio_path"),
@@ -30,7 +32,7 @@ def match_columns(where: str, header: Sequence[str], note: Callable[[str], None]
     """Find the columns of a table.
 
     Names match in any case; `ALIASES` stand in for a column that is absent. Both are noted, and columns that are not
-    read too.
+    read too. Columns that may be votes keep their own names.
 
     Args:
         where: the table, for messages.
@@ -58,7 +60,10 @@ def match_columns(where: str, header: Sequence[str], note: Callable[[str], None]
             f"{where}: column {quoted(missing)} is missing, found {quoted(header)}. "
             f"Rename or add it; {quoted(REQUIRED)} are required.{hint}"
         )
-    unread = [name for name in header if name not in found.values()]
+    votes = {name: name for name in header if name not in found.values() and may_be_votes(name)}
+    if twice := [name for name in votes if header.count(name) > 1]:
+        raise CorpusError(f"{where}: column {twice[0]!r} occurs twice. Remove one of them.")
+    unread = [name for name in header if name not in found.values() and name not in votes]
     for name in unread:
         if (meant := _meant(name, found)) is not None:
             unit = " (seconds from the start of the file)" if meant in OPTIONAL_SECONDS else ""
@@ -69,7 +74,11 @@ def match_columns(where: str, header: Sequence[str], note: Callable[[str], None]
         note(f"{where}: columns read under another name: {', '.join(renamed)}")
     if unread:
         note(f"{where}: ignored columns: {quoted(unread)}")
-    return found
+    return found | votes
+
+
+def may_be_votes(name: str) -> bool:
+    return any(name.casefold().startswith(prefix) and name[len(prefix) :].strip() for prefix in (COUNTS, SHARES))
 
 
 def quoted(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from raysys.corpora.demo import ensure_demo
 from raysys.corpora.iemocap import read_iemocap
 from raysys.corpora.ravdess import read_ravdess
 from raysys.corpora.table import read_table
+from raysys.corpora.votes import in_class_order
 from raysys.data.folds import make_folds
 from raysys.data.inspection import inspect_audio
 from raysys.data.manifest import Manifest, Utterance, build_manifest
@@ -44,14 +45,14 @@ def read_manifest(config: CorpusConfig, *, cache: Path) -> Manifest:
         root = ensure_demo(root)
     notes: list[str] = []
     try:
-        utterances, published = _read(config, root, notes)
+        utterances, published, voted = _read(config, root, notes)
     except OSError as error:
         raise CorpusError(
             f"{error.filename or root}: cannot be read ({error.strerror or error}). Fix or replace the file, the "
             "link to it, or its permissions."
         ) from error
     utterances = [dataclasses.replace(u, emotion=composed(u.emotion)) for u in utterances]
-    renamed = _renamed(config.emotion_map, {u.emotion for u in utterances}, str(root))
+    renamed = _renamed(config.emotion_map, {u.emotion for u in utterances} | {*voted}, str(root))
     mapped = [
         dataclasses.replace(u, emotion=emotion) for u in utterances if (emotion := renamed.get(u.emotion, u.emotion))
     ]
@@ -62,7 +63,7 @@ def read_manifest(config: CorpusConfig, *, cache: Path) -> Manifest:
         )
     classes = _classes(config, published, renamed)
     _check_classes_occur(classes or (), {u.emotion for u in mapped}, str(root), config)
-    return build_manifest(
+    manifest = build_manifest(
         config.name,
         str(root),
         mapped,
@@ -71,6 +72,7 @@ def read_manifest(config: CorpusConfig, *, cache: Path) -> Manifest:
         same_names=config.same_names,
         notes=notes,
     )
+    return in_class_order(manifest, voted, renamed, str(root), chosen=bool(config.classes)) if voted else manifest
 
 
 def look(config: CorpusConfig) -> None:
@@ -88,15 +90,18 @@ def look(config: CorpusConfig) -> None:
         read_manifest(config, cache=Path())
 
 
-def _read(config: CorpusConfig, root: Path, notes: list[str]) -> tuple[list[Utterance], tuple[str, ...] | None]:
-    """The utterances, and the classes in their published order."""
+def _read(
+    config: CorpusConfig, root: Path, notes: list[str]
+) -> tuple[list[Utterance], tuple[str, ...] | None, tuple[str, ...]]:
+    """The utterances, the classes in their published order, and the emotions that votes are for, in theirs."""
     match config.name:
         case "demo" | "iemocap":
-            return read_iemocap(root), iemocap.CLASSES
+            return read_iemocap(root), iemocap.CLASSES, ()
         case "ravdess":
-            return read_ravdess(root, include_songs=config.include_songs), ravdess.CLASSES
+            return read_ravdess(root, include_songs=config.include_songs), ravdess.CLASSES, ()
         case "table":
-            return read_table(root, notes.append), None
+            table = read_table(root, notes.append)
+            return table.utterances, None, table.voted
 
 
 def _root(config: CorpusConfig, cache: Path) -> Path:

@@ -1,8 +1,9 @@
 """Any other corpus: a table (CSV or Parquet) with one row per utterance.
 
 Columns audio_path (absolute, or relative to the table's folder), speaker and emotion; optionally utterance_id,
-transcript, session, sex (F or M), fold, start_s and end_s (seconds in the file), and other names for some of them
-(`columns`). Other columns are noted and ignored; one that looks like a misnamed optional column is an error.
+transcript, session, sex (F or M), fold, start_s and end_s (seconds in the file), annotators' votes (`votes`), and other
+names for some of them (`columns`). Other columns are noted and ignored; one that looks like a misnamed optional column
+is an error.
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysys.corpora.columns import OPTIONAL_SECONDS, REQUIRED, match_columns, quoted
+from raysys.corpora.columns import OPTIONAL_SECONDS, REQUIRED, match_columns, may_be_votes, quoted
+from raysys.corpora.row import Row
+from raysys.corpora.votes import VoteColumns, find_votes, row_votes
 from raysys.data.manifest import Utterance
 from raysys.errors import CorpusError
 
@@ -30,55 +31,22 @@ Note = Callable[[str], None]
 _QUOTING = "Enclose cells that contain a comma, quote or line break in double quotes, and double any quote inside them."
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """The cells of one row by column, and its position for error messages.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """What a table holds.
 
     Attributes:
-        where: such as 'line 7'.
-        names: the table's own name of each column.
+        voted: emotions that annotators could choose, in the order of the utterances' votes; empty without votes.
     """
 
-    path: Path
-    where: str
-    cells: dict[str, Any]
-    names: dict[str, str]
-
-    def error(self, column: str, problem: str) -> CorpusError:
-        return CorpusError(f"{self.path}, {self.where}: column {self.names.get(column, column)!r} {problem}")
-
-    def text(self, column: str) -> str | None:
-        """The cell, stripped; None if it is empty or missing."""
-        value = self.cells.get(column)
-        return (value.strip() or None) if value is not None else None
-
-    def required(self, column: str) -> str:
-        value = self.text(column)
-        if value is None:
-            raise self.error(column, "is empty. Fill the cell, or remove the row.")
-        return value
-
-    def seconds(self, column: str) -> float | None:
-        value = self.cells.get(column)
-        if value is None or (isinstance(value, str) and not value.strip()):
-            return None
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not (math.isfinite(number) and number >= 0):
-            raise self.error(
-                column,
-                f"holds {value!r}, expected seconds from the start of the file, such as 1.25. "
-                f"Fix the cell, or leave it empty for the whole file.",
-            )
-        return number
+    utterances: list[Utterance]
+    voted: tuple[str, ...] = ()
 
 
-def read_table(path: Path, note: Note = print) -> list[Utterance]:
+def read_table(path: Path, note: Note = print) -> Table:
     """Read a CSV (UTF-8, commas, double quotes, a header) or Parquet table.
 
-    Empty cells of optional columns are None. All cells except the two times and sex are strings and kept as written
+    Empty cells of optional columns are None. All cells except times, sex and votes are strings and kept as written
     ('007' is not 7, 'NA' is not missing), apart from surrounding whitespace. Without a column utterance_id, ids are
     made from the paths.
 
@@ -94,7 +62,7 @@ def read_table(path: Path, note: Note = print) -> list[Utterance]:
         raise CorpusError(
             f"{path}: no such file. Set --corpus.root to a .csv or .parquet file with columns {quoted(REQUIRED)}."
         )
-    readers: dict[str, Callable[[Path, Note], Iterator[_Row]]] = {
+    readers: dict[str, Callable[[Path, Note], Iterator[Row]]] = {
         ".csv": _csv_rows,
         ".parquet": _parquet_rows,
     }
@@ -104,13 +72,15 @@ def read_table(path: Path, note: Note = print) -> list[Utterance]:
             f"{path.suffix or 'a file without suffix'}. Save it in one of these formats."
         )
     rows = list(readers[path.suffix.lower()](path, note))
-    utterances = [_utterance(row, path.parent) for row in rows]
-    if not rows or "utterance_id" in rows[0].names:
-        return utterances
-    paths = [row.required("audio_path") for row in rows]
-    return [
-        dataclasses.replace(u, utterance_id=name) for u, name in zip(utterances, _ids(paths, utterances), strict=True)
-    ]
+    if not rows:
+        return Table(utterances=[])
+    emotions = {row.text("emotion") or "" for row in rows}
+    votes = find_votes(path, filter(may_be_votes, rows[0].names), emotions, note)
+    utterances = [_utterance(row, path.parent, votes) for row in rows]
+    if "utterance_id" not in rows[0].names:
+        ids = _ids([row.required("audio_path") for row in rows], utterances)
+        utterances = [dataclasses.replace(u, utterance_id=name) for u, name in zip(utterances, ids, strict=True)]
+    return Table(utterances=utterances, voted=() if votes is None else tuple(votes.names))
 
 
 def _ids(paths: Sequence[str], utterances: Sequence[Utterance]) -> list[str]:
@@ -129,7 +99,7 @@ def _ids(paths: Sequence[str], utterances: Sequence[Utterance]) -> list[str]:
     return ids
 
 
-def _utterance(row: _Row, folder: Path) -> Utterance:
+def _utterance(row: Row, folder: Path, votes: VoteColumns | None) -> Utterance:
     written = row.text("sex")
     sex = SEXES.get(written.casefold()) if written is not None else None
     if written is not None and sex is None:
@@ -150,11 +120,12 @@ def _utterance(row: _Row, folder: Path) -> Utterance:
         fold=row.text("fold"),
         start_s=start_s,
         end_s=end_s,
+        votes=None if votes is None else row_votes(row, votes),
         where=row.where,
     )
 
 
-def _csv_rows(path: Path, note: Note) -> Iterator[_Row]:
+def _csv_rows(path: Path, note: Note) -> Iterator[Row]:
     data = path.read_bytes()
     try:
         text = data.decode("utf-8-sig")
@@ -179,14 +150,14 @@ def _csv_rows(path: Path, note: Note) -> Iterator[_Row]:
                 continue
             if len(cells) != len(header):
                 raise CorpusError(f"{path}, {where}: {len(cells)} cells under {len(header)} columns. {_QUOTING}")
-            yield _Row(path, where, {column: cells[i] for column, i in positions.items()}, names)
+            yield Row(path, where, {column: cells[i] for column, i in positions.items()}, names)
     except csv.Error as error:
         raise CorpusError(f"{path}, line {line}: not readable as CSV ({error}). {_QUOTING}") from error
     if header is None:
         raise CorpusError(f"{path}: empty. Its first line must name the columns {quoted(REQUIRED)}.")
 
 
-def _parquet_rows(path: Path, note: Note) -> Iterator[_Row]:
+def _parquet_rows(path: Path, note: Note) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path) as file:
             names = match_columns(str(path), file.schema_arrow.names, note)
@@ -196,6 +167,8 @@ def _parquet_rows(path: Path, note: Note) -> Iterator[_Row]:
     except (pa.ArrowException, OSError) as error:
         raise CorpusError(f"{path}: not readable as Parquet ({error}). Write the table again.") from error
     for column, name in names.items():
+        if may_be_votes(column):
+            continue  # read if they are
         field = table.schema.field(name)
         expected = "numbers" if column in OPTIONAL_SECONDS else "strings"
         if not _fits(field.type, expected):
@@ -206,7 +179,7 @@ def _parquet_rows(path: Path, note: Note) -> Iterator[_Row]:
                 "file."
             )
     for number, cells in enumerate(table.to_pylist(), start=1):
-        yield _Row(path, f"row {number}", {column: cells[name] for column, name in names.items()}, names)
+        yield Row(path, f"row {number}", {column: cells[name] for column, name in names.items()}, names)
 
 
 def _fits(stored: pa.DataType, expected: str) -> bool:

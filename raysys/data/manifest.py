@@ -33,6 +33,7 @@ class Utterance:
         start_s, end_s: its part of the file, in seconds; None: from the start, to the end.
         duration_s: length in seconds, filled in by `inspect_audio`.
         digest: hash of the audio file's bytes, filled in by `inspect_audio`.
+        votes: what share of its annotators chose each class, in the manifest's order, sum 1; None if unknown.
         where: its place in the table it was read from, such as 'line 7', for messages; not kept in files.
     """
 
@@ -48,6 +49,7 @@ class Utterance:
     end_s: float | None = None
     duration_s: float | None = None
     digest: str | None = None
+    votes: tuple[float, ...] | None = None
     where: str = field(default="", compare=False)
 
 
@@ -93,10 +95,11 @@ class Manifest:
     def fingerprint(self) -> str:
         """Hash of the contents, not of file locations.
 
-        Ids, speakers and their sex (groups depend on it), emotions, transcripts, parts and audio bytes.
+        Ids, speakers and their sex (groups depend on it), emotions, transcripts, parts, audio bytes, and votes.
         """
         rows = [
             [u.utterance_id, u.speaker, u.emotion, u.transcript, u.sex, u.session, u.fold, u.start_s, u.end_s, u.digest]
+            + ([] if u.votes is None else [u.votes])
             for u in self.utterances
         ]
         text = json.dumps([self.classes, rows], ensure_ascii=False)
@@ -121,7 +124,7 @@ class Manifest:
             corpus=metadata["corpus"],
             title=metadata.get("title", ""),  # runs of early versions have none
             classes=tuple(json.loads(metadata["classes"])),
-            utterances=tuple(Utterance(**row) for row in table.to_pylist()),
+            utterances=tuple(map(_utterance, table.to_pylist())),
             skipped=tuple(Skipped(**row) for row in json.loads(metadata["skipped"])),
         )
 
@@ -131,8 +134,14 @@ _STRINGS = ("utterance_id", "audio_path", "speaker", "emotion", "transcript", "s
 _SCHEMA = pa.schema(
     [(name, pa.string()) for name in _STRINGS]
     + [(name, pa.float64()) for name in ("start_s", "end_s", "duration_s")]
-    + [("digest", pa.string())]
+    + [("digest", pa.string()), ("votes", pa.list_(pa.float64()))]
 )
+
+
+def _utterance(row: dict[str, Any]) -> Utterance:
+    """Of a row of `to_table`; those of early versions have no votes."""
+    votes = row.get("votes")
+    return Utterance(**(row | {"votes": None if votes is None else tuple(votes)}))
 
 
 def build_manifest(

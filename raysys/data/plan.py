@@ -35,7 +35,7 @@ class Step:
         part, epoch, index: where it belongs; the index counts within (part, epoch).
         utterance_ids: the utterances of all workers; `share` returns one worker's.
         update_size: utterances in the whole optimizer update (over its accumulated steps), 0 outside training.
-        update_weight: sum of their class weights.
+        update_weight: sum of their weights in the cross-entropy.
         ends_update: whether the optimizer steps after it.
     """
 
@@ -81,7 +81,7 @@ def training_epoch(
     config: TrainConfig,
     epoch: int,
     *,
-    class_weights: Sequence[float] | None = None,
+    weights: Mapping[str, float] | None = None,
 ) -> list[Step]:
     """One shuffled pass over the training part, in the batches of `make_batches`: every utterance once, or, with
     balanced sampling, as many utterances with each class equally often.
@@ -90,7 +90,7 @@ def training_epoch(
         utterance_ids: the training part, in any order.
         durations_s: of each utterance; a crop limits how much a step has to pad.
         labels: class index of each utterance.
-        class_weights: of the cross-entropy, by class index; None: all 1.
+        weights: of the utterances in the cross-entropy; None: all 1.
     """
     batches = make_batches(
         sorted(utterance_ids),
@@ -105,7 +105,7 @@ def training_epoch(
     for start in range(0, len(batches), config.accumulate):
         update = batches[start : start + config.accumulate]
         members = [name for batch in update for name in batch]
-        weight = sum(1.0 if class_weights is None else class_weights[labels[name]] for name in members)
+        weight = sum(1.0 if weights is None else weights[name] for name in members)
         for batch in update:
             steps.append(
                 Step(
@@ -144,7 +144,7 @@ def fold_plan(
     first_epoch: int,
     *,
     first_step: int = 0,
-    class_weights: Sequence[float] | None = None,
+    weights: Mapping[str, float] | None = None,
     test_curve: bool = False,
     stop_after: int | None = None,
 ) -> list[Step]:
@@ -152,6 +152,7 @@ def fold_plan(
 
     Args:
         first_step: training steps of the first epoch that are already done.
+        weights: of the training utterances in the cross-entropy; None: all 1.
         test_curve: also score the test part after every epoch.
         stop_after: stop training after this many epochs, in the middle of its schedule; None: at its end.
     """
@@ -161,7 +162,7 @@ def fold_plan(
     for epoch in range(first_epoch, config.epochs if stop_after is None else stop_after):
         if left <= 0:
             break
-        for step in training_epoch(fold.train, durations_s, labels, config, epoch, class_weights=class_weights):
+        for step in training_epoch(fold.train, durations_s, labels, config, epoch, weights=weights):
             if epoch > first_epoch or step.index >= first_step:
                 plan.append(step)
             left -= step.ends_update

@@ -68,13 +68,13 @@ def _focal_sum(scores_BC: Tensor, targets_BC: Tensor, class_weights_C: Tensor | 
     return (loss_BC if class_weights_C is None else loss_BC * class_weights_C).sum()
 
 
-def logit_shift(counts: Sequence[int], strength: float) -> tuple[float, ...]:
+def logit_shift(counts: Sequence[float], strength: float) -> tuple[float, ...]:
     """strength x log(n_c / N), which logit adjustment adds to the logits in training alone.
 
     The softmax of the unshifted logits then is that of a corpus whose classes are equally frequent (strength 1).
 
     Args:
-        counts: n_c, training utterances of each class, at least 1.
+        counts: n_c, training utterances of each class, above 0; those with soft labels count in parts.
         strength: tau.
 
     Source: Menon et al., "Long-tail learning via logit adjustment", 2021, equation 10.
@@ -82,10 +82,10 @@ def logit_shift(counts: Sequence[int], strength: float) -> tuple[float, ...]:
     return tuple(strength * math.log(count / sum(counts)) for count in counts)
 
 
-def balanced_class_weights(counts: Sequence[int]) -> tuple[float, ...]:
+def balanced_class_weights(counts: Sequence[float]) -> tuple[float, ...]:
     """w(c) = N / (C n_c): every class has the same total weight, and the mean weight of an utterance is 1.
 
     Args:
-        counts: n_c, training utterances of each class, at least 1.
+        counts: n_c, training utterances of each class, above 0; those with soft labels count in parts.
     """
     return tuple(sum(counts) / (len(counts) * count) for count in counts)

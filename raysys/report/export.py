@@ -61,12 +61,14 @@ def files(results: RunResult, predictions: pa.Table) -> dict[str, str]:
 
 
 def results_csv(results: RunResult) -> str:
-    """One row per fold, and one for the pooled scores with their intervals; scores from 0 to 1."""
+    """One row per fold, and one for the pooled scores with their intervals; scores from 0 to 1, divergences in nats."""
     names = ("fold", "name", "n_train", "n_validation", "n", "epoch", "point", "wa", "ua")
-    rows = [[getattr(fold, name) for name in names] + [""] * 4 for fold in results.folds]
-    pooled = results.pooled
-    rows.append(["", "pooled", "", "", pooled.n, "", "", pooled.wa, pooled.ua, *pooled.wa_ci95, *pooled.ua_ci95])
-    return csv_of([*names, "wa_low", "wa_high", "ua_low", "ua_high"], rows)
+    pooled, votes = results.pooled, results.votes
+    apart = {} if votes is None else {"votes_n": votes.n, "votes_kl": votes.kl, "votes_js": votes.js}
+    rows = [[getattr(fold, name) for name in names] + [""] * (4 + len(apart)) for fold in results.folds]
+    ends = (*pooled.wa_ci95, *pooled.ua_ci95)
+    rows.append(["", "pooled", "", "", pooled.n, "", "", pooled.wa, pooled.ua, *ends, *apart.values()])
+    return csv_of([*names, "wa_low", "wa_high", "ua_low", "ua_high", *apart], rows)
 
 
 def classes_csv(scores: Sequence[ClassScores]) -> str:
@@ -169,6 +171,10 @@ def paper_tables(results: RunResult) -> list[PaperTable]:
         scores = (str(percent(best.pooled_wa)), str(percent(best.pooled_ua)))
         rows.append((*about, "optimistic (chosen on the test folds)", str(pooled.n), *scores))
     headings: tuple[str, ...] = ("corpus", "modalities", "protocol", "n", "WA [95 % interval]", "UA [95 % interval]")
+    if (votes := results.votes) is not None:
+        headings += ("KL from votes", "Jensen-Shannon")
+        first, *others = rows
+        rows = [(*first, f"{votes.kl:.3f}", f"{votes.js:.3f}"), *((*row, "", "") for row in others)]
     tables = [PaperTable(headings=headings, rows=tuple(rows))]
     if results.ablation is not None:
         variants = results.ablation.variants

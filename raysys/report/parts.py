@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from raysys import intervals, metrics
 from raysys.data.manifest import Manifest
-from raysys.results import ClassScores, PartScores
+from raysys.results import ClassScores, PartScores, VoteScores
 
 _SEXES = {"F": "female", "M": "male"}
 
@@ -58,6 +58,22 @@ def sex_scores(manifest: Manifest, predictions: pa.Table) -> tuple[PartScores, .
     sex_N = np.array([sex_of[name] or "" for name in predictions["utterance_id"].to_pylist()])
     known = set(sex_N.tolist()) - {""}
     return _parts(predictions, manifest.classes, {_SEXES.get(sex, sex): sex_N == sex for sex in sorted(known)})
+
+
+def vote_scores(manifest: Manifest, predictions: pa.Table) -> VoteScores | None:
+    """How far the predicted probabilities are from the annotators' votes; None where no test utterance has votes."""
+    votes_of = {u.utterance_id: u.votes for u in manifest.utterances if u.votes is not None}
+    ids = predictions["utterance_id"].to_pylist()
+    rows = [row for row, name in enumerate(ids) if name in votes_of]
+    if not rows:
+        return None
+    votes_NC = np.array([votes_of[ids[row]] for row in rows])
+    probability_NC = np.stack([predictions[f"p_{name}"].to_numpy() for name in manifest.classes], axis=1)[rows]
+    return VoteScores(
+        n=len(rows),
+        kl=float(metrics.kl_divergence(votes_NC, probability_NC).mean()),
+        js=float(metrics.js_divergence(votes_NC, probability_NC).mean()),
+    )
 
 
 def dialog_scores(

@@ -23,7 +23,7 @@ import pyarrow as pa
 from raysys import intervals, metrics
 from raysys.data.manifest import Manifest
 from raysys.errors import StorageError
-from raysys.report.parts import class_scores, indices, sex_scores, speaker_scores
+from raysys.report.parts import class_scores, indices, sex_scores, speaker_scores, vote_scores
 from raysys.results import CorpusFacts, FoldRow, Interval, PooledScores, Provenance, RunResult, Scores, counts
 from raysys.storage import Folder
 
@@ -80,6 +80,7 @@ def summarise(manifest: Manifest, folds: Sequence[FoldRow], predictions: pa.Tabl
         by_class=class_scores(predictions, manifest.classes),
         by_speaker=speaker_scores(predictions, manifest.classes),
         by_sex=sex_scores(manifest, predictions),
+        votes=vote_scores(manifest, predictions),
         skipped=manifest.skipped,
         interval_method="t",
     )

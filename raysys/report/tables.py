@@ -17,9 +17,10 @@ def corpus_lines(manifest: Manifest) -> str:
     hours = sum(u.duration_s or 0.0 for u in manifest.utterances) / 3600
     counts = {c: sum(u.emotion == c for u in manifest.utterances) for c in manifest.classes}
     spoken = sum(u.transcript is not None for u in manifest.utterances)
+    voted = sum(u.votes is not None for u in manifest.utterances)
     lines = [
         f"corpus    {manifest.title}: {len(manifest.utterances)} utterances, {hours:.2f} h, "
-        f"{len(manifest.speakers)} speakers, {spoken} with a transcript",
+        f"{len(manifest.speakers)} speakers, {spoken} with a transcript" + (f", {voted} with votes" if voted else ""),
         "classes   " + ", ".join(f"{name} {n}" for name, n in counts.items()),
     ]
     if manifest.skipped:
@@ -52,6 +53,11 @@ def result_table(results: RunResult) -> str:
         lines.append(
             f"  {name.upper()} {100 * getattr(pooled, name):5.1f}   95 % interval {low:.1f} to {high:.1f} "
             f"over speakers ({meaning}){said}"
+        )
+    if (votes := results.votes) is not None:
+        lines.append(
+            f"  annotators' votes: KL divergence {votes.kl:.3f}, Jensen-Shannon {votes.js:.3f} nats (means over "
+            f"{votes.n} test utterances that have votes)"
         )
     lines += ["", _confusion(results)]
     return "\n".join(lines)

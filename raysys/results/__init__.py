@@ -5,7 +5,7 @@ A trial leaves `result.json` in its folder, a finished run `results.json` in its
 
 from raysys.results.fold import PREDICTIONS, RESULT, FoldResult, FoldRow
 from raysys.results.run import RESULTS, CorpusFacts, Provenance, RunResult
-from raysys.results.scores import ClassScores, Confusion, Interval, PartScores, PooledScores, Scores, counts
+from raysys.results.scores import ClassScores, Confusion, Interval, PartScores, PooledScores, Scores, VoteScores, counts
 from raysys.results.sweeps import (
     AblationResult,
     Difference,
@@ -46,5 +46,6 @@ __all__ = [
     "SeedScores",
     "SeedsResult",
     "VariantScores",
+    "VoteScores",
     "counts",
 ]

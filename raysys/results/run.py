@@ -10,7 +10,7 @@ from raysys.config import Select
 from raysys.data.manifest import Skipped
 from raysys.errors import StorageError
 from raysys.results.fold import FoldRow
-from raysys.results.scores import ClassScores, Confusion, PartScores, PooledScores, Scores
+from raysys.results.scores import ClassScores, Confusion, PartScores, PooledScores, Scores, VoteScores
 from raysys.results.sweeps import AblationResult, GridResult, SeedsResult
 from raysys.selection import TITLES
 from raysys.storage import Folder
@@ -61,6 +61,7 @@ class RunResult:
         by_class, by_speaker: empty in runs of early versions.
         by_sex: where it is known.
         by_dialog: on all, improvised, scripted and script-disjoint utterances, of a corpus like IEMOCAP.
+        votes: where test utterances have annotators' votes.
         skipped: utterances that could not be used.
         seeds: of a cross-validation with several; everything else is of the first one then.
         interval_method: "t" (`intervals`); early versions resampled speakers within folds, which is too narrow.
@@ -91,6 +92,7 @@ class RunResult:
     by_dialog: tuple[PartScores, ...] = ()
     skipped: tuple[Skipped, ...]
     interval_method: Literal["bootstrap", "t"] = "bootstrap"
+    votes: VoteScores | None = None
     grid: GridResult | None = None
     ablation: AblationResult | None = None
     seeds: SeedsResult | None = None
@@ -102,7 +104,7 @@ class RunResult:
 
     def write(self, run: Folder) -> None:
         values = dataclasses.asdict(self)
-        absent = [name for name in ("grid", "ablation", "seeds") if values[name] is None]
+        absent = [name for name in ("votes", "grid", "ablation", "seeds") if values[name] is None]
         run.write_json(RESULTS, {name: value for name, value in values.items() if name not in absent})
 
     @classmethod

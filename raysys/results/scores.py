@@ -45,6 +45,20 @@ class PooledScores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VoteScores:
+    """How far predictions are from the annotators' votes: means over the test utterances that have votes.
+
+    Attributes:
+        n: number of those.
+        kl, js: KL divergence of the prediction from the votes, and Jensen-Shannon divergence, in nats.
+    """
+
+    n: int
+    kl: float
+    js: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClassScores:
     """Scores of a class.
 

@@ -24,7 +24,7 @@ from raysys.errors import ManifestError
 from raysys.report.tables import SYNTHETIC, corpus_lines
 from raysys.runs.cluster import Cluster, check_nodes, running
 from raysys.runs.encoders import trained_line
-from raysys.runs.points import Point, refuse_long_queues
+from raysys.runs.points import Point, refuse_long_queues, refuse_missing_votes
 from raysys.runs.run import Run, local_cache, note_duplicates, with_places
 from raysys.runs.trial import Trial, code_version, write_folds
 from raysys.storage import Folder
@@ -75,6 +75,7 @@ def prepare_run(run: Run, cluster: Cluster, *, whole: bool = False) -> Ground:
     folds = make_folds(manifest, config.corpus)
     # Again: what does not decode may have been left out.
     refuse_long_queues(run.points, folds)
+    refuse_missing_votes(run.points, manifest, folds)
     same = equal_once_decoded(manifest, WaveformStore(store))
     notes = note_duplicates(config, manifest, folds, same, "to the sample once decoded")
     run = dataclasses.replace(run, notes=(*run.notes, *odd, *notes, *scarce_notes(manifest, folds)))

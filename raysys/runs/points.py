@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from raysys.cli import with_flags
 from raysys.config import ExperimentConfig
 from raysys.data.folds import Fold
+from raysys.data.manifest import Manifest
 from raysys.errors import ConfigError
 
 _FREE_OF_CORPUS = ("modalities", "test_modalities")
@@ -88,6 +89,33 @@ def refuse_long_queues(points: Sequence[Point], folds: Sequence[Fold]) -> None:
                 f"--loss.queue {loss.queue}{of}: fold {smallest.index + 1} ({smallest.name}) trains on "
                 f"{len(smallest.train)} utterances, and a queue holds each once. Give at most {len(smallest.train)}, "
                 f"or 0 for no queue."
+            )
+
+
+def refuse_missing_votes(points: Sequence[Point], manifest: Manifest, folds: Sequence[Fold]) -> None:
+    """Refuse to train towards votes that are not there.
+
+    Raises:
+        ConfigError: no utterance has votes, or a class has none in what a fold trains on: it would never be learned.
+    """
+    asked = [point for point in points if point.config.loss.labels == "votes"]
+    if not asked:
+        return
+    flag = "--loss.labels votes" + (f" ({asked[0].name})" if asked[0].name else "")
+    shares = {u.utterance_id: u.votes for u in manifest.utterances if u.votes is not None}
+    if not shares:
+        raise ConfigError(
+            f"{flag}: no utterance of {manifest.title} has annotators' votes. Give a table (--corpus.name table) with "
+            f"columns votes_<emotion>, or p_<emotion> for shares, or leave this flag out."
+        )
+    labels = manifest.labels()
+    for fold in folds:
+        learned = {labels[name] for name in fold.train if name not in shares}
+        learned |= {i for name in fold.train for i, share in enumerate(shares.get(name, ())) if share}
+        if missing := [name for i, name in enumerate(manifest.classes) if i not in learned]:
+            raise ConfigError(
+                f"{flag}: nothing that fold {fold.index + 1} ({fold.name}) trains on has a vote for "
+                f"{', '.join(missing)}, so it cannot be learned. Correct the votes, or leave this flag out."
             )
 
 

@@ -29,7 +29,7 @@ from raysys.report.tables import SYNTHETIC, result_table
 from raysys.results import PREDICTIONS, RunResult
 from raysys.runs.cluster import in_submitted_job, nodes_of_this_job
 from raysys.runs.encoders import check_configurations, probe_encoders
-from raysys.runs.points import Point, refuse_long_queues
+from raysys.runs.points import Point, refuse_long_queues, refuse_missing_votes
 from raysys.runs.trial import FOLDS, Trial
 from raysys.runs.tuner import Outcome
 from raysys.storage import Folder, absolute, check_location, is_address
@@ -79,6 +79,7 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Run:
     manifest = read_corpus(config.corpus, cache=local_cache(config))
     folds = make_folds(manifest, config.corpus)
     refuse_long_queues(points, folds)
+    refuse_missing_votes(points, manifest, folds)
     notes = note_duplicates(config, manifest, folds, equal_bytes(manifest.utterances), "to the byte")
     notes += probe_encoders(configs, manifest)
     name = config.run.name or _default_name(kind, manifest, learning_hash)
@@ -232,6 +233,8 @@ def log_summary(run: Run, rows: Sequence[Any], results: RunResult) -> None:
     found = [dataclasses.asdict(row).items() for row in rows]
     plain = [{key: value for key, value in row if not isinstance(value, list | tuple | dict)} for row in found]
     summary = dataclasses.asdict(results.pooled)
+    if results.votes is not None:
+        summary["votes"] = dataclasses.asdict(results.votes)
     if results.seeds is not None:
         summary["mean_over_seeds"] = dataclasses.asdict(results.seeds.mean)
         summary["ensemble"] = dataclasses.asdict(results.seeds.ensemble)

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,7 +22,7 @@ from raysys.data.manifest import Manifest
 from raysys.data.mixing import Mixing
 from raysys.data.plan import Step, derive_seed, fold_plan
 from raysys.data.stream import stream
-from raysys.data.targets import Targets
+from raysys.data.targets import Targets, targets_of
 from raysys.data.texts import read_texts
 from raysys.data.views import training_frames
 from raysys.errors import StorageError
@@ -74,7 +73,8 @@ def train_fold(
         stops=workers.size == 1,
     ) as watchdog:
         manifest, fold = read_fold(Folder.at(trial.run), trial.fold)
-        collator = _collator(trial, manifest, fold)
+        targets = targets_of(manifest, trial.config.loss.labels)
+        collator = _collator(trial, manifest, fold, targets)
         network = build_network(trial, manifest, fold, collator).to(device)
         watchdog.step()
         trainer = Trainer(
@@ -87,8 +87,9 @@ def train_fold(
             workers=workers,
             folder=trial.folder,
             trial_id=trial.trial_id,
-            class_weights=_class_weights(trial, manifest, fold),
-            logit_shift=_logit_shift(trial, manifest, fold),
+            class_weights=_class_weights(trial, fold, targets),
+            logit_shift=_logit_shift(trial, fold, targets),
+            soft=targets.soft,
             validated=bool(fold.validation),
             stopping=watchdog,
         )
@@ -110,7 +111,7 @@ def train_fold(
             with watchdog.waiting():
                 report(metrics | ({"note": notes} if notes else {}))
 
-        batches = _batches(trial, manifest, fold, collator, trainer)
+        batches = _batches(trial, manifest, fold, targets, collator, trainer)
         fit_started = time.time()
         outcome = trainer.fit(batches, on_epoch)
         watchdog.step()
@@ -146,7 +147,7 @@ def build_network(trial: Trial, manifest: Manifest, fold: Fold, collator: Collat
     return network
 
 
-def _collator(trial: Trial, manifest: Manifest, fold: Fold) -> Collator:
+def _collator(trial: Trial, manifest: Manifest, fold: Fold, targets: Targets) -> Collator:
     config = trial.config
     by_id = {u.utterance_id: u for u in manifest.utterances}
     tokenizer = None
@@ -166,31 +167,24 @@ def _collator(trial: Trial, manifest: Manifest, fold: Fold) -> Collator:
         text_in_evaluation=config.corpus.test_modalities == "same",
         frame_width=None if trial.source.features is None else trial.source.features.width,
         text_features=trial.text_features,
-        targets=Targets(labels=manifest.labels(), n_classes=len(manifest.classes)) if config.augment.mixup else None,
+        targets=targets if targets.soft or config.augment.mixup else None,
         mixup=config.mixup,
     )
 
 
-def _class_weights(trial: Trial, manifest: Manifest, fold: Fold) -> tuple[float, ...] | None:
+def _class_weights(trial: Trial, fold: Fold, targets: Targets) -> tuple[float, ...] | None:
     if trial.config.loss.class_weights == "none":
         return None
-    return balanced_class_weights(_class_counts(manifest, fold))
+    return balanced_class_weights(targets.counts(fold.train))
 
 
-def _logit_shift(trial: Trial, manifest: Manifest, fold: Fold) -> tuple[float, ...] | None:
+def _logit_shift(trial: Trial, fold: Fold, targets: Targets) -> tuple[float, ...] | None:
     strength = trial.config.loss.logit_adjustment
-    return logit_shift(_class_counts(manifest, fold), strength) if strength else None
-
-
-def _class_counts(manifest: Manifest, fold: Fold) -> list[int]:
-    """Training utterances of each class."""
-    labels = manifest.labels()
-    counts = Counter(labels[name] for name in fold.train)
-    return [counts[index] for index in range(len(manifest.classes))]
+    return logit_shift(targets.counts(fold.train), strength) if strength else None
 
 
 def _batches(
-    trial: Trial, manifest: Manifest, fold: Fold, collator: Collator, trainer: Trainer
+    trial: Trial, manifest: Manifest, fold: Fold, targets: Targets, collator: Collator, trainer: Trainer
 ) -> Iterator[tuple[Step, Batch]]:
     """This worker's share of every step that is left."""
     config, workers = trial.config, trainer.workers
@@ -208,7 +202,7 @@ def _batches(
         config.train,
         trainer.state.first_epoch,
         first_step=trainer.state.first_step,
-        class_weights=trainer.class_weights,
+        weights=None if trainer.class_weights is None else targets.weights(fold.train, trainer.class_weights),
         test_curve=trial.test_curve,
         stop_after=trial.stop_after,
     )

@@ -37,15 +37,24 @@ class Predictions:
         truth_N, predicted_N = self._truth(labels), self.probabilities_NC.argmax(axis=1)
         return confusion(truth_N, predicted_N, self.probabilities_NC.shape[1]).tolist()
 
-    def scores(self, labels: Mapping[str, int]) -> dict[str, float]:
-        """wa, ua, macro_f1, and loss: the mean cross-entropy with the labels (nats; of an utterance at most 27.6)."""
+    def scores(self, labels: Mapping[str, int], soft: Mapping[str, tuple[float, ...]]) -> dict[str, float]:
+        """wa, ua, macro_f1, and loss: the mean cross-entropy (nats; of an utterance at most 27.6).
+
+        Args:
+            labels: class by utterance id.
+            soft: class probabilities by utterance id, which the loss reads in place of the label; may lack utterances.
+        """
         truth_N, predicted_N = self._truth(labels), self.probabilities_NC.argmax(axis=1)
         chosen_N = self.probabilities_NC[np.arange(len(truth_N)), truth_N]
+        loss_N = -np.log(chosen_N.clip(1e-12))
+        for row, name in enumerate(self.utterance_ids):
+            if name in soft:
+                loss_N[row] = -np.dot(soft[name], np.log(self.probabilities_NC[row].clip(1e-12)))
         return {
             "wa": float(weighted_accuracy(truth_N, predicted_N)),
             "ua": float(unweighted_accuracy(truth_N, predicted_N)),
             "macro_f1": float(macro_f1(truth_N, predicted_N)),
-            "loss": float(-np.log(chosen_N.clip(1e-12)).mean()),
+            "loss": float(loss_N.mean()),
         }
 
     def _truth(self, labels: Mapping[str, int]) -> np.ndarray:

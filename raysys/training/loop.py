@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -65,6 +65,7 @@ class Trainer:
         trial_id: written into checkpoints; checkpoints of other trials are ignored.
         class_weights: class weights of the cross-entropy; None: all 1.
         logit_shift: of logit adjustment, by class; None: nothing is added to the logits.
+        soft: class probabilities by utterance id that replace the label in the validation loss; may lack utterances.
         validated: whether a validation part selects the epoch; without one, the last epoch is used.
         stopping: called before every batch; if it returns True, the state is saved and `fit` raises `Paused`.
 
@@ -84,6 +85,7 @@ class Trainer:
     trial_id: str
     class_weights: tuple[float, ...] | None = None
     logit_shift: tuple[float, ...] | None = None
+    soft: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     validated: bool = True
     stopping: Callable[[], bool] = _never
     first_step_at: float | None = None
@@ -255,7 +257,7 @@ class Trainer:
         return parts
 
     def _record(self, epoch: int, losses: Tensor, validation: Predictions | None, started: float) -> EpochRecord:
-        scores = {} if validation is None else validation.scores(self.labels)
+        scores = {} if validation is None else validation.scores(self.labels, self.soft)
         means = losses.mean(dim=0).tolist()
         return EpochRecord(
             epoch=epoch,

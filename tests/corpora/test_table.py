@@ -4,11 +4,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raysys.corpora.table import read_table
-from raysys.data.manifest import build_manifest
+from raysys.corpora import table
+from raysys.corpora.table import Note
+from raysys.data.manifest import Utterance, build_manifest
 from raysys.errors import CorpusError
 
 HEADER = "utterance_id,audio_path,speaker,emotion"
+
+
+def read_table(path: Path, note: Note = print) -> list[Utterance]:
+    return table.read_table(path, note).utterances
 
 
 def write_csv(folder: Path, text: str) -> Path:

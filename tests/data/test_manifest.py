@@ -37,6 +37,14 @@ def test_a_table_round_trip_keeps_everything(manifest: Manifest) -> None:
     assert Manifest.from_table(manifest.to_table()) == manifest
 
 
+def test_votes_are_kept_and_tables_of_early_versions_have_none(manifest: Manifest) -> None:
+    voted = dataclasses.replace(manifest.utterances[0], votes=(1 / 3, 2 / 3))
+    again = dataclasses.replace(manifest, utterances=(voted, *manifest.utterances[1:]))
+    assert Manifest.from_table(again.to_table()) == again
+    assert again.fingerprint() != manifest.fingerprint()
+    assert Manifest.from_table(manifest.to_table().drop_columns("votes")) == manifest
+
+
 def test_a_table_survives_arrow_ipc(manifest: Manifest) -> None:
     sink = pa.BufferOutputStream()
     table = manifest.to_table()

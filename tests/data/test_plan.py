@@ -231,6 +231,18 @@ def test_stopping_early_keeps_the_beginning_of_the_schedule(fold: Fold) -> None:
     assert [s for s in plan if s.part != "test"] == [s for s in whole if s.epoch < 2]
 
 
+def test_an_updates_weight_is_the_sum_of_its_utterances(fold: Fold) -> None:
+    weights = {name: 1 + index / 4 for index, name in enumerate(fold.train)}
+    train = config(epochs=1)
+    for own in (weights, None):
+        plan = fold_plan(fold, LENGTHS, classes(LENGTHS), train, first_epoch=0, weights=own)
+        steps = [s for s in plan if s.part == "train"]
+        for update in (steps[i : i + train.accumulate] for i in range(0, len(steps), train.accumulate)):
+            names = [name for step in update for name in step.utterance_ids]
+            total = sum(weights[name] for name in names) if own else len(names)
+            assert {step.update_weight for step in update} == {total}
+
+
 @pytest.mark.parametrize("max_steps", [None, 1, 3, 4, 100])
 @pytest.mark.parametrize("done", [0, 1, 2, 3])
 @pytest.mark.parametrize("sampling", ["natural", "balanced"])

@@ -24,7 +24,7 @@ from raysys.report.export import (
     results_csv,
     seeds_csv,
 )
-from raysys.results import AblationResult, ClassScores, GridResult, PartScores, RunResult
+from raysys.results import AblationResult, ClassScores, GridResult, PartScores, RunResult, VoteScores
 from tests.report.made_up import ablation, grid, run_result, seeds, typed
 
 POOLED = {"n": 5531, "wa": 0.7124, "ua": 0.72, "wa_ci95": [0.7, 0.73], "ua_ci95": [0.701, 0.741]}
@@ -167,6 +167,16 @@ def test_ablations_are_a_row_a_variant_and_seed() -> None:
 def test_the_paper_table_has_scores_with_interval_number_and_protocol(results: RunResult) -> None:
     (table,) = paper_tables(results)
     assert table.rows == (("iemocap", "both", "nested", "5531", "71.2 [70.0, 73.0]", "72.0 [70.1, 74.1]"),)
+
+
+def test_the_distance_from_votes_has_columns_where_there_are_votes(results: RunResult) -> None:
+    voted = dataclasses.replace(results, votes=VoteScores(n=17, kl=0.4125, js=0.1), grid=GRID)
+    first, _, pooled = rows(results_csv(voted))
+    assert (first["votes_kl"], pooled["votes_n"], pooled["votes_kl"], pooled["votes_js"]) == ("", "17", "0.4125", "0.1")
+    (table,) = paper_tables(voted)
+    assert table.headings[-2:] == ("KL from votes", "Jensen-Shannon")
+    assert [row[-2:] for row in table.rows] == [("0.412", "0.100"), ("", "")]
+    assert "votes_kl" not in results_csv(results) and len(paper_tables(results)[0].headings) == 6
 
 
 def test_the_paper_table_tells_another_score_that_selected(results: RunResult) -> None:

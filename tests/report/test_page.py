@@ -191,6 +191,14 @@ def test_the_nested_choice_stands_beside_the_optimistic_one_which_is_marked(repo
     assert "48 trials; one takes 1.25 s beyond its training (median). Early stopping saved 3" in said
 
 
+def test_the_distance_from_votes_is_told_where_there_are_votes(tmp_path: Path, reported: Callable[..., Folder]) -> None:
+    run = write_run(tmp_path, "crossval")
+    change(run, votes={"n": 1234, "kl": 0.41234, "js": 0.1})
+    said = words(report(run))
+    assert "KL divergence 0.412, Jensen-Shannon divergence 0.100 nats, means over the 1,234 test utterances" in said
+    assert "Jensen-Shannon" not in words(page_of(reported()))
+
+
 def test_another_score_that_selected_is_told_and_drawn(tmp_path: Path) -> None:
     run = write_run(tmp_path, "gridsearch")
     grid = run.read_json("results.json")["grid"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 
 from raysys.data.manifest import Manifest, Skipped, Utterance
 from raysys.report.results import pool_predictions, summarise
-from raysys.results import FoldRow, RunResult
+from raysys.results import FoldRow, RunResult, VoteScores
+from raysys.storage import Folder
 
 # Class, prediction and speaker by fold: 4 joy and 2 fear; a third class that never occurs.
 FOLD_1 = {"a": ("joy", "joy", "S1"), "b": ("joy", "joy", "S2"), "c": ("fear", "joy", "S1")}
@@ -100,6 +102,30 @@ def test_pooled_scores_by_hand(results: RunResult) -> None:
     for name in ("wa", "ua"):
         low, high = getattr(pooled, f"{name}_ci95")
         assert 0 <= low <= getattr(pooled, name) <= high <= 1
+
+
+def test_votes_are_compared_with_the_predictions_of_utterances_that_have_them(manifest: Manifest) -> None:
+    """All predictions are certain. a: half of the votes are for joy, which is predicted; e: all, for what is."""
+    votes = {"a": (0.5, 0.5, 0.0), "e": (0.0, 1.0, 0.0)}
+    utterances = tuple(dataclasses.replace(u, votes=votes.get(u.utterance_id)) for u in manifest.utterances)
+    pooled = pool_predictions(manifest, [table(1, FOLD_1), table(2, FOLD_2)])
+    folds = [fold_result(1, 0, 0), fold_result(2, 0, 0)]
+    found = summarise(dataclasses.replace(manifest, utterances=utterances), folds, pooled, **FACTS).votes
+    assert found is not None and found.n == 2
+    kl = 0.5 * math.log(0.5) + 0.5 * (math.log(0.5) - math.log(1e-12))
+    # Of (1/2, 1/2) and (1, 0) the middle is (3/4, 1/4).
+    js = (math.log(2 / 3) / 2 + math.log(2) / 2 + math.log(4 / 3)) / 2
+    assert (found.kl, found.js) == (pytest.approx(kl / 2), pytest.approx(js / 2))
+
+
+def test_a_corpus_without_votes_has_no_scores_of_them(results: RunResult, tmp_path: Path) -> None:
+    assert results.votes is None
+    folder = Folder.at(str(tmp_path))
+    results.write(folder)
+    assert "votes" not in folder.read_json("results.json")
+    voted = dataclasses.replace(results, votes=VoteScores(n=2, kl=0.5, js=0.25))
+    voted.write(folder)
+    assert RunResult.read(folder).votes == voted.votes
 
 
 def test_mean_and_sample_standard_deviation_over_folds(results: RunResult) -> None:

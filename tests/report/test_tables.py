@@ -9,7 +9,7 @@ import pytest
 from raysys.config import Select
 from raysys.data.manifest import Manifest, Skipped, Utterance
 from raysys.report.tables import corpus_lines, grid_table, result_table, seeds_table
-from raysys.results import GridResult, RunResult
+from raysys.results import GridResult, RunResult, VoteScores
 from tests.report.made_up import grid, run_result, seeds, typed
 
 
@@ -65,6 +65,12 @@ def test_pooled_scores_stand_with_their_own_interval_and_meaning(results: RunRes
     wa, ua = (" ".join(row(table, f"  {name}")) for name in ("WA", "UA"))
     assert wa == "WA 61.1 95 % interval 55.1 to 66.2 over speakers (overall accuracy); chance 54.9"
     assert ua == "UA 82.2 95 % interval 77.3 to 87.4 over speakers (mean class recall); chance 50.0"
+
+
+def test_the_distance_from_votes_is_told_where_there_are_votes(results: RunResult) -> None:
+    table = result_table(dataclasses.replace(results, votes=VoteScores(n=17, kl=0.41234, js=0.1)))
+    assert "annotators' votes: KL divergence 0.412, Jensen-Shannon 0.100 nats (means over 17 test utterances" in table
+    assert "votes" not in result_table(results)
 
 
 def test_another_score_that_selected_is_told(results: RunResult) -> None:
@@ -136,5 +142,8 @@ def test_corpus_lines_count_by_class() -> None:
         "corpus    table: 3 utterances, 1.50 h, 3 speakers, 2 with a transcript",
         "classes   joy 2, fear 1",
     ]
+    voted = tuple(dataclasses.replace(u, votes=(0.5, 0.5)) for u in utterances[:2])
+    with_votes = Manifest(corpus="table", classes=("joy", "fear"), utterances=(*voted, utterances[2]))
+    assert corpus_lines(with_votes).splitlines()[0].endswith("2 with a transcript, 2 with votes")
     with_skipped = Manifest(corpus="table", classes=("joy", "fear"), utterances=utterances, skipped=(skipped,))
     assert "skipped   1 utterances" in corpus_lines(with_skipped)

@@ -9,10 +9,11 @@ import pytest
 
 from raysys.config import CorpusConfig, ExperimentConfig, LossConfig
 from raysys.data.folds import Fold
+from raysys.data.manifest import Manifest, Utterance
 from raysys.errors import ConfigError
 from raysys.presets import PRESETS
 from raysys.runs.axes import PAPER_GRID, grid_points, parse_axes
-from raysys.runs.points import Point, refuse_long_queues, seed_points
+from raysys.runs.points import Point, refuse_long_queues, refuse_missing_votes, seed_points
 from raysys.runs.variants import Variant, ablations, parse_variants, variant_points
 
 DEMO = PRESETS["demo-short"]()
@@ -181,3 +182,31 @@ def test_a_queue_larger_than_a_training_part_is_told_with_the_fold_and_both_numb
         match=r"^--loss.queue 4: fold 2 \(Session2\) trains on 3 utterances, .* holds each once. Give at most 3, or 0",
     ):
         refuse_long_queues([point(3), point(4)], folds)
+
+
+def test_votes_that_are_not_there_are_refused_before_anything_is_trained_towards_them() -> None:
+    def manifest(*votes: tuple[float, ...] | None) -> Manifest:
+        emotions = ("fear", "joy", "fear", "joy")
+        utterances = tuple(
+            Utterance(utterance_id=name, audio_path="x.wav", speaker=name, emotion=emotion, votes=own)
+            for name, emotion, own in zip("abcd", emotions, votes, strict=True)
+        )
+        return Manifest(corpus="table", title="calls", classes=("fear", "joy"), utterances=utterances)
+
+    folds = [
+        Fold(index=0, name="one", train=("a", "b"), validation=("c",), test=("d",)),
+        Fold(index=1, name="two", train=("c", "d"), validation=("a",), test=("b",)),
+    ]
+    asked = [Point(name="labels=votes", config=dataclasses.replace(DEMO, loss=LossConfig(labels="votes")))]
+    none = manifest(None, None, None, None)
+    with pytest.raises(
+        ConfigError, match=r"^--loss.labels votes \(labels=votes\): no utterance of calls has .* columns"
+    ):
+        refuse_missing_votes(asked, none, folds)
+    refuse_missing_votes([Point(name="", config=DEMO)], none, folds)
+    # Those without votes are trained with their labels.
+    refuse_missing_votes(asked, manifest((0.5, 0.5), None, None, None), folds)
+    with pytest.raises(
+        ConfigError, match=r"nothing that fold 2 \(two\) trains on has a vote for joy, so it cannot be le"
+    ):
+        refuse_missing_votes(asked, manifest(None, None, None, (1.0, 0.0)), folds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,6 +81,7 @@ def little_fold(
     *,
     text_dropout: float = 0.2,
     mixup: Literal["none", "alone", "beside"] = "none",
+    soft: Mapping[str, tuple[float, ...]] | None = None,
 ) -> LittleFold:
     names = [f"u{i:02}" for i in range(n_train + n_validation + n_test)]
     utterances: dict[str, Utterance] = {}
@@ -110,7 +111,7 @@ def little_fold(
             text_dropout=text_dropout,
             second_view=True,
             seed=0,
-            targets=None if mixup == "none" else Targets(labels=labels, n_classes=N_CLASSES),
+            targets=Targets(labels=labels, n_classes=N_CLASSES, soft=soft or {}) if soft or mixup != "none" else None,
             mixup=mixup,
         ),
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from raysys.config import AugmentConfig, ExperimentConfig, LossConfig
 from raysys.data.batch import Batch
-from raysys.data.mixing import Mixing
+from raysys.data.mixing import Mix, Mixing
 from raysys.data.plan import Step
 from raysys.losses.contrastive import Past, info_nce_pairs, n_pair, supcon
 from raysys.losses.objective import cross_entropy_sum
@@ -39,8 +41,16 @@ torch.set_num_threads(1)
 OFF = LossConfig(alpha=0.0, beta=0.0, gamma=0.0)
 
 
-def outputs_and_batch(n: int = 7, mixup: Literal["none", "alone", "beside"] = "none") -> tuple[Outputs, Batch]:
-    little = little_fold(n_train=n, text_dropout=0.0, mixup=mixup)
+VOTES = {"u00": (0.5, 0.25, 0.25), "u01": (0.0, 0.75, 0.25), "u04": (0.1, 0.2, 0.7)}
+"""Of some utterances; the last one's label is not what most chose."""
+
+
+def outputs_and_batch(
+    n: int = 7,
+    mixup: Literal["none", "alone", "beside"] = "none",
+    soft: Mapping[str, tuple[float, ...]] | None = None,
+) -> tuple[Outputs, Batch]:
+    little = little_fold(n_train=n, text_dropout=0.0, mixup=mixup, soft=soft)
     step = Step(part="train", epoch=0, index=0, utterance_ids=little.fold.train)
     batch = little.batch(step)
     network = make_network(little_config(), little).eval()
@@ -159,6 +169,44 @@ def test_with_no_other_term_the_mixed_view_is_the_only_one_that_is_computed() ->
         outputs.rows(0, n).logits_NC, batch.labels_B, label_smoothing=0.0, targets_BC=batch.targets["clean"]
     )
     torch.testing.assert_close(parts_of(outputs, batch, OFF).total, expected / n)
+
+
+@pytest.mark.parametrize("mixup", ["none", "alone"])
+def test_votes_are_the_targets_smoothed_weighted_and_mixed_in_float64_loops(mixup: Literal["none", "alone"]) -> None:
+    outputs, batch = outputs_and_batch(mixup=mixup, soft=VOTES)
+    ids, smoothing, weights = batch.utterance_ids, 0.1, (0.5, 1.0, 3.0)
+    step = Step(part="train", epoch=0, index=0, utterance_ids=ids)
+    mixes = Mixing(alpha=0.5, seed=0).of(step, ids) if mixup == "alone" else [Mix(partner=n, share=1.0) for n in ids]
+
+    def aimed(name: str) -> tuple[float, ...]:
+        return VOTES.get(name, tuple(float(c == int(name[1:]) % N_CLASSES) for c in range(N_CLASSES)))
+
+    total = 0.0
+    for row, (name, mix) in enumerate(zip(ids, mixes, strict=True)):
+        logits_C = outputs.logits_NC[row].double().tolist()
+        normaliser = math.log(sum(math.exp(logit) for logit in logits_C))
+        for c in range(N_CLASSES):
+            mixed = mix.share * aimed(name)[c] + (1 - mix.share) * aimed(mix.partner)[c]
+            total -= weights[c] * ((1 - smoothing) * mixed + smoothing / N_CLASSES) * (logits_C[c] - normaliser)
+    found = criterion(
+        outputs,
+        batch,
+        dataclasses.replace(OFF, labels="votes", label_smoothing=smoothing),
+        classify_augmented=False,
+        workers=1,
+        step_weight=10.0,
+        class_weights_C=torch.tensor(weights),
+    )
+    assert found.ce.item() == pytest.approx(total / 10, rel=1e-5)
+
+
+def test_contrastive_terms_read_labels_whatever_the_votes() -> None:
+    loss = LossConfig(alpha=1.0, beta=1.0, gamma=1.0)
+    outputs, batch = outputs_and_batch(soft=VOTES)
+    found, hard = parts_of(outputs, batch, loss), parts_of(outputs, dataclasses.replace(batch, targets={}), loss)
+    assert not torch.isclose(found.ce, hard.ce)
+    for term in ("scl", "acl", "cpc"):
+        assert torch.equal(getattr(found, term), getattr(hard, term))
 
 
 def test_without_a_second_view_the_contrastive_terms_are_zero() -> None:
@@ -384,6 +432,7 @@ class Case:
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     class_weights: tuple[float, ...] | None = None
     mixup: Literal["none", "alone", "beside"] = "none"
+    votes: bool = False
 
 
 CASES: dict[str, Case] = {
@@ -397,6 +446,7 @@ CASES: dict[str, Case] = {
     "a queue, a head per task": Case("light", (3, 4, 1), loss=LossConfig(queue=6, heads="per_task", scl_scale="unit")),
     "class weights": Case("light", (4, 2, 1), class_weights=(0.5, 1.0, 2.0)),
     "mixup beside the clean view": Case("light", (5, 2), mixup="beside", loss=LossConfig(focal=1.0)),
+    "votes, weighted and mixed": Case("light", (4, 2), mixup="beside", votes=True, class_weights=(0.5, 1.0, 2.0)),
     "mixup alone, accumulated": Case("light", (4, 1), mixup="alone", loss=OFF),
 }
 
@@ -433,7 +483,7 @@ def make_one_of(
 def gradients(case: str, rank: int, workers: int) -> dict[str, Tensor]:
     """Gradients of one update, accumulated by the trainer's own steps."""
     chosen = CASES[case]
-    little = little_fold(n_train=sum(chosen.steps), mixup=chosen.mixup)
+    little = little_fold(n_train=sum(chosen.steps), mixup=chosen.mixup, soft=VOTES if chosen.votes else None)
     config = little_config(size=chosen.size, dropout=0.0, loss=chosen.loss)
     trainer = make_one_of(
         with_classified(config, chosen.classify_augmented), little, rank, workers, chosen.class_weights

@@ -486,6 +486,43 @@ def test_validation_scores_are_those_of_its_predictions() -> None:
     assert found.validation_loss == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_validation_loss_of_votes_is_the_cross_entropy_with_them() -> None:
+    little, config = little_fold(n_validation=3), little_config(epochs=1)
+    names = little.fold.validation
+    votes = {names[0]: (0.5, 0.25, 0.25), names[2]: (0.0, 0.1, 0.9)}
+    trainer = make_trainer(config, little)
+    trainer.soft = votes
+    (found,) = trainer.fit(little.batches(config), ignore).history
+    trainer.network.eval()
+    with torch.no_grad():
+        step = Step(part="validation", epoch=0, index=0, utterance_ids=names)
+        log_share_NC = trainer.network((little.batch(step).clean,)).logits_NC.log_softmax(dim=1)
+    aimed_NC = torch.eye(3)[[little.collator.labels[name] for name in names]]
+    aimed_NC[0], aimed_NC[2] = torch.tensor(votes[names[0]]), torch.tensor(votes[names[2]])
+    assert found.validation_loss == pytest.approx(-(aimed_NC * log_share_NC).sum(dim=1).mean().item(), rel=1e-4)
+
+
+def test_training_towards_votes_predicts_them() -> None:
+    """With labels the predictions of six utterances become certain; with votes the loss ends at their entropy."""
+    names = [f"u{i:02}" for i in range(6)]
+    votes = {name: tuple(0.6 if c == i % 3 else 0.2 for c in range(3)) for i, name in enumerate(names)}
+    config = little_config(
+        dropout=0.0,
+        epochs=25,
+        batch_size=6,
+        loss=LossConfig(alpha=0.0, beta=0.0, gamma=0.0),
+        optim=OptimConfig(encoder_lr=0.01, lr=0.01),
+    )
+    losses = {}
+    for soft in (None, votes):
+        little = little_fold(n_train=6, n_validation=3, n_test=3, text_dropout=0.0, soft=soft)
+        _, outcome = run(config, little)
+        losses[soft is None] = outcome.history[-1].losses["ce"]
+    entropy = -(0.6 * np.log(0.6) + 0.4 * np.log(0.2))
+    assert losses[True] < 0.1
+    assert losses[False] == pytest.approx(entropy, abs=0.05)
+
+
 def poisoned(
     little: LittleFold, config: ExperimentConfig, at: tuple[str, int, int], broken: list[str]
 ) -> Iterator[tuple[Step, Batch]]:
