@@ -146,7 +146,6 @@ def fold_plan(
     first_step: int = 0,
     weights: Mapping[str, float] | None = None,
     test_curve: bool = False,
-    stop_after: int | None = None,
 ) -> list[Step]:
     """All steps of a fold: training and validation of each epoch from `first_epoch` on, then the test part once.
 
@@ -154,12 +153,11 @@ def fold_plan(
         first_step: training steps of the first epoch that are already done.
         weights: of the training utterances in the cross-entropy; None: all 1.
         test_curve: also score the test part after every epoch.
-        stop_after: stop training after this many epochs, in the middle of its schedule; None: at its end.
     """
     left = total_updates(len(fold.train), config)
     left -= first_epoch * updates_per_epoch(len(fold.train), config)
     plan: list[Step] = []
-    for epoch in range(first_epoch, config.epochs if stop_after is None else stop_after):
+    for epoch in range(first_epoch, config.epochs):
         if left <= 0:
             break
         for step in training_epoch(fold.train, durations_s, labels, config, epoch, weights=weights):

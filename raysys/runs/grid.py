@@ -30,7 +30,7 @@ from raysys.runs.axes import Axis, grid_points, parse_axes
 from raysys.runs.claim import claimed
 from raysys.runs.cluster import Cluster, running
 from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header, whole_fold
-from raysys.runs.points import Point
+from raysys.runs.points import Point, with_epochs
 from raysys.runs.run import Run, add_up, check, finish, log_summary
 from raysys.runs.trial import MODEL
 from raysys.runs.tuner import Outcome, run_trials
@@ -171,12 +171,15 @@ def _refuse_empty(outcome: Outcome, n_folds: int) -> None:
 
 
 def _final_model(ground: Ground, outcome: Outcome) -> FinalModel:
-    """Train the selected point on all data for the median of its epochs, as one more trial, unless that was done."""
+    """Train the selected point on all data for the median of its epochs, as one more trial, unless that was done.
+
+    Its schedule is as long as its training. On the folds' longer one it would end at a rate that is still high.
+    """
     point, epochs = final_point(_validated(outcome), len(ground.folds))
-    config = next(p.config for p in ground.run.points if p.name == point)
+    config = with_epochs(next(p.config for p in ground.run.points if p.name == point), epochs)
     fold = whole_fold(ground.manifest, len(ground.folds))
     (trial,) = make_trials(ground, [Point(name=f"final: {point}", config=config)], [fold])
-    trial = dataclasses.replace(trial, stop_after=epochs, keeps_model=True)
+    trial = dataclasses.replace(trial, keeps_model=True)
     if not (ground.run.folder / MODEL).exists(MODEL_CONFIG):
         # Written last: without it the model is incomplete, whatever the result says.
         trial.folder.delete(RESULT)

@@ -33,6 +33,11 @@ def with_seed(config: ExperimentConfig, seed: int) -> ExperimentConfig:
     return dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
 
 
+def with_epochs(config: ExperimentConfig, epochs: int) -> ExperimentConfig:
+    """Trained for another number of epochs: the schedule of the learning rate is over these."""
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=epochs))
+
+
 def seed_points(config: ExperimentConfig, seeds: Sequence[int] | None) -> dict[int, Point]:
     """A cross-validation's configuration with each seed.
 

@@ -60,7 +60,6 @@ class Trial:
         code: `code_version` of the driver.
         point: name of the configuration in a sweep; empty in a cross-validation.
         test_curve: also score the test part after every epoch, for the optimistic protocol; it selects nothing.
-        stop_after: epochs after which training stops within its schedule; None: train to the end.
         keeps_model: save the trained network in the run's folder as a model that can be loaded.
         torch_trainer: train under TorchTrainer even with a single worker.
     """
@@ -75,7 +74,6 @@ class Trial:
     text_features: TextFeatures | None = None
     point: str = ""
     test_curve: bool = False
-    stop_after: int | None = None
     keeps_model: bool = False
     torch_trainer: bool = False
 
@@ -86,7 +84,7 @@ class Trial:
         inputs = [*self.source.locations, self.texts, features]
         # Cache entries are named by their content, wherever the cache is.
         names = [None if location is None else location.rsplit("/", 1)[-1] for location in inputs]
-        how = [self.code, self.stop_after, self.test_curve, self.torch_trainer]
+        how = [self.code, self.test_curve, self.torch_trainer]
         key = json.dumps([self.config.learning_hash(), self.fingerprint, self.fold, names, *how])
         return hashlib.sha256(key.encode()).hexdigest()[:16]
 

@@ -204,7 +204,6 @@ def _batches(
         first_step=trainer.state.first_step,
         weights=None if trainer.class_weights is None else targets.weights(fold.train, trainer.class_weights),
         test_curve=trial.test_curve,
-        stop_after=trial.stop_after,
     )
     mixing = Mixing(alpha=config.augment.mixup, seed=config.train.seed) if config.augment.mixup else None
     if without_audio:

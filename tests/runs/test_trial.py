@@ -73,7 +73,6 @@ def test_a_fold_is_finished_once_its_own_result_is_there(trial: Trial) -> None:
         {"texts": "/cache/texts-0f.parquet"},
         {"config": ExperimentConfig(train=TrainConfig(seed=1))},
         {"config": ExperimentConfig(train=TrainConfig(epochs=1))},
-        {"stop_after": 3},
         {"test_curve": True},
         {"torch_trainer": True},
     ],

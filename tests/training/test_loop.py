@@ -20,8 +20,9 @@ from raysys.config import ExperimentConfig, LossConfig, OptimConfig, Select
 from raysys.data.batch import Batch
 from raysys.data.plan import Step, fold_plan
 from raysys.errors import TrainingError
+from raysys.runs.points import with_epochs
 from raysys.storage import Folder
-from raysys.training import checkpoint, checkpoint_files, evaluation
+from raysys.training import checkpoint, checkpoint_files, evaluation, loop, optim
 from raysys.training.loop import FoldOutcome, Paused, Trainer
 from raysys.training.state import EpochRecord
 from tests.training.little_fold import (
@@ -165,36 +166,61 @@ def test_the_features_are_what_the_head_reads(uninterrupted: FoldOutcome) -> Non
     np.testing.assert_allclose(logits_NC.softmax(-1).numpy(), outcome.test.probabilities_NC, atol=1e-6)
 
 
-def final_batches(little: LittleFold, first_epoch: int, stop_after: int) -> Iterator[tuple[Step, Batch]]:
+def final_batches(
+    little: LittleFold, first_epoch: int, config: ExperimentConfig = RESUMABLE
+) -> Iterator[tuple[Step, Batch]]:
     """The plan of a fold with a training part only."""
     fold = dataclasses.replace(little.fold, validation=(), test=())
     labels = dict(little.collator.labels)
-    for step in fold_plan(fold, little.durations_s, labels, RESUMABLE.train, first_epoch, stop_after=stop_after):
+    for step in fold_plan(fold, little.durations_s, labels, config.train, first_epoch):
         yield step, little.batch(step)
 
 
-def test_without_validation_the_last_epoch_is_kept_and_the_schedule_is_the_whole_ones(tmp_path: Path) -> None:
-    """The weights after 2 of 3 epochs equal those of a validated training after 2 of its 3."""
+def test_without_validation_the_last_epoch_is_kept(tmp_path: Path) -> None:
+    """The weights are those that a validated training has after its last epoch."""
     little, folder = little_fold(), Folder.at(str(tmp_path))
     trainer = make_trainer(RESUMABLE, little, validated=False)
-    outcome = trainer.fit(final_batches(little, 0, stop_after=2), ignore)
-    assert outcome.test is None and outcome.epoch == 1
-    assert [record.validation_ua for record in outcome.history] == [None, None]
+    outcome = trainer.fit(final_batches(little, 0), ignore)
+    assert outcome.test is None and outcome.epoch == 2
+    assert [record.validation_ua for record in outcome.history] == [None] * 3
     validated = make_trainer(RESUMABLE, little, folder=folder)
-    stop_after_epoch(validated, little, 1)
+    stop_after_epoch(validated, little, 2)
     tensors, _ = checkpoint.load(folder, checkpoint_files.LAST) or ({}, {})
     for name, weights in checkpoint.trainable_state(trainer.network).items():
         assert torch.equal(weights, tensors[f"average/{name}"]), name
 
 
+def test_a_final_model_of_fewer_epochs_decays_its_rate_to_the_end_of_its_own_schedule(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two of three epochs, of two updates each: after the warm-up of one, 1, 2/3 and 1/3 of the peak are left.
+
+    In the schedule of three epochs the last of the four would have 3/5 of it.
+    """
+    little, config = little_fold(), with_epochs(RESUMABLE, 2)
+    factors: list[float] = []
+
+    def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+        factors.append(factor)
+        optim.set_rates(optimizer, factor)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "set_rates", set_rates)
+    trainer = make_trainer(config, little, validated=False)
+    trainer.fit(final_batches(little, 0, config), ignore)
+    assert factors == pytest.approx([1, 1, 2 / 3, 1 / 3])
+    assert {group["lr"] for group in trainer.state.optimizer.param_groups} == {3e-3 * (1 / 3)}
+
+
 def test_a_training_without_validation_resumes_to_the_bit(tmp_path: Path) -> None:
     little, folder = little_fold(), Folder.at(str(tmp_path))
     whole = make_trainer(RESUMABLE, little, validated=False)
-    expected = whole.fit(final_batches(little, 0, stop_after=3), ignore)
-    make_trainer(RESUMABLE, little, folder=folder, validated=False).fit(final_batches(little, 0, stop_after=1), ignore)
+    expected = whole.fit(final_batches(little, 0), ignore)
+    stopped = make_trainer(RESUMABLE, little, folder=folder, validated=False)
+    first_epoch = itertools.takewhile(lambda item: item[0].epoch == 0, final_batches(little, 0))
+    stopped.fit(first_epoch, ignore)
     resumed = make_trainer(RESUMABLE, little, folder=folder, validated=False)
     assert resumed.state.resume()
-    assert_same(resumed.fit(final_batches(little, 1, stop_after=3), ignore), expected)
+    assert_same(resumed.fit(final_batches(little, 1), ignore), expected)
     for name, weights in checkpoint.trainable_state(whole.network).items():
         assert torch.equal(weights, checkpoint.trainable_state(resumed.network)[name]), name
 
