@@ -507,6 +507,42 @@ MUTATIONS = (
         "if False",
         "data/test_batching.py::test_classes_that_differ_in_length_still_share_batches",
     ),
+    # What is chosen, and aimed at.
+    Mutation(
+        "select: the highest loss",
+        "selection.py",
+        'return -score if by == "loss" else score, -loss',
+        "return score, -loss",
+        "test_selection.py::test_each_score_has_its_own_best_point[loss-certain]",
+    ),
+    Mutation(
+        "final model: the schedule of the folds",
+        "runs/grid.py",
+        "with_epochs(next(p.config for p in ground.run.points if p.name == point), epochs)",
+        "next(p.config for p in ground.run.points if p.name == point)",
+        "runs/test_grid.py::test_its_rate_has_decayed_at_its_last_update",
+    ),
+    Mutation(
+        "votes: utterances count by their label",
+        "data/targets.py",
+        "(soft := self.soft.get(name)) is not None",
+        "(soft := None) is not None",
+        "data/test_targets.py::test_utterances_with_votes_count_in_parts",
+    ),
+    Mutation(
+        "votes: of merged emotions only the last",
+        "corpora/votes.py",
+        "shares[place[target[name]]] += share",
+        "shares[place[target[name]]] = share",
+        "corpora/test_votes.py::test_votes_for_merged_emotions_add_up_and_for_dropped_ones_are_left_out",
+    ),
+    Mutation(
+        "divergence: from the prediction",
+        "metrics.py",
+        "(target * logs).sum(axis=-1)",
+        "(predicted * -logs).sum(axis=-1)",
+        "test_metrics.py::test_divergences_by_hand",
+    ),
     # Spectrogram encoders.
     Mutation(
         "kaldi: what follows a short utterance is read",
