@@ -24,6 +24,7 @@ from raysys.runs.claim import claimed
 from raysys.runs.cluster import Cluster, running
 from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header
 from raysys.runs.run import Run, add_up, check, finish, log_summary
+from raysys.runs.second_view import with_change
 from raysys.runs.trial import Trial
 from raysys.runs.tuner import Outcome, run_trials
 from raysys.runs.variants import FULL, WITHOUT_TASKS, Variant, ablations, parse_variants, points_by_seed
@@ -107,6 +108,7 @@ def train_variants(
     }
     wanted = [trial for own in of_variant.values() for trial in own]
     seeded = f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
+    ground = with_change(ground, wanted)
     print_header(ground, f"{len(variants)} variants x {seeded} x {len(ground.folds)} folds")
     if grid is not None:
         taken = adopt(wanted, grid)

@@ -16,6 +16,7 @@ from raysys.runs.cluster import running
 from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header
 from raysys.runs.points import seed_points
 from raysys.runs.run import add_up, check, finish, log_summary
+from raysys.runs.second_view import with_change
 from raysys.runs.trial import Trial
 from raysys.runs.tuner import run_trials
 
@@ -44,6 +45,7 @@ def crossval(config: ExperimentConfig, seeds: Sequence[int] | None = None) -> Ru
         with running(config) as cluster:
             ground = prepare_run(run, cluster)
             trials = make_trials(ground, ground.run.points)
+            ground = with_change(ground, trials)
             of_seed = {seed: [t for t in trials if t.point == point.name] for seed, point in by_seed.items()}
             first, *others = of_seed.values()
             print_header(ground, f"{len(of_seed)} seeds x {len(first)} folds" if others else f"{len(first)} folds")

@@ -32,6 +32,7 @@ from raysys.runs.cluster import Cluster, running
 from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header, whole_fold
 from raysys.runs.points import Point, with_epochs
 from raysys.runs.run import Run, add_up, check, finish, log_summary
+from raysys.runs.second_view import with_change
 from raysys.runs.trial import MODEL
 from raysys.runs.tuner import Outcome, run_trials
 from raysys.selection import Tested, Validated, final_point, merit, nested, optimistic, score_of
@@ -87,6 +88,7 @@ def search(run: Run, cluster: Cluster, *, early_stopping: bool) -> Searched:
     n_folds = len(ground.folds)
     # The paper's protocol selects epochs by their test scores, so these are wanted; stored separately.
     trials = [dataclasses.replace(t, test_curve=True) for t in make_trials(ground, ground.run.points)]
+    ground = with_change(ground, trials)
     print_header(ground, f"{len(run.points)} points x {n_folds} folds")
     outcome = run_trials(trials, cluster, keep="best", stop_early=early_stopping)
     _refuse_empty(outcome, n_folds)

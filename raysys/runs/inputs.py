@@ -41,6 +41,7 @@ class Ground:
         run: with notes on utterances that are equal once decoded, and on scarce classes.
         manifest: of the utterances that decode.
         store: location of the decoded corpus.
+        second_view: how much it differs from the first, for people; None where it is not measured.
     """
 
     run: Run
@@ -48,6 +49,7 @@ class Ground:
     folds: tuple[Fold, ...]
     store: str
     cluster: Cluster
+    second_view: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,8 @@ def print_header(ground: Ground, trials: str) -> None:
     print(f"model     {config.model.audio} + {config.model.text}, modalities: {config.corpus.resolved_modalities}")
     if trained := trained_line([p.config for p in ground.run.points], len(ground.manifest.classes)):
         print(f"trained   {trained}")
+    if ground.second_view:
+        print(f"audio     {ground.second_view}")
     print(
         f"trials    {trials}; at once: {cluster.trials_at_once}, workers of each: {config.cluster.workers_per_trial}\n"
         f"cluster   nodes: {cluster.nodes}, CPUs: {cluster.cpus}, GPUs: {cluster.gpus}\n"

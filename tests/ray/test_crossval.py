@@ -106,10 +106,13 @@ def test_a_table_of_three_speakers_without_transcripts_trains_and_reports(
         crossval(dataclasses.replace(config, train=dataclasses.replace(config.train, seed=1)))
 
 
-def test_paper_preset_at_tiny_width_runs_on_an_iemocap_folder(joined: Head, tmp_path: Path) -> None:
+def test_paper_preset_at_tiny_width_runs_on_an_iemocap_folder(
+    joined: Head, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = write_iemocap(tmp_path / "IEMOCAP", sessions=3)
     flags = ["--preset", "paper", "--corpus.name", "iemocap", "--corpus.root", str(root), *TINY]
     crossval(_flags(tmp_path, *flags, "--train.max-steps", "2", *ONE_PROCESS, "--run.name", "paper"))
+    assert "second view: differs from the first by" in capsys.readouterr().out, "views are computed, in a task"
     run = tmp_path / "runs" / "paper"
     assert pq.read_table(run / "predictions.parquet").num_rows == 3 * 2 * 4 * 2
     losses = json.loads((run / "folds" / "1" / "history.jsonl").read_text().splitlines()[0])["losses"]
