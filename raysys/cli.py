@@ -237,8 +237,10 @@ def main(
         command = parse(description=description or "", kind=kind, preset=preset, shown=shown)
         # Imported once the flags are known to be right, and before torch and Ray, which take seconds.
         from raysys.corpora.read import look
+        from raysys.data.recordings import look_for_recordings
 
         look(command.config.corpus)
+        look_for_recordings(command.config.augment)
         run(command)
 
 

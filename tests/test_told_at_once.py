@@ -35,6 +35,8 @@ TABLE = ("--corpus.root", "my.csv")
         ("crossval", GOOD, (*TABLE, "--corpus.folds", "groups", "--corpus.n-folds", "20"), "there are 10 speakers"),
         ("crossval", GOOD, ("--corpus.root", "other.csv", "--dry-run"), "other.csv: no such file"),
         ("crossval", GOOD, ("--corpus.name", "ravdess", "--corpus.root", "nowhere"), "nowhere: no such folder"),
+        ("crossval", GOOD, (*TABLE, "--augment.noise-folder", "nowhere"), "--augment.noise-folder nowhere: no such"),
+        ("ablation", GOOD, (*TABLE, "--augment.room-folder", "."), "there is no audio file among the 1 file in it"),
         ("crossval", GOOD, ("--train.epochs", "0"), "--train.epochs is 0"),
         ("crossval", GOOD, (*TABLE, "--seeds", "1", "1"), "--seeds 1 1: expected different seeds"),
         ("crossval", GOOD, (*TABLE, "--seeds"), "--seeds: expected different seeds, at least one"),

@@ -1,4 +1,4 @@
-"""Waveform augmentations: noise, speed, and masked parts of the spectrum."""
+"""Waveform augmentations: noise, speed, gain, and masked parts of the spectrum."""
 
 from __future__ import annotations
 
@@ -48,12 +48,39 @@ def add_white_noise(waveform_S: Tensor, generator: torch.Generator, *, snr_db_ra
 
     Returns: waveform of the same length; may exceed [-1, 1], the caller clips.
     """
-    low, high = snr_db_range
-    snr_db = low + (high - low) * _uniform(generator)
+    snr_db = _between(generator, *snr_db_range)
     if len(waveform_S) == 0:
         return waveform_S.clone()
     noise_S = torch.randn(len(waveform_S), generator=generator, dtype=waveform_S.dtype)
     return mix_at_snr(waveform_S, noise_S, snr_db=snr_db)
+
+
+def add_noise(
+    waveform_S: Tensor, noise_S: Tensor, generator: torch.Generator, *, snr_db_range: tuple[float, float]
+) -> Tensor:
+    """Add recorded noise at an SNR drawn uniformly from a range in decibels.
+
+    The SNR is relative to the mean power of the whole clip, including pauses. Silence stays silent, and noise that is
+    silent, such as a pause in a recording, changes nothing.
+
+    Args:
+        waveform_S, noise_S: S samples each.
+        generator: one draw.
+
+    Returns: waveform of the same length; may exceed [-1, 1], the caller clips.
+    """
+    snr_db = _between(generator, *snr_db_range)
+    if not noise_S.any():
+        return waveform_S.clone()
+    return mix_at_snr(waveform_S, noise_S, snr_db=snr_db)
+
+
+def change_gain(waveform_S: Tensor, generator: torch.Generator, *, most_db: float) -> Tensor:
+    """Make a waveform louder or softer by a gain drawn uniformly from -most_db to most_db decibels.
+
+    Returns: waveform of the same length; may exceed [-1, 1], the caller clips.
+    """
+    return waveform_S * 10 ** (_between(generator, -most_db, most_db) / 20)
 
 
 def perturb_speed(waveform_S: Tensor, generator: torch.Generator, *, low: float = 0.9, high: float = 1.1) -> Tensor:
@@ -140,6 +167,6 @@ def _integer(generator: torch.Generator, low: int, high: int) -> int:
     return int(torch.randint(low, high + 1, (), generator=generator))
 
 
-def _uniform(generator: torch.Generator) -> float:
-    """Uniform from 0 to 1."""
-    return float(torch.rand((), generator=generator, dtype=torch.float64))
+def _between(generator: torch.Generator, low: float, high: float) -> float:
+    """Uniform from low to high."""
+    return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))

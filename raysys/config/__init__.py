@@ -4,7 +4,7 @@ The text under a field is its help on the command line. Only the standard librar
 import this package, and an `ExperimentConfig` pickles to about a kilobyte.
 """
 
-from raysys.config.augment import AUDIO_EFFECTS, AugmentConfig
+from raysys.config.augment import AUDIO_EFFECTS, RECORDINGS, AugmentConfig
 from raysys.config.corpus import GROUPS, SAMPLE_RATE_HZ, CorpusConfig
 from raysys.config.experiment import ExperimentConfig
 from raysys.config.model import BUILT_IN, LORA_RANK, ModelConfig
@@ -16,6 +16,7 @@ __all__ = [
     "BUILT_IN",
     "GROUPS",
     "LORA_RANK",
+    "RECORDINGS",
     "SAMPLE_RATE_HZ",
     "AugmentConfig",
     "ClusterConfig",

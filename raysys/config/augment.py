@@ -10,6 +10,10 @@ from raysys.config.check import require
 
 AUDIO_EFFECTS = ("lsa", "speed", "noise", "spec_augment")
 """Switches of `AugmentConfig` that change the waveform."""
+RECORDINGS = ("noise_folder", "room_folder")
+"""Folders of recordings that change the waveform."""
+_LOUDEST_DB = 60.0
+"""A gain beyond this, a factor of 1,000, leaves nothing but clipped samples or silence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +28,17 @@ class AugmentConfig:
     """Additive white noise at a signal-to-noise ratio drawn from --augment.noise-snr-db."""
     noise_snr_db: tuple[float, float] = (10.0, 30.0)
     """Lowest and highest signal-to-noise ratio of the added noise, in decibels."""
+    noise_folder: str | None = None
+    """Folder of recordings, such as MUSAN, which every node must see at this path: add a stretch of one of them, drawn
+    from all audio files in it and below it, at a signal-to-noise ratio drawn from --augment.noise-snr."""
+    noise_snr: tuple[float, float] = (5.0, 20.0)
+    """Lowest and highest signal-to-noise ratio of the noise from --augment.noise-folder, in decibels."""
+    room_folder: str | None = None
+    """Folder of impulse responses of rooms, which every node must see at this path: reverberate by one of them, drawn
+    from all audio files in it and below it, without delay and at the same power."""
+    gain: float = 0.0
+    """Change the loudness by up to this many decibels, up or down; samples beyond full scale are clipped. Encoders that
+    normalise each utterance, such as wav2vec 2.0, do not notice. 0: off."""
     spec_augment: bool = False
     """Mask two frequency bands and two time spans of the spectrogram (SpecAugment)."""
     cbca: Literal["none", "conditional", "unconditional"] = "conditional"
@@ -47,15 +62,27 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         low, high = self.noise_snr_db
         require(low <= high, f"--augment.noise-snr-db is {low} {high}; expected the lower value first.")
+        low, high = self.noise_snr
+        require(low <= high, f"--augment.noise-snr is {low} {high}; expected the lower value first.")
+        require(
+            0 <= self.gain <= _LOUDEST_DB,
+            f"--augment.gain is {self.gain}; expected decibels from 0 (off) to {_LOUDEST_DB:g}.",
+        )
         require(self.cbca_texts >= 1, f"--augment.cbca-texts is {self.cbca_texts}; at least 1 is needed.")
         require(0 <= self.mixup < math.inf, f"--augment.mixup is {self.mixup}; expected a number of 0 or more.")
         require(self.variants >= 0, f"--augment.variants is {self.variants}; it cannot be negative.")
 
     @property
     def audio_effects(self) -> dict[str, Any]:
-        """Everything that shapes the augmented waveform."""
-        return {name: getattr(self, name) for name in (*AUDIO_EFFECTS, "noise_snr_db")}
+        """Everything that shapes the augmented waveform, except what is in the folders."""
+        return {name: getattr(self, name) for name in (*AUDIO_EFFECTS, "noise_snr_db", "noise_snr", "gain")}
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """Folders of recordings that are used, by their flag."""
+        found = {f"--augment.{name.replace('_', '-')}": getattr(self, name) for name in RECORDINGS}
+        return {flag: folder for flag, folder in found.items() if folder is not None}
 
     @property
     def changes_audio(self) -> bool:
-        return any(getattr(self, name) for name in AUDIO_EFFECTS)
+        return any(getattr(self, name) for name in AUDIO_EFFECTS) or bool(self.folders) or self.gain > 0

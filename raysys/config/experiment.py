@@ -158,3 +158,9 @@ class ExperimentConfig:
     @property
     def needs_augmented_view(self) -> bool:
         return self.loss.contrasts or self.augment.classify_augmented
+
+    @property
+    def augments_audio(self) -> bool:
+        """Whether the augmented view has audio of its own."""
+        heard = self.corpus.resolved_modalities != "text"
+        return heard and self.needs_augmented_view and self.augment.changes_audio

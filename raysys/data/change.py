@@ -107,5 +107,6 @@ def change_notes(change: Change | None, augment: AugmentConfig, *, contrasts: bo
 def _stronger(augment: AugmentConfig) -> str:
     """What is off, or could be set to change more; speed is always among it."""
     noise = "a lower --augment.noise-snr-db" if augment.noise else "--augment.noise"
-    masks = [] if augment.spec_augment else ["--augment.spec-augment"]
-    return f"{', '.join(['--augment.speed', *masks])} and {noise}"
+    off = {"--augment.spec-augment": augment.spec_augment, "--augment.noise-folder": augment.noise_folder}
+    off["--augment.room-folder"] = augment.room_folder
+    return f"{', '.join(['--augment.speed', *(flag for flag, value in off.items() if not value)])} and {noise}"

@@ -26,7 +26,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class File:
     """Properties of a readable file."""
 
     frames: int
@@ -51,7 +51,7 @@ def inspect_audio(manifest: Manifest, *, max_duration_s: float, on_error: Litera
     """
     paths = sorted({u.audio_path for u in manifest.utterances})
     with ThreadPoolExecutor(max_workers=min(32, 4 * (os.cpu_count() or 1))) as pool:
-        files = dict(zip(paths, pool.map(_inspect_file, paths), strict=True))
+        files = dict(zip(paths, pool.map(inspect_file, paths), strict=True))
     usable: list[Utterance] = []
     skipped: list[Skipped] = []
     for utterance in manifest.utterances:
@@ -70,7 +70,7 @@ def inspect_audio(manifest: Manifest, *, max_duration_s: float, on_error: Litera
     return dataclasses.replace(manifest, utterances=tuple(usable), skipped=(*manifest.skipped, *skipped))
 
 
-def _inspect_file(path: str) -> _File | str:
+def inspect_file(path: str) -> File | str:
     """The file's properties, or the reason why it cannot be used."""
     try:
         return _read_file(path)
@@ -80,7 +80,7 @@ def _inspect_file(path: str) -> _File | str:
         return f"cannot be read ({error})"
 
 
-def _read_file(path: str) -> _File:
+def _read_file(path: str) -> File:
     if not os.path.exists(path):
         raise AudioError("does not exist")
     # Before it is opened: a pipe would wait for a writer.
@@ -93,10 +93,10 @@ def _read_file(path: str) -> _File:
                     raise AudioError(found)
     with Path(path).open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    return _File(frames=sound.frames, rate_hz=sound.rate_hz, digest=digest)
+    return File(frames=sound.frames, rate_hz=sound.rate_hz, digest=digest)
 
 
-def _inspect_part(utterance: Utterance, file: _File | str, max_duration_s: float) -> Utterance:
+def _inspect_part(utterance: Utterance, file: File | str, max_duration_s: float) -> Utterance:
     """The utterance with duration and digest."""
     if isinstance(file, str):
         raise AudioError(file)

@@ -10,12 +10,14 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from raysys.config import SAMPLE_RATE_HZ, AugmentConfig
 from raysys.data.cache import WaveformStore
 from raysys.data.plan import derive_seed
+from raysys.data.recordings import Recordings, noise_stretch, room_response
 from raysys.sources import digest_of
 
 _MEASURED = 2000
@@ -52,6 +54,7 @@ class Source:
         seed: of crops and augmentation.
         views: locations of the precomputed augmented views, by variant; empty: computed on the fly.
         features: fetched instead of all waveforms.
+        noises, rooms: recordings that the augmented views contain.
     """
 
     store: str
@@ -60,6 +63,8 @@ class Source:
     seed: int
     views: tuple[str, ...] = ()
     features: AudioFeatures | None = None
+    noises: Recordings | None = None
+    rooms: Recordings | None = None
 
     @property
     def variants(self) -> int:
@@ -78,6 +83,11 @@ class Source:
         if self.features is None:
             return (self.store, *self.views)
         return (self.features.whole, *self.features.crops, *self.features.augmented)
+
+    @property
+    def recorded(self) -> list[str | None]:
+        """Hashes of the recordings that views depend on, wherever these are."""
+        return [None if found is None else found.digest for found in (self.noises, self.rooms)]
 
     def is_cropped(self, n_samples: int) -> bool:
         """Whether training crops an utterance of this length."""
@@ -133,7 +143,13 @@ def augmented(waveform_S: np.ndarray, source: Source, variant: int, name: str) -
 
     assert source.augment is not None
     key = (source.seed, variant, name)
-    return augment_waveform(crop(waveform_S, source, variant, name), source.augment, key=key)
+    return augment_waveform(
+        crop(waveform_S, source, variant, name),
+        source.augment,
+        key=key,
+        room_R=None if source.rooms is None else room_response(source.rooms, key),
+        noise=None if source.noises is None else partial(noise_stretch, source.noises, key),
+    )
 
 
 def crop(waveform_S: np.ndarray, source: Source, variant: int, name: str) -> np.ndarray:
@@ -154,6 +170,6 @@ def views_name(decoded: str, source: Source, variant: int) -> str:
     """
     assert source.augment is not None
     code = digest_of("raysys.data.views:augmented", "raysys.data.tasks:make_part")
-    values = [code, decoded, source.augment.audio_effects, source.crop_s, source.seed, variant]
+    values = [code, decoded, source.augment.audio_effects, source.recorded, source.crop_s, source.seed, variant]
     text = json.dumps(values, sort_keys=True)
     return f"views-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

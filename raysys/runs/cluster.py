@@ -161,8 +161,11 @@ def _too_small(settings: ClusterConfig, nodes: Sequence[tuple[int, int]], gpus_p
     )
 
 
-def check_nodes(run: Folder, audio_path: str) -> None:
+def check_nodes(run: Folder, audio_paths: Sequence[str]) -> None:
     """Check that every node reads the corpus, and reads and writes the same run folder as the driver.
+
+    Args:
+        audio_paths: a file of the corpus, and of each folder of recordings.
 
     Raises:
         StorageError: naming the node and the path.
@@ -172,25 +175,25 @@ def check_nodes(run: Folder, audio_path: str) -> None:
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         if len(nodes) == 1 and nodes[0]["NodeID"] == ray.get_runtime_context().get_node_id():
-            problems = {"this node": probe_node(run.location, audio_path, token)}
+            problems = {"this node": probe_node(run.location, audio_paths, token)}
         else:
-            problems = _probe_all(nodes, run.location, audio_path, token)
+            problems = _probe_all(nodes, run.location, audio_paths, token)
     finally:
         run.delete(".probe")
     for name, problem in problems.items():
         if problem:
             raise StorageError(
-                f"{name}: {problem}. Every node needs the corpus and the run folder under the same path; "
+                f"{name}: {problem}. Every node needs the corpus, recordings and the run folder under the same path; "
                 f"use shared storage for --corpus.root, --run.root and --run.cache, or an address such as s3://."
             )
 
 
-def _probe_all(nodes: list[dict[str, str]], run: str, audio_path: str, token: str) -> dict[str, str | None]:
+def _probe_all(nodes: list[dict[str, str]], run: str, audio_paths: Sequence[str], token: str) -> dict[str, str | None]:
     remote = ray.remote(num_cpus=0)(probe_node)
     asked = {
         f"node {node['NodeManagerAddress']} ({node['NodeID'][:8]})": remote.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(run, audio_path, token)
+        ).remote(run, audio_paths, token)
         for node in nodes
     }
     _, silent = ray.wait(list(asked.values()), num_returns=len(asked), timeout=_PROBE_S)
@@ -198,13 +201,14 @@ def _probe_all(nodes: list[dict[str, str]], run: str, audio_path: str, token: st
     return {name: late if answer in silent else ray.get(answer) for name, answer in asked.items()}
 
 
-def probe_node(run: str, audio_path: str, token: str) -> str | None:
+def probe_node(run: str, audio_paths: Sequence[str], token: str) -> str | None:
     """What this process cannot do, or None."""
     try:
-        with open(audio_path, "rb") as file:
-            file.read(4)
+        for path in audio_paths:
+            with open(path, "rb") as file:
+                file.read(4)
     except OSError as error:
-        return f"the corpus cannot be read there ({error})"
+        return f"the audio cannot be read there ({error})"
     folder = Folder.at(run)
     try:
         if folder.read_bytes(".probe").decode() != token:

@@ -15,6 +15,7 @@ from raysys.data.duplicates import equal_once_decoded, waveform_digests
 from raysys.data.folds import Fold, make_folds
 from raysys.data.manifest import Manifest, Skipped
 from raysys.data.precompute import decode_corpus, make_views
+from raysys.data.recordings import read_recordings
 from raysys.data.remarks import remark_notes
 from raysys.data.scarce import scarce_notes
 from raysys.data.statistics import CorpusStatistics, corpus_statistics, statistics_lines
@@ -72,7 +73,7 @@ def prepare_run(run: Run, cluster: Cluster, *, whole: bool = False) -> Ground:
             the same audio in a fold's test part and in what it learns from.
     """
     config = run.config
-    check_nodes(run.folder, run.manifest.utterances[0].audio_path)
+    check_nodes(run.folder, [run.manifest.utterances[0].audio_path, *(found.first() for found in run.recordings)])
     manifest, store, odd = _decoded(config, run.manifest, cluster)
     folds = make_folds(manifest, config.corpus)
     # Again: what does not decode may have been left out.
@@ -174,16 +175,19 @@ def _make_inputs(config: ExperimentConfig, ground: Ground, folds: Sequence[Fold]
 
 def _source(config: ExperimentConfig, manifest: Manifest, store: str, cluster: Cluster) -> Source:
     """Where the trials' waveforms come from; variants of the augmented view are made here, once for all."""
+    cache = str(config.run.cache)
+    recordings = read_recordings(config.augment, cache) if config.augments_audio else {}
     source = Source(
         store=store,
         augment=config.augment if config.needs_augmented_view else None,
         crop_s=config.train.crop_s,
         seed=config.train.seed,
+        noises=recordings.get("--augment.noise-folder"),
+        rooms=recordings.get("--augment.room-folder"),
     )
-    with_audio = config.corpus.resolved_modalities != "text"
-    if not (with_audio and source.variants and config.augment.changes_audio):
+    if not (config.augments_audio and source.variants):
         return source
-    views = make_views(manifest, source, str(config.run.cache), cpus=cluster.idle_cpus)
+    views = make_views(manifest, source, cache, cpus=cluster.idle_cpus)
     return dataclasses.replace(source, views=views)
 
 
@@ -232,8 +236,9 @@ def prepare(config: ExperimentConfig) -> CorpusStatistics:
     manifest = read_corpus(config.corpus, cache=local_cache(config))
     make_folds(manifest, config.corpus)
     cache = str(config.run.cache)
+    recordings = read_recordings(config.augment, cache) if config.augments_audio else {}
     with running(config) as cluster:
-        check_nodes(Folder.at(cache), manifest.utterances[0].audio_path)
+        check_nodes(Folder.at(cache), [manifest.utterances[0].audio_path, *(f.first() for f in recordings.values())])
         print(f"preparing   {len(manifest.utterances)} utterances on {cluster.nodes} node(s), into {cache}", flush=True)
         manifest, store, notes = _decoded(config, manifest, cluster)
         folds = make_folds(manifest, config.corpus)

@@ -20,6 +20,7 @@ from raysys.corpora.read import read_corpus
 from raysys.data.duplicates import Duplicate, check_duplicates, equal_bytes
 from raysys.data.folds import Fold, make_folds
 from raysys.data.manifest import Manifest
+from raysys.data.recordings import Recordings
 from raysys.data.scarce import scarce_classes
 from raysys.errors import ConfigError, StorageError, UserError
 from raysys.report.paper import PAPER
@@ -29,6 +30,7 @@ from raysys.report.tables import SYNTHETIC, result_table
 from raysys.results import PREDICTIONS, RunResult
 from raysys.runs.cluster import in_submitted_job, nodes_of_this_job
 from raysys.runs.encoders import check_configurations, probe_encoders
+from raysys.runs.places import check_place, recordings_of, with_absolute_folders
 from raysys.runs.points import Point, refuse_long_queues, refuse_missing_votes
 from raysys.runs.trial import FOLDS, Trial
 from raysys.runs.tuner import Outcome
@@ -50,6 +52,7 @@ class Run:
         points: what is trained, with absolute paths.
         learning_hash: of everything the points' results depend on, except the corpus.
         notes: for the user.
+        recordings: in the folders that the points' augmented views read.
     """
 
     config: ExperimentConfig
@@ -58,6 +61,7 @@ class Run:
     points: tuple[Point, ...]
     learning_hash: str
     notes: tuple[str, ...]
+    recordings: tuple[Recordings, ...] = ()
 
 
 def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Run:
@@ -76,6 +80,7 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Run:
     learning_hash = hash_of_points(points)
     configs = [point.config for point in points]
     check_configurations(configs)
+    recordings = recordings_of(configs)
     manifest = read_corpus(config.corpus, cache=local_cache(config))
     folds = make_folds(manifest, config.corpus)
     refuse_long_queues(points, folds)
@@ -90,6 +95,7 @@ def check(config: ExperimentConfig, points: Sequence[Point], kind: str) -> Run:
         points=points,
         learning_hash=learning_hash,
         notes=(*manifest.notes, *notes),
+        recordings=recordings,
     )
 
 
@@ -250,18 +256,12 @@ def with_places(config: ExperimentConfig) -> ExperimentConfig:
     """
     locations = {"--run.root": config.run.root, "--run.cache": config.run.cache, "--corpus.root": config.corpus.root}
     for flag, location in locations.items():
-        if in_submitted_job() and location is not None and not is_address(location) and not os.path.isabs(location):
-            raise StorageError(
-                f"{flag} {location}: a relative path inside a submitted job is lost with the job's copy of the "
-                f"working directory. Give an absolute path on storage that every node sees, or an address such "
-                f"as s3://bucket/runs."
-            )
-        check_location(location or "")
+        check_place(flag, location)
     root = absolute(config.run.root or default_root())
     cache = absolute(config.run.cache) if config.run.cache else f"{root}/.cache"
     corpus_root = None if config.corpus.root is None else absolute(config.corpus.root)
     return dataclasses.replace(
-        config,
+        with_absolute_folders(config),
         run=dataclasses.replace(config.run, root=root, cache=cache),
         corpus=dataclasses.replace(config.corpus, root=corpus_root),
     )
@@ -317,4 +317,4 @@ def _with_project(config: ExperimentConfig) -> ExperimentConfig:
 
 def _at_the_places_of(config: ExperimentConfig, point: ExperimentConfig) -> ExperimentConfig:
     corpus = dataclasses.replace(point.corpus, root=config.corpus.root)
-    return dataclasses.replace(point, run=config.run, corpus=corpus, track=config.track)
+    return dataclasses.replace(with_absolute_folders(point), run=config.run, corpus=corpus, track=config.track)

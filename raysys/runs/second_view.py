@@ -18,7 +18,7 @@ def with_change(ground: Ground, trials: Sequence[Trial]) -> Ground:
 
     Of a sweep it is measured for the first trial that has a second audio view, on its fold's training part.
     """
-    trial = next((trial for trial in trials if _is_heard_twice(trial)), None)
+    trial = next((trial for trial in trials if trial.config.augments_audio), None)
     if trial is None:
         return ground
     augment = trial.config.augment
@@ -26,11 +26,6 @@ def with_change(ground: Ground, trials: Sequence[Trial]) -> Ground:
     notes = change_notes(change, augment, contrasts=trial.config.loss.contrasts)
     run = dataclasses.replace(ground.run, notes=(*ground.run.notes, *notes))
     return dataclasses.replace(ground, run=run, second_view=change_line(change, augment))
-
-
-def _is_heard_twice(trial: Trial) -> bool:
-    augment, modalities = trial.source.augment, trial.config.corpus.resolved_modalities
-    return modalities != "text" and augment is not None and augment.changes_audio
 
 
 def _measured(source: Source, names: Sequence[str]) -> Change | None:

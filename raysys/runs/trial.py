@@ -84,7 +84,7 @@ class Trial:
         inputs = [*self.source.locations, self.texts, features]
         # Cache entries are named by their content, wherever the cache is.
         names = [None if location is None else location.rsplit("/", 1)[-1] for location in inputs]
-        how = [self.code, self.test_curve, self.torch_trainer]
+        how = [self.code, self.test_curve, self.torch_trainer, self.source.recorded]
         key = json.dumps([self.config.learning_hash(), self.fingerprint, self.fold, names, *how])
         return hashlib.sha256(key.encode()).hexdigest()[:16]
 
@@ -124,7 +124,8 @@ class Trial:
             FoldResult.read(self.folder, self.trial_id)
         except DamagedError as error:
             return str(error)
-        return "its result was made by other code"
+        others = " or with other recordings" if any(self.source.recorded) else ""
+        return f"its result was made by other code{others}"
 
     def predictions(self) -> pa.Table:
         """Of its test part, see `tested.predictions_table`."""

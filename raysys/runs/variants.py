@@ -34,6 +34,8 @@ def ablations(config: ExperimentConfig) -> tuple[Variant, ...]:
     """
     no_tasks = ("--loss.alpha", "0", "--loss.beta", "0", "--loss.gamma", "0")
     no_effects = tuple(f"--augment.no-{name.replace('_', '-')}" for name in AUDIO_EFFECTS)
+    no_effects += tuple(word for flag in config.augment.folders for word in (flag, "None"))
+    no_effects += ("--augment.gain", "0") if config.augment.gain else ()
     unmixed = ("--augment.mixup", "0") if config.augment.mixup else ()
     variants = [
         Variant(name=FULL, flags=()),

@@ -10,7 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysys.augment.signal import add_white_noise, mix_at_snr, perturb_speed, spec_augment
+from raysys.augment.signal import (
+    add_noise,
+    add_white_noise,
+    change_gain,
+    mix_at_snr,
+    perturb_speed,
+    spec_augment,
+)
 from raysys.augment.spectrum import to_spectrum
 
 
@@ -52,9 +59,32 @@ def test_white_noise_is_white_and_within_its_range() -> None:
     assert float(power_F[:4000].mean() / power_F[4000:].mean()) == pytest.approx(1, abs=0.1)
 
 
+def test_recorded_noise_is_within_its_range_whatever_its_level() -> None:
+    speech_S, noise_S = tone(440.0), 0.001 * torch.randn(16_000, generator=seeded(1))
+    mixtures = [add_noise(speech_S, noise_S, seeded(seed), snr_db_range=(5.0, 20.0)) for seed in range(40)]
+    found_db = [snr_db(speech_S, mixture_S) for mixture_S in mixtures]
+    assert 5 - 1e-3 < min(found_db) < 7 and 18 < max(found_db) < 20 + 1e-3
+    added_S = mixtures[0] - speech_S
+    torch.testing.assert_close(added_S, noise_S * float(added_S.std() / noise_S.std()), atol=1e-4, rtol=0)
+
+
+def test_a_silent_stretch_of_noise_adds_nothing() -> None:
+    assert torch.equal(add_noise(tone(440.0), torch.zeros(16_000), seeded(), snr_db_range=(5.0, 20.0)), tone(440.0))
+
+
+def test_gain_is_within_its_range_in_both_directions() -> None:
+    speech_S = tone(440.0)
+    found_db = [20 * math.log10(float(change_gain(speech_S, seeded(s), most_db=6.0).max() / 0.5)) for s in range(60)]
+    assert -6 - 1e-3 < min(found_db) < -5 and 5 < max(found_db) < 6 + 1e-3
+    louder_S = change_gain(speech_S, seeded(), most_db=6.0)
+    torch.testing.assert_close(louder_S / louder_S.max(), speech_S / speech_S.max())
+
+
 @pytest.mark.parametrize("n", [0, 1, 5000])
 def test_silence_stays_silence(n: int) -> None:
     silence_S = torch.zeros(n)
+    assert torch.equal(add_noise(silence_S, torch.ones(n), seeded(), snr_db_range=(0.0, 1.0)), silence_S)
+    assert torch.equal(change_gain(silence_S, seeded(), most_db=6.0), silence_S)
     assert torch.equal(add_white_noise(silence_S, seeded(), snr_db_range=(0.0, 1.0)), silence_S)
     assert torch.equal(spec_augment(silence_S, seeded()), silence_S)
     assert not perturb_speed(silence_S, seeded()).any()
@@ -109,6 +139,8 @@ def test_only_the_generator_is_random() -> None:
         perturb_speed,
         spec_augment,
         lambda waveform_S, generator: add_white_noise(waveform_S, generator, snr_db_range=(5.0, 20.0)),
+        lambda waveform_S, generator: add_noise(waveform_S, waveform_S.flip(0), generator, snr_db_range=(5.0, 20.0)),
+        lambda waveform_S, generator: change_gain(waveform_S, generator, most_db=6.0),
     ):
         torch.manual_seed(1)
         first_S = augment(waveform_S, seeded(3))

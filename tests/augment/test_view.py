@@ -67,6 +67,40 @@ def test_without_effects_the_view_is_a_clipped_copy_of_the_waveform() -> None:
     assert not np.shares_memory(view_S, waveform_S)
 
 
+def test_gain_clips_at_full_scale() -> None:
+    loud_S = np.full(100, 0.9, np.float32)
+    views = [augment_waveform(loud_S, replace(NONE, gain=20.0), key=(0, variant, "a")) for variant in range(20)]
+    assert max(view_S.max() for view_S in views) == 1 and min(view_S.max() for view_S in views) < 0.3
+
+
+def test_recordings_are_heard_in_the_order_of_a_recording() -> None:
+    """Someone speaks, in a room, with noise in it: noise is of the view's own length, and not reverberated."""
+    config = replace(NONE, speed=True, noise_snr=(10.0, 10.0))
+    dry_S = augment_waveform(speechlike(), config, key=(0, 1, "a"))
+    asked: list[int] = []
+
+    def hum(n: int) -> np.ndarray:
+        asked.append(n)
+        return np.sin(np.arange(n) / 5).astype(np.float32)
+
+    echo_R = np.array([1, 0, 0, -0.9], np.float32)
+    wet_S = augment_waveform(speechlike(), config, key=(0, 1, "a"), room_R=echo_R)
+    found_S = augment_waveform(speechlike(), config, key=(0, 1, "a"), room_R=echo_R, noise=hum)
+    assert asked == [len(dry_S)] != [16_000] and len(wet_S) == len(dry_S)
+    assert not np.allclose(wet_S, dry_S, atol=1e-3)
+    added_S = found_S - wet_S
+    assert np.corrcoef(added_S, hum(len(dry_S)))[0, 1] > 0.9999
+    assert 10 * np.log10((wet_S**2).sum() / (added_S**2).sum()) == pytest.approx(10, abs=0.01)
+
+
+@pytest.mark.parametrize("n", [0, 1, 300])
+def test_recordings_go_with_clips_of_any_length(n: int) -> None:
+    view_S = augment_waveform(
+        speechlike(n), ALL, key=(0, 0, "a"), room_R=np.ones(400, np.float32), noise=lambda n: np.ones(n, np.float32)
+    )
+    assert np.isfinite(view_S).all() and view_S.dtype == np.float32
+
+
 @pytest.mark.parametrize("effect", ["lsa", "speed", "noise", "spec_augment"])
 def test_each_switch_enables_its_effect(effect: str) -> None:
     waveform_S = speechlike()

@@ -95,8 +95,10 @@ def test_a_tiny_change_is_noted_with_flags_that_change_more() -> None:
     tiny = Change(ratio_db=62.0, utterances=50)
     (note,) = change_notes(tiny, dataclasses.replace(OFF, lsa=True), contrasts=True)
     assert "62 dB below it (over 30)" in note and "the contrastive terms compare nearly the same audio" in note
-    assert note.endswith("--augment.speed, --augment.spec-augment and --augment.noise change more")
-    (note,) = change_notes(tiny, dataclasses.replace(NOISY, spec_augment=True), contrasts=False)
+    flags = "--augment.speed, --augment.spec-augment, --augment.noise-folder, --augment.room-folder and --augment.noise"
+    assert note.endswith(f"{flags} change more")
+    more = dataclasses.replace(NOISY, spec_augment=True, noise_folder="/noise", room_folder="/rooms")
+    (note,) = change_notes(tiny, more, contrasts=False)
     assert "cross-entropy reads nearly the same audio" in note
     assert note.endswith("--augment.speed and a lower --augment.noise-snr-db change more")
 

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raysys.config import AUDIO_EFFECTS, AugmentConfig
+from raysys.config import AUDIO_EFFECTS, RECORDINGS, AugmentConfig
 from raysys.data.cache import INDEX, INDEX_SCHEMA, write_part
+from raysys.data.recordings import Recordings
 from raysys.data.views import Source, augmented, crop, training_views, views_name
 from raysys.storage import Folder
 
@@ -91,11 +92,35 @@ def test_stored_views_equal_those_computed_on_the_fly(source: Source, tmp_path: 
                 np.testing.assert_array_equal(mine, other)
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"crop_s": 2.0}, {"augment": AugmentConfig(noise=False)}])
+def recordings(digest: str, folder: str = "/noise") -> Recordings:
+    return Recordings(folder=folder, listed="/cache/recordings-00.json", digest=digest)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"crop_s": 2.0},
+        {"augment": AugmentConfig(noise=False)},
+        {"augment": AugmentConfig(noise_snr=(0.0, 5.0))},
+        {"augment": AugmentConfig(gain=6.0)},
+        {"noises": recordings("0a")},
+        {"rooms": recordings("0a")},
+    ],
+)
 def test_stored_views_are_named_by_what_they_depend_on(source: Source, change: dict[str, object]) -> None:
     name = views_name("waveforms-00", source, 0)
     assert views_name("waveforms-00", dataclasses.replace(source, **change), 0) != name  # type: ignore[arg-type]
     assert views_name("waveforms-01", source, 0) != name != views_name("waveforms-00", source, 1)
+
+
+def test_a_changed_folder_gives_other_views_and_a_moved_one_the_same(source: Source) -> None:
+    def name(noises: Recordings | None, rooms: Recordings | None) -> str:
+        return views_name("waveforms-00", dataclasses.replace(source, noises=noises, rooms=rooms), 0)
+
+    names = {name(recordings(noise), recordings(room)) for noise in ("0a", "0b") for room in ("0a", "0b")}
+    assert len(names | {name(recordings("0a"), None), name(None, recordings("0a"))}) == 6
+    assert name(recordings("0a", "/moved"), None) == name(recordings("0a"), None)
 
 
 def test_stored_views_do_not_depend_on_other_settings(source: Source) -> None:
@@ -112,7 +137,9 @@ def test_a_crop_lies_within_the_waveform(source: Source) -> None:
     np.testing.assert_array_equal(crop(exact, source, 0, "x"), exact)
 
 
-def test_every_switch_of_the_augmentation_is_an_effect_or_known_to_leave_the_waveform_alone() -> None:
+def test_every_setting_of_the_augmentation_shapes_the_waveform_or_is_known_to_leave_it_alone() -> None:
     """A new effect in neither list would be missing from the names of cached views and from 'no augmentation'."""
-    switches = {field.name for field in dataclasses.fields(AugmentConfig) if field.type == "bool"}
-    assert switches == {*AUDIO_EFFECTS, "classify_augmented"}
+    of_audio = {*AugmentConfig().audio_effects, *RECORDINGS}
+    assert of_audio == {*AUDIO_EFFECTS, *RECORDINGS, "noise_snr_db", "noise_snr", "gain"}
+    others = {"classify_augmented", "variants", "mixup", "cbca", "cbca_model", "cbca_texts"}
+    assert {field.name for field in dataclasses.fields(AugmentConfig)} == of_audio | others

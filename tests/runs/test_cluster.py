@@ -34,23 +34,23 @@ def audio(tmp_path: Path) -> str:
 def test_a_node_that_reads_the_corpus_and_writes_the_run_passes_and_leaves_no_files(tmp_path: Path, audio: str) -> None:
     run = Folder.at(str(tmp_path / "run"))
     run.write_bytes(".probe", b"token")
-    assert probe_node(run.location, audio, "token") is None
+    assert probe_node(run.location, [audio], "token") is None
     assert run.names() == [".probe"]
 
 
-def test_a_node_without_the_corpus_is_reported(tmp_path: Path) -> None:
-    missing = str(tmp_path / "a.wav")
-    problem = probe_node(str(tmp_path), missing, "token")
-    assert problem is not None and problem.startswith("the corpus cannot be read there")
+def test_a_node_without_the_corpus_is_reported(tmp_path: Path, audio: str) -> None:
+    missing = str(tmp_path / "b.wav")
+    problem = probe_node(str(tmp_path), [audio, missing], "token")
+    assert problem is not None and problem.startswith("the audio cannot be read there")
     assert missing in problem
 
 
 def test_a_node_with_a_different_folder_of_that_name_is_reported(tmp_path: Path, audio: str) -> None:
     """Each node's own disk may have a /runs: a probe file written by the driver tells them apart."""
-    problem = probe_node(str(tmp_path / "run"), audio, "token")
+    problem = probe_node(str(tmp_path / "run"), [audio], "token")
     assert problem is not None and "cannot be read and written there" in problem
     Folder.at(str(tmp_path / "run")).write_bytes(".probe", b"of another run")
-    problem = probe_node(str(tmp_path / "run"), audio, "token")
+    problem = probe_node(str(tmp_path / "run"), [audio], "token")
     assert problem is not None and "is another folder there" in problem
 
 
@@ -60,7 +60,7 @@ def test_a_node_that_cannot_write_is_reported(tmp_path: Path, audio: str, monkey
 
     Folder.at(str(tmp_path)).write_bytes(".probe", b"token")
     monkeypatch.setattr("os.replace", refuse)
-    problem = probe_node(str(tmp_path), audio, "token")
+    problem = probe_node(str(tmp_path), [audio], "token")
     assert problem is not None and "Read-only file system" in problem
 
 

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from raysys.cli import CORPUS_ROOT, parse
-from raysys.config import CorpusConfig, ExperimentConfig, RunConfig, TrackConfig
+from raysys.config import AugmentConfig, CorpusConfig, ExperimentConfig, LossConfig, RunConfig, TrackConfig
 from raysys.data.manifest import Manifest
 from raysys.errors import ConfigError, StorageError
 from raysys.runs import run as run_module
@@ -85,6 +85,8 @@ def test_a_job_on_several_nodes_that_share_nothing_known_is_refused(
         (config(root="runs"), "--run.root runs"),
         (config(cache="../cache"), "--run.cache ../cache"),
         (config(corpus="~/corpus"), "--corpus.root ~/corpus"),
+        (ExperimentConfig(augment=AugmentConfig(noise_folder="noise")), "--augment.noise-folder noise"),
+        (ExperimentConfig(augment=AugmentConfig(room_folder="rooms")), "--augment.room-folder rooms"),
     ],
 )
 def test_a_relative_path_is_refused_in_a_submitted_job_and_nowhere_else(
@@ -108,6 +110,39 @@ def test_a_relative_path_in_the_environment_is_refused_in_a_submitted_job(
 def test_absolute_paths_and_addresses_are_accepted_in_a_submitted_job(in_a_job: None) -> None:
     with_places(config())
     with_places(config("s3://bucket/runs", "gs://bucket/cache", "/data/iemocap"))
+
+
+def _table(tmp_path: Path) -> list[str]:
+    """Flags of a corpus of three speakers with two classes."""
+    rows = []
+    for i, (speaker, emotion) in enumerate((s, e) for s in ("ana", "bo", "cy") for e in ("calm", "tense")):
+        soundfile.write(tmp_path / f"{i}.wav", np.sin(np.arange(1600) * (i + 1) / 100), 16_000)
+        rows.append(f"{i}.wav,{speaker},{emotion}\n")
+    (tmp_path / "my.csv").write_text("path,speaker,emotion\n" + "".join(rows))
+    return ["--preset", "light", "--corpus.root", str(tmp_path / "my.csv"), "--run.root", str(tmp_path / "runs")]
+
+
+def test_recordings_are_read_at_the_start_of_every_point_that_hears_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("hum", "rain"):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "a.wav", np.ones(1600), 16_000)
+    base = parse(_table(tmp_path)).config
+    hum, rain = (
+        dataclasses.replace(base, augment=dataclasses.replace(base.augment, noise_folder=name))
+        for name in ("hum", "rain")
+    )
+    deaf = dataclasses.replace(rain, loss=LossConfig(alpha=0, beta=0))
+    deaf = dataclasses.replace(deaf, augment=dataclasses.replace(deaf.augment, classify_augmented=False))
+    points = [Point(name=name, config=point) for name, point in {"a": hum, "b": deaf, "c": hum}.items()]
+    run = check(base, points, "gridsearch")
+    assert [found.folder for found in run.recordings] == [str(tmp_path / "hum")]
+    assert run.points[1].config.augment.noise_folder == str(tmp_path / "rain"), "as other processes understand it"
+    (tmp_path / "hum" / "b.wav").write_bytes(b"damaged")
+    with pytest.raises(ConfigError, match=r"--augment.noise-folder .*hum/b\.wav: "):
+        check(base, points, "gridsearch")
 
 
 def test_the_corpus_too_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,23 +72,24 @@ def test_the_line_is_printed_and_a_tiny_change_becomes_one_of_the_runs_notes(
 
 
 @pytest.mark.usefixtures("_no_task")
-@pytest.mark.parametrize("what", ["no second view", "no effect", "text alone"])
-def test_without_a_second_audio_view_nothing_is_told(ground: Ground, trial: Trial, what: str) -> None:
-    augment = None if what == "no second view" else FAINT
-    if what == "no effect":
-        augment = dataclasses.replace(FAINT, noise=False)
-    corpus = CorpusConfig(modalities="text" if what == "text alone" else "both")
-    alone = dataclasses.replace(
-        trial,
-        config=dataclasses.replace(trial.config, corpus=corpus),
-        source=dataclasses.replace(trial.source, augment=augment),
-    )
-    assert with_change(ground, [alone]) == ground
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"loss": LossConfig(alpha=0, beta=0)},
+        {"augment": dataclasses.replace(FAINT, noise=False)},
+        {"corpus": CorpusConfig(modalities="text")},
+    ],
+)
+def test_without_a_second_audio_view_nothing_is_told(ground: Ground, trial: Trial, change: dict[str, Any]) -> None:
+    config = dataclasses.replace(trial.config, **change)
+    augment = config.augment if config.needs_augmented_view else None
+    source = dataclasses.replace(trial.source, augment=augment, views=())
+    assert with_change(ground, [dataclasses.replace(trial, config=config, source=source)]) == ground
 
 
 @pytest.mark.usefixtures("_no_task")
 def test_of_a_sweep_the_first_trial_with_a_second_view_is_measured(ground: Ground, trial: Trial) -> None:
-    without = dataclasses.replace(trial, source=dataclasses.replace(trial.source, augment=None))
+    without = dataclasses.replace(trial, config=dataclasses.replace(trial.config, loss=LossConfig(alpha=0, beta=0)))
     assert with_change(ground, [without, trial]) == with_change(ground, [trial]) != ground
 
 

@@ -14,6 +14,7 @@ import pytest
 from raysys.config import ExperimentConfig, RunConfig, TrainConfig
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest, Utterance
+from raysys.data.recordings import Recordings
 from raysys.data.views import Source
 from raysys.errors import StorageError
 from raysys.results import PREDICTIONS, RESULT
@@ -23,6 +24,8 @@ from raysys.runs.tested import predictions_table
 from raysys.runs.trial import HISTORY, LEFT, STOPPED, Trial, read_fold, write_folds
 from raysys.storage import Folder
 from tests.runs.results import result_of, trial_in
+
+NOISES = Recordings(folder="/noise", listed="/cache/recordings-00.json", digest="0a")
 
 
 @pytest.fixture
@@ -70,6 +73,8 @@ def test_a_fold_is_finished_once_its_own_result_is_there(trial: Trial) -> None:
         {"fingerprint": "ff00"},
         {"code": "n3w"},
         {"source": Source(store="/cache/waveforms-1e", augment=None, crop_s=13.0, seed=0)},
+        {"source": Source(store="/cache/waveforms-0f", augment=None, crop_s=13.0, seed=0, noises=NOISES)},
+        {"source": Source(store="/cache/waveforms-0f", augment=None, crop_s=13.0, seed=0, rooms=NOISES)},
         {"texts": "/cache/texts-0f.parquet"},
         {"config": ExperimentConfig(train=TrainConfig(seed=1))},
         {"config": ExperimentConfig(train=TrainConfig(epochs=1))},

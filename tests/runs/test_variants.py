@@ -85,6 +85,14 @@ def test_without_the_tasks_cross_entropy_is_of_the_clean_view_alone_whatever_the
     assert dataclasses.replace(alone, augment=both.augment) == both
 
 
+def test_without_augmentation_there_are_no_recordings_and_no_gain_either() -> None:
+    augment = dataclasses.replace(BASE.augment, noise_folder="/noise", room_folder="/rooms", gain=6.0)
+    base = dataclasses.replace(BASE, augment=augment)
+    points = variant_points(base, ablations(base), seed=0)
+    without = {point.name.removesuffix(", seed 0") for point in points if not point.config.augments_audio}
+    assert without == {"no augmentation", WITHOUT_TASKS, "text only"}
+
+
 def test_without_augmentation_the_second_view_is_the_clean_utterance_again() -> None:
     waveform_S = np.random.default_rng(0).normal(0, 0.1, 8_000).astype(np.float32)
     for name, config in CONFIGS.items():
