@@ -26,7 +26,12 @@ class LabelledMaskedLM(nn.Module):
 
     x_m = E_token[token_m] + E_label[label]; positions and the rest are the model's own. Without `n_classes` there is
     no E_label, and the model is unchanged.
+
+    Attributes:
+        label_bias: C x vocabulary, added to the logits (see `label_bias.LabelBias`); None for none.
     """
+
+    label_bias: Tensor | None
 
     def __init__(self, model: PreTrainedModel | DistilBertForMaskedLM, n_classes: int | None) -> None:
         super().__init__()
@@ -35,6 +40,7 @@ class LabelledMaskedLM(nn.Module):
         self.label_embedding = None if n_classes is None else nn.Embedding(n_classes, width)
         if self.label_embedding is not None:
             nn.init.normal_(self.label_embedding.weight, std=_LABEL_STD)
+        self.register_buffer("label_bias", None)
 
     def forward(self, tokens_BM: Tensor, valid_BM: Tensor, labels_B: Tensor, is_mask_BM: Tensor) -> Tensor:
         """Logits at the N masked positions, row by row: float, N x vocabulary."""
@@ -48,7 +54,9 @@ class LabelledMaskedLM(nn.Module):
             logits_NV: Tensor = self.model(inputs_embeds=embeddings_BME, attention_mask=valid_BM).logits
         finally:
             hook.remove()
-        return logits_NV
+        if self.label_bias is None:
+            return logits_NV
+        return logits_NV + self.label_bias[labels_B[:, None].expand_as(is_mask_BM)[is_mask_BM]]
 
 
 def light_masked_lm(tokenizer: PreTrainedTokenizerBase, *, width: int = 96, seed: int = 0) -> DistilBertForMaskedLM:

@@ -162,5 +162,6 @@ def new_texts(fold: FoldTexts, device: torch.device) -> list[tuple[str, ...]]:
         lr=lr,
         seed=fold.seed,
         device=device,
+        counted=fold.model == "light",
     )
     return cbca.alternatives(fitted, tokenizer, fold.texts, fold.labels, k=fold.k, seed=fold.seed)

@@ -76,7 +76,7 @@ def test_gain_clips_at_full_scale() -> None:
 def test_recordings_are_heard_in_the_order_of_a_recording() -> None:
     """Someone speaks, in a room, with noise in it: noise is of the view's own length, and not reverberated."""
     config = replace(NONE, speed=True, noise_snr=(10.0, 10.0))
-    dry_S = augment_waveform(speechlike(), config, key=(0, 1, "a"))
+    dry_S = augment_waveform(speechlike(), config, key=(0, 0, "a"))
     asked: list[int] = []
 
     def hum(n: int) -> np.ndarray:
@@ -84,8 +84,8 @@ def test_recordings_are_heard_in_the_order_of_a_recording() -> None:
         return np.sin(np.arange(n) / 5).astype(np.float32)
 
     echo_R = np.array([1, 0, 0, -0.9], np.float32)
-    wet_S = augment_waveform(speechlike(), config, key=(0, 1, "a"), room_R=echo_R)
-    found_S = augment_waveform(speechlike(), config, key=(0, 1, "a"), room_R=echo_R, noise=hum)
+    wet_S = augment_waveform(speechlike(), config, key=(0, 0, "a"), room_R=echo_R)
+    found_S = augment_waveform(speechlike(), config, key=(0, 0, "a"), room_R=echo_R, noise=hum)
     assert asked == [len(dry_S)] != [16_000] and len(wet_S) == len(dry_S)
     assert not np.allclose(wet_S, dry_S, atol=1e-3)
     added_S = found_S - wet_S
