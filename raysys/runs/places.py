@@ -40,8 +40,8 @@ def with_absolute_folders(config: ExperimentConfig) -> ExperimentConfig:
     """
     for flag, folder in config.augment.folders.items():
         check_place(flag, folder)
-    given: dict[str, Any] = {name: getattr(config.augment, name) for name in RECORDINGS}
-    folders = {name: absolute(folder) for name, folder in given.items() if folder is not None}
+    given = {name: getattr(config.augment, name) for name in RECORDINGS}
+    folders: dict[str, Any] = {name: absolute(folder) for name, folder in given.items() if folder is not None}
     return dataclasses.replace(config, augment=dataclasses.replace(config.augment, **folders))
 
 
