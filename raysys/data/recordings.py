@@ -187,7 +187,7 @@ def _inspected(folder: str, names: Sequence[str], flag: str) -> dict[str, Any]:
     Raises:
         ConfigError: naming the files that cannot be used.
     """
-    print(f"reading   {len(names)} recordings in {folder}, once", flush=True)
+    print(f"reading   recordings: {len(names)} in {folder}, once", flush=True)
     with ThreadPoolExecutor(max_workers=min(32, 4 * (os.cpu_count() or 1))) as pool:
         found = dict(zip(names, pool.map(inspect_file, [f"{folder}/{name}" for name in names]), strict=True))
     files = {name: file for name, file in found.items() if isinstance(file, File)}

@@ -257,11 +257,12 @@ def with_places(config: ExperimentConfig) -> ExperimentConfig:
     locations = {"--run.root": config.run.root, "--run.cache": config.run.cache, "--corpus.root": config.corpus.root}
     for flag, location in locations.items():
         check_place(flag, location)
+    config = with_absolute_folders(config)
     root = absolute(config.run.root or default_root())
     cache = absolute(config.run.cache) if config.run.cache else f"{root}/.cache"
     corpus_root = None if config.corpus.root is None else absolute(config.corpus.root)
     return dataclasses.replace(
-        with_absolute_folders(config),
+        config,
         run=dataclasses.replace(config.run, root=root, cache=cache),
         corpus=dataclasses.replace(config.corpus, root=corpus_root),
     )

@@ -141,7 +141,7 @@ def test_recordings_are_read_at_the_start_of_every_point_that_hears_them(
     assert [found.folder for found in run.recordings] == [str(tmp_path / "hum")]
     assert run.points[1].config.augment.noise_folder == str(tmp_path / "rain"), "as other processes understand it"
     (tmp_path / "hum" / "b.wav").write_bytes(b"damaged")
-    with pytest.raises(ConfigError, match=r"--augment.noise-folder .*hum/b\.wav: "):
+    with pytest.raises(ConfigError, match=r"(?s)--augment.noise-folder .*hum/b\.wav: "):
         check(base, points, "gridsearch")
 
 
