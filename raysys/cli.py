@@ -17,7 +17,6 @@ import docstring_parser
 import tyro
 
 from raysys.config import ExperimentConfig
-from raysys.config.folders import with_absolute_folders
 from raysys.errors import ConfigError, UserError
 from raysys.presets import PRESETS
 from raysys.termination import came, handle, raise_terminated
@@ -81,7 +80,7 @@ def parse(
         description=description,
         config=(tyro.conf.AvoidSubcommands,),
     )
-    return dataclasses.replace(parsed, config=with_absolute_folders(parsed.config))
+    return parsed
 
 
 def _without_its_name(default: Command, preset: str, arguments: Sequence[str]) -> Command:
@@ -126,7 +125,7 @@ def with_flags(config: ExperimentConfig, flags: Sequence[str], where: str) -> Ex
     Raises:
         ConfigError: an unknown flag, or an invalid value.
     """
-    return with_absolute_folders(_with_flags(CommandLine(config=config), flags, where).config)
+    return _with_flags(CommandLine(config=config), flags, where).config
 
 
 def _with_flags(command: Command, flags: Sequence[str], where: str) -> Command:

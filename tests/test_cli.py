@@ -258,22 +258,6 @@ def test_a_reader_that_leaves_and_a_terminal_without_the_letters_end_in_no_trace
     assert shown.stdout == b"Zo\\xeb \\u559c\n"
 
 
-def test_a_models_folder_is_meant_wherever_a_trial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tune's processes work in folders of their own, where a relative path leads nowhere."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("speech", "words", "light"):
-        (tmp_path / name).mkdir()
-    flags = ["--model.audio", "speech", "--model.text", "../" + tmp_path.name + "/words"]
-    config = parse(*flags, "--augment.cbca-model", "light")
-    assert config.model.audio == str(tmp_path / "speech")
-    assert os.path.samefile(config.model.text, tmp_path / "words") and os.path.isabs(config.model.text)
-    assert config.augment.cbca_model == "light"
-    assert cli.with_flags(ExperimentConfig(), flags, "a variant").model == dataclasses.replace(
-        ExperimentConfig().model, audio=config.model.audio, text=config.model.text
-    )
-    assert parse("--model.audio", "openai/whisper-tiny.en").model.audio == "openai/whisper-tiny.en"
-
-
 def test_null_and_empty_lists_in_a_file_do_not_swallow_what_follows(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("corpus: {classes: [], emotion_map: []}\ntrain: {max_steps: null}\n")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from raysys.config import RECORDINGS, ExperimentConfig
+from raysys.config import BUILT_IN, RECORDINGS, ExperimentConfig
 from raysys.data.recordings import Recordings, read_recordings
 from raysys.errors import StorageError
 from raysys.runs.cluster import in_submitted_job
@@ -33,7 +34,10 @@ def check_place(flag: str, location: str | None) -> None:
 
 
 def with_absolute_folders(config: ExperimentConfig) -> ExperimentConfig:
-    """The configuration with absolute paths to its recordings.
+    """The configuration with absolute paths to its recordings, and to models that are in folders here.
+
+    Trials do not run in the folder of the command: Tune gives each process its own. A built-in encoder is meant by its
+    name, even beside a folder of that name.
 
     Raises:
         StorageError: see `check_place`.
@@ -42,7 +46,14 @@ def with_absolute_folders(config: ExperimentConfig) -> ExperimentConfig:
         check_place(flag, folder)
     given = {name: getattr(config.augment, name) for name in RECORDINGS}
     folders: dict[str, Any] = {name: absolute(folder) for name, folder in given.items() if folder is not None}
-    return dataclasses.replace(config, augment=dataclasses.replace(config.augment, **folders))
+    if (masked_lm := config.augment.cbca_model) is not None:
+        folders["cbca_model"] = _model(masked_lm)
+    model = dataclasses.replace(config.model, audio=_model(config.model.audio), text=_model(config.model.text))
+    return dataclasses.replace(config, model=model, augment=dataclasses.replace(config.augment, **folders))
+
+
+def _model(name: str) -> str:
+    return absolute(name) if name not in BUILT_IN and Path(name).expanduser().is_dir() else name
 
 
 def recordings_of(configs: Sequence[ExperimentConfig]) -> tuple[Recordings, ...]:

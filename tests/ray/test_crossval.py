@@ -195,8 +195,10 @@ def test_frozen_encoders_are_heard_once_for_all_trials(
 ) -> None:
     corpus = write_iemocap(tmp_path / "IEMOCAP", sessions=3)
     audio, text = write_encoders(tmp_path)
+    # Relative to the command's folder: neither the cluster's processes nor Tune's work there.
+    monkeypatch.chdir(tmp_path)
     flags = ["--corpus.name", "iemocap", "--corpus.root", str(corpus), "--train.epochs", "2", *TINY]
-    flags += ["--model.audio", str(audio), "--model.text", str(text), "--model.freeze-audio", "all", *ONE_PROCESS]
+    flags += ["--model.audio", audio.name, "--model.text", text.name, "--model.freeze-audio", "all", *ONE_PROCESS]
     flags += ["--model.freeze-text", "all", "--augment.variants", "2", "--augment.cbca-model", "light"]
     crossval(_flags(tmp_path, *flags, "--run.name", "kept"))
     kept = pq.read_table(tmp_path / "runs" / "kept" / "predictions.parquet")

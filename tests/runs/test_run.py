@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from raysys.cli import CORPUS_ROOT, parse
-from raysys.config import AugmentConfig, CorpusConfig, ExperimentConfig, LossConfig, RunConfig, TrackConfig
+from raysys.config import AugmentConfig, CorpusConfig, ExperimentConfig, LossConfig, ModelConfig, RunConfig, TrackConfig
 from raysys.data.manifest import Manifest
 from raysys.errors import ConfigError, StorageError
 from raysys.runs import run as run_module
@@ -52,6 +52,19 @@ def test_without_a_flag_a_run_is_below_the_working_directory(monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     here = os.getcwd()
     assert root_and_cache(with_places(config(None))) == (f"{here}/runs", f"{here}/runs/.cache")
+
+
+def test_a_models_folder_is_meant_wherever_a_trial_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tune's processes work in folders of their own, where a relative path leads nowhere."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("speech", "words", "light"):
+        (tmp_path / name).mkdir()
+    model = ModelConfig(audio="speech", text=f"../{tmp_path.name}/words", freeze_text="all")
+    found = with_places(ExperimentConfig(model=model, augment=AugmentConfig(cbca_model="light")))
+    assert found.model == dataclasses.replace(model, audio=str(tmp_path / "speech"), text=str(tmp_path / "words"))
+    assert found.augment.cbca_model == "light"
+    on_the_hub = ExperimentConfig(model=ModelConfig(audio="openai/whisper-tiny.en"))
+    assert with_places(on_the_hub).model == on_the_hub.model
 
 
 @pytest.mark.parametrize("root", ["/shared/runs", "s3://bucket/runs"])
