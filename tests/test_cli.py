@@ -180,6 +180,9 @@ def changed_everywhere() -> ExperimentConfig:
         # Penalises norms, which unit vectors do not have.
         "loss.l2": 0.0,
         "loss.heads": "per_task",
+        "loss.labels": "votes",
+        # Contradicts votes.
+        "loss.focal": 0.0,
         "loss.acl_negatives": "other_classes",
         "loss.cpc": "none",
         "loss.class_weights": "balanced",

@@ -58,7 +58,7 @@ def audio_and_text_term(network: Network, frames_NJD: Tensor, tokens_NMD: Tensor
 def trained(cpc: Literal["cross_modal", "fused"]) -> Network:
     torch.manual_seed(0)
     model = ModelConfig(
-        audio="light", text="light", freeze_audio="none", width=_WIDTH, heads=2, feed_forward=24, dropout=0.0
+        audio="light", text="light", freeze_audio="all", width=_WIDTH, heads=2, feed_forward=24, dropout=0.0
     )
     network = Network(model, n_classes=2, vocab_size=10, loss=LossConfig(cpc=cpc))
     optimizer, generator = torch.optim.Adam(network.parameters(), lr=0.01), torch.Generator().manual_seed(1)
