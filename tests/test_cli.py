@@ -187,6 +187,7 @@ def changed_everywhere() -> ExperimentConfig:
         "loss.cpc": "none",
         "loss.class_weights": "balanced",
         "train.sampling": "balanced",
+        "train.select": "macro_f1",
         "model.freeze_audio": "none",
         "model.adapt": "lora",
         # Contradicts adapters.

@@ -22,7 +22,12 @@ CHANGES = [
     ("augment/lsa.py", "_SMOOTHING = ", "_SMOOTHING = 0.5 * ", {"views", "trials"}),
     ("augment/signal.py", "def add_white_noise(", "def other(): ...\n\n\ndef add_white_noise(", set()),
     ("augment/cbca.py", "_CLIP_NORM = 1.0", "_CLIP_NORM = 2.0", {"texts"}),
-    ("data/resample.py", "_ZEROS, _ROLLOFF, _BETA = 64", "_ZEROS, _ROLLOFF, _BETA = 65", {"decoded", "views", "trials"}),
+    (
+        "data/resample.py",
+        "_ZEROS, _ROLLOFF, _BETA = 64",
+        "_ZEROS, _ROLLOFF, _BETA = 65",
+        {"decoded", "views", "trials"},
+    ),
     ("data/folds.py", "def make_folds(", "def make_folds(new, ", {"trials"}),
     ("losses/contrastive.py", "def info_nce_pairs(", "def info_nce_pairs(new, ", {"trials"}),
     ("model/light.py", "N_MELS = 80", "N_MELS = 81", {"audio features", "trials"}),

@@ -27,10 +27,20 @@ class FrameMasking(nn.Module):
     def forward(self, frames_BJE: Tensor, valid_BJ: Tensor) -> Tensor:
         if not self.training:
             return frames_BJE
-        if self.longest:
-            frames_BJE = frames_BJE.masked_fill(self._span(valid_BJ)[..., None], 0.0)
-        kept_B1E = frames_BJE.new_ones(len(frames_BJE), 1, frames_BJE.shape[-1])
-        return frames_BJE * dropout(kept_B1E, self.channels, True) if self.channels else frames_BJE
+        hidden_BJ, kept_BE = self.drawn(frames_BJE, valid_BJ)
+        if hidden_BJ is not None:
+            frames_BJE = frames_BJE.masked_fill(hidden_BJ[..., None], 0.0)
+        return frames_BJE if kept_BE is None else frames_BJE * kept_BE[:, None]
+
+    def drawn(self, frames_BJE: Tensor, valid_BJ: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Frames to be zeroed (BJ), and what numbers are multiplied with (BE): 0, or 1 / (1 - p). None where off."""
+        if not self.training:
+            return None, None
+        hidden_BJ = self._span(valid_BJ) if self.longest else None
+        if not self.channels:
+            return hidden_BJ, None
+        kept_BE = frames_BJE.new_ones(len(frames_BJE), frames_BJE.shape[-1])
+        return hidden_BJ, dropout(kept_BE, self.channels, True)
 
     def _span(self, valid_BJ: Tensor) -> Tensor:
         """The frames of each row's span (BJ)."""

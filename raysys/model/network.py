@@ -190,10 +190,13 @@ class Network(nn.Module):
 
     def _projected(self, frames_BJE: Tensor, valid_BJ: Tensor) -> Tensor:
         """The audio encoder's frames at the fusion's width; several states are standardised and weighted."""
-        if self.standardise is not None:
-            frames_BJE = self.standardise(frames_BJE)
-        frames_BJE = self.mask(frames_BJE, valid_BJ)
-        frames_BJD: Tensor = frames_BJE if self.weigh_states is None else self.weigh_states(frames_BJE)
+        if self.weigh_states is None:
+            frames_BJD = self.mask(frames_BJE, valid_BJ)
+        else:
+            hidden_BJ, kept_BE = self.mask.drawn(frames_BJE, valid_BJ)
+            frames_BJD = self.weigh_states(frames_BJE, self.standardise, kept_BE)
+            if hidden_BJ is not None:
+                frames_BJD = frames_BJD.masked_fill(hidden_BJ[..., None], 0.0)
         projected_BJD: Tensor = self.audio_projection(frames_BJD)
         return projected_BJD
 

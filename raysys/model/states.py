@@ -20,7 +20,7 @@ def joined_states(states: Sequence[Tensor]) -> Tensor:
 
 
 class Standardised(nn.Module):
-    """Each number of the frames less its mean over a training part, divided by its deviation: BJE -> BJE.
+    """Mean and deviation of each number of the frames over a training part, for `WeightedSum`.
 
     A Transformer's states have a few numbers far larger than the others, in every frame: a norm over a frame's numbers
     keeps them so, and what tells one emotion from another is small beside them. Until `set`, frames are returned as
@@ -48,9 +48,6 @@ class Standardised(nn.Module):
         # What never changes in training says nothing: it is not blown up where it does in a test.
         self.deviation_E.copy_(deviation_E.clamp_min(_SMALLEST_DEVIATION))
 
-    def forward(self, frames_BJE: Tensor) -> Tensor:
-        return (frames_BJE - self.mean_E) / self.deviation_E
-
 
 class WeightedSum(nn.Module):
     """A softmax-weighted sum of K states with learned weights (Yang et al. 2021, SUPERB): BJ(KD) -> BJD.
@@ -62,9 +59,30 @@ class WeightedSum(nn.Module):
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(n_states))
 
-    def forward(self, joined_BJE: Tensor) -> Tensor:
-        states_BJKD = joined_BJE.unflatten(-1, (len(self.logits), -1))
-        return torch.einsum("k,bjkd->bjd", self.logits.softmax(dim=0).to(joined_BJE.dtype), states_BJKD)
+    def forward(
+        self, joined_BJE: Tensor, standardise: Standardised | None = None, kept_BE: Tensor | None = None
+    ) -> Tensor:
+        """The sum of (joined_BJE - mean_E) / deviation_E * kept_BE, without storing any of these.
+
+        All states are by far the largest tensor of a small network: what passes over it takes most of a step.
+
+        Args:
+            standardise: None: the states as they are.
+            kept_BE: of dropped channels, see `FrameMasking.drawn`; None: all are kept.
+        """
+        weights_K1 = self.logits.softmax(dim=0).to(joined_BJE.dtype)[:, None]
+        n_states = len(weights_K1)
+        scale_KD = weights_K1.expand(-1, joined_BJE.shape[-1] // n_states)
+        if standardise is not None:
+            scale_KD = scale_KD / standardise.deviation_E.unflatten(0, (n_states, -1))
+        scale_BKD = scale_KD[None] if kept_BE is None else scale_KD * kept_BE.unflatten(1, (n_states, -1))
+        joined_BJKD = joined_BJE.unflatten(-1, (n_states, -1))
+        sum_BJD = joined_BJKD[:, :, 0] * scale_BKD[:, None, 0]
+        for k in range(1, n_states):
+            sum_BJD = torch.addcmul(sum_BJD, joined_BJKD[:, :, k], scale_BKD[:, None, k])
+        if standardise is None:
+            return sum_BJD
+        return sum_BJD - (scale_BKD * standardise.mean_E.unflatten(0, (n_states, -1))).sum(dim=1)[:, None]
 
 
 def pooled_in_time(frames_BJE: Tensor, valid_BJ: Tensor, n: int) -> tuple[Tensor, Tensor]:

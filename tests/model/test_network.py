@@ -15,7 +15,7 @@ from raysys.data.batch import Batch, Collator, View
 from raysys.data.manifest import Utterance
 from raysys.data.text import train_wordpiece
 from raysys.model.network import Network, Outputs
-from raysys.model.states import Standardised
+from raysys.model.states import Standardised, WeightedSum
 from raysys.training.criterion import criterion
 
 torch.set_num_threads(1)
@@ -180,8 +180,30 @@ def test_frames_are_standardised_by_the_training_part() -> None:
     """By hand: two utterances of one and two frames; a number that never changes stays near 0."""
     standardise = Standardised(2)
     frames_BJE = torch.tensor([[[5.0, 7.0]]])
-    torch.testing.assert_close(standardise(frames_BJE), frames_BJE)
+    torch.testing.assert_close(WeightedSum(1)(frames_BJE, standardise), frames_BJE)
     standardise.set([np.array([[1.0, 3.0]], np.float16), np.array([[3.0, 3.0], [8.0, 3.0]], np.float16)])
     # Mean 4, variance (9 + 1 + 16) / 3.
     expected = torch.tensor([[[1 / (26 / 3) ** 0.5, 4 / 1e-3]]])
-    torch.testing.assert_close(standardise(frames_BJE), expected)
+    torch.testing.assert_close(WeightedSum(1)(frames_BJE, standardise), expected)
+
+
+def test_a_weighted_sum_in_one_pass_is_that_of_standardised_states_without_dropped_channels() -> None:
+    """Written out, with its gradient on the weights."""
+    generator = torch.Generator().manual_seed(0)
+    joined_BJE = torch.randn(2, 5, 12, generator=generator) * 3 + 1
+    kept_BE = (torch.rand(2, 12, generator=generator) > 0.3) / 0.7
+    standardise, weigh = Standardised(12), WeightedSum(3)
+    standardise.set(joined_BJE.numpy())
+    torch.nn.init.normal_(weigh.logits, generator=generator)
+    weigh(joined_BJE, standardise, kept_BE).square().sum().backward()
+    found = weigh.logits.grad
+    assert found is not None
+    logits_K = weigh.logits.detach().double().requires_grad_()
+    flat_NE = joined_BJE.double().flatten(0, 1)
+    standard_BJE = (joined_BJE - flat_NE.mean(dim=0)) / flat_NE.std(dim=0, correction=0) * kept_BE[:, None]
+    states = standard_BJE.unflatten(-1, (3, 4)).unbind(dim=2)
+    expected_BJD = sum(weight * state for weight, state in zip(logits_K.softmax(dim=0), states, strict=True))
+    assert isinstance(expected_BJD, torch.Tensor)
+    torch.testing.assert_close(weigh(joined_BJE, standardise, kept_BE).double(), expected_BJD, atol=1e-5, rtol=1e-5)
+    expected_BJD.square().sum().backward()
+    torch.testing.assert_close(found.double(), logits_K.grad, atol=1e-4, rtol=1e-4)
