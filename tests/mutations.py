@@ -43,6 +43,7 @@ class Mutation:
 
 
 CE, CON, CPC = "losses/objective.py", "losses/contrastive.py", "losses/cpc.py"
+GROUP_NORM, STATES = "model/group_norm.py", "model/states.py"
 LSA, AUDIO, GATHER, FUSION = "augment/lsa.py", "model/audio.py", "losses/gather.py", "model/fusion.py"
 T_CE, T_CON, T_CPC = "losses/test_objective.py::", "losses/test_contrastive.py::", "losses/test_cpc.py::"
 T_LSA, T_AUDIO = "augment/test_lsa.py::", "model/test_audio.py::"
@@ -376,21 +377,21 @@ MUTATIONS = (
     # The group norm fix.
     Mutation(
         "group norm: padding counts",
-        AUDIO,
+        GROUP_NORM,
         "mask_B1T = torch.arange(x_BCT.shape[-1], device=x_BCT.device) < valid_B11",
         "mask_B1T = torch.ones_like(x_BCT[:, :1], dtype=torch.bool)",
         FRAMES,
     ),
     Mutation(
         "group norm: variance over padding",
-        AUDIO,
+        GROUP_NORM,
         "centred_BCT.square().sum(-1, keepdim=True) / valid_B11",
         "centred_BCT.square().sum(-1, keepdim=True) / x_BCT.shape[-1]",
         FRAMES,
     ),
     Mutation(
         "group norm: unbiased variance",
-        AUDIO,
+        GROUP_NORM,
         "centred_BCT.square().sum(-1, keepdim=True) / valid_B11",
         "centred_BCT.square().sum(-1, keepdim=True) / (valid_B11 - 1)",
         T_AUDIO + "test_masked_group_norm_is_group_norm_where_nothing_is_padded",
@@ -542,6 +543,58 @@ MUTATIONS = (
         "(target * logs).sum(axis=-1)",
         "(predicted * -logs).sum(axis=-1)",
         "test_metrics.py::test_divergences_by_hand",
+    ),
+    # Frozen encoders.
+    Mutation(
+        "states: the mean stays",
+        STATES,
+        "return sum_BJD - (scale_BKD",
+        "return sum_BJD - 0 * (scale_BKD",
+        T_NETWORK + "test_a_weighted_sum_in_one_pass_is_that_of_standardised_states_without_dropped_channels",
+    ),
+    Mutation(
+        "latents: frames of padding are valid",
+        AUDIO,
+        "valid_BJ = torch.arange(latents_BJL.shape[1], device=frames_B.device) < frames_B[:, None]",
+        "valid_BJ = torch.arange(latents_BJL.shape[1], device=frames_B.device) < frames_B.max()[None, None]",
+        "runs/test_features.py::test_a_network_given_latents_of_frozen_convolutions_computes_what_it_computes_from_speech"
+        "[part0]",
+    ),
+    Mutation(
+        "latents: a sample too few for the last frame",
+        AUDIO,
+        "samples_B = (samples_B - 1) * stride + kernel",
+        "samples_B = (samples_B - 1) * stride + kernel - 1",
+        T_AUDIO + "test_frames_need_so_many_samples_and_not_one_less[2]",
+    ),
+    # Views by recordings, and words by labels.
+    Mutation(
+        "room: speech is delayed by the response",
+        "augment/room.py",
+        "[direct : direct + len(x_S)]",
+        "[: len(x_S)]",
+        "augment/test_room.py::test_an_echo_by_hand",
+    ),
+    Mutation(
+        "room: the power of the response stays",
+        "augment/room.py",
+        "(gain * wet_S)",
+        "wet_S",
+        "augment/test_room.py::test_the_power_is_kept",
+    ),
+    Mutation(
+        "change: the difference over the signal",
+        "data/change.py",
+        "10 * math.log10(power / difference)",
+        "10 * math.log10(difference / power)",
+        "data/test_change.py::test_the_ratio_is_that_of_the_powers_in_decibels",
+    ),
+    Mutation(
+        "cbca: a text counts for its own words",
+        "augment/label_bias.py",
+        "return _log_ratio(self._counts_CV[label] - own_V, self._totals_V - own_V,",
+        "return _log_ratio(self._counts_CV[label] + 0 * own_V, self._totals_V,",
+        "augment/test_label_bias.py::test_a_text_does_not_count_for_its_own_words",
     ),
     # Spectrogram encoders.
     Mutation(
