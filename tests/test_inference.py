@@ -33,13 +33,13 @@ from transformers import (
     Wav2Vec2Model,
 )
 
-from raysys import inference
 from raysys.config import LossConfig, ModelConfig
 from raysys.data.audio import trim
 from raysys.data.batch import View
 from raysys.data.text import train_wordpiece
 from raysys.errors import AudioError, ModelFolderError
 from raysys.inference import EmotionModel, load_model, read_waveform, save_model
+from raysys.inference import folder as model_folder
 from raysys.model.audio import WaveformEncoder
 from raysys.model.encoders import make_tokenizer
 from raysys.model.network import Network
@@ -304,7 +304,7 @@ def test_a_model_trained_in_part_is_saved_as_a_whole_one(
 def test_a_model_of_an_earlier_version_loads_without_the_pooling_that_nothing_read(tmp_path: Path) -> None:
     made = make(config_of(pooling="attention"))
     location, heard = save(made, tmp_path / "model"), waveforms(LENGTHS)
-    path = tmp_path / "model" / inference.WEIGHTS
+    path = tmp_path / "model" / model_folder.WEIGHTS
     weights = safetensors.torch.load_file(path)
     assert "pool_text.score.weight" not in weights and "pool_audio.score.weight" in weights
     safetensors.torch.save_file(weights | {"pool_text.score.weight": torch.ones(1, 16)}, path)
@@ -658,6 +658,6 @@ def test_a_key_that_leads_out_of_the_folder_is_refused_before_anything_is_writte
 
     folder = Folder(filesystem=Bucket(), path="b/model", location="s3://b/model")  # type: ignore[arg-type]
     with pytest.raises(ModelFolderError, match="is not a file inside the folder") as error:
-        inference._download(folder, tmp_path / "local")
+        model_folder._download(folder, tmp_path / "local")
     assert repr(key) in str(error.value)
     assert list(tmp_path.rglob("*")) == []

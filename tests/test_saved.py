@@ -12,8 +12,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from raysys import inference
 from raysys.errors import ModelFolderError
+from raysys.inference import folder as model_folder
 from raysys.inference import load_model
 from tests.test_inference import config_of, make, save
 
@@ -115,13 +115,13 @@ def test_a_small_folder_that_asks_for_a_huge_network_is_refused_before_memory_is
     if file == "config.json":
         values = {"model": json.loads((folder / file).read_text())["model"] | values}
     rewrite(folder / file, **values)
-    empty = inference._empty
+    empty = model_folder._empty
 
     def on_meta(*args: Any, device: str = "meta") -> Any:
         assert device == "meta", "a network was built in memory"
         return empty(*args, device=device)
 
-    monkeypatch.setattr(inference, "_empty", on_meta)
+    monkeypatch.setattr(model_folder, "_empty", on_meta)
     with pytest.raises(ModelFolderError, match=said):
         load_model(str(folder))
 

@@ -13,7 +13,7 @@ import numpy as np
 from raysys import metrics
 from raysys.config import ExperimentConfig
 from raysys.errors import ConfigError, TrainingError
-from raysys.inference import CONFIG as MODEL_CONFIG
+from raysys.inference.folder import CONFIG as MODEL_CONFIG
 from raysys.report.card import model_card
 from raysys.report.tables import grid_table
 from raysys.results import (
