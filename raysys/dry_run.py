@@ -11,6 +11,7 @@ from raysys.data.folds import make_folds
 from raysys.model.parts import (
     audio_encoder_of,
     count_parameters,
+    count_saved,
     count_trained,
     empty_network,
     feature_gb_per_hour,
@@ -52,11 +53,13 @@ def dry_run(config: ExperimentConfig, points: str = "", seeds: int = 1) -> None:
     # Each seed has its own.
     kept = f", and as much for each of {variants * seeds} augmented views" if variants else ""
     kept += _features(config)
-    # Weights of the best epoch; while a trial runs, weights and two Adam moments of two epochs, and two best ones more.
-    best, last = 4 * trained / 1e9, 32 * trained / 1e9
+    own, shared = (4 * n / 1e9 for n in count_saved(network))
+    # While a trial runs: weights and two Adam moments of two epochs, and two best ones more.
+    last = 32 * trained / 1e9
+    once = f", {shared:.2f} GB once for what is frozen in them" if shared else ""
     each = "fold" if seeds == 1 else "fold and seed"
     print(
-        f"disk      at most {best:.2f} GB a {each} for the best weights, {last:.2f} GB more a running fold; "
+        f"disk      at most {own:.2f} GB a {each} for its model{once}, {last:.2f} GB more a running fold; "
         f"decoded audio 0.23 GB an hour of speech{kept}"
     )
     print(f"total_parameters {total}")

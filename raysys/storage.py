@@ -156,6 +156,11 @@ class Folder:
             with contextlib.suppress(FileNotFoundError):
                 self.ask(name, "deleted", lambda: self.filesystem.delete_file(f"{self.path}/{name}"))
 
+    def delete_all(self) -> None:
+        """Delete the folder with everything in it, if it exists."""
+        with contextlib.suppress(FileNotFoundError):
+            self.ask("", "deleted", lambda: self.filesystem.delete_dir(self.path))
+
     def move(self, name: str, to: str) -> None:
         """Rename a file within this folder, replacing any file of the new name; does nothing if it does not exist."""
         if not self.exists(name):

@@ -42,7 +42,11 @@ def test_what_is_trained_is_said_beside_the_total(capsys: pytest.CaptureFixture[
     shown = lines(replace(paper, model=replace(paper.model, weights="random", adapt="lora")), capsys)
     assert f"trained   {above + adapters:,} of {180_526_724 + adapters:,} parameters" in shown
     disk = next(line for line in shown if line.startswith("disk"))
-    assert f"at most {4 * (above + adapters) / 1e9:.2f} GB a fold for the best weights" in disk
+    # Adapters are merged into their projections, which become the fold's own; all else is as it was loaded.
+    merged = (12 + 6) * 4 * 768**2
+    encoders = 94_371_712 + 66_362_880
+    own, shared = 4 * (above + merged) / 1e9, 4 * (encoders - merged) / 1e9
+    assert f"at most {own:.2f} GB a fold for its model, {shared:.2f} GB once for what is frozen in them" in disk
     layer = 12 * 768**2 + 13 * 768
     shown = lines(replace(paper, model=replace(paper.model, weights="random", unfreeze_top=2)), capsys)
     assert f"trained   {above + 4 * layer:,} of 180,526,724 parameters" in shown
@@ -76,7 +80,7 @@ def test_several_seeds_multiply_trials_and_views(capsys: pytest.CaptureFixture[s
     (trials,) = (line for line in shown if line.startswith("trials"))
     assert trials.startswith(f"trials    18: 3 seeds x 6 folds x {light.train.epochs} epochs")
     (disk,) = (line for line in shown if line.startswith("disk"))
-    assert "a fold and seed for the best weights" in disk
+    assert "a fold and seed for its model, " in disk
     assert disk.endswith(f"each of {3 * light.augment.variants} augmented views")
     assert [line for line in shown if line not in (trials, disk)] == [
         line for line in alone if not line.startswith(("trials", "disk"))

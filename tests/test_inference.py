@@ -556,8 +556,24 @@ def test_a_model_of_a_later_version_is_refused(tmp_path: Path, scheme: str) -> N
     location = save(make(), f"memory://{uuid.uuid4().hex}/model" if scheme else tmp_path / "model")
     values = Folder.at(location).read_json("config.json")
     Folder.at(location).write_json("config.json", values | {"format": values["format"] + 1, "model": {"of": "later"}})
-    with pytest.raises(ModelFolderError, match=rf"{location}/config\.json: has format 3, .* reads 2"):
+    said = rf"{location}/config\.json: has format 4, .* reads 2 and 3\. A newer version .* update raysys"
+    with pytest.raises(ModelFolderError, match=said):
         load_model(location)
+
+
+@pytest.mark.parametrize("found", [1, None, "3", True])
+def test_a_model_of_a_version_that_is_no_longer_read_is_refused(tmp_path: Path, found: object) -> None:
+    location = save(make(), tmp_path / "model")
+    rewrite(location, lambda values: values.update(format=found))
+    with pytest.raises(ModelFolderError, match=rf"config\.json: has format {found}, .* An earlier version wrote it"):
+        load_model(location)
+
+
+def test_a_model_of_format_2_still_loads(tmp_path: Path) -> None:
+    made = make()
+    location = save(made, tmp_path / "model")
+    rewrite(location, lambda values: [values.update(format=2), values.pop("frozen")])
+    assert np.array_equal(ask(load_model(location), waveforms(LENGTHS)), ask(made[0], waveforms(LENGTHS)))
 
 
 def test_an_encoders_folder_is_not_a_model(tmp_path: Path) -> None:

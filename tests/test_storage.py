@@ -223,3 +223,13 @@ def test_a_store_that_goes_down_at_the_end_of_a_run_ends_it_without_an_error(
     monkeypatch.setattr(lock, "_SETTLED_S", 0.0)
     with lock.locked(Folder.at(f"memory://bucket-{uuid.uuid4().hex}/run")):
         monkeypatch.setattr(Folder, "ask", down)
+
+
+def test_a_folder_is_deleted_with_everything_in_it_and_nothing_else(location: str) -> None:
+    folder = Folder.at(location)
+    (folder / "a" / "b").write_bytes("x", b"1")
+    (folder / "a").write_bytes("y", b"2")
+    folder.write_bytes("z", b"3")
+    (folder / "a").delete_all()
+    assert not (folder / "a" / "b").exists("x") and folder.names() == ["z"]
+    (folder / "a").delete_all()

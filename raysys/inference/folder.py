@@ -1,10 +1,11 @@
 """A trained model as a folder: safetensors, JSON and the tokenizer.
 
-Nothing in it is unpickled, and nothing outside it is read.
+Nothing in it is unpickled, and nothing outside it is read but the frozen weights that the models of a run share.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 import tempfile
@@ -20,12 +21,14 @@ import torch
 from raysys.config import SAMPLE_RATE_HZ, LossConfig, ModelConfig
 from raysys.data.text import load_tokenizer, tokenize
 from raysys.errors import ModelFolderError
+from raysys.inference.frozen import check_frozen, frozen_files, write_frozen
 from raysys.inference.predict import EmotionModel
-from raysys.model.adapt import merged_state
+from raysys.model.adapt import as_loaded, merged_state
 from raysys.model.audio import WaveformEncoder
 from raysys.model.encoders import PretrainedAudio, fit_tokenizer
 from raysys.model.network import Network
 from raysys.model.text import TokenEncoder
+from raysys.results import MODEL_CONFIG as CONFIG
 from raysys.saved import (
     check_sizes,
     checked_values,
@@ -40,9 +43,10 @@ from raysys.storage import Folder
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-_FORMAT = 2
+FORMAT = 3
+_READS = (2, FORMAT)
+"""Format 2 is the same without frozen weights elsewhere."""
 _AUDIO, _TEXT, _TOKENIZER = "audio", "text", "tokenizer"
 # The auxiliary tasks' heads are only used in training.
 _NO_TASKS = LossConfig(alpha=0.0, beta=0.0, gamma=0.0)
@@ -57,18 +61,25 @@ def save_model(
     classes: Sequence[str],
     modalities: str,
     trim_db: float | None,
+    frozen: Folder | None = None,
 ) -> None:
-    """Write a trained network, including frozen parts, for `load_model`; `config.json` is written last.
+    """Write a trained network for `load_model`; `config.json` is written last.
 
     Adapters are merged into the weights, so the model needs neither them nor their package.
+
+    Args:
+        frozen: the run's folder for weights of encoders that nothing has trained, which its models share; None: the
+            model contains them.
     """
     model = model.as_trained()
     audio, text = network.audio_encoder, network.text_encoder
     wanted = _empty(model, len(classes), modalities, 0 if tokenizer is None else len(tokenizer))
     state = merged_state(network)
     weights = {name: state[name].detach().cpu().contiguous() for name in wanted.state_dict()}
+    folder.delete(CONFIG)
     values: dict[str, Any] = {
-        "format": _FORMAT,
+        "format": FORMAT,
+        "frozen": {} if frozen is None else write_frozen(frozen, weights, as_loaded(network)),
         "classes": list(classes),
         "modalities": modalities,
         "sample_rate_hz": SAMPLE_RATE_HZ,
@@ -76,7 +87,6 @@ def save_model(
         "model": dataclasses.asdict(model),
         "padded": audio.padded if isinstance(audio, WaveformEncoder) else True,
     }
-    folder.delete(CONFIG)
     for part in (_AUDIO, _TEXT, _TOKENIZER):
         # Otherwise an older model's files would be read along with the new ones.
         folder.filesystem.delete_dir_contents(f"{folder.path}/{part}", missing_dir_ok=True)
@@ -124,21 +134,37 @@ def load_model(location: str, device: str = "cpu") -> EmotionModel:
             raise ModelFolderError(
                 f"{location}/{CONFIG}: contains {str(values)[:40]}, expected an object. Copy the whole folder again."
             )
-        if values.get("format") != _FORMAT:
-            raise ModelFolderError(
-                f"{location}/{CONFIG}: has format {values.get('format')}, but this version of raysys reads {_FORMAT}. "
-                f"Give the folder 'model' of a finished grid search, and load it with the version that wrote it."
-            )
+        _refuse_other_format(values.get("format"), location)
+        files = frozen_files(values, folder)
         if folder.is_local:
-            return _load(Path(folder.path), values, torch.device(device))
+            frozen = [Path(where.path) / name for where, name in files]
+            return _load(Path(folder.path), values, frozen, torch.device(device), location)
         with tempfile.TemporaryDirectory() as local:
-            _download(folder, Path(local))
-            return _load(Path(local), values, torch.device(device))
+            model = Path(local) / "model"
+            _download(folder, model)
+            for where, name in files:
+                with contextlib.suppress(FileNotFoundError):
+                    where.ask(name, "read", partial(_copy, where, f"{where.path}/{name}", Path(local) / name))
+            frozen = [Path(local) / name for _, name in files]
+            return _load(model, values, frozen, torch.device(device), location)
     except ModelFolderError:
         raise
     # A hand-written configuration may lack keys, or describe a model that fails in a way of its own.
     except Exception as error:
         raise ModelFolderError(f"{location}: a part cannot be read ({error}). Copy the whole folder again.") from error
+
+
+def _refuse_other_format(found: object, location: str) -> None:
+    """Raises: ModelFolderError: saying which version of raysys reads it."""
+    if found in _READS and type(found) is int:
+        return
+    reads = " and ".join(map(str, _READS))
+    said = f"{location}/{CONFIG}: has format {str(found)[:40]}, but this version of raysys reads {reads}."
+    if type(found) is int and found > FORMAT:
+        raise ModelFolderError(f"{said} A newer version wrote it: update raysys, or train the model with this version.")
+    raise ModelFolderError(
+        f"{said} An earlier version wrote it: load it with that version, or run its job again with this one."
+    )
 
 
 def _download(folder: Folder, local: Path) -> None:
@@ -171,8 +197,20 @@ def _copy(folder: Folder, path: str, target: Path) -> None:
         shutil.copyfileobj(source, sink)
 
 
-def _load(folder: Path, written: dict[str, Any], device: torch.device) -> EmotionModel:
-    values, sizes = checked_values(written), tensor_sizes(folder / WEIGHTS)
+def _load(
+    folder: Path, written: dict[str, Any], frozen: Sequence[Path], device: torch.device, location: str
+) -> EmotionModel:
+    """Load a folder on this machine.
+
+    Args:
+        written: its `config.json`.
+        frozen: files with the rest of its weights.
+        location: where the user has the folder, for messages.
+    """
+    for path, (where, name) in zip(frozen, frozen_files(written, Folder.at(location)), strict=True):
+        check_frozen(path, location, f"{where.location}/{name}")
+    files = [folder / WEIGHTS, *frozen]
+    values, sizes = checked_values(written), dict(item for file in files for item in tensor_sizes(file).items())
     # Earlier versions stored a pooling of the text that only a loss reads.
     unread = sizes.pop("pool_text.score.weight", None)
     # Fixed names: a path in the file is never followed.
@@ -189,7 +227,7 @@ def _load(folder: Path, written: dict[str, Any], device: torch.device) -> Emotio
     # Sizes first, without memory: a small folder may ask for a huge network.
     check_sizes(_empty(config, len(values.classes), values.modalities, vocab_size), sizes)
     network = _empty(config, len(values.classes), values.modalities, vocab_size, device="cpu")
-    state = safetensors.torch.load_file(folder / WEIGHTS)
+    state = dict(item for file in files for item in safetensors.torch.load_file(file).items())
     refuse_not_finite(state)
     if unread:
         del state["pool_text.score.weight"]

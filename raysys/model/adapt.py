@@ -156,6 +156,15 @@ def merged_state(network: nn.Module) -> dict[str, Tensor]:
     return {name.replace(".base_layer.", "."): value for name, value in state.items() if ADAPTER not in name}
 
 
+def as_loaded(network: nn.Module) -> set[str]:
+    """Names, in `merged_state`, of an encoder's weights that training does not change."""
+    return {
+        name
+        for name, parameter in network.named_parameters()
+        if not parameter.requires_grad and "_encoder." in name and ADAPTER not in name and ".base_layer." not in name
+    }
+
+
 def _add_adapters(model: Any, layers: Sequence[nn.Module], rank: int, what: str) -> None:
     """Add LoRA (Hu et al. 2021) to the attention's projections in these layers; nothing is read from any folder."""
     refuse_missing_peft(ModelConfig(adapt="lora"))

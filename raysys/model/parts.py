@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from raysys.config import LossConfig, ModelConfig
+from raysys.model.adapt import ADAPTER, as_loaded
 from raysys.model.audio import WaveformEncoder
 from raysys.model.encoders import PretrainedAudio, build_audio_encoder, vocab_size_for_count
 from raysys.model.network import Network
@@ -43,6 +44,16 @@ def count_parameters(network: Network) -> dict[str, int]:
 def count_trained(network: Network) -> int:
     """Parameters that are trained."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def count_saved(network: Network) -> tuple[int, int]:
+    """Parameters in a saved model at most, and those of frozen encoders, which the models of a run share.
+
+    Heads of the auxiliary tasks, which are not saved, are counted; adapters, which are merged, are not.
+    """
+    counts = {name: parameter.numel() for name, parameter in network.named_parameters() if ADAPTER not in name}
+    shared = sum(counts[name] for name in as_loaded(network))
+    return sum(counts.values()) - shared, shared
 
 
 def empty_network(

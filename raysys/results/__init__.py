@@ -3,7 +3,7 @@
 A trial leaves `result.json` in its folder, a finished run `results.json` in its own.
 """
 
-from raysys.results.fold import PREDICTIONS, RESULT, FoldResult, FoldRow
+from raysys.results.fold import MODEL, MODEL_CONFIG, PREDICTIONS, RESULT, FoldResult, FoldRow
 from raysys.results.run import RESULTS, CorpusFacts, Provenance, RunResult
 from raysys.results.scores import ClassScores, Confusion, Interval, PartScores, PooledScores, Scores, VoteScores, counts
 from raysys.results.sweeps import (
@@ -21,6 +21,8 @@ from raysys.results.sweeps import (
 )
 
 __all__ = [
+    "MODEL",
+    "MODEL_CONFIG",
     "PREDICTIONS",
     "RESULT",
     "RESULTS",

@@ -14,6 +14,10 @@ from raysys.storage import Folder
 
 RESULT = "result.json"
 PREDICTIONS = "predictions.parquet"
+MODEL = "model"
+"""Folder of the model that a trial keeps, below the trial's; of the final model, below the run's."""
+MODEL_CONFIG = "config.json"
+"""Written last: a model's folder without it is incomplete."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,7 +97,10 @@ def train_variants(
         UserError: see `ablation`.
     """
     ground = prepare_run(run, cluster)
-    trials = [dataclasses.replace(t, test_curve=grid is not None) for t in make_trials(ground, ground.run.points)]
+    curves = grid is not None
+    trials = [
+        dataclasses.replace(t, test_curve=curves, keeps_model=False) for t in make_trials(ground, ground.run.points)
+    ]
     by_place = {(trial.point, trial.fold): trial for trial in trials}
     of_variant = {
         (variant.name, seed): [

@@ -29,7 +29,7 @@ _GRACE_S = 20.0
 """Seconds that trials have to save their state after SIGTERM; Kubernetes and most spot machines give 30 in all."""
 
 Keep = Literal["all", "best", "none"]
-"""Which weights of finished trials are kept: of all, of each fold's best by its validation part, or of none."""
+"""Which models of finished trials are kept: of all, of each fold's best by its validation part, or of none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Failure:
 
 
 class Ledger:
-    """Which trials are done, according to their own folders, and whose weights are still wanted.
+    """Which trials are done, according to their own folders, and whose models are still wanted.
 
     Attributes:
         results, stopped: as in `tuner.Outcome`.
@@ -67,7 +67,7 @@ class Ledger:
         return [t for t in self._trials if t.trial_id not in self.results and t.trial_id not in self.stopped]
 
     def read(self, trial: Trial) -> Trial | None:
-        """Take in what a trial left. Returns: the trial whose weights no selection can want from now on, if any."""
+        """Take in what a trial left. Returns: the trial whose model no selection can want from now on, if any."""
         result = trial.result()
         if result is None:
             if trial.folder.exists(STOPPED):
@@ -86,13 +86,13 @@ class Ledger:
         return None if rival is None else rival[2]
 
     def tidy(self) -> None:
-        """Delete checkpoints that a run killed between a trial's result and their deletion left behind."""
+        """Delete checkpoints and models that a run killed between a trial's result and their deletion left behind."""
         wanted = {trial.trial_id for _, _, trial in self._best.values()}
         for trial in self._trials:
             if trial.trial_id in self.results:
-                checkpoint_files.delete_states(trial.folder)
+                checkpoint_files.delete_all(trial.folder)
                 if self._keep != "all" and trial.trial_id not in wanted:
-                    trial.folder.delete(checkpoint_files.BEST)
+                    trial.delete_model()
 
 
 class Follow(tune.Callback):
@@ -161,7 +161,7 @@ class Follow(tune.Callback):
         own = self._ended(trial)
         unwanted, epochs = self._ledger.read(own), self._epochs.get(own.trial_id, 0)
         if (result := self._ledger.results.get(own.trial_id)) is not None:
-            checkpoint_files.delete_states(own.folder)
+            checkpoint_files.delete_all(own.folder)
             said, by = "finished", own.config.train.select
             if result.n_validation:
                 said = f"validation {TITLES[by]} {shown(score_of(result, by), by):>5} at epoch {result.epoch}"
@@ -174,7 +174,7 @@ class Follow(tune.Callback):
         else:
             said = "ended, and its result cannot be read"
         if unwanted is not None:
-            unwanted.folder.delete(checkpoint_files.BEST)
+            unwanted.delete_model()
         self._print(self._lines.end(own, said))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -13,10 +13,11 @@ import numpy as np
 from raysys import metrics
 from raysys.config import ExperimentConfig
 from raysys.errors import ConfigError, TrainingError
-from raysys.inference.folder import CONFIG as MODEL_CONFIG
 from raysys.report.card import model_card
 from raysys.report.tables import grid_table
 from raysys.results import (
+    MODEL,
+    MODEL_CONFIG,
     RESULT,
     FinalModel,
     GridResult,
@@ -33,7 +34,6 @@ from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header, w
 from raysys.runs.points import Point, with_epochs
 from raysys.runs.run import Run, add_up, check, finish, log_summary
 from raysys.runs.second_view import with_change
-from raysys.runs.trial import MODEL
 from raysys.runs.tuner import Outcome, run_trials
 from raysys.selection import Tested, Validated, final_point, merit, nested, optimistic, score_of
 
@@ -181,7 +181,7 @@ def _final_model(ground: Ground, outcome: Outcome) -> FinalModel:
     config = with_epochs(next(p.config for p in ground.run.points if p.name == point), epochs)
     fold = whole_fold(ground.manifest, len(ground.folds))
     (trial,) = make_trials(ground, [Point(name=f"final: {point}", config=config)], [fold])
-    trial = dataclasses.replace(trial, keeps_model=True)
+    trial = dataclasses.replace(trial, final=True)
     if not (ground.run.folder / MODEL).exists(MODEL_CONFIG):
         # Written last: without it the model is incomplete, whatever the result says.
         trial.folder.delete(RESULT)

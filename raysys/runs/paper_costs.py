@@ -15,6 +15,7 @@ from raysys.model.network import Network
 from raysys.model.parts import (
     audio_encoder_of,
     count_parameters,
+    count_saved,
     count_trained,
     empty_network,
     feature_gb_per_hour,
@@ -60,9 +61,10 @@ def costs_of(part: Part, manifest: Manifest, folds: Sequence[Fold]) -> Costs:
         for variant in part.own_variants()
     }
     network = _network(first.config, n_classes)
-    # Each trial keeps the head's input of its test utterances; the best weights of each fold, and a whole model, stay.
+    # Each trial keeps the head's input of its test utterances; the model of each fold, and a whole one, stay.
     features = 4 * sum(len(fold.test) for fold in folds) * network.get_parameter("head.1.weight").shape[1]
-    weights = 4 * (len(folds) * grid.parameters + sum(count_parameters(network).values()))
+    own, shared = count_saved(network)
+    weights = 4 * (len(folds) * own + shared + sum(count_parameters(network).values()))
     parameters = max(work.parameters for work in (grid, *ablation.values()))
     return Costs(
         grid=grid,

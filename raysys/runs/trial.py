@@ -19,7 +19,7 @@ from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.views import Source
 from raysys.errors import DamagedError, MachineError, StorageError, TrainingError, UserError
-from raysys.results import PREDICTIONS, RESULT, FoldResult
+from raysys.results import MODEL, MODEL_CONFIG, PREDICTIONS, RESULT, FoldResult
 from raysys.runs import faults
 from raysys.sources import digest_of
 from raysys.storage import Folder
@@ -38,7 +38,6 @@ HISTORY = "history.jsonl"
 FEATURES = "features.parquet"
 TEST_CURVE = "test_curve.json"
 STOPPED = "stopped.json"
-MODEL = "model"
 MANIFEST = "manifest.parquet"
 LEFT = (PREDICTIONS, FEATURES, HISTORY, TEST_CURVE)
 """What belongs to a finished trial's result."""
@@ -60,7 +59,8 @@ class Trial:
         code: `code_version` of the driver.
         point: name of the configuration in a sweep; empty in a cross-validation.
         test_curve: also score the test part after every epoch, for the optimistic protocol; it selects nothing.
-        keeps_model: save the trained network in the run's folder as a model that can be loaded.
+        keeps_model: save the trained network as a model that can be loaded.
+        final: it trains on all data, and its model is the run's.
         torch_trainer: train under TorchTrainer even with a single worker.
     """
 
@@ -74,7 +74,8 @@ class Trial:
     text_features: TextFeatures | None = None
     point: str = ""
     test_curve: bool = False
-    keeps_model: bool = False
+    keeps_model: bool = True
+    final: bool = False
     torch_trainer: bool = False
 
     @property
@@ -91,13 +92,23 @@ class Trial:
     @property
     def place(self) -> str:
         """The trial's folder, below the run's."""
-        if self.keeps_model:
+        if self.final:
             return "final"
         return f"trials/{self.trial_id}" if self.point else f"folds/{self.fold + 1}"
 
     @property
     def folder(self) -> Folder:
         return Folder.at(self.run) / self.place
+
+    @property
+    def model(self) -> Folder:
+        """Where its model is saved."""
+        return (Folder.at(self.run) if self.final else self.folder) / MODEL
+
+    def delete_model(self) -> None:
+        """Delete what no selection can want, so that what a killed deletion leaves is no model."""
+        self.model.delete(MODEL_CONFIG)
+        self.model.delete_all()
 
     @property
     def title(self) -> str:
@@ -184,7 +195,7 @@ def run_trial(trial: Trial, gpus_per_worker: float) -> None:
     """
     if trial.result() is not None:
         # Its process was lost after the result was written and before Tune heard of it.
-        checkpoint_files.delete_states(trial.folder)
+        checkpoint_files.delete_all(trial.folder)
         return
     from ray import tune
 

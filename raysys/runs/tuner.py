@@ -93,7 +93,7 @@ def run_trials(
 
     Args:
         trials: of one run, with the same cluster settings.
-        keep: which weights of finished trials are kept.
+        keep: which models of finished trials are kept.
         by_epoch: print a line per epoch, with these names of folds by index; None: a line per trial.
         stop_early: stop trials that fall behind (`HalvingByFold`).
 

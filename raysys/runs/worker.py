@@ -26,14 +26,15 @@ from raysys.data.targets import Targets, targets_of
 from raysys.data.texts import read_texts
 from raysys.data.views import training_frames
 from raysys.errors import StorageError
-from raysys.inference import save_model
+from raysys.inference.folder import save_model
+from raysys.inference.frozen import FROZEN
 from raysys.losses.objective import balanced_class_weights, logit_shift
 from raysys.model.encoders import make_tokenizer
 from raysys.model.network import Network
 from raysys.model.parts import count_trained
 from raysys.results import FoldResult
 from raysys.runs.tested import write_test
-from raysys.runs.trial import HISTORY, LEFT, MODEL, Trial, read_fold
+from raysys.runs.trial import HISTORY, LEFT, Trial, read_fold
 from raysys.storage import Folder
 from raysys.tracking import DEFAULT_PROJECT, NoTracker, Tracker, WandbTracker, wandb_folder
 from raysys.training import checkpoint_files
@@ -127,9 +128,7 @@ def train_fold(
         dataclasses.replace(result, notes=notes, ended=time.time()).write(trial.folder, LEFT)
         # The trial is finished; what cannot be deleted now is deleted by the same command.
         with contextlib.suppress(StorageError):
-            checkpoint_files.delete_states(trial.folder)
-            if trial.keeps_model:
-                trial.folder.delete(checkpoint_files.BEST)
+            checkpoint_files.delete_all(trial.folder)
 
 
 def build_network(trial: Trial, manifest: Manifest, fold: Fold, collator: Collator) -> Network:
@@ -256,13 +255,15 @@ def _metrics(record: EpochRecord) -> dict[str, float]:
 
 def _save_model(trial: Trial, manifest: Manifest, network: Network, collator: Collator) -> None:
     save_model(
-        Folder.at(trial.run) / MODEL,
+        trial.model,
         network,
         collator.tokenizer,
         model=trial.config.model,
         classes=manifest.classes,
         modalities=trial.config.corpus.resolved_modalities,
         trim_db=trial.config.corpus.trim_db,
+        # The final model is one to copy and to publish: it contains everything.
+        frozen=None if trial.final else Folder.at(trial.run) / FROZEN,
     )
 
 

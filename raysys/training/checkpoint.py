@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file each, with the state as JSON in its header. Nothing is unpickled.
 
 Files are written atomically, so weights and state always belong to the same epoch. During training a fold keeps the
-last two states and the best weights that either refers to; once done, only the best weights.
+last two states and the best weights that either refers to; once its result is written, nothing.
 """
 
 from __future__ import annotations

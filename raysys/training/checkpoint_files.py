@@ -1,7 +1,7 @@
 """File names of a fold's checkpoints, and which are kept. Without torch, for processes that only clean up.
 
-During training a fold keeps the last two states and the best weights that either refers to; once done, only the best
-weights.
+During training a fold keeps the last two states and the best weights that either refers to; once trained, the best
+weights, until its result is written.
 """
 
 from __future__ import annotations

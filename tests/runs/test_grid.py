@@ -60,7 +60,7 @@ def test_the_final_model_is_trained_for_the_median_epoch_and_nothing_else_of_its
     expected = demo_short()
     assert (final.point, final.epochs, final.trial) == ("p", 4, "final")
     assert trial.config == dataclasses.replace(expected, train=dataclasses.replace(expected.train, epochs=4))
-    assert trial.keeps_model
+    assert trial.final and trial.keeps_model
 
 
 def test_its_rate_has_decayed_at_its_last_update(trained: tuple[Any, Trial]) -> None:

@@ -14,7 +14,7 @@ from ray.tune.search import Searcher
 
 from raysys.config import ExperimentConfig, LossConfig, Select, TrainConfig
 from raysys.errors import ClusterError
-from raysys.results import FoldResult
+from raysys.results import MODEL, MODEL_CONFIG, RESULT, FoldResult
 from raysys.runs import tuner
 from raysys.runs.follow import Failure, Follow, Keep, Ledger, TrialLines
 from raysys.runs.trial import HISTORY, Trial, run_trial
@@ -34,7 +34,7 @@ def make_trials(run: Path, alphas: tuple[float, ...] = (1.0, 0.1, 0.01), folds: 
 
 
 def finish(own: Trial, ua: float, loss: float = 1.0) -> None:
-    own.folder.write_bytes(BEST, b"weights")
+    own.model.write_json(MODEL_CONFIG, {})
     result_of(own, validation_ua=ua, validation_loss=loss).write(own.folder)
 
 
@@ -80,7 +80,7 @@ def test_a_finished_sweep_trains_nothing(
     cluster: Any = None
     assert len(run_trials(trials, cluster, keep=keep).results) == 6
     assert "6 of 6 trials are finished already" in capsys.readouterr().out
-    kept = [number for number, own in enumerate(trials) if own.folder.exists(BEST)]
+    kept = [number for number, own in enumerate(trials) if own.folder.exists(MODEL)]
     assert kept == {"all": list(range(6)), "best": [4, 5], "none": []}[keep]
 
 
@@ -96,7 +96,7 @@ def test_only_trials_with_their_own_result_are_finished(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", [(0, 2, 4), (4, 2, 0), (2, 4, 0)])
-def test_only_the_weights_of_each_folds_best_trial_are_kept(order: tuple[int, ...], tmp_path: Path) -> None:
+def test_only_the_model_of_each_folds_best_trial_is_kept(order: tuple[int, ...], tmp_path: Path) -> None:
     trials = make_trials(tmp_path)
     scores = {0: (0.5, 1.0), 2: (0.7, 2.0), 4: (0.7, 1.5)}
     ledger = Ledger(trials, keep="best")
@@ -106,19 +106,17 @@ def test_only_the_weights_of_each_folds_best_trial_are_kept(order: tuple[int, ..
     for number in order:
         finish(trials[number], *scores[number])
         follow.on_trial_complete(0, [], trial(number))
-    kept = [number for number, own in enumerate(trials) if own.folder.exists(BEST)]
+    kept = [number for number, own in enumerate(trials) if own.folder.exists(MODEL)]
     # Fold 1: the better loss of two trials with the best UA; fold 2: its only trial.
     assert kept == [1, 4]
     # The same after a restart, which deletes what a killed sweep had not.
-    trials[0].folder.write_bytes(BEST, b"weights")
+    trials[0].model.write_json(MODEL_CONFIG, {})
     Ledger(trials, keep="best").tidy()
-    assert [number for number, own in enumerate(trials) if own.folder.exists(BEST)] == kept
+    assert [number for number, own in enumerate(trials) if own.folder.exists(MODEL)] == kept
 
 
 @pytest.mark.parametrize(("by", "kept"), [("ua", 0), ("wa", 2), ("macro_f1", 4), ("loss", 1)])
-def test_the_weights_that_are_kept_are_the_best_by_the_score_that_selects(
-    by: Select, kept: int, tmp_path: Path
-) -> None:
+def test_the_model_that_is_kept_is_the_best_by_the_score_that_selects(by: Select, kept: int, tmp_path: Path) -> None:
     trials = [
         dataclasses.replace(t, config=dataclasses.replace(t.config, train=TrainConfig(select=by)), fold=0)
         for t in make_trials(tmp_path, alphas=(1.0, 0.1, 0.01, 0.001, 0.5), folds=1)
@@ -126,17 +124,17 @@ def test_the_weights_that_are_kept_are_the_best_by_the_score_that_selects(
     best = {0: {"ua": 0.9}, 1: {"loss": 0.1}, 2: {"wa": 0.9}, 4: {"macro_f1": 0.9}}
     for number, own in enumerate(trials):
         scores = {"ua": 0.5, "wa": 0.5, "macro_f1": 0.5, "loss": 1.0} | best.get(number, {})
-        own.folder.write_bytes(BEST, b"weights")
+        own.model.write_json(MODEL_CONFIG, {})
         result_of(own, **{f"validation_{name}": score for name, score in scores.items()}).write(own.folder)
     Ledger(trials, keep="best").tidy()
-    assert [number for number, own in enumerate(trials) if own.folder.exists(BEST)] == [kept]
+    assert [number for number, own in enumerate(trials) if own.folder.exists(MODEL)] == [kept]
 
 
-def test_without_a_choice_no_weights_are_kept(tmp_path: Path) -> None:
+def test_without_a_choice_no_model_is_kept(tmp_path: Path) -> None:
     trials = make_trials(tmp_path)
     finish(trials[0], 0.5)
     Ledger(trials, keep="none").tidy()
-    assert not trials[0].folder.exists(BEST)
+    assert not trials[0].folder.exists(MODEL)
     assert trials[0].result() is not None
 
 
@@ -187,9 +185,10 @@ def test_a_trial_that_ends_without_a_result_was_not_stopped_and_loses_nothing(
 def test_states_left_by_a_killed_finished_trial_are_removed(tmp_path: Path) -> None:
     trials = make_trials(tmp_path)
     finish(trials[0], 0.5)
-    trials[0].folder.write_bytes(LAST, b"weights")
+    for name in (BEST, LAST):
+        trials[0].folder.write_bytes(name, b"weights")
     Ledger(trials, keep="best").tidy()
-    assert not trials[0].folder.exists(LAST) and trials[0].folder.exists(BEST)
+    assert trials[0].folder.names() == [MODEL, RESULT]
 
 
 def test_a_trial_whose_process_was_lost_after_its_result_is_not_trained_again(
