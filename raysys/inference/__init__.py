@@ -1,10 +1,12 @@
-"""A trained model as a folder that loads with one call, and its predictions for new speech.
+"""A trained model, or the models of a run, loaded with one call, and their predictions for new speech.
 
-model = load_model("runs/x/model")
+model = load_model("runs/x")
 model.probabilities([read_waveform("a.wav")], ["so glad to see you"])
 """
 
-from raysys.inference.folder import load_model, save_model
+from raysys.inference.ensemble import Ensemble
+from raysys.inference.folder import save_model
+from raysys.inference.load import load_model
 from raysys.inference.predict import EmotionModel, read_waveform
 
-__all__ = ["EmotionModel", "load_model", "read_waveform", "save_model"]
+__all__ = ["EmotionModel", "Ensemble", "load_model", "read_waveform", "save_model"]

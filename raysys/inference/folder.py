@@ -111,7 +111,7 @@ def _write_part(folder: Folder, *parts: Any) -> None:
             (folder / "/".join(within) if within else folder).write_bytes(name, path.read_bytes())
 
 
-def load_model(location: str, device: str = "cpu") -> EmotionModel:
+def load_folder(location: str, device: str = "cpu") -> EmotionModel:
     """Load a model written by `save_model`.
 
     Args:
@@ -124,7 +124,7 @@ def load_model(location: str, device: str = "cpu") -> EmotionModel:
     folder = Folder.at(location)
     if not folder.exists(CONFIG):
         raise ModelFolderError(
-            f"{location}: contains no {CONFIG}: incomplete model. Give the folder 'model' of a finished grid search."
+            f"{location}: contains no {CONFIG}: incomplete model. Run its job again, or copy the whole folder again."
         )
     try:
         if folder.is_local:

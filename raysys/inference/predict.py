@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class EmotionModel:
     """A trained network with everything needed to use it.
 
@@ -30,6 +30,7 @@ class EmotionModel:
         classes: names, in the order of the probabilities' columns.
         modalities: its inputs in training; with both, a transcript may be missing.
         trim_db: silence to trim from both ends of the input, as in training; None: no trimming.
+        origin: what it is and where it was loaded from; empty before it is saved.
     """
 
     network: Network
@@ -37,6 +38,7 @@ class EmotionModel:
     classes: tuple[str, ...]
     modalities: Literal["both", "audio", "text"]
     trim_db: float | None = None
+    origin: str = ""
 
     def probabilities(
         self, waveforms: Sequence[np.ndarray] | None = None, transcripts: Sequence[str | None] | None = None
@@ -75,6 +77,10 @@ class EmotionModel:
                 logits_NC = self.network((view.to(device),)).logits_NC
             found[rows] = logits_NC.float().softmax(dim=-1).cpu().numpy()
         return found
+
+    def __repr__(self) -> str:
+        # The network's own fills pages.
+        return f"EmotionModel({self.origin or 'not saved'}; classes: {', '.join(self.classes)})"
 
     def _view(self, waveforms: Sequence[np.ndarray] | None, texts: Sequence[str | None]) -> View:
         tokens = (None, None, None) if self.tokenizer is None else tokenize(self.tokenizer, texts)

@@ -11,7 +11,7 @@ from raysys.data.manifest import Skipped
 from raysys.errors import StorageError
 from raysys.results.fold import FoldRow
 from raysys.results.scores import ClassScores, Confusion, PartScores, PooledScores, Scores, VoteScores
-from raysys.results.sweeps import AblationResult, GridResult, SeedsResult
+from raysys.results.sweeps import AblationResult, FinalModel, GridResult, SeedsResult
 from raysys.selection import TITLES
 from raysys.storage import Folder
 
@@ -96,6 +96,11 @@ class RunResult:
     grid: GridResult | None = None
     ablation: AblationResult | None = None
     seeds: SeedsResult | None = None
+
+    @property
+    def final_model(self) -> FinalModel | None:
+        """The model that was trained on all data, if one was."""
+        return None if self.grid is None else self.grid.final
 
     @property
     def selected(self) -> str:
