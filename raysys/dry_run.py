@@ -19,12 +19,13 @@ from raysys.model.parts import (
 )
 
 
-def dry_run(config: ExperimentConfig, points: str = "", seeds: int = 1) -> None:
+def dry_run(config: ExperimentConfig, points: str = "", seeds: int = 1, *, final_model: bool = False) -> None:
     """Print the model's parts with their parameters, the trials, and finally the line `total_parameters N`.
 
     Args:
         points: of a sweep, such as '16 points x '.
         seeds: of a cross-validation.
+        final_model: of a cross-validation: whether one is trained on all data.
 
     Raises:
         CorpusError: there is no such table, or it is not one that can be cross-validated.
@@ -47,6 +48,8 @@ def dry_run(config: ExperimentConfig, points: str = "", seeds: int = 1) -> None:
     print(
         f"trials    {points}{folds} folds x {config.train.epochs} epochs; workers a trial: {settings.workers_per_trial}"
     )
+    if final_model:
+        print(f"final     one more trial on all data, at most {config.train.epochs} epochs; {4 * total / 1e9:.2f} GB")
     cpus = f"{settings.cpus_per_worker}, and {settings.data_cpus_per_worker} for its data"
     print(f"worker    CPUs: {cpus}; GPUs: {per_worker}")
     variants = config.augment.variants if config.needs_augmented_view and config.augment.changes_audio else 0

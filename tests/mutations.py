@@ -518,9 +518,9 @@ MUTATIONS = (
     ),
     Mutation(
         "final model: the schedule of the folds",
-        "runs/grid.py",
-        "with_epochs(next(p.config for p in ground.run.points if p.name == point), epochs)",
-        "next(p.config for p in ground.run.points if p.name == point)",
+        "runs/final.py",
+        "config=with_epochs(point.config, epochs)",
+        "config=point.config",
         "runs/test_grid.py::test_its_rate_has_decayed_at_its_last_update",
     ),
     Mutation(

@@ -133,3 +133,13 @@ def test_features_are_counted_at_the_encoders_own_rate(tmp_path: Path, capsys: p
     (disk,) = [line for line in lines(frozen, capsys) if line.startswith("disk")]
     assert 10 * 4 * 640 * 2 * 3_600 == 184_320_000
     assert disk.endswith("features of the frozen audio-spectrogram-transformer 0.18 GB an hour of each of them")
+
+
+def test_a_final_model_is_one_more_trial_with_everything_in_its_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    paper = PRESETS["paper"]()
+    without = lines(paper, capsys)
+    dry_run(paper, final_model=True)
+    shown = capsys.readouterr().out.splitlines()
+    (final,) = (line for line in shown if line not in without)
+    assert final == f"final     one more trial on all data, at most {paper.train.epochs} epochs; 0.72 GB"
+    assert round(4 * 180_526_724 / 1e9, 2) == 0.72

@@ -16,6 +16,9 @@ class CrossVal(cli.CommandLine):
     seeds: tuple[int, ...] | None = None
     """Train every fold with each of these seeds, such as 0 1 2. The run's scores are those of the first; beside them
     are the mean over seeds and the ensemble of all. Default: --train.seed alone."""
+    final_model: bool = False
+    """Then train one model on all data, with the first seed, for the median of the folds' best epochs; it is in the
+    run's folder, in model/. It has no test score: the cross-validation's is of models trained in the same way."""
 
 
 def run(command: CrossVal) -> None:
@@ -31,11 +34,11 @@ def run(command: CrossVal) -> None:
     if command.dry_run:
         from raysys.dry_run import dry_run
 
-        dry_run(command.config, seeds=len(points))
+        dry_run(command.config, seeds=len(points), final_model=command.final_model)
     else:
         from raysys.runs.crossval import crossval
 
-        crossval(command.config, command.seeds)
+        crossval(command.config, command.seeds, final_model=command.final_model)
 
 
 def main() -> None:

@@ -6,9 +6,10 @@ import re
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from raysys.config import Select
 from raysys.report.export import percent
 from raysys.report.tables import SYNTHETIC
-from raysys.results import RunResult
+from raysys.results import FinalModel, GridResult, RunResult
 from raysys.selection import TITLES, shown
 
 
@@ -16,12 +17,9 @@ def model_card(results: RunResult) -> str:
     """Markdown for the README.md of a final model's folder.
 
     Args:
-        results: of the grid search that selected it.
+        results: of the grid search that selected it, or of the cross-validation that says how long to train.
     """
-    grid = results.grid
-    assert grid is not None and grid.final is not None
-    score = next(point.score for point in grid.points if point.name == grid.final.point)
-    assert score is not None
+    assert results.final_model is not None
     # Markdown, not HTML: names are escaped by `plain`.
     environment = Environment(
         loader=PackageLoader("raysys.report"),
@@ -33,13 +31,23 @@ def model_card(results: RunResult) -> str:
     environment.filters |= {"plain": _plain, "percent": percent}
     return environment.get_template("card.md.j2").render(
         results=results,
-        grid=grid,
+        final=results.final_model,
         pooled=results.pooled,
-        axes=[f"{flag} of {', '.join(values)}" for flag, values in grid.axes.items()],
         selected_by=TITLES[results.select],
-        validation_score=shown(score, results.select),
         synthetic=SYNTHETIC,
+        **({} if results.grid is None else _selection(results.grid, results.final_model, results.select)),
     )
+
+
+def _selection(grid: GridResult, final: FinalModel, select: Select) -> dict[str, object]:
+    """What the text says of a grid."""
+    score = next(point.score for point in grid.points if point.name == final.point)
+    assert score is not None
+    return {
+        "grid": grid,
+        "axes": [f"{flag} of {', '.join(values)}" for flag, values in grid.axes.items()],
+        "validation_score": shown(score, select),
+    }
 
 
 def _plain(text: str) -> str:

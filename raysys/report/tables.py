@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from raysys.data.manifest import Manifest
-from raysys.results import AblationResult, GridResult, RunResult, SeedsResult
+from raysys.results import AblationResult, FinalModel, GridResult, RunResult, SeedsResult
 from raysys.selection import TITLES, shown
 
 SYNTHETIC = (
@@ -59,6 +59,8 @@ def result_table(results: RunResult) -> str:
             f"  annotators' votes: KL divergence {votes.kl:.3f}, Jensen-Shannon {votes.js:.3f} nats (means over "
             f"{votes.n} test utterances that have votes)"
         )
+    if results.final is not None:
+        lines += ["", final_line(results.final)]
     lines += ["", _confusion(results)]
     return "\n".join(lines)
 
@@ -100,11 +102,13 @@ def grid_table(results: RunResult) -> str:
         f"and each fold's epoch chosen on the test folds, as the paper does: not an estimate",
     ]
     if final is not None:
-        lines += [
-            "",
-            f"final model in {final.folder}/: {final.point}, {final.epochs} epochs on all data; it has no test score",
-        ]
+        lines += ["", final_line(final)]
     return "\n".join([*lines, *_costs(grid)])
+
+
+def final_line(final: FinalModel) -> str:
+    what = ", ".join(filter(None, [final.point, f"{final.epochs} epochs on all data"]))
+    return f"final model in {final.folder}/: {what}; it has no test score"
 
 
 def ablation_table(results: RunResult) -> str:

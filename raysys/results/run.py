@@ -64,6 +64,7 @@ class RunResult:
         votes: where test utterances have annotators' votes.
         skipped: utterances that could not be used.
         seeds: of a cross-validation with several; everything else is of the first one then.
+        final: of a cross-validation that trained one on all data.
         interval_method: "t" (`intervals`); early versions resampled speakers within folds, which is too narrow.
     """
 
@@ -96,11 +97,12 @@ class RunResult:
     grid: GridResult | None = None
     ablation: AblationResult | None = None
     seeds: SeedsResult | None = None
+    final: FinalModel | None = None
 
     @property
     def final_model(self) -> FinalModel | None:
         """The model that was trained on all data, if one was."""
-        return None if self.grid is None else self.grid.final
+        return self.final if self.grid is None else self.grid.final
 
     @property
     def selected(self) -> str:
@@ -109,7 +111,7 @@ class RunResult:
 
     def write(self, run: Folder) -> None:
         values = dataclasses.asdict(self)
-        absent = [name for name in ("votes", "grid", "ablation", "seeds") if values[name] is None]
+        absent = [name for name in ("votes", "grid", "ablation", "seeds", "final") if values[name] is None]
         run.write_json(RESULTS, {name: value for name, value in values.items() if name not in absent})
 
     @classmethod

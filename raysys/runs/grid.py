@@ -17,8 +17,6 @@ from raysys.report.card import model_card
 from raysys.report.tables import grid_table
 from raysys.results import (
     MODEL,
-    MODEL_CONFIG,
-    RESULT,
     FinalModel,
     GridResult,
     OptimisticFold,
@@ -30,8 +28,9 @@ from raysys.results import (
 from raysys.runs.axes import Axis, grid_points, parse_axes
 from raysys.runs.claim import claimed
 from raysys.runs.cluster import Cluster, running
-from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header, whole_fold
-from raysys.runs.points import Point, with_epochs
+from raysys.runs.final import train_final
+from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header
+from raysys.runs.points import Point
 from raysys.runs.run import Run, add_up, check, finish, log_summary
 from raysys.runs.second_view import with_change
 from raysys.runs.tuner import Outcome, run_trials
@@ -173,31 +172,9 @@ def _refuse_empty(outcome: Outcome, n_folds: int) -> None:
 
 
 def _final_model(ground: Ground, outcome: Outcome) -> FinalModel:
-    """Train the selected point on all data for the median of its epochs, as one more trial, unless that was done.
-
-    Its schedule is as long as its training. On the folds' longer one it would end at a rate that is still high.
-    """
-    point, epochs = final_point(_validated(outcome), len(ground.folds))
-    config = with_epochs(next(p.config for p in ground.run.points if p.name == point), epochs)
-    fold = whole_fold(ground.manifest, len(ground.folds))
-    (trial,) = make_trials(ground, [Point(name=f"final: {point}", config=config)], [fold])
-    trial = dataclasses.replace(trial, final=True)
-    if not (ground.run.folder / MODEL).exists(MODEL_CONFIG):
-        # Written last: without it the model is incomplete, whatever the result says.
-        trial.folder.delete(RESULT)
-    result = trial.result()
-    if result is None:
-        print(f"final     {point}, {epochs} epochs on all {len(fold.train)} utterances", flush=True)
-        result = run_trials([trial], ground.cluster, keep="all").of(trial)
-    assert result is not None
-    return FinalModel(
-        point=point,
-        epochs=epochs,
-        folder=MODEL,
-        trial=trial.place,
-        parameters=result.parameters,
-        trained_parameters=result.trained_parameters,
-    )
+    """Train the selected point on all data for the median of its epochs."""
+    name, epochs = final_point(_validated(outcome), len(ground.folds))
+    return train_final(ground, next(p for p in ground.run.points if p.name == name), epochs)
 
 
 def _point_scores(point: Point, axes: Sequence[Axis], outcome: Outcome) -> PointScores:

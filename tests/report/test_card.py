@@ -35,6 +35,19 @@ def test_a_class_is_neither_markup_nor_a_link(name: str) -> None:
             assert not re.search(r"[<>\[\]*_`&!\\]", shown), shown
 
 
+def test_a_cross_validations_final_model_is_told_with_its_procedures_score_and_interval() -> None:
+    folds = [{"fold": k, "name": f"S{k}"} for k in (1, 2, 3)]
+    final = {"point": "", "epochs": 7, "folder": "model"}
+    pooled = {"wa": 0.7, "ua": 0.65, "ua_ci95": [0.601, 0.702], "wa_ci95": [0.65, 0.75], "n": 42}
+    said = " ".join(model_card(run_result(folds=folds, final=final, pooled=pooled)).split())
+    assert (
+        "Trained for 7 epochs, the median over 3 folds of the epoch with the best UA on the fold's validation" in said
+    )
+    assert "**This model has no test score**" in said
+    assert "by nested cross-validation in 3 folds, where each fold selected its own epoch on" in said
+    assert "pooled UA 65.0 (95 % interval 60.1 to 70.2), WA 70.0 (95 % interval 65.0 to 75.0), over 42 test" in said
+
+
 def test_a_line_break_in_a_name_begins_no_heading() -> None:
     assert "\n# free" not in card(["a\n# free", "joy"])
 

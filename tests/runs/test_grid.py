@@ -13,6 +13,7 @@ from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest, Utterance
 from raysys.data.plan import total_updates
 from raysys.presets import demo_short
+from raysys.runs import final as final_module
 from raysys.runs import grid
 from raysys.runs.points import Point
 from raysys.runs.trial import Trial
@@ -46,8 +47,8 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Trial
         found = {t.trial_id: result_of(t, n_validation=0, validation_ua=None, parameters=7) for t in trials}
         return Outcome(trials=tuple(trials), results=found, stopped={}, failed={})
 
-    monkeypatch.setattr(grid, "make_trials", make_trials)
-    monkeypatch.setattr(grid, "run_trials", run_trials)
+    monkeypatch.setattr(final_module, "make_trials", make_trials)
+    monkeypatch.setattr(final_module, "run_trials", run_trials)
     final = grid._final_model(ground, outcome)
     (trial,) = asked
     return final, trial

@@ -1,0 +1,57 @@
+"""The final model: one more trial, which trains on all data."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+
+from raysys.errors import StorageError
+from raysys.results import MODEL, MODEL_CONFIG, RESULT, FinalModel, RunResult
+from raysys.runs.inputs import Ground, make_trials, whole_fold
+from raysys.runs.points import Point, with_epochs
+from raysys.runs.tuner import Outcome, run_trials
+from raysys.storage import Folder
+
+
+def train_final(ground: Ground, point: Point, epochs: int) -> FinalModel:
+    """Train a point on all data, unless that was done; leaves the model in the run's folder.
+
+    Its schedule is as long as its training. On the folds' longer one it would end at a rate that is still high.
+
+    Args:
+        ground: with `whole_fold` as the last of the folds that were written.
+
+    Raises:
+        UserError: see `run_trials`; the folds' results are kept, and the same command continues.
+    """
+    fold = whole_fold(ground.manifest, len(ground.folds))
+    named = Point(name=": ".join(filter(None, ["final", point.name])), config=with_epochs(point.config, epochs))
+    (trial,) = make_trials(ground, [named], [fold])
+    trial = dataclasses.replace(trial, final=True)
+    if not trial.model.exists(MODEL_CONFIG):
+        # Written last: without it the model is incomplete, whatever the result says.
+        trial.folder.delete(RESULT)
+    result = trial.result()
+    if result is None:
+        what = ", ".join(filter(None, [point.name, f"{epochs} epochs on all {len(fold.train)} utterances"]))
+        print(f"final     {what}", flush=True)
+        result = run_trials([trial], ground.cluster, keep="all").of(trial)
+    assert result is not None
+    return FinalModel(
+        point=point.name,
+        epochs=epochs,
+        folder=MODEL,
+        trial=trial.place,
+        parameters=result.parameters,
+        trained_parameters=result.trained_parameters,
+    )
+
+
+def kept_final(run: Folder, outcome: Outcome) -> FinalModel | None:
+    """The final model of an earlier command, where this one, which asks for none, trained no fold again."""
+    if outcome.n_trained or not (run / MODEL).exists(MODEL_CONFIG):
+        return None
+    # Results that are missing or damaged say nothing.
+    with contextlib.suppress(StorageError):
+        return RunResult.read(run).final
+    return None
