@@ -1,4 +1,4 @@
-"""The final model's card: what it is, how it was selected, and its limits; its text is in `templates/card.md.j2`."""
+"""The final model's card: what it is, how it was chosen, its use and limits; its text is in `templates/card.md.j2`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from raysys.config import Select
 from raysys.report.export import percent
+from raysys.report.front_matter import front_matter
 from raysys.report.tables import SYNTHETIC
 from raysys.results import FinalModel, GridResult, RunResult
 from raysys.selection import TITLES, shown
 
 
 def model_card(results: RunResult) -> str:
-    """Markdown for the README.md of a final model's folder.
+    """Markdown for the README.md of a final model's folder, with what the Hugging Face Hub reads at its head.
 
     Args:
         results: of the grid search that selected it, or of the cross-validation that says how long to train.
@@ -30,6 +31,7 @@ def model_card(results: RunResult) -> str:
     )
     environment.filters |= {"plain": _plain, "percent": percent}
     return environment.get_template("card.md.j2").render(
+        metadata=front_matter(results),
         results=results,
         final=results.final_model,
         pooled=results.pooled,
