@@ -56,7 +56,7 @@ def _metrics(results: RunResult) -> list[dict[str, Any]]:
         name = f"{title}, {protocol}, of the procedure and not of this model"
         if interval is not None:
             args["interval_95"] = [round(end, 4) for end in interval]
-            name += f"; 95 % interval {' to '.join(map(percent, interval))}"
+            name += f"; 95 % interval {percent(interval[0])} to {percent(interval[1])}"
         return {"type": kind, "name": name, "value": round(value, 4), "args": args}
 
     return [
