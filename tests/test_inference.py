@@ -84,7 +84,7 @@ def make(
     return EmotionModel(network=network, tokenizer=tokenizer, classes=CLASSES, modalities=modalities), config
 
 
-def save(made: tuple[EmotionModel, ModelConfig], location: Path | str) -> str:
+def save(made: tuple[EmotionModel, ModelConfig], location: Path | str, frozen: Folder | None = None) -> str:
     model, config = made
     save_model(
         Folder.at(str(location)),
@@ -94,6 +94,7 @@ def save(made: tuple[EmotionModel, ModelConfig], location: Path | str) -> str:
         classes=model.classes,
         modalities=model.modalities,
         trim_db=model.trim_db,
+        frozen=frozen,
     )
     return str(location)
 

@@ -14,12 +14,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from raysys.config import ModelConfig
 from raysys.errors import ModelFolderError
-from raysys.inference import EmotionModel, load_model, save_model
+from raysys.inference import EmotionModel, load_model
 from raysys.inference.frozen import FROZEN
 from raysys.storage import Folder
-from tests.test_inference import LENGTHS, ask, config_of, make, waveforms
+from tests.test_inference import LENGTHS, ask, config_of, make, save, waveforms
 
 torch.set_num_threads(1)
 
@@ -33,22 +32,9 @@ def write_folds(run: str, **values: Any) -> list[EmotionModel]:
         for parameter in made[1][0].network.parameters():
             if parameter.requires_grad:
                 parameter += 0.1
-    for fold, (model, config) in enumerate(made, 1):
-        write(Folder.at(f"{run}/folds/{fold}/model"), model, config, frozen=Folder.at(f"{run}/{FROZEN}"))
+    for fold, one in enumerate(made, 1):
+        save(one, f"{run}/folds/{fold}/model", frozen=Folder.at(f"{run}/{FROZEN}"))
     return [model for model, _ in made]
-
-
-def write(folder: Folder, model: EmotionModel, config: ModelConfig, frozen: Folder | None) -> None:
-    save_model(
-        folder,
-        model.network,
-        model.tokenizer,
-        model=config,
-        classes=model.classes,
-        modalities=model.modalities,
-        trim_db=model.trim_db,
-        frozen=frozen,
-    )
 
 
 @pytest.fixture
