@@ -227,14 +227,18 @@ def stack_views(views: tuple[View, ...]) -> View:
         return views[0]
 
     def stack(name: str) -> Tensor | None:
-        parts = [getattr(view, name) for view in views]
+        parts: list[Tensor] = [getattr(view, name) for view in views]
         if parts[0] is None:
             return None
-        if parts[0].ndim > 1:
-            longest = max(part.shape[1] for part in parts)
-            beyond = (0, 0) * (parts[0].ndim - 2)
-            parts = [nn.functional.pad(part, (*beyond, 0, longest - part.shape[1])) for part in parts]
-        return torch.cat(parts)
+        if parts[0].ndim == 1 or len({part.shape[1] for part in parts}) == 1:
+            return torch.cat(parts)
+        # Written once: all states of a frozen encoder are large beside the network that reads them.
+        longest = max(part.shape[1] for part in parts)
+        stacked = parts[0].new_empty(sum(map(len, parts)), longest, *parts[0].shape[2:])
+        for part, rows in zip(parts, stacked.split([len(part) for part in parts]), strict=True):
+            rows[:, : part.shape[1]] = part
+            rows[:, part.shape[1] :] = 0
+        return stacked
 
     return View(**{field.name: stack(field.name) for field in dataclasses.fields(View)})
 
