@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from raysys.report import figures, fonts
+from raysys.report import figures, fonts, matrices
 from raysys.report.reading import Features, Run
 from raysys.report.reference import REFERENCES
 from raysys.report.scores import FEWEST, MOST, can_embed, embed, reliability_bins
@@ -138,14 +138,14 @@ def _missing_fonts(missing: frozenset[str]) -> str:
 
 def confusion(run: Run) -> list[Chart]:
     number = {"iemocap": "Compare figure 3 of the paper. ", "ravdess": "Compare figure 4 of the paper. "}
-    shares = "colour and per cent" if len(run.results.classes) <= figures.MOST_WITH_SHARES else "colour"
+    shares = "colour and per cent" if len(run.results.classes) <= matrices.MOST_WITH_SHARES else "colour"
     return [
         Chart(
             name="confusion",
             title="Confusion matrix",
             caption=f"{number.get(run.manifest.corpus, '')}All test utterances; rows are true classes, columns "
             f"predicted classes. Numbers are counts; {shares} show the share of the row.",
-            figure=figures.confusion_matrix(run.results.confusion, run.results.classes),
+            figure=matrices.confusion_matrix(run.results.confusion, run.results.classes),
         )
     ]
 
@@ -175,7 +175,7 @@ def grid(run: Run) -> list[Chart]:
             caption=f"{_UNITS.get(by, 'Per cent')}, mean over the folds' validation parts; colours run from the worst "
             "to the best. One dot per fold that chose the point"
             + ("." if final is None else "; framed: the final model's point."),
-            figure=figures.heat_map(
+            figure=matrices.heat_map(
                 values,
                 (names[0], rows),
                 (names[1], columns),

@@ -22,8 +22,9 @@ from raysys.results import AblationResult, Difference, Interval, RunResult, Vari
 from raysys.runs.adopt import adopt
 from raysys.runs.claim import claimed
 from raysys.runs.cluster import Cluster, running
+from raysys.runs.finish import add_up, finish, log_summary
 from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header
-from raysys.runs.run import Run, add_up, check, finish, log_summary
+from raysys.runs.run import Run, check
 from raysys.runs.second_view import with_change
 from raysys.runs.trial import Trial
 from raysys.runs.tuner import Outcome, run_trials

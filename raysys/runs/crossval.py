@@ -16,9 +16,10 @@ from raysys.results import FinalModel, RunResult, SeedsResult
 from raysys.runs.claim import claimed
 from raysys.runs.cluster import running
 from raysys.runs.final import kept_final, train_final
+from raysys.runs.finish import add_up, finish, log_summary
 from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header
 from raysys.runs.points import seed_points
-from raysys.runs.run import add_up, check, finish, log_summary
+from raysys.runs.run import check
 from raysys.runs.second_view import with_change
 from raysys.runs.trial import Trial
 from raysys.runs.tuner import Outcome, run_trials

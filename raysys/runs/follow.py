@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
 from ray import tune
 
 from raysys.errors import StorageError
-from raysys.results import FoldResult
+from raysys.runs.ledger import Ledger
+from raysys.runs.lines import Lines
 from raysys.runs.trial import STOPPED, Trial
-from raysys.selection import TITLES, merit, score_of, shown
+from raysys.selection import TITLES, score_of, shown
 from raysys.storage import Folder
 from raysys.termination import Terminated, note
 from raysys.training import checkpoint_files
@@ -27,9 +28,6 @@ _IDLE_S = 60.0
 """Seconds without a running trial before this is reported; normally the next one starts within seconds."""
 _GRACE_S = 20.0
 """Seconds that trials have to save their state after SIGTERM; Kubernetes and most spot machines give 30 in all."""
-
-Keep = Literal["all", "best", "none"]
-"""Which models of finished trials are kept: of all, of each fold's best by its validation part, or of none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,54 +43,6 @@ class Failure:
 
     def __str__(self) -> str:
         return self.message
-
-
-class Ledger:
-    """Which trials are done, according to their own folders, and whose models are still wanted.
-
-    Attributes:
-        results, stopped: as in `tuner.Outcome`.
-    """
-
-    def __init__(self, trials: Sequence[Trial], *, keep: Keep) -> None:
-        self._trials = tuple(trials)
-        self._keep = keep
-        self._best: dict[int, tuple[float, float, Trial]] = {}
-        self.results: dict[str, FoldResult] = {}
-        self.stopped: dict[str, int] = {}
-        for trial in trials:
-            self.read(trial)
-
-    def open_trials(self) -> list[Trial]:
-        return [t for t in self._trials if t.trial_id not in self.results and t.trial_id not in self.stopped]
-
-    def read(self, trial: Trial) -> Trial | None:
-        """Take in what a trial left. Returns: the trial whose model no selection can want from now on, if any."""
-        result = trial.result()
-        if result is None:
-            if trial.folder.exists(STOPPED):
-                # Damaged, it is as if it were not there, and the trial is trained again.
-                with contextlib.suppress(ValueError, KeyError):
-                    self.stopped[trial.trial_id] = trial.folder.read_json(STOPPED)["epochs"]
-            return None
-        self.results[trial.trial_id] = result
-        if self._keep != "best":
-            return None if self._keep == "all" else trial
-        rank = merit(result, trial.config.train.select)
-        rival = self._best.get(trial.fold)
-        if rival is not None and (rank <= rival[:2] or rival[2] is trial):
-            return None if rival[2] is trial else trial
-        self._best[trial.fold] = (*rank, trial)
-        return None if rival is None else rival[2]
-
-    def tidy(self) -> None:
-        """Delete checkpoints and models that a run killed between a trial's result and their deletion left behind."""
-        wanted = {trial.trial_id for _, _, trial in self._best.values()}
-        for trial in self._trials:
-            if trial.trial_id in self.results:
-                checkpoint_files.delete_all(trial.folder)
-                if self._keep != "all" and trial.trial_id not in wanted:
-                    trial.delete_model()
 
 
 class Follow(tune.Callback):
@@ -245,64 +195,3 @@ class Follow(tune.Callback):
     def _print(self, line: str) -> None:
         if line:
             print(line, file=self._screen, flush=True)
-
-
-class EpochLines:
-    """A line per epoch: fold, epoch, loss, validation score, and the time left at the pace so far.
-
-    Args:
-        names: of folds by index; others are shown by number.
-    """
-
-    def __init__(self, trials: Sequence[Trial], names: Mapping[int, str]) -> None:
-        self._names = dict(names)
-        self._width = max((len(name) for name in names.values()), default=0)
-        self._left = sum(trial.config.train.epochs for trial in trials)
-        self._started = time.monotonic()
-        self._first: float | None = None
-        self._done = 0
-
-    def epoch(self, trial: Trial, metrics: Mapping[str, float]) -> str:
-        now, left = time.monotonic(), ""
-        self._left -= 1
-        if self._first is None:
-            self._first = now
-        else:
-            self._done += 1
-            left = f"  about {clock((now - self._first) / self._done * max(self._left, 0))} left"
-        name, by = self._names.get(trial.fold, str(trial.fold + 1)), trial.config.train.select
-        return (
-            f"[{clock(now - self._started)}] fold {name:<{self._width}}  epoch {metrics['epoch'] + 1:3d}"
-            f"/{trial.config.train.epochs}  loss {metrics['loss_total']:6.3f}"
-            f"  validation {TITLES[by]} {shown(metrics[f'validation_{by}'], by):>5}{left}"
-        )
-
-    def end(self, trial: Trial, said: str) -> str:
-        return ""
-
-
-class TrialLines:
-    """A line per trial that ended: which, its validation score, and the time left at the pace so far."""
-
-    def __init__(self, trials: Sequence[Trial]) -> None:
-        self._n_trials = len(trials)
-        self._started = time.monotonic()
-        self._done = 0
-
-    def epoch(self, trial: Trial, metrics: Mapping[str, float]) -> str:
-        return ""
-
-    def end(self, trial: Trial, said: str) -> str:
-        self._done += 1
-        spent = time.monotonic() - self._started
-        left = clock(spent / self._done * (self._n_trials - self._done))
-        return f"[{clock(spent)}] trial {self._done:3d}/{self._n_trials}  {trial.title}  {said}  about {left} left"
-
-
-Lines = EpochLines | TrialLines
-
-
-def clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

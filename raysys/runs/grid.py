@@ -29,9 +29,10 @@ from raysys.runs.axes import Axis, grid_points, parse_axes
 from raysys.runs.claim import claimed
 from raysys.runs.cluster import Cluster, running
 from raysys.runs.final import train_final
+from raysys.runs.finish import add_up, finish, log_summary
 from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header
 from raysys.runs.points import Point
-from raysys.runs.run import Run, add_up, check, finish, log_summary
+from raysys.runs.run import Run, check
 from raysys.runs.second_view import with_change
 from raysys.runs.tuner import Outcome, run_trials
 from raysys.selection import Tested, Validated, final_point, merit, nested, optimistic, score_of

@@ -14,10 +14,11 @@ from raysys.report.paper import MISSING, PaperRun
 from raysys.runs.ablation import add_up_variants, train_variants
 from raysys.runs.claim import claimed
 from raysys.runs.cluster import Cluster, running
+from raysys.runs.finish import results_line, write_report
 from raysys.runs.grid import add_up_grid, search
 from raysys.runs.paper_parts import Part
 from raysys.runs.points import Point
-from raysys.runs.run import Run, check, hash_of_points, results_line, with_places, write_report
+from raysys.runs.run import Run, check, hash_of_points, with_places
 from raysys.storage import Folder
 
 

@@ -7,32 +7,27 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import ray
 import torch
 from torch import nn
 
-from raysys.config import SAMPLE_RATE_HZ
-from raysys.data.batch import Batch, Collator
-from raysys.data.cache import WaveformStore
+from raysys.data.batch import Collator
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
-from raysys.data.mixing import Mixing
-from raysys.data.plan import Step, derive_seed, fold_plan
-from raysys.data.stream import stream
+from raysys.data.plan import derive_seed
 from raysys.data.targets import Targets, targets_of
-from raysys.data.texts import read_texts
 from raysys.data.views import training_frames
 from raysys.errors import StorageError
 from raysys.inference.folder import save_model
 from raysys.inference.frozen import FROZEN
 from raysys.losses.objective import balanced_class_weights, logit_shift
-from raysys.model.encoders import make_tokenizer
 from raysys.model.network import Network
 from raysys.model.parts import count_trained
 from raysys.results import FoldResult
+from raysys.runs.batches import batches, make_collator
 from raysys.runs.tested import write_test
 from raysys.runs.trial import HISTORY, LEFT, Trial, read_fold
 from raysys.storage import Folder
@@ -75,7 +70,7 @@ def train_fold(
     ) as watchdog:
         manifest, fold = read_fold(Folder.at(trial.run), trial.fold)
         targets = targets_of(manifest, trial.config.loss.labels)
-        collator = _collator(trial, manifest, fold, targets)
+        collator = make_collator(trial, manifest, fold, targets)
         network = build_network(trial, manifest, fold, collator).to(device)
         watchdog.step()
         trainer = Trainer(
@@ -112,9 +107,9 @@ def train_fold(
             with watchdog.waiting():
                 report(metrics | ({"note": notes} if notes else {}))
 
-        batches = _batches(trial, manifest, fold, targets, collator, trainer)
+        steps = batches(trial, manifest, fold, targets, collator, trainer)
         fit_started = time.time()
-        outcome = trainer.fit(batches, on_epoch)
+        outcome = trainer.fit(steps, on_epoch)
         watchdog.step()
         if workers.rank != 0:
             return
@@ -146,31 +141,6 @@ def build_network(trial: Trial, manifest: Manifest, fold: Fold, collator: Collat
     return network
 
 
-def _collator(trial: Trial, manifest: Manifest, fold: Fold, targets: Targets) -> Collator:
-    config = trial.config
-    by_id = {u.utterance_id: u for u in manifest.utterances}
-    tokenizer = None
-    if config.corpus.resolved_modalities != "audio":
-        texts = [by_id[name].transcript or "" for name in fold.train]
-        tokenizer = make_tokenizer(config.model, texts)
-    text_alone = config.corpus.resolved_modalities == "text"
-    return Collator(
-        utterances=by_id,
-        labels=manifest.labels(),
-        tokenizer=tokenizer,
-        text_dropout=0.0 if text_alone else config.train.text_dropout,
-        second_view=config.needs_augmented_view,
-        seed=config.train.seed,
-        new_texts={} if trial.texts is None else read_texts(trial.texts),
-        variants=config.augment.variants,
-        text_in_evaluation=config.corpus.test_modalities == "same",
-        frame_width=None if trial.source.features is None else trial.source.features.width,
-        text_features=trial.text_features,
-        targets=targets if targets.soft or config.augment.mixup else None,
-        mixup=config.mixup,
-    )
-
-
 def _class_weights(trial: Trial, fold: Fold, targets: Targets) -> tuple[float, ...] | None:
     if trial.config.loss.class_weights == "none":
         return None
@@ -180,60 +150,6 @@ def _class_weights(trial: Trial, fold: Fold, targets: Targets) -> tuple[float, .
 def _logit_shift(trial: Trial, fold: Fold, targets: Targets) -> tuple[float, ...] | None:
     strength = trial.config.loss.logit_adjustment
     return logit_shift(targets.counts(fold.train), strength) if strength else None
-
-
-def _batches(
-    trial: Trial, manifest: Manifest, fold: Fold, targets: Targets, collator: Collator, trainer: Trainer
-) -> Iterator[tuple[Step, Batch]]:
-    """This worker's share of every step that is left."""
-    config, workers = trial.config, trainer.workers
-    without_audio = config.corpus.resolved_modalities == "text"
-    if without_audio:
-        durations_s = {u.utterance_id: u.duration_s or 0.0 for u in manifest.utterances}
-    else:
-        # As decoded: silence may have been trimmed.
-        samples = WaveformStore.opened(trial.source.store).samples
-        durations_s = {u.utterance_id: samples[u.utterance_id] / SAMPLE_RATE_HZ for u in manifest.utterances}
-    plan = fold_plan(
-        fold,
-        durations_s,
-        trainer.labels,
-        config.train,
-        trainer.state.first_epoch,
-        first_step=trainer.state.first_step,
-        weights=None if trainer.class_weights is None else targets.weights(fold.train, trainer.class_weights),
-        test_curve=trial.test_curve,
-    )
-    mixing = Mixing(alpha=config.augment.mixup, seed=config.train.seed) if config.augment.mixup else None
-    if without_audio:
-        for step in plan:
-            names = step.share(workers.rank, workers.size)
-            mixes = () if mixing is None else mixing.of(step, names)
-            yield step, collator(names, None, None, epoch=_epoch(step), mixes=mixes)
-        return
-    for item in stream(
-        plan,
-        trial.source,
-        rank=workers.rank,
-        workers=workers.size,
-        data_cpus=config.cluster.data_cpus_per_worker,
-        mixing=mixing,
-    ):
-        yield (
-            item.step,
-            collator(
-                item.utterance_ids,
-                item.clean,
-                item.augmented,
-                epoch=_epoch(item.step),
-                mixes=item.mixes,
-                partners=item.partners,
-            ),
-        )
-
-
-def _epoch(step: Step) -> int | None:
-    return step.epoch if step.part == "train" else None
 
 
 def _metrics(record: EpochRecord) -> dict[str, float]:

@@ -12,7 +12,7 @@ import ray
 
 from raysys.errors import StorageError
 from raysys.report.compare import compare
-from raysys.runs.run import write_report
+from raysys.runs.finish import write_report
 from raysys.storage import Folder
 from tests.report.run_folder import write_run as write_finished_run
 from tests.report.test_compare import A, B, write_run

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from raysys.report import figures
+from raysys.report import figures, matrices
 from raysys.report.scores import Bin
 from raysys.report.style import to_png, to_svg
 
@@ -19,13 +19,13 @@ ODD = "a<b> & $x$"
 
 
 def confusion() -> Figure:
-    return figures.confusion_matrix([[30, 10], [0, 8]], ["ang", ODD])
+    return matrices.confusion_matrix([[30, 10], [0, 8]], ["ang", ODD])
 
 
 def heat_map() -> Figure:
     values = np.array([[0.5, 0.7, np.nan], [0.6, 0.55, 0.52]])
     rows, columns = ("alpha", ["1", "0.1"]), ("beta", ["1", "0.1", "0.01"])
-    return figures.heat_map(values, rows, columns, choices_RC=[[0, 3, 0], [2, 0, 0]], final=(0, 1))
+    return matrices.heat_map(values, rows, columns, choices_RC=[[0, 3, 0], [2, 0, 0]], final=(0, 1))
 
 
 def curves() -> Figure:
@@ -111,12 +111,12 @@ def test_a_confusion_matrix_shows_counts_and_shares_of_the_true_class() -> None:
 
 
 def test_a_class_without_utterances_is_an_empty_row() -> None:
-    shown = texts(figures.confusion_matrix([[3, 0], [0, 0]], ["a", "b"]))
+    shown = texts(matrices.confusion_matrix([[3, 0], [0, 0]], ["a", "b"]))
     assert [t for t in shown if t[0].isdigit()] == ["3", "100 %", "0", "0 %", "0", "0"]
 
 
 def test_many_classes_are_counts_alone() -> None:
-    shown = texts(figures.confusion_matrix(np.eye(8, dtype=int).tolist(), [f"emotion {i}" for i in range(8)]))
+    shown = texts(matrices.confusion_matrix(np.eye(8, dtype=int).tolist(), [f"emotion {i}" for i in range(8)]))
     assert shown.count("1") == 8 and not any("%" in t for t in shown)
 
 
@@ -134,14 +134,14 @@ def test_the_heat_map_is_darkest_at_the_best_point_and_frames_the_final_one() ->
 
 def test_of_losses_the_lowest_is_darkest() -> None:
     values = np.array([[0.9, 1.25]])
-    figure = figures.heat_map(values, ("a", ["1"]), ("b", ["1", "2"]), choices_RC=[[0, 0]], final=None, loss=True)
+    figure = matrices.heat_map(values, ("a", ["1"]), ("b", ["1", "2"]), choices_RC=[[0, 0]], final=None, loss=True)
     low, high = (patch.get_alpha() or 0.0 for patch in figure.axes[0].patches)
     assert low == pytest.approx(1.0) and high == pytest.approx(0.08)
     assert "0.900" in texts(figure) and "1.250" in texts(figure)
 
 
 def test_equal_scores_make_one_colour() -> None:
-    axes = figures.heat_map(
+    axes = matrices.heat_map(
         np.full((1, 2), 0.5), ("a", ["1"]), ("b", ["1", "2"]), choices_RC=[[0, 0]], final=None
     ).axes[0]
     assert {patch.get_alpha() for patch in axes.patches} == {0.5}
@@ -150,7 +150,7 @@ def test_equal_scores_make_one_colour() -> None:
 def test_the_best_of_a_grid_is_not_over_one_by_rounding() -> None:
     """An opacity of 1.0000000000000002 would raise an error at the very end of a sweep."""
     for high in np.arange(0.21, 1.0, 0.01):
-        axes = figures.heat_map(
+        axes = matrices.heat_map(
             np.array([[0.2, high]]), ("a", ["1"]), ("b", ["1", "2"]), choices_RC=[[0, 0]], final=None
         ).axes[0]
         assert max(patch.get_alpha() or 0.0 for patch in axes.patches) == pytest.approx(1.0)

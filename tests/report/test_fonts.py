@@ -6,7 +6,7 @@ import pytest
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from raysys.report import figures, fonts
+from raysys.report import fonts, matrices
 from raysys.report.style import to_png
 
 
@@ -26,7 +26,7 @@ def test_characters_that_no_font_has_are_named(monkeypatch: pytest.MonkeyPatch) 
 
 def drawn(name: str) -> Figure:
     with rc_context({"font.family": fonts.covering(name)[0]}):
-        return figures.confusion_matrix([[3, 1], [0, 8]], ["ang", name])
+        return matrices.confusion_matrix([[3, 1], [0, 8]], ["ang", name])
 
 
 def test_missing_characters_are_codes_in_labels_and_texts() -> None:

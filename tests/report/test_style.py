@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raysys.report import figures
+from raysys.report import matrices
 from raysys.report.style import CSS_OF, DARK, LIGHT, theme
 
 THEMES = [pytest.param(LIGHT, id="light"), pytest.param(DARK, id="dark")]
@@ -46,7 +46,7 @@ def test_the_warning_is_legible(colors: dict[str, str]) -> None:
 @pytest.mark.parametrize("strength", np.linspace(0.04, 1, 25))
 def test_numbers_are_legible_on_a_cell_of_any_strength(colors: dict[str, str], strength: float) -> None:
     cell_3 = strength * rgb(colors["heat"]) + (1 - strength) * rgb(colors["paper"])
-    name = CSS_OF[figures.over(strength)].removeprefix("var(--").removesuffix(")")
+    name = CSS_OF[matrices.over(strength)].removeprefix("var(--").removesuffix(")")
     assert contrast(rgb(colors[name]), cell_3) >= 4.3
 
 

@@ -11,7 +11,8 @@ from raysys.config import ExperimentConfig, LossConfig, RunConfig, TrainConfig
 from raysys.data.manifest import Manifest, Utterance
 from raysys.errors import ConfigError, StorageError
 from raysys.runs.claim import claimed
-from raysys.runs.run import CLAIM, CONFIG, Run, seconds_of
+from raysys.runs.finish import seconds_of
+from raysys.runs.run import CLAIM, CONFIG, Run
 from raysys.runs.tuner import Outcome
 from raysys.storage import Folder
 from tests.report.made_up import run_result

@@ -18,7 +18,9 @@ from ray.tune.experiment import Trial as TuneTrial
 from raysys.config import ClusterConfig, ExperimentConfig, TrainConfig
 from raysys.errors import StorageError
 from raysys.runs import follow
-from raysys.runs.follow import MAX_FAILURES, EpochLines, Follow, Ledger, TrialLines
+from raysys.runs.follow import MAX_FAILURES, Follow
+from raysys.runs.ledger import Ledger
+from raysys.runs.lines import EpochLines, TrialLines
 from raysys.runs.trial import Trial
 from raysys.storage import Folder
 from raysys.termination import Terminated, came, handling, raise_terminated

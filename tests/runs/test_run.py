@@ -15,9 +15,11 @@ from raysys.cli import CORPUS_ROOT, parse
 from raysys.config import AugmentConfig, CorpusConfig, ExperimentConfig, LossConfig, ModelConfig, RunConfig, TrackConfig
 from raysys.data.manifest import Manifest
 from raysys.errors import ConfigError, StorageError
+from raysys.runs import finish as finish_module
 from raysys.runs import run as run_module
+from raysys.runs.finish import log_summary, results_line
 from raysys.runs.points import Point
-from raysys.runs.run import CLAIM, RUN_ROOT, Run, _with_project, check, log_summary, results_line, with_places
+from raysys.runs.run import CLAIM, RUN_ROOT, Run, _with_project, check, with_places
 from raysys.storage import Folder
 from tests.report.made_up import run_result, seeds
 
@@ -236,7 +238,7 @@ def test_the_summary_of_seeds_has_each_their_mean_and_their_ensemble(monkeypatch
         def table(self, *of: Any) -> None:
             logged.extend(of)
 
-    monkeypatch.setattr(run_module, "WandbTracker", Tracker)
+    monkeypatch.setattr(finish_module, "WandbTracker", Tracker)
     folder = Folder.at("memory://summary/several")
     folder.write_json(CLAIM, {})
     run = Run(

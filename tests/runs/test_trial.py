@@ -19,7 +19,7 @@ from raysys.data.views import Source
 from raysys.errors import StorageError
 from raysys.results import PREDICTIONS, RESULT
 from raysys.runs import tuner
-from raysys.runs.follow import Ledger
+from raysys.runs.ledger import Ledger
 from raysys.runs.tested import predictions_table
 from raysys.runs.trial import HISTORY, LEFT, STOPPED, Trial, read_fold, write_folds
 from raysys.storage import Folder

@@ -20,7 +20,9 @@ from torch import nn
 
 from raysys.errors import MachineError, StorageError, TrainingError
 from raysys.runs import faults
-from raysys.runs.follow import MAX_FAILURES, EpochLines, Follow, Ledger, Lines, TrialLines
+from raysys.runs.follow import MAX_FAILURES, Follow
+from raysys.runs.ledger import Ledger
+from raysys.runs.lines import EpochLines, Lines, TrialLines
 from raysys.runs.trial import run_trial
 from raysys.storage import Folder
 from raysys.training.loop import Paused

@@ -16,9 +16,12 @@ from raysys.config import ExperimentConfig, LossConfig, Select, TrainConfig
 from raysys.errors import ClusterError
 from raysys.results import MODEL, MODEL_CONFIG, RESULT, FoldResult
 from raysys.runs import tuner
-from raysys.runs.follow import Failure, Follow, Keep, Ledger, TrialLines
+from raysys.runs.follow import Failure, Follow
+from raysys.runs.halving import HalvingByFold
+from raysys.runs.ledger import Keep, Ledger
+from raysys.runs.lines import TrialLines
 from raysys.runs.trial import HISTORY, Trial, run_trial
-from raysys.runs.tuner import HalvingByFold, Outcome, Queue, run_trials
+from raysys.runs.tuner import Outcome, Queue, run_trials
 from raysys.training.checkpoint_files import BEST, LAST
 from tests.runs.results import fold_result, result_of, trial_in
 
