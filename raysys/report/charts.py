@@ -6,18 +6,16 @@ import dataclasses
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 from raysys.report import figures, fonts, matrices
+from raysys.report.drawn import Chart, Drawn, rendered
 from raysys.report.reading import Features, Run
 from raysys.report.reference import REFERENCES
 from raysys.report.scores import FEWEST, MOST, can_embed, embed, reliability_bins
-from raysys.report.style import to_png, to_svg
 from raysys.results import RunResult
 from raysys.selection import TITLES
 
@@ -36,33 +34,6 @@ _TSNE = {
     "without": ("Without the contrastive terms", "Compare figure 5 of the paper (cross-entropy only). "),
     "with": ("With the contrastive terms", "Compare figure 6 of the paper. "),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
-    """A figure with its title and caption.
-
-    Attributes:
-        name: file name, and anchor on the page.
-        title: one short line.
-        caption: how to read it; also its text for screen readers.
-    """
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drawn:
-    """A chart for the page (SVG) and as a file (PNG)."""
-
-    name: str
-    title: str
-    caption: str
-    svg: str
-    png: bytes
 
 
 def draw(run: Run, wanted: Collection[str] | None = None, prefix: str = "") -> tuple[dict[str, Drawn], list[str]]:
@@ -85,7 +56,7 @@ def draw(run: Run, wanted: Collection[str] | None = None, prefix: str = "") -> t
                 continue
             try:
                 charts = [dataclasses.replace(chart, name=prefix + chart.name) for chart in make(run)]
-                drawn |= {chart.name: _rendered(chart, missing) for chart in charts}
+                drawn |= {chart.name: rendered(chart, missing) for chart in charts}
             # Whatever numbers a run ends with, its other charts and its scores are worth a page.
             except Exception as error:
                 first = next(iter(str(error).splitlines()), "")
@@ -108,14 +79,6 @@ def _makers() -> dict[str, Callable[[Run], list[Chart]]]:
         TSNE: features,
         "the reliability diagram": reliability,
     }
-
-
-def _rendered(chart: Chart, missing: frozenset[str]) -> Drawn:
-    # In an SVG, text is text: the browser has fonts of its own.
-    svg = to_svg(chart.figure, name=f"figure-{chart.name}", title=chart.title, description=chart.caption)
-    if missing:
-        fonts.escape(chart.figure, missing)
-    return Drawn(name=chart.name, title=chart.title, caption=chart.caption, svg=svg, png=to_png(chart.figure))
 
 
 def _names(results: RunResult) -> Iterable[str]:

@@ -20,7 +20,8 @@ from raysys.data.audio import decode
 from raysys.data.manifest import Utterance
 from raysys.errors import AudioError
 from raysys.report import export
-from raysys.report.charts import LOSSES, Drawn, draw
+from raysys.report.charts import LOSSES, draw
+from raysys.report.drawn import Drawn
 from raysys.report.figures import signed
 from raysys.report.gradients import pulls
 from raysys.report.reading import Run, read_run

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from raysys.report import page, paper
-from raysys.report.charts import ABLATION, CONFUSION, GRID, TSNE, Drawn, draw
+from raysys.report.charts import ABLATION, CONFUSION, GRID, TSNE, draw
+from raysys.report.drawn import Drawn
 from raysys.report.paper import PaperRun, Table
 from raysys.report.reading import Run, read_run
 from raysys.storage import Folder
