@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -20,8 +22,8 @@ def test_weights_and_state_equal_pytorchs() -> None:
     ours, theirs = make_network(), make_network()
     settings = ({"lr": 0.1, "weight_decay": 0.05}, {"lr": 0.3, "weight_decay": 0.0})
     mine, reference = (
-        kind([{"params": part.parameters(), **values} for part, values in zip(network[::2], settings, strict=True)])
-        for kind, network in ((AdamW, ours), (torch.optim.AdamW, theirs))
+        make([{"params": part.parameters(), **values} for part, values in zip(network[::2], settings, strict=True)])
+        for make, network in ((AdamW, ours), (partial(torch.optim.AdamW, fused=True), theirs))
     )
     generator = torch.Generator().manual_seed(1)
     for update in range(30):

@@ -282,9 +282,11 @@ class Collator:
 def pad_features(features: Sequence[np.ndarray], width: int) -> tuple[Tensor, Tensor]:
     """Features of each row (J x width, flattened), zero-padded to the longest: (features_BJE, lengths_B)."""
     lengths = [len(flat) // width for flat in features]
-    padded = torch.zeros(len(features), max(lengths), width)
+    padded = torch.empty(len(features), max(lengths), width)
     for row, flat, length in zip(padded, features, lengths, strict=True):
-        row[:length] = torch.from_numpy(np.array(flat, dtype=np.float32)).view(length, width)
+        # PyTorch converts from float16 four times as fast as NumPy; a copy, because what is read may not be written.
+        row[:length] = torch.from_numpy(np.array(flat)).view(length, width)
+        row[length:] = 0
     return padded, torch.tensor(lengths)
 
 
