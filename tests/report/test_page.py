@@ -191,6 +191,14 @@ def test_the_nested_choice_stands_beside_the_optimistic_one_which_is_marked(repo
     assert "48 trials; one takes 1.25 s beyond its training (median). Early stopping saved 3" in said
 
 
+def test_the_final_model_of_a_cross_validation_is_told(tmp_path: Path, reported: Callable[..., Folder]) -> None:
+    run = write_run(tmp_path, "crossval")
+    change(run, final={"point": "", "epochs": 7, "folder": "model"})
+    said = "Final model: trained on all data for 7 epochs, the median of the folds' best"
+    assert said in words(report(run))
+    assert "Final model" not in words(page_of(reported()))
+
+
 def test_the_distance_from_votes_is_told_where_there_are_votes(tmp_path: Path, reported: Callable[..., Folder]) -> None:
     run = write_run(tmp_path, "crossval")
     change(run, votes={"n": 1234, "kl": 0.41234, "js": 0.1})
