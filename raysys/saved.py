@@ -36,6 +36,7 @@ class Values:
     classes: tuple[str, ...]
     modalities: Literal["both", "audio", "text"]
     trim_db: float | None
+    temperature: float
     padded: bool
 
 
@@ -48,11 +49,15 @@ def checked_values(values: Mapping[str, Any]) -> Values:
         ConfigError: the model's settings contradict each other.
     """
     classes, trim_db = values["classes"], values["trim_db"]
+    # Earlier versions had none.
+    values = {"temperature": 1.0} | dict(values)
     named = isinstance(classes, list) and all(isinstance(name, str) and name for name in classes)
     _require(values, "classes", named and 1 < len(set(classes)) == len(classes), "a list of distinct names")
     _require(values, "modalities", values["modalities"] in _MODALITIES, " or ".join(_MODALITIES))
     _require(values, "sample_rate_hz", values["sample_rate_hz"] == SAMPLE_RATE_HZ, str(SAMPLE_RATE_HZ))
     positive = _is_a(trim_db, float) and 0 < trim_db < math.inf
+    divides = _is_a(values["temperature"], float) and 0 < values["temperature"] < math.inf
+    _require(values, "temperature", divides, "a positive number")
     _require(values, "trim_db", trim_db is None or positive, "a positive number or null")
     _require(values, "padded", isinstance(values["padded"], bool), "true or false")
     _require(values, "model", isinstance(values["model"], dict), "an object")
@@ -66,6 +71,7 @@ def checked_values(values: Mapping[str, Any]) -> Values:
         classes=tuple(classes),
         modalities=values["modalities"],
         trim_db=trim_db,
+        temperature=values["temperature"],
         padded=values["padded"],
     )
 

@@ -33,6 +33,7 @@ from transformers import (
     Wav2Vec2Model,
 )
 
+from raysys.calibration import at_temperature
 from raysys.config import LossConfig, ModelConfig
 from raysys.data.audio import trim
 from raysys.data.batch import View
@@ -94,6 +95,7 @@ def save(made: tuple[EmotionModel, ModelConfig], location: Path | str, frozen: F
         classes=model.classes,
         modalities=model.modalities,
         trim_db=model.trim_db,
+        temperature=model.temperature,
         frozen=frozen,
     )
     return str(location)
@@ -253,6 +255,13 @@ def test_probabilities_are_the_softmax_of_an_utterances_own_logits(saved: Saved)
         logits = model.network((view,)).logits_NC[0].double().numpy()
     expected = np.exp(logits) / np.exp(logits).sum()
     np.testing.assert_allclose(model.probabilities([heard], [TEXTS[0]])[0], expected, atol=1e-6)
+
+
+def test_probabilities_are_at_the_temperature_that_the_model_was_saved_with(tmp_path: Path) -> None:
+    model, config = make()
+    warm = load_model(save((dataclasses.replace(model, temperature=2.5), config), tmp_path / "model"))
+    expected_NC = at_temperature(ask(model, waveforms(LENGTHS)), 2.5)
+    np.testing.assert_allclose(ask(warm, waveforms(LENGTHS)), expected_NC, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -573,7 +582,7 @@ def test_a_model_of_a_version_that_is_no_longer_read_is_refused(tmp_path: Path, 
 def test_a_model_of_format_2_still_loads(tmp_path: Path) -> None:
     made = make()
     location = save(made, tmp_path / "model")
-    rewrite(location, lambda values: [values.update(format=2), values.pop("frozen")])
+    rewrite(location, lambda values: [values.update(format=2), values.pop("frozen"), values.pop("temperature")])
     assert np.array_equal(ask(load_model(location), waveforms(LENGTHS)), ask(made[0], waveforms(LENGTHS)))
 
 
@@ -615,8 +624,17 @@ def test_a_folder_with_a_missing_or_partial_file_is_named(saved: Saved, tmp_path
         lambda values: values["model"].update(depth=3),
         lambda values: values["model"].update(width=values["model"]["width"] * 2),
         lambda values: values["classes"].append("bored"),
+        lambda values: values.update(temperature=0.0),
     ],
-    ids=["no classes", "no model", "a width of letters", "an unknown setting", "other sizes", "one class more"],
+    ids=[
+        "no classes",
+        "no model",
+        "a width of letters",
+        "an unknown setting",
+        "other sizes",
+        "one class more",
+        "no temperature",
+    ],
 )
 def test_a_configuration_that_does_not_fit_is_named(
     saved: Saved, tmp_path: Path, change: Callable[[dict[str, Any]], object]

@@ -61,6 +61,7 @@ def save_model(
     classes: Sequence[str],
     modalities: str,
     trim_db: float | None,
+    temperature: float = 1.0,
     frozen: Folder | None = None,
 ) -> None:
     """Write a trained network for `load_model`; `config.json` is written last.
@@ -68,6 +69,7 @@ def save_model(
     Adapters are merged into the weights, so the model needs neither them nor their package.
 
     Args:
+        temperature: what the network's logits are divided by in use.
         frozen: the run's folder for weights of encoders that nothing has trained, which its models share; None: the
             model contains them.
     """
@@ -84,6 +86,7 @@ def save_model(
         "modalities": modalities,
         "sample_rate_hz": SAMPLE_RATE_HZ,
         "trim_db": trim_db,
+        "temperature": temperature,
         "model": dataclasses.asdict(model),
         "padded": audio.padded if isinstance(audio, WaveformEncoder) else True,
     }
@@ -244,6 +247,7 @@ def _load(
         classes=values.classes,
         modalities=values.modalities,
         trim_db=values.trim_db,
+        temperature=values.temperature,
     )
     refuse_if_it_cannot_predict(model.probabilities)
     return model

@@ -30,6 +30,7 @@ class EmotionModel:
         classes: names, in the order of the probabilities' columns.
         modalities: its inputs in training; with both, a transcript may be missing.
         trim_db: silence to trim from both ends of the input, as in training; None: no trimming.
+        temperature: what logits are divided by, so that probabilities are calibrated on validation data.
         origin: what it is and where it was loaded from; empty before it is saved.
     """
 
@@ -38,6 +39,7 @@ class EmotionModel:
     classes: tuple[str, ...]
     modalities: Literal["both", "audio", "text"]
     trim_db: float | None = None
+    temperature: float = 1.0
     origin: str = ""
 
     def probabilities(
@@ -75,7 +77,7 @@ class EmotionModel:
             view = self._view(heard, [texts[i] for i in rows])
             with torch.inference_mode():
                 logits_NC = self.network((view.to(device),)).logits_NC
-            found[rows] = logits_NC.float().softmax(dim=-1).cpu().numpy()
+            found[rows] = logits_NC.float().div(self.temperature).softmax(dim=-1).cpu().numpy()
         return found
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysys import intervals, metrics
+from raysys.calibration import at_temperature
 from raysys.data.manifest import Manifest
 from raysys.errors import StorageError
 from raysys.report.parts import class_scores, indices, sex_scores, speaker_scores, vote_scores
@@ -75,7 +76,7 @@ def summarise(manifest: Manifest, folds: Sequence[FoldRow], predictions: pa.Tabl
         folds=ordered,
         mean=Scores(wa=statistics.fmean(wa), ua=statistics.fmean(ua)),
         std=Scores(wa=statistics.stdev(wa), ua=statistics.stdev(ua)),
-        pooled=pooled_scores(manifest.classes, predictions),
+        pooled=pooled_scores(manifest.classes, predictions, {fold.fold: fold.temperature for fold in ordered}),
         confusion=counts(metrics.confusion(labels, predicted, len(manifest.classes))),
         by_class=class_scores(predictions, manifest.classes),
         by_speaker=speaker_scores(predictions, manifest.classes),
@@ -86,11 +87,14 @@ def summarise(manifest: Manifest, folds: Sequence[FoldRow], predictions: pa.Tabl
     )
 
 
-def pooled_scores(classes: Sequence[str], predictions: pa.Table) -> PooledScores:
+def pooled_scores(
+    classes: Sequence[str], predictions: pa.Table, temperatures: Mapping[int, float | None]
+) -> PooledScores:
     """Scores over all test utterances.
 
     Args:
         predictions: of `pool_predictions`.
+        temperatures: of the folds' models, by fold; empty, or of None: unknown.
     """
     labels, predicted = (indices(predictions, column, classes) for column in ("label", "prediction"))
     probabilities = np.stack([predictions[f"p_{name}"].to_numpy() for name in classes], axis=1)
@@ -106,8 +110,22 @@ def pooled_scores(classes: Sequence[str], predictions: pa.Table) -> PooledScores
         chance_ua=float(1 / np.count_nonzero(of_class)),
         macro_f1=float(metrics.macro_f1(labels, predicted)),
         calibration_error=float(metrics.calibration_error(probabilities, labels)),
+        calibrated_error=_calibrated_error(probabilities, labels, np.array(predictions["fold"]), temperatures),
         absent_classes=metrics.absent_classes(labels, classes),
     )
+
+
+def _calibrated_error(
+    probability_NC: np.ndarray, label_N: np.ndarray, fold_N: np.ndarray, temperatures: Mapping[int, float | None]
+) -> float | None:
+    """The calibration error with the probabilities of each fold at its temperature; None if one is unknown."""
+    scaled_NC = probability_NC.astype(np.float64)
+    for fold in np.unique(fold_N):
+        temperature = temperatures.get(int(fold))
+        if temperature is None:
+            return None
+        scaled_NC[fold_N == fold] = at_temperature(probability_NC[fold_N == fold], temperature)
+    return float(metrics.calibration_error(scaled_NC, label_N))
 
 
 def interval_over_speakers(

@@ -56,5 +56,5 @@ def score_seeds(tables: Mapping[int, pa.Table], together: pa.Table, classes: Seq
             wa_ci95=interval_over_speakers(together, label_N, predicted_SN, "wa"),
             ua_ci95=interval_over_speakers(together, label_N, predicted_SN, "ua"),
         ),
-        ensemble=pooled_scores(classes, together),
+        ensemble=pooled_scores(classes, together, {}),
     )

@@ -32,6 +32,8 @@ class FoldResult:
         epoch, epochs: the selected one, from 1, and how many were trained.
         validation_ua, validation_wa, validation_macro_f1, validation_loss: at the selected epoch; None without a
             validation part.
+        temperature: that calibrates the validation part's probabilities at the selected epoch. The trial's model
+            applies it; its test predictions are without. None without a validation part, and in early versions.
         wa, ua, confusion: on the test part; None without one.
         parameters: of the whole network.
         trained_parameters: those of them that are trained; None in early versions.
@@ -69,6 +71,7 @@ class FoldResult:
     ended: float
     notes: tuple[str, ...] = ()
     trained_parameters: int | None = None
+    temperature: float | None = None
     files: dict[str, int] = field(default_factory=dict)
 
     def write(self, folder: Folder, left: Sequence[str] = ()) -> None:
@@ -128,6 +131,7 @@ class FoldRow:
 
     Attributes:
         trial: folder of the trial selected for the fold, below the run's; empty in runs of early versions.
+        temperature: None in early versions.
         scarce: by part (train, validation, test), the classes with fewer than 5 utterances there, with their number.
     """
 
@@ -141,4 +145,5 @@ class FoldRow:
     ua: float
     point: str = ""
     trial: str = ""
+    temperature: float | None = None
     scarce: dict[str, dict[str, int]] = field(default_factory=dict)

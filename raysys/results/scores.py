@@ -29,6 +29,8 @@ class PooledScores:
         n: number of test utterances.
         wa_ci95, ua_ci95: 95 % intervals over speakers.
         chance_wa: of always predicting the most frequent class; chance_ua: of guessing. None in early versions.
+        calibrated_error: the calibration error at each fold's temperature, which models apply; None in early versions,
+            and of an ensemble.
         absent_classes: classes without test utterances, which UA leaves out.
     """
 
@@ -41,6 +43,7 @@ class PooledScores:
     chance_ua: float | None = None
     macro_f1: float
     calibration_error: float
+    calibrated_error: float | None = None
     absent_classes: tuple[str, ...] = ()
 
 

@@ -61,6 +61,7 @@ class FinalModel:
     """The model trained on all data.
 
     Attributes:
+        temperature: the median of the folds'; None in early versions.
         folder: the model's; trial: the trial's that trained it; both below the run's.
     """
 
@@ -70,6 +71,7 @@ class FinalModel:
     trial: str = ""
     parameters: int | None = None
     trained_parameters: int | None = None
+    temperature: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,8 +89,9 @@ def _final_model(ground: Ground, trials: Sequence[Trial], outcome: Outcome) -> F
     Args:
         trials: of the first seed, one per fold.
     """
-    epochs = statistics.median_low(outcome.results[trial.trial_id].epoch for trial in trials)
-    return train_final(ground, ground.run.points[0], epochs)
+    found = [outcome.results[trial.trial_id] for trial in trials]
+    epochs = statistics.median_low(result.epoch for result in found)
+    return train_final(ground, ground.run.points[0], found, epochs)
 
 
 def _score_seeds(ground: Ground, of_seed: Mapping[int, Sequence[Trial]]) -> SeedsResult:

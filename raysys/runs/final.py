@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import statistics
+from collections.abc import Sequence
 
 from raysys.errors import StorageError
-from raysys.results import MODEL, MODEL_CONFIG, RESULT, FinalModel, RunResult
+from raysys.results import MODEL, MODEL_CONFIG, RESULT, FinalModel, FoldResult, RunResult
 from raysys.runs.inputs import Ground, make_trials, whole_fold
 from raysys.runs.points import Point, with_epochs
 from raysys.runs.tuner import Outcome, run_trials
 from raysys.storage import Folder
 
 
-def train_final(ground: Ground, point: Point, epochs: int) -> FinalModel:
+def train_final(ground: Ground, point: Point, folds: Sequence[FoldResult], epochs: int) -> FinalModel:
     """Train a point on all data, unless that was done; leaves the model in the run's folder.
 
-    Its schedule is as long as its training. On the folds' longer one it would end at a rate that is still high.
+    Its schedule is as long as its training. On the folds' longer one it would end at a rate that is still high. Its
+    temperature is the median of the folds': it has no data of its own to find one.
 
     Args:
+        folds: what the point found on each fold.
         ground: with `whole_fold` as the last of the folds that were written.
 
     Raises:
@@ -27,7 +31,9 @@ def train_final(ground: Ground, point: Point, epochs: int) -> FinalModel:
     fold = whole_fold(ground.manifest, len(ground.folds))
     named = Point(name=": ".join(filter(None, ["final", point.name])), config=with_epochs(point.config, epochs))
     (trial,) = make_trials(ground, [named], [fold])
-    trial = dataclasses.replace(trial, final=True)
+    known = [fold.temperature for fold in folds if fold.temperature is not None]
+    temperature = statistics.median(known) if known else None
+    trial = dataclasses.replace(trial, final=True, temperature=temperature)
     if not trial.model.exists(MODEL_CONFIG):
         # Written last: without it the model is incomplete, whatever the result says.
         trial.folder.delete(RESULT)
@@ -44,6 +50,7 @@ def train_final(ground: Ground, point: Point, epochs: int) -> FinalModel:
         trial=trial.place,
         parameters=result.parameters,
         trained_parameters=result.trained_parameters,
+        temperature=temperature,
     )
 
 

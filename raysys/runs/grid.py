@@ -175,7 +175,8 @@ def _refuse_empty(outcome: Outcome, n_folds: int) -> None:
 def _final_model(ground: Ground, outcome: Outcome) -> FinalModel:
     """Train the selected point on all data for the median of its epochs."""
     name, epochs = final_point(_validated(outcome), len(ground.folds))
-    return train_final(ground, next(p for p in ground.run.points if p.name == name), epochs)
+    found = [result for trial in outcome.trials if trial.point == name and (result := outcome.of(trial)) is not None]
+    return train_final(ground, next(p for p in ground.run.points if p.name == name), found, epochs)
 
 
 def _point_scores(point: Point, axes: Sequence[Axis], outcome: Outcome) -> PointScores:

@@ -61,6 +61,7 @@ class Trial:
         test_curve: also score the test part after every epoch, for the optimistic protocol; it selects nothing.
         keeps_model: save the trained network as a model that can be loaded.
         final: it trains on all data, and its model is the run's.
+        temperature: of its model, where it has no validation part to find it.
         torch_trainer: train under TorchTrainer even with a single worker.
     """
 
@@ -76,6 +77,7 @@ class Trial:
     test_curve: bool = False
     keeps_model: bool = True
     final: bool = False
+    temperature: float | None = None
     torch_trainer: bool = False
 
     @property

@@ -115,7 +115,7 @@ def train_fold(
             return
         fit_s = time.time() - fit_started
         if trial.keeps_model:
-            _save_model(trial, manifest, network, collator)
+            _save_model(trial, manifest, network, collator, outcome.temperature)
         result = _result(trial, manifest, fold, trainer, outcome, node=node, started=started, fit_s=fit_s)
         tracker.finish(_summary(result), manifest.classes)
         checkpoint_files.finish(trial.folder, outcome.epoch)
@@ -169,7 +169,9 @@ def _metrics(record: EpochRecord) -> dict[str, float]:
     }
 
 
-def _save_model(trial: Trial, manifest: Manifest, network: Network, collator: Collator) -> None:
+def _save_model(
+    trial: Trial, manifest: Manifest, network: Network, collator: Collator, temperature: float | None
+) -> None:
     save_model(
         trial.model,
         network,
@@ -178,6 +180,7 @@ def _save_model(trial: Trial, manifest: Manifest, network: Network, collator: Co
         classes=manifest.classes,
         modalities=trial.config.corpus.resolved_modalities,
         trim_db=trial.config.corpus.trim_db,
+        temperature=next((t for t in (temperature, trial.temperature) if t is not None), 1.0),
         # The final model is one to copy and to publish: it contains everything.
         frozen=None if trial.final else Folder.at(trial.run) / FROZEN,
     )
@@ -212,6 +215,7 @@ def _result(
         validation_wa=chosen.validation_wa,
         validation_macro_f1=chosen.validation_macro_f1,
         validation_loss=chosen.validation_loss,
+        temperature=chosen.temperature,
         parameters=sum(parameter.numel() for parameter in trainer.network.parameters()),
         trained_parameters=count_trained(trainer.network),
         node=node,

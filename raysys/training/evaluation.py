@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.distributed
 
+from raysys.calibration import fit_temperature
 from raysys.data.batch import Batch
 from raysys.data.plan import Step
 from raysys.metrics import confusion, macro_f1, unweighted_accuracy, weighted_accuracy
@@ -56,6 +57,10 @@ class Predictions:
             "macro_f1": float(macro_f1(truth_N, predicted_N)),
             "loss": float(loss_N.mean()),
         }
+
+    def temperature(self, labels: Mapping[str, int]) -> float:
+        """That calibrates these probabilities, see `fit_temperature`."""
+        return fit_temperature(self.probabilities_NC, self._truth(labels))
 
     def _truth(self, labels: Mapping[str, int]) -> np.ndarray:
         return np.array([labels[name] for name in self.utterance_ids])

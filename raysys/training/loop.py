@@ -52,6 +52,11 @@ class FoldOutcome:
     test: Predictions | None
     test_curve: tuple[list[list[int]], ...] = ()
 
+    @property
+    def temperature(self) -> float | None:
+        """That calibrates the selected epoch's probabilities; None without a validation part."""
+        return self.history[self.epoch].temperature
+
 
 @dataclass(slots=True)
 class Trainer:
@@ -267,6 +272,7 @@ class Trainer:
             validation_ua=scores.get("ua"),
             validation_macro_f1=scores.get("macro_f1"),
             validation_loss=scores.get("loss"),
+            temperature=None if validation is None else validation.temperature(self.labels),
             seconds=time.monotonic() - started,
             waited_s=self._waited_s,
             gradients=self.state.gradients,

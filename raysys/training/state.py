@@ -30,6 +30,7 @@ class EpochRecord:
     Attributes:
         seconds: time for training and validation, not for saving the state.
         waited_s: part of that time spent waiting for a batch.
+        temperature: that calibrates the validation part's probabilities; None without that part.
         gradients: of `trunk.gradient_norms` in the epoch's first step; empty where cross-entropy is the only term.
     """
 
@@ -42,6 +43,7 @@ class EpochRecord:
     validation_loss: float | None
     seconds: float
     waited_s: float
+    temperature: float | None = None
     gradients: dict[str, float] = field(default_factory=dict)
 
 

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from raysys.calibration import at_temperature
 from raysys.cli import parse
 from raysys.config import ExperimentConfig
 from raysys.errors import ConfigError, ManifestError
+from raysys.inference import load_model, read_waveform
 from raysys.results import RunResult
 from raysys.runs.cluster import running
 from raysys.runs.crossval import crossval
@@ -95,6 +98,13 @@ def test_a_table_of_three_speakers_without_transcripts_trains_and_reports(
     lengths = pq.read_table(decoded)["samples"].drop_null().to_numpy() / 16_000
     assert lengths.max() < 0.7 + 2 * 0.13, "a second of silence was not cut off"
     assert not (run / "folds" / "1" / "last.safetensors").exists()
+    # A fold's model gives the test predictions of its fold, at the temperature that its validation part gave.
+    (fold,) = (row for row in results.folds if row.fold == 1)
+    own = predictions.filter(pc.equal(predictions["fold"], 1)).to_pylist()
+    paths = [str(tmp_path / f"{row['utterance_id'].replace('-', '')}.wav") for row in own]
+    found_NC = load_model(str(run / fold.trial / "model")).probabilities([read_waveform(path) for path in paths])
+    known_NC = at_temperature([[row["p_calm"], row["p_tense"]] for row in own], fold.temperature)
+    np.testing.assert_allclose(found_NC, known_NC, atol=1e-5)
     # The same command again repeats nothing.
     before = (run / "folds" / "1" / "result.json").stat().st_mtime_ns
     capsys.readouterr()

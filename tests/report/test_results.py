@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from raysys.data.manifest import Manifest, Skipped, Utterance
-from raysys.report.results import pool_predictions, summarise
+from raysys.report.results import pool_predictions, pooled_scores, summarise
 from raysys.results import FoldRow, RunResult, VoteScores
 from raysys.storage import Folder
 
@@ -102,6 +102,26 @@ def test_pooled_scores_by_hand(results: RunResult) -> None:
     for name in ("wa", "ua"):
         low, high = getattr(pooled, f"{name}_ci95")
         assert 0 <= low <= getattr(pooled, name) <= high <= 1
+
+
+def test_the_calibration_error_in_use_is_at_each_folds_temperature() -> None:
+    """Fold 1 says 0.9, and is right half of the time: 0.75 at a temperature of 2. Fold 2 says 0.75 and keeps it."""
+    rows = [(1, "joy", 0.9), (1, "fear", 0.9), (2, "joy", 0.75), (2, "joy", 0.75)]
+    predictions = pa.table(
+        {
+            "speaker": ["S1", "S2", "S3", "S4"],
+            "fold": [fold for fold, *_ in rows],
+            "label": [label for _, label, _ in rows],
+            "prediction": ["joy"] * 4,
+            "p_joy": [p for *_, p in rows],
+            "p_fear": [1 - p for *_, p in rows],
+        }
+    )
+    found = pooled_scores(("joy", "fear"), predictions, {1: 2.0, 2: 1.0})
+    # All four are in one bin then: they say 0.75, and three of four are right.
+    assert found.calibrated_error == pytest.approx(0.0, abs=1e-6)
+    assert found.calibration_error == pytest.approx((2 * 0.4 + 2 * 0.25) / 4)
+    assert pooled_scores(("joy", "fear"), predictions, {1: 2.0, 2: None}).calibrated_error is None
 
 
 def test_votes_are_compared_with_the_predictions_of_utterances_that_have_them(manifest: Manifest) -> None:

@@ -70,15 +70,22 @@ def test_it_trains_for_the_lower_median_of_the_first_seeds_best_epochs(
     assert trial.model.location == str(tmp_path / MODEL)
 
 
+def test_its_temperature_is_the_median_of_its_points_folds(ground: Any, asked: list[Trial], tmp_path: Path) -> None:
+    point, trial = ground.run.points[0], trial_in(tmp_path)
+    folds = [result_of(trial, temperature=value) for value in (0.5, 4.0, 0.75)]
+    assert train_final(ground, point, folds, 3).temperature == asked[0].temperature == 0.75
+    assert train_final(ground, point, [result_of(trial)], 3).temperature is None, "of an early version"
+
+
 def test_a_finished_one_is_not_trained_again_and_one_without_its_model_is(ground: Any, asked: list[Trial]) -> None:
     point = ground.run.points[0]
-    train_final(ground, point, 3)
-    train_final(ground, point, 3)
+    train_final(ground, point, [], 3)
+    train_final(ground, point, [], 3)
     assert len(asked) == 1
     asked[0].model.delete(MODEL_CONFIG)
-    train_final(ground, point, 3)
+    train_final(ground, point, [], 3)
     assert len(asked) == 2
-    train_final(ground, point, 4)
+    train_final(ground, point, [], 4)
     assert len(asked) == 3, "other epochs are another training"
 
 
