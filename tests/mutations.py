@@ -517,6 +517,20 @@ MUTATIONS = (
         "test_selection.py::test_each_score_has_its_own_best_point[loss-certain]",
     ),
     Mutation(
+        "calibration: a temperature sharpens instead of softening",
+        "calibration.py",
+        "_SMALLEST, None)) / temperature",
+        "_SMALLEST, None)) * temperature",
+        "test_calibration.py::test_two_classes_by_hand",
+    ),
+    Mutation(
+        "inference: the model's temperature is ignored",
+        "inference/predict.py",
+        ".float().div(self.temperature).softmax",
+        ".float().softmax",
+        "test_inference.py::test_probabilities_are_at_the_temperature_that_the_model_was_saved_with",
+    ),
+    Mutation(
         "final model: the schedule of the folds",
         "runs/final.py",
         "config=with_epochs(point.config, epochs)",
