@@ -14,6 +14,7 @@ COMMANDS = {
     "gridsearch": "search a grid (the paper's alpha and beta) over all folds, and train a final model",
     "ablation": "train the full model and its variants, and compare each with the full model",
     "paper": "everything that the paper reports: its tables, figures and final models, as one sweep",
+    "evaluate": "score a trained model on another corpus, and under noise, telephone, rooms and the like",
     "report": "write the report of a finished run again",
     "compare": "paired difference of two finished runs over the same corpus, with its interval",
     "prepare": "read, check and decode a corpus ahead of the runs that train on it",

@@ -52,12 +52,18 @@ def speaker_scores(predictions: pa.Table, classes: Sequence[str]) -> tuple[PartS
     return _parts(predictions, classes, chosen)
 
 
-def sex_scores(manifest: Manifest, predictions: pa.Table) -> tuple[PartScores, ...]:
+def part_scores(name: str, predictions: pa.Table, classes: Sequence[str]) -> PartScores:
+    """Scores of all utterances, as those of a part; with one speaker there are no intervals."""
+    (scores,) = _parts(predictions, classes, {name: np.ones(len(predictions), dtype=np.bool_)})
+    return scores
+
+
+def sex_scores(manifest: Manifest, predictions: pa.Table, classes: Sequence[str]) -> tuple[PartScores, ...]:
     """Scores of women's and of men's utterances, those of unknown sex left out; empty where no sex is known."""
     sex_of = {u.utterance_id: u.sex for u in manifest.utterances}
     sex_N = np.array([sex_of[name] or "" for name in predictions["utterance_id"].to_pylist()])
     known = set(sex_N.tolist()) - {""}
-    return _parts(predictions, manifest.classes, {_SEXES.get(sex, sex): sex_N == sex for sex in sorted(known)})
+    return _parts(predictions, classes, {_SEXES.get(sex, sex): sex_N == sex for sex in sorted(known)})
 
 
 def vote_scores(manifest: Manifest, predictions: pa.Table) -> VoteScores | None:

@@ -80,7 +80,7 @@ def _read(folder: Folder) -> Run:
             results,
             by_class=class_scores(predictions, results.classes),
             by_speaker=speaker_scores(predictions, results.classes),
-            by_sex=sex_scores(manifest, predictions),
+            by_sex=sex_scores(manifest, predictions, results.classes),
             by_dialog=dialog_scores(manifest, folds, predictions),
         )
     features = {

@@ -80,7 +80,7 @@ def summarise(manifest: Manifest, folds: Sequence[FoldRow], predictions: pa.Tabl
         confusion=counts(metrics.confusion(labels, predicted, len(manifest.classes))),
         by_class=class_scores(predictions, manifest.classes),
         by_speaker=speaker_scores(predictions, manifest.classes),
-        by_sex=sex_scores(manifest, predictions),
+        by_sex=sex_scores(manifest, predictions, manifest.classes),
         votes=vote_scores(manifest, predictions),
         skipped=manifest.skipped,
         interval_method="t",
@@ -152,6 +152,11 @@ def provenance(run: Folder, gpus: Iterable[str | None]) -> Provenance:
     with contextlib.suppress(StorageError):
         if (earlier := RunResult.read(run).made) is not None:
             return earlier
+    return made_now(gpus)
+
+
+def made_now(gpus: Iterable[str | None]) -> Provenance:
+    """Of this command; see `provenance`."""
     return Provenance(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command_line(sys.argv),

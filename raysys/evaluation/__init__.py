@@ -1,0 +1,1 @@
+"""How good a trained model is on another corpus, and how it bears what recordings meet outside a studio."""
