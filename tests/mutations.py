@@ -433,7 +433,7 @@ MUTATIONS = (
     Mutation(
         "masks: padding between the streams",
         FUSION,
-        "(~valid_BU).to(torch.uint8).argsort(dim=1, stable=True)",
+        "(~valid_BU * n_joint + torch.arange(n_joint, device=valid_BU.device)).argsort(dim=1)",
         "torch.arange(valid_BU.shape[1]).repeat(len(valid_BU), 1)",
         T_FUSION + "test_close_up_joins_row_by_row_in_order",
     ),

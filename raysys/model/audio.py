@@ -201,7 +201,7 @@ class WaveformEncoder(nn.Module):
         waveforms_BS, heard_B = self._prepared(waveforms_BS, lengths_B)
         frames_B = self.model._get_feat_extract_output_lengths(heard_B)
         heard_BS = torch.arange(waveforms_BS.shape[1], device=heard_B.device) < heard_B[:, None]
-        n_frames = int(self.model._get_feat_extract_output_lengths(waveforms_BS.shape[1]))
+        n_frames = self.model._get_feat_extract_output_lengths(waveforms_BS.shape[1])
         valid_BJ = torch.arange(n_frames, device=frames_B.device) < frames_B[:, None]
         frames_BJD = self._frames(waveforms_BS, heard_BS, valid_BJ)
         assert self._latents_BLJ is not None

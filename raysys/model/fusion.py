@@ -87,9 +87,10 @@ def close_up(
     """
     joint_BUD = torch.cat([first_BSD, second_BTD], dim=1)
     valid_BU = torch.cat([first_valid_BS, second_valid_BT], dim=1)
-    # A stable sort by "is padding" keeps the order of the valid positions.
-    order_BU = (~valid_BU).to(torch.uint8).argsort(dim=1, stable=True)
-    longest = int(valid_BU.sum(dim=1).max())
+    n_joint = valid_BU.shape[1]
+    # Padding comes last, everything else keeps its order. No two keys are equal, so that any sort will do.
+    order_BU = (~valid_BU * n_joint + torch.arange(n_joint, device=valid_BU.device)).argsort(dim=1)
+    longest = valid_BU.sum(dim=1).max()
     order_BU = order_BU[:, :longest]
     index_BUD = order_BU[..., None].expand(-1, -1, joint_BUD.shape[-1])
     return joint_BUD.gather(1, index_BUD), valid_BU.gather(1, order_BU)

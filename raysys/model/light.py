@@ -13,6 +13,7 @@ from torch.nn import functional
 from raysys.model.audio import Heard
 from raysys.model.dropout import Dropout
 from raysys.model.fast import speed_up_dropout
+from raysys.model.mel import MelPower
 
 SAMPLE_RATE_HZ = 16_000
 WINDOW_SAMPLES = 400  # 25 ms
@@ -86,9 +87,6 @@ class _EncoderLayer(nn.TransformerEncoderLayer):
 class LightAudioEncoder(nn.Module):
     """16 kHz waveforms to frames of `width`, 80 ms apart; batching changes no frame by more than 1e-4."""
 
-    filters: Tensor
-    window: Tensor
-
     def __init__(
         self,
         *,
@@ -110,9 +108,8 @@ class LightAudioEncoder(nn.Module):
         self.latent_width = width
         self.states = 1
         self.strides = strides
-        self.register_buffer("filters", mel_filters(), persistent=False)
         hann = functional.pad(torch.hann_window(WINDOW_SAMPLES), (0, FFT_SAMPLES - WINDOW_SAMPLES))
-        self.register_buffer("window", hann, persistent=False)
+        self.mel_power = MelPower(hann, mel_filters(), hop=HOP_SAMPLES)
         self.convolutions = nn.ModuleList()
         self.norms = nn.ModuleList()
         n_in, n_bands = 1, N_MELS
@@ -145,9 +142,7 @@ class LightAudioEncoder(nn.Module):
         # The window ends in zeros, so the last one may extend past the utterance by the FFT's padding.
         missing = max(0, WINDOW_SAMPLES - waveforms_BS.shape[1]) + FFT_SAMPLES - WINDOW_SAMPLES
         padded_BS = functional.pad(waveforms_BS.float() * inside_BS, (0, missing))
-        spectrum = torch.fft.rfft(padded_BS.unfold(1, FFT_SAMPLES, HOP_SAMPLES) * self.window)
-        power = spectrum.real.square() + spectrum.imag.square()
-        mel_BTF = (power @ self.filters).clamp(min=FLOOR_POWER).log()
+        mel_BTF = self.mel_power(padded_BS).clamp(min=FLOOR_POWER).log()
         n_frames_B = (lengths_B.clamp(min=WINDOW_SAMPLES) - WINDOW_SAMPLES) // HOP_SAMPLES + 1
         valid_BT1 = valid_mask(n_frames_B, mel_BTF.shape[1])[:, :, None]
         counts_B11 = (n_frames_B * N_MELS).view(-1, 1, 1)

@@ -123,10 +123,11 @@ class Network(nn.Module):
         """All views in one pass, with their rows concatenated."""
         view = stack_views(views)
         frames_NJD, frames_valid_NJ, temporal = self._audio(view, n_clean=len(views[0]))
-        tokens_NMD, tokens_valid_NM, has_text_N = self._text(view, len(frames_NJD))
+        tokens_NMD, tokens_valid_NM, has_text_N = self._text(view, frames_NJD.shape[0])
         if len(frames_NJD) != len(tokens_NMD):
-            frames_NJD = frames_NJD.expand(len(tokens_NMD), -1, -1)
-            frames_valid_NJ = frames_valid_NJ.expand(len(tokens_NMD), -1)
+            # shape[0], unlike len(), is not a constant in an exported graph.
+            frames_NJD = frames_NJD.expand(tokens_NMD.shape[0], -1, -1)
+            frames_valid_NJ = frames_valid_NJ.expand(tokens_NMD.shape[0], -1)
         fused_NUD, fused_valid_NU = self.fusion(frames_NJD, frames_valid_NJ, tokens_NMD, tokens_valid_NM)
         audio_ND = self.pool_audio(frames_NJD, frames_valid_NJ)
         fused_ND = self.pool_fused(fused_NUD, fused_valid_NU)
@@ -217,7 +218,8 @@ class Network(nn.Module):
         missing_N1 = ~view.has_text_B[:, None]
         first_M = torch.arange(view.token_valid_BM.shape[1], device=missing_N1.device) == 0
         tokens_NMD = torch.where(missing_N1[..., None], self.no_text_D.to(encoded_NMD.dtype), encoded_NMD)
-        valid_NM = torch.where(missing_N1, first_M, view.token_valid_BM)
+        # Not torch.where, which ONNX Runtime has for numbers alone.
+        valid_NM = (missing_N1 & first_M) | (~missing_N1 & view.token_valid_BM)
         return tokens_NMD, valid_NM, view.has_text_B
 
 

@@ -16,7 +16,8 @@ def joined_states(states: Sequence[Tensor]) -> Tensor:
     The last state usually comes after a layer norm and the others before one, at scales that differ a hundredfold: a
     weighted sum of them as they are would be a choice of the largest.
     """
-    return torch.cat([functional.layer_norm(state.float(), state.shape[-1:]) for state in states], dim=-1)
+    width = int(states[0].shape[-1])
+    return torch.cat([functional.layer_norm(state.float(), (width,)) for state in states], dim=-1)
 
 
 class Standardised(nn.Module):
@@ -76,10 +77,10 @@ class WeightedSum(nn.Module):
         if standardise is not None:
             scale_KD = scale_KD / standardise.deviation_E.unflatten(0, (n_states, -1))
         scale_BKD = scale_KD[None] if kept_BE is None else scale_KD * kept_BE.unflatten(1, (n_states, -1))
-        joined_BJKD = joined_BJE.unflatten(-1, (n_states, -1))
-        sum_BJD = joined_BJKD[:, :, 0] * scale_BKD[:, None, 0]
-        for k in range(1, n_states):
-            sum_BJD = torch.addcmul(sum_BJD, joined_BJKD[:, :, k], scale_BKD[:, None, k])
+        first_BJD, *others = joined_BJE.chunk(n_states, dim=-1)
+        sum_BJD = first_BJD * scale_BKD[:, None, 0]
+        for k, state_BJD in enumerate(others, 1):
+            sum_BJD = torch.addcmul(sum_BJD, state_BJD, scale_BKD[:, None, k])
         if standardise is None:
             return sum_BJD
         return sum_BJD - (scale_BKD * standardise.mean_E.unflatten(0, (n_states, -1))).sum(dim=1)[:, None]
@@ -90,8 +91,9 @@ def pooled_in_time(frames_BJE: Tensor, valid_BJ: Tensor, n: int) -> tuple[Tensor
     if n == 1:
         return frames_BJE, valid_BJ
     more = -frames_BJE.shape[1] % n
-    frames_BGnE = functional.pad(frames_BJE, (0, 0, 0, more)).unflatten(1, (-1, n))
-    valid_BGn1 = functional.pad(valid_BJ, (0, more)).unflatten(1, (-1, n))[..., None]
+    n_rows, width = frames_BJE.shape[0], frames_BJE.shape[2]
+    frames_BGnE = functional.pad(frames_BJE, (0, 0, 0, more)).reshape(n_rows, -1, n, width)
+    valid_BGn1 = functional.pad(valid_BJ, (0, more)).reshape(n_rows, -1, n, 1)
     counts_BG1 = valid_BGn1.sum(dim=2)
     means_BGE = (frames_BGnE * valid_BGn1).sum(dim=2) / counts_BG1.clamp_min(1)
     return means_BGE, counts_BG1[..., 0] > 0

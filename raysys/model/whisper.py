@@ -14,6 +14,7 @@ from torch.nn import functional
 from raysys.model.adapt import set_modes
 from raysys.model.audio import Heard
 from raysys.model.fast import speed_up_dropout
+from raysys.model.mel import MelPower
 from raysys.model.states import joined_states
 
 if TYPE_CHECKING:
@@ -41,9 +42,6 @@ class WhisperEncoder(nn.Module):
         learning: layers that are trained although the rest is frozen.
     """
 
-    filters_NF: Tensor
-    window_N: Tensor
-
     def __init__(
         self,
         model: PreTrainedModel,
@@ -69,9 +67,8 @@ class WhisperEncoder(nn.Module):
         self.frozen = freeze == "all"
         self.learning: tuple[nn.Module, ...] = ()
         filters = torch.as_tensor(extractor.mel_filters, dtype=torch.float32, device="cpu")
-        self.register_buffer("filters_NF", filters, persistent=False)
-        self.register_buffer("window_N", torch.hann_window(extractor.n_fft), persistent=False)
         self.hop: int = extractor.hop_length
+        self.mel_power = MelPower(torch.hann_window(extractor.n_fft), filters, hop=self.hop)
         self.longest: int = 2 * model.config.max_source_positions
         model.embed_positions.requires_grad_(False)
         if layer == "cnn":
@@ -96,13 +93,12 @@ class WhisperEncoder(nn.Module):
         n_samples = waveforms_BS.shape[1]
         inside_BS = torch.arange(n_samples, device=lengths_B.device) < lengths_B[:, None]
         own_BS = waveforms_BS.float() * inside_BS
-        n_frames = -(-n_samples // self.hop)
-        after = half + n_frames * self.hop - n_samples
+        n_frames = (n_samples + self.hop - 1) // self.hop
+        # As many as the last frame needs.
+        after = half + (n_frames - 1) * self.hop - n_samples
         around_BS = torch.cat([own_BS[:, 1 : half + 1].flip(1), functional.pad(own_BS, (0, after))], dim=1)
         with torch.autocast(waveforms_BS.device.type, enabled=False):
-            windows_BTN = around_BS.unfold(1, self.extractor.n_fft, self.hop)[:, :n_frames] * self.window_N
-            spectrum = torch.fft.rfft(windows_BTN)
-            power_BTF = (spectrum.real.square() + spectrum.imag.square()) @ self.filters_NF
+            power_BTF = self.mel_power(around_BS)
         log_BTF = power_BTF.clamp_min(1e-10).log10()
         frames_B = (lengths_B + self.hop - 1) // self.hop
         valid_BT1 = (torch.arange(n_frames, device=frames_B.device) < frames_B[:, None])[..., None]
@@ -124,7 +120,7 @@ class WhisperEncoder(nn.Module):
             waveforms_BS = functional.pad(waveforms_BS, (0, int(heard_B.max()) - waveforms_BS.shape[1]))
         mel_BFT, mels_B = self.log_mel(waveforms_BS, heard_B)
         n_rows, n_mels = len(mel_BFT), mel_BFT.shape[2]
-        n_windows = -(-n_mels // self.longest)
+        n_windows = (n_mels + self.longest - 1) // self.longest
         if n_windows > 1:
             mel_BFT = functional.pad(mel_BFT, (0, n_windows * self.longest - n_mels))
             mel_BFT = mel_BFT.unflatten(2, (n_windows, self.longest)).transpose(1, 2).flatten(0, 1)
