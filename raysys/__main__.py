@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "score a trained model on another corpus, and under noise, telephone, rooms and the like",
     "report": "write the report of a finished run again",
     "compare": "paired difference of two finished runs over the same corpus, with its interval",
+    "export": "write a trained model as ONNX, which predicts without PyTorch",
     "prepare": "read, check and decode a corpus ahead of the runs that train on it",
     "bench": "measure the speed of training, evaluation, data and orchestration on this machine",
 }

@@ -45,6 +45,10 @@ class ModelFolderError(UserError):
     """A model folder is incomplete, or its format is not supported by this version."""
 
 
+class ExportError(UserError):
+    """A model cannot be written in another format, or does not predict the same there."""
+
+
 class AudioError(Exception):
     """An audio file or an utterance that cannot be used; the message is the reason, and the caller adds which."""
 

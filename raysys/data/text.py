@@ -139,11 +139,16 @@ def read_by(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], what: str)
     notes = []
     if unknown > _ODD:
         notes.append(f"{what}: {unknown:.1%} of the transcripts' words are unknown to its tokenizer")
-    limit = min(_LONGEST, tokenizer.model_max_length)
+    limit = longest_text(tokenizer)
     room = limit - tokenizer.num_special_tokens_to_add()
     if cut := sum(len(row) > room for row in rows):
         notes.append(f"{what}: {cut} of {len(texts)} transcripts are longer than {limit} tokens; their end is not read")
     return notes
+
+
+def longest_text(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens to which a text is cut, special ones included."""
+    return min(_LONGEST, int(tokenizer.model_max_length))
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str | None]) -> tuple[Tensor, Tensor, Tensor]:
@@ -161,7 +166,7 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str | None]) ->
         [text or "" for text in texts],
         padding=True,
         truncation=True,
-        max_length=min(_LONGEST, tokenizer.model_max_length),
+        max_length=longest_text(tokenizer),
         return_tensors="pt",
     )
     has_text_B = torch.tensor([text is not None for text in texts])
