@@ -18,6 +18,7 @@ COMMANDS = {
     "report": "write the report of a finished run again",
     "compare": "paired difference of two finished runs over the same corpus, with its interval",
     "export": "write a trained model as ONNX, which predicts without PyTorch",
+    "push": "upload a trained model to the Hugging Face Hub",
     "prepare": "read, check and decode a corpus ahead of the runs that train on it",
     "bench": "measure the speed of training, evaluation, data and orchestration on this machine",
 }

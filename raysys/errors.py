@@ -45,6 +45,10 @@ class ModelFolderError(UserError):
     """A model folder is incomplete, or its format is not supported by this version."""
 
 
+class HubError(UserError):
+    """The Hugging Face Hub does not give a model, or does not take it."""
+
+
 class ExportError(UserError):
     """A model cannot be written in another format, or does not predict the same there."""
 

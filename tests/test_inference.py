@@ -693,6 +693,6 @@ def test_a_key_that_leads_out_of_the_folder_is_refused_before_anything_is_writte
 
     folder = Folder(filesystem=Bucket(), path="b/model", location="s3://b/model")  # type: ignore[arg-type]
     with pytest.raises(ModelFolderError, match="is not a file inside the folder") as error:
-        model_folder._download(folder, tmp_path / "local")
+        model_folder.download(folder, tmp_path / "local")
     assert repr(key) in str(error.value)
     assert list(tmp_path.rglob("*")) == []

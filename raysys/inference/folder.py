@@ -144,7 +144,7 @@ def load_folder(location: str, device: str = "cpu") -> EmotionModel:
             return _load(Path(folder.path), values, frozen, torch.device(device), location)
         with tempfile.TemporaryDirectory() as local:
             model = Path(local) / "model"
-            _download(folder, model)
+            download(folder, model)
             for where, name in files:
                 with contextlib.suppress(FileNotFoundError):
                     where.ask(name, "read", partial(_copy, where, f"{where.path}/{name}", Path(local) / name))
@@ -170,7 +170,7 @@ def _refuse_other_format(found: object, location: str) -> None:
     )
 
 
-def _download(folder: Folder, local: Path) -> None:
+def download(folder: Folder, local: Path) -> None:
     """Copy a model from an object store. Keys are checked first: one with '..' in it would be written elsewhere.
 
     Raises:

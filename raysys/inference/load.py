@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from pathlib import Path
 
 from raysys.errors import ModelFolderError
 from raysys.inference.ensemble import Ensemble
 from raysys.inference.folder import load_folder
+from raysys.inference.hub import fetch, is_hub_address
 from raysys.inference.predict import EmotionModel
 from raysys.results import MODEL, MODEL_CONFIG, RESULTS, FinalModel, RunResult
 from raysys.storage import Folder, is_address
@@ -21,7 +23,8 @@ def load_model(location: str, device: str = "cpu") -> EmotionModel | Ensemble:
     """Load a trained model; its `origin` and repr say which it is.
 
     Args:
-        location: a model's folder, or a finished run's, or its address in an object store. Of a run it is the final
+        location: a model's folder, or a finished run's, or its address in an object store; or a model's on the Hugging
+            Face Hub, hf://user/name or hf://user/name@revision, whose commit `origin` names. Of a run it is the final
             model, trained on all data, if there is one, and otherwise the ensemble of the folds' models.
         device: where to put the networks.
 
@@ -29,7 +32,10 @@ def load_model(location: str, device: str = "cpu") -> EmotionModel | Ensemble:
         ModelFolderError: it is neither, a run is not finished or kept no models, or a model is incomplete, cannot
             predict or was written by another version.
         StorageError: the run's results cannot be read.
+        HubError: the Hub does not give the model.
     """
+    if is_hub_address(location):
+        return _from_hub(location, device)
     folder = Folder.at(location)
     if folder.exists(MODEL_CONFIG):
         return _named(load_folder(location, device), f"model {location}")
@@ -39,6 +45,18 @@ def load_model(location: str, device: str = "cpu") -> EmotionModel | Ensemble:
     if (final := results.final_model) is not None:
         return _named(load_folder(f"{location}/{final.folder}", device), _of_all_data(final, location))
     return _ensemble(folder, location, results, device)
+
+
+def _from_hub(address: str, device: str) -> EmotionModel:
+    with tempfile.TemporaryDirectory() as local:
+        # As deep as in a run: what a model may name beside its folder is looked for within `local`.
+        folder = Path(local) / "hub" / "models" / MODEL
+        commit = fetch(address, folder)
+        try:
+            model = load_folder(str(folder), device)
+        except ModelFolderError as error:
+            raise ModelFolderError(str(error).replace(str(folder), address)) from error
+    return _named(model, f"model {address.split('@')[0]}@{commit}")
 
 
 def _of_all_data(final: FinalModel, location: str) -> str:
