@@ -91,10 +91,11 @@ def _gathered(sequence_BUD: Tensor, index_BU: Tensor) -> Tensor:
 class Probabilities(nn.Module):
     """The exported function: inputs of `names`, in their order, to class probabilities (B x C)."""
 
-    def __init__(self, network: Network, names: tuple[str, ...]) -> None:
+    def __init__(self, network: Network, names: tuple[str, ...], temperature: float) -> None:
         super().__init__()
         self.network = network
         self.names = names
+        self.temperature = temperature
 
     def forward(self, *inputs: Tensor) -> Tensor:
         given = dict(zip(self.names, inputs, strict=True))
@@ -114,11 +115,15 @@ class Probabilities(nn.Module):
             has_text_B=has_text_B,
         )
         logits_BC: Tensor = self.network((view,)).logits_NC
-        return logits_BC.softmax(dim=-1)
+        return (logits_BC / self.temperature).softmax(dim=-1)
 
 
-def exportable(network: Network, names: tuple[str, ...]) -> Probabilities:
-    """A copy of the network, in evaluation, on the CPU, whose parts ONNX can express."""
+def exportable(network: Network, names: tuple[str, ...], temperature: float) -> Probabilities:
+    """A copy of the network, in evaluation, on the CPU, whose parts ONNX can express.
+
+    Args:
+        temperature: what its logits are divided by.
+    """
     copied = copy.deepcopy(network).cpu().eval()
     for parent in list(copied.modules()):
         for name, child in list(parent.named_children()):
@@ -126,7 +131,7 @@ def exportable(network: Network, names: tuple[str, ...]) -> Probabilities:
                 setattr(parent, name, ConvolvedMelPower(child))
             elif isinstance(child, BiGRU):
                 setattr(parent, name, MirroredGRU(child))
-    return Probabilities(copied, names)
+    return Probabilities(copied, names, temperature)
 
 
 def onnx_graph(model: EmotionModel, example: Mapping[str, Tensor]) -> bytes:
@@ -146,7 +151,7 @@ def onnx_graph(model: EmotionModel, example: Mapping[str, Tensor]) -> bytes:
         # Of constants that are recorded, which are checked afterwards by predictions of other sizes.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            exportable(model.network, names),
+            exportable(model.network, names, model.temperature),
             tuple(example.values()),
             Path(local) / "model.onnx",
             input_names=list(names),

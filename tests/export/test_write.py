@@ -56,7 +56,7 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def built(encoders: dict[str, str], values: dict[str, Any], modalities: Modalities) -> EmotionModel:
     named = {key: encoders.get(value, value) for key, value in values.items()}
-    return make(config_of(**named), modalities)[0]
+    return dataclasses.replace(make(config_of(**named), modalities)[0], temperature=1.5)
 
 
 @pytest.mark.parametrize("name", MODELS)
