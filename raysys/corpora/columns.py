@@ -28,7 +28,9 @@ UNSURE = {
 """Names that other corpora use, written alike, for these columns or for something else, such as samples."""
 
 
-def match_columns(where: str, header: Sequence[str], note: Callable[[str], None]) -> dict[str, str]:
+def match_columns(
+    where: str, header: Sequence[str], note: Callable[[str], None], required: Sequence[str] = REQUIRED
+) -> dict[str, str]:
     """Find the columns of a table.
 
     Names match in any case; `ALIASES` stand in for a column that is absent. Both are noted, and columns that are not
@@ -38,6 +40,7 @@ def match_columns(where: str, header: Sequence[str], note: Callable[[str], None]
         where: the table, for messages.
         header: its names.
         note: takes a message for the user.
+        required: columns that must be there.
 
     Returns: the header's name by column, for the columns that there are.
 
@@ -54,11 +57,11 @@ def match_columns(where: str, header: Sequence[str], note: Callable[[str], None]
                 raise CorpusError(f"{where}: column {column!r} occurs twice{spelt}. Remove one of them.")
             if names:
                 found[column] = names[0]
-    if missing := [column for column in REQUIRED if column not in found]:
+    if missing := [column for column in required if column not in found]:
         hint = " Cells are separated by commas." if len(header) == 1 else ""
         raise CorpusError(
             f"{where}: column {quoted(missing)} is missing, found {quoted(header)}. "
-            f"Rename or add it; {quoted(REQUIRED)} are required.{hint}"
+            f"Rename or add it; {quoted(required)} {'are' if len(required) > 1 else 'is'} required.{hint}"
         )
     votes = {name: name for name in header if name not in found.values() and may_be_votes(name)}
     if twice := [name for name in votes if header.count(name) > 1]:

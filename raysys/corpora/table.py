@@ -62,16 +62,7 @@ def read_table(path: Path, note: Note = print) -> Table:
         raise CorpusError(
             f"{path}: no such file. Set --corpus.root to a .csv or .parquet file with columns {quoted(REQUIRED)}."
         )
-    readers: dict[str, Callable[[Path, Note], Iterator[Row]]] = {
-        ".csv": _csv_rows,
-        ".parquet": _parquet_rows,
-    }
-    if path.suffix.lower() not in readers:
-        raise CorpusError(
-            f"{path}: expected a .csv or .parquet table, found "
-            f"{path.suffix or 'a file without suffix'}. Save it in one of these formats."
-        )
-    rows = list(readers[path.suffix.lower()](path, note))
+    rows = list(table_rows(path, note))
     if not rows:
         return Table(utterances=[])
     emotions = {row.text("emotion") or "" for row in rows}
@@ -81,6 +72,19 @@ def read_table(path: Path, note: Note = print) -> Table:
         ids = _ids([row.required("audio_path") for row in rows], utterances)
         utterances = [dataclasses.replace(u, utterance_id=name) for u, name in zip(utterances, ids, strict=True)]
     return Table(utterances=utterances, voted=() if votes is None else tuple(votes.names))
+
+
+def table_rows(path: Path, note: Note, required: Sequence[str] = REQUIRED) -> Iterator[Row]:
+    """The rows of a table, one after another; see `read_table`."""
+    match path.suffix.lower():
+        case ".csv":
+            return _csv_rows(path, note, required)
+        case ".parquet":
+            return _parquet_rows(path, note, required)
+    raise CorpusError(
+        f"{path}: expected a .csv or .parquet table, found "
+        f"{path.suffix or 'a file without suffix'}. Save it in one of these formats."
+    )
 
 
 def _ids(paths: Sequence[str], utterances: Sequence[Utterance]) -> list[str]:
@@ -125,7 +129,7 @@ def _utterance(row: Row, folder: Path, votes: VoteColumns | None) -> Utterance:
     )
 
 
-def _csv_rows(path: Path, note: Note) -> Iterator[Row]:
+def _csv_rows(path: Path, note: Note, required: Sequence[str]) -> Iterator[Row]:
     data = path.read_bytes()
     try:
         text = data.decode("utf-8-sig")
@@ -145,7 +149,7 @@ def _csv_rows(path: Path, note: Note) -> Iterator[Row]:
                 continue  # a blank line
             if header is None:
                 header = [name.strip() for name in cells]
-                names = match_columns(f"{path}, {where}", header, note)
+                names = match_columns(f"{path}, {where}", header, note, required)
                 positions = {column: header.index(name) for column, name in names.items()}
                 continue
             if len(cells) != len(header):
@@ -154,13 +158,13 @@ def _csv_rows(path: Path, note: Note) -> Iterator[Row]:
     except csv.Error as error:
         raise CorpusError(f"{path}, line {line}: not readable as CSV ({error}). {_QUOTING}") from error
     if header is None:
-        raise CorpusError(f"{path}: empty. Its first line must name the columns {quoted(REQUIRED)}.")
+        raise CorpusError(f"{path}: empty. Its first line must name the columns {quoted(required)}.")
 
 
-def _parquet_rows(path: Path, note: Note) -> Iterator[Row]:
+def _parquet_rows(path: Path, note: Note, required: Sequence[str]) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path) as file:
-            names = match_columns(str(path), file.schema_arrow.names, note)
+            names = match_columns(str(path), file.schema_arrow.names, note, required)
             table = file.read(columns=list(names.values()))
         # Other programs may store strings that are not valid UTF-8.
         table.validate(full=True)
@@ -178,7 +182,9 @@ def _parquet_rows(path: Path, note: Note) -> Iterator[Row]:
                 f"expected {expected}. Convert the column before writing the table, or write a .csv "
                 "file."
             )
-    for number, cells in enumerate(table.to_pylist(), start=1):
+    # Python objects of a batch of rows at a time.
+    cells_of_rows = (cells for batch in table.to_batches(max_chunksize=4096) for cells in batch.to_pylist())
+    for number, cells in enumerate(cells_of_rows, start=1):
         yield Row(path, f"row {number}", {column: cells[name] for column, name in names.items()}, names)
 
 

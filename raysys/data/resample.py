@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -31,6 +32,35 @@ def resample(waveform_S: np.ndarray, rate_hz: int) -> np.ndarray:
         here = min(step // down * up, length - at)
         resampled_S[at : at + here] = stretch_S[skip : skip + here]
     return resampled_S
+
+
+def resample_blocks(blocks_S: Iterable[np.ndarray], rate_hz: int, block_s: float) -> Iterator[np.ndarray]:
+    """Resample a waveform that arrives in blocks of any length: joined, what is yielded differs by rounding only from
+    what `resample` makes of the blocks joined.
+
+    Args:
+        block_s: length of the blocks that are yielded, in seconds, up to rounding; the last one is what is left.
+    """
+    up, down = _ratio(rate_hz)
+    step, margin = max(1, round(block_s * rate_hz / down)) * down, -(-_reach(up, down) // down) * down
+    held_S, before = np.zeros(0, np.float32), 0
+    for block_S in blocks_S:
+        held_S = np.concatenate([held_S, block_S])
+        while len(held_S) >= before + step + margin:
+            yield _within(held_S[: before + step + margin], rate_hz, before, step)
+            keep = max(0, before + step - margin)
+            before, held_S = before + step - keep, held_S[keep:]
+    if len(held_S) > before:
+        yield _within(held_S, rate_hz, before, len(held_S) - before)
+
+
+def _within(stretch_S: np.ndarray, rate_hz: int, begin: int, length: int) -> np.ndarray:
+    """Resampled samples `begin` to `begin + length` of a stretch; `begin` is a whole one at both rates."""
+    if rate_hz == SAMPLE_RATE_HZ:
+        return stretch_S[begin : begin + length]
+    up, down = _ratio(rate_hz)
+    resampled_S = _resample(stretch_S, rate_hz, -(-len(stretch_S) * up // down))
+    return resampled_S[begin // down * up : -(-(begin + length) * up // down)]
 
 
 def too_odd(rate_hz: int) -> str | None:
