@@ -15,6 +15,7 @@ COMMANDS = {
     "ablation": "train the full model and its variants, and compare each with the full model",
     "paper": "everything that the paper reports: its tables, figures and final models, as one sweep",
     "evaluate": "score a trained model on another corpus, and under noise, telephone, rooms and the like",
+    "predict": "apply a trained model to recordings, folders of them, or a table",
     "report": "write the report of a finished run again",
     "compare": "paired difference of two finished runs over the same corpus, with its interval",
     "export": "write a trained model as ONNX, which predicts without PyTorch",

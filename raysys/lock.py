@@ -29,17 +29,20 @@ _SETTLED_S = 3.0
 
 
 @contextlib.contextmanager
-def locked(run: Folder) -> Iterator[None]:
-    """Lock a run's folder.
+def locked(run: Folder, instead: str = "--run.name") -> Iterator[None]:
+    """Lock a run's folder, or that of another job.
 
     On a disk the operating system holds the lock and releases it with the process, however that ends. In an object
     store, or on network storage without locks, the lock is a file that is renewed during the run; if a run was killed,
     the next one waits 90 s for its lock to expire.
 
+    Args:
+        instead: the flag that chooses another folder.
+
     Raises:
         StorageError: another run holds it.
     """
-    with _flocked(run) if run.is_local and _knows_locks(run) else _leased(run):
+    with _flocked(run, instead) if run.is_local and _knows_locks(run) else _leased(run, instead):
         yield
 
 
@@ -59,12 +62,12 @@ def _knows_locks(run: Folder) -> bool:
 
 
 @contextlib.contextmanager
-def _flocked(run: Folder) -> Iterator[None]:
+def _flocked(run: Folder, instead: str) -> Iterator[None]:
     with open(f"{run.path}/{LOCK}", "r+b", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise _refusal(run, file.read().decode()) from error
+            raise _refusal(run, file.read().decode(), instead) from error
         # The lock works without this; on a full disk the error should name the first file that matters.
         with contextlib.suppress(OSError):
             file.truncate(0)
@@ -73,8 +76,8 @@ def _flocked(run: Folder) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _leased(run: Folder) -> Iterator[None]:
-    _outwait(run)
+def _leased(run: Folder, instead: str) -> Iterator[None]:
+    _outwait(run, instead)
     mine = uuid.uuid4().hex
 
     def renew() -> None:
@@ -85,7 +88,7 @@ def _leased(run: Folder) -> Iterator[None]:
     time.sleep(_SETTLED_S)
     held = _holder(run)
     if held is not None and held["id"] != mine:
-        raise _refusal(run, held["by"])
+        raise _refusal(run, held["by"], instead)
     done = threading.Event()
     thread = threading.Thread(target=_keep, args=(run, mine, renew, done), daemon=True)
     thread.start()
@@ -116,7 +119,7 @@ def _keep(run: Folder, mine: str, renew: Callable[[], None], done: threading.Eve
             renew()
 
 
-def _outwait(run: Folder) -> None:
+def _outwait(run: Folder, instead: str) -> None:
     """Wait until an existing lease is released or expires, without comparing the clocks of two machines.
 
     Raises:
@@ -136,7 +139,7 @@ def _outwait(run: Folder) -> None:
         if held is None:
             return
         if held != first:
-            raise _refusal(run, held["by"])
+            raise _refusal(run, held["by"], instead)
 
 
 def _holder(run: Folder) -> dict[str, Any] | None:
@@ -153,8 +156,8 @@ def _me() -> str:
     return json.dumps({"host": socket.gethostname(), "process": os.getpid()})
 
 
-def _refusal(run: Folder, holder: str) -> StorageError:
+def _refusal(run: Folder, holder: str, instead: str) -> StorageError:
     return StorageError(
         f"{run.location}: another run is using this folder ({holder}). Wait for its end or stop it, "
-        f"or choose another --run.name."
+        f"or choose another {instead}."
     )

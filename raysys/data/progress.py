@@ -57,3 +57,10 @@ class Progress:
             return ""
         left_s = round((elapsed - first_at) / (self._done - first) * (self._total - self._done))
         return f", about {left_s // 60}:{left_s % 60:02d} left"
+
+
+def clock(seconds: float) -> str:
+    """Such as 1:05, or 2:01:05 from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

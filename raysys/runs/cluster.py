@@ -23,6 +23,10 @@ from raysys.termination import handle, raise_terminated
 
 _PROBE_S = 300.0
 """How long a node may take to start a process and read and write a few bytes."""
+_REMEDY = (
+    "Every node needs the corpus, recordings and the run folder under the same path; use shared storage for "
+    "--corpus.root, --run.root and --run.cache, or an address such as s3://."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,11 +165,12 @@ def _too_small(settings: ClusterConfig, nodes: Sequence[tuple[int, int]], gpus_p
     )
 
 
-def check_nodes(run: Folder, audio_paths: Sequence[str]) -> None:
+def check_nodes(run: Folder, audio_paths: Sequence[str], remedy: str = _REMEDY) -> None:
     """Check that every node reads the corpus, and reads and writes the same run folder as the driver.
 
     Args:
         audio_paths: a file of the corpus, and of each folder of recordings.
+        remedy: what every node needs, for the message.
 
     Raises:
         StorageError: naming the node and the path.
@@ -182,10 +187,7 @@ def check_nodes(run: Folder, audio_paths: Sequence[str]) -> None:
         run.delete(".probe")
     for name, problem in problems.items():
         if problem:
-            raise StorageError(
-                f"{name}: {problem}. Every node needs the corpus, recordings and the run folder under the same path; "
-                f"use shared storage for --corpus.root, --run.root and --run.cache, or an address such as s3://."
-            )
+            raise StorageError(f"{name}: {problem}. {remedy}")
 
 
 def _probe_all(nodes: list[dict[str, str]], run: str, audio_paths: Sequence[str], token: str) -> dict[str, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+from raysys.data.progress import clock
 from raysys.runs.trial import Trial
 from raysys.selection import TITLES, shown
 
@@ -62,9 +63,3 @@ class TrialLines:
 
 
 Lines = EpochLines | TrialLines
-
-
-def clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
