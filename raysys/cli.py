@@ -263,7 +263,7 @@ def exit_codes() -> Iterator[None]:
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         if came():
-            print("stopped by SIGTERM; the same command resumes each trial where it stopped", file=sys.stderr)
+            print("stopped by SIGTERM; the same command resumes where it stopped", file=sys.stderr)
             raise SystemExit(TERMINATED) from None
         print("stopped; the same command resumes where it stopped", file=sys.stderr)
         raise SystemExit(130) from None

@@ -187,7 +187,7 @@ def test_a_run_hurt_by_sigkill_sigterm_and_ctrl_c_in_turn_predicts_what_an_undis
     until(lambda: done < epochs(run, damaged) < EPOCHS, process)
     os.killpg(process.pid, signal.SIGTERM)
     said = ended(process, TERMINATED)
-    assert "the same command resumes each trial where it stopped" in said
+    assert "the same command resumes where it stopped" in said
     last = run / "folds" / str(damaged) / checkpoint_files.LAST
     assert f"fold {damaged}: {last} is damaged" in said
     assert f"fold {SPEAKERS[damaged - 1]:<3}  epoch {before + 1:3d}/{EPOCHS}" in said
