@@ -56,6 +56,14 @@ def bench_scaling(out: Path, *, ravdess: str | None) -> None:
     _write(out, machine, rows, growth=growth)
 
 
+def bench_onnx(out: Path, *, repeats: int) -> None:
+    """Prediction by PyTorch and by exported graphs, which need neither Ray nor a corpus."""
+    from raysys.bench.onnx import onnx_rows
+
+    machine = _introduce()
+    _write(out, machine, onnx_rows(repeats, _shown))
+
+
 def bench_training(out: Path, *, repeats: int) -> None:
     """Only training and evaluation, which need neither Ray nor a corpus."""
     machine = _introduce()

@@ -12,9 +12,10 @@ import tyro
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    rows: Literal["main", "training", "scaling"] = "main"
+    rows: Literal["main", "training", "scaling", "onnx"] = "main"
     """main: all but the long ones. training: only training step and evaluation, which need neither Ray nor a corpus.
-    scaling: how time and memory grow with corpus size and number of trials, with a figure."""
+    scaling: how time and memory grow with corpus size and number of trials, with a figure. onnx: prediction by PyTorch
+    and by exported graphs."""
     out: Path = Path("runs/bench.json")
     """Output file for the rows."""
     repeats: int = 3
@@ -39,3 +40,5 @@ def main() -> None:
             run.bench_training(command.out, repeats=command.repeats)
         case "scaling":
             run.bench_scaling(command.out, ravdess=command.ravdess)
+        case "onnx":
+            run.bench_onnx(command.out, repeats=command.repeats)

@@ -125,7 +125,7 @@ def exported_graph(model: EmotionModel) -> bytes:
         kinds = " and ".join(type(getattr(part, "model", part)).__name__ for part in parts if part is not None)
         raise ExportError(
             f"{model.origin}: ONNX cannot express it ({first_line(error)[:160]}). Its encoders are {kinds}; expected "
-            f"light, wav2vec 2.0, HuBERT or Whisper, and light, BERT, DistilBERT or the like. Train with those."
+            f"light, wav2vec 2.0, HuBERT, WavLM or Whisper, and light, BERT, DistilBERT or the like. Train with those."
         ) from error
 
 

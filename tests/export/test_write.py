@@ -39,7 +39,7 @@ MODELS: dict[str, tuple[dict[str, Any], Modalities]] = {
     "GRUs of their own, attention pooling": ({"bigru": "per_stream", "pooling": "attention"}, "both"),
     "wav2vec 2.0 and DistilBERT": ({"audio": "wav2vec2", "text": "distilbert"}, "both"),
     "Whisper, all states": (
-        {"audio": "whisper", "layer": "weighted_sum", "freeze_audio": "all", "pool_frames": 4},
+        {"audio": "whisper", "layer": "weighted_sum", "freeze_audio": "all", "pool_frames": 4, "pooling": "statistics"},
         "audio",
     ),
 }
