@@ -21,6 +21,7 @@ COMMANDS = {
     "export": "write a trained model as ONNX, which predicts without PyTorch",
     "push": "upload a trained model to the Hugging Face Hub",
     "prepare": "read, check and decode a corpus ahead of the runs that train on it",
+    "serve": "serve a trained model over HTTP, with a page to try it",
     "bench": "measure the speed of training, evaluation, data and orchestration on this machine",
 }
 
