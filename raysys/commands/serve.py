@@ -50,8 +50,9 @@ def run(command: Serve) -> None:
         refuse_port_in_use(command.host, command.port)
     print(f"model     {_checked(settings.model)!r}", flush=True)
     with (
-        running(ExperimentConfig(cluster=ClusterConfig(address=command.address))),
-        serving(settings, token, command.host, command.port),
+        running(ExperimentConfig(cluster=ClusterConfig(address=command.address))) as cluster,
+        # A cluster that may grow is not this process's own.
+        serving(settings, token, command.host, command.port, leave=cluster.may_grow),
     ):
         host = f"[{command.host}]" if ":" in command.host else command.host
         print(f"serving   http://{host}:{command.port}  (Ctrl-C stops)", flush=True)

@@ -52,11 +52,12 @@ def refuse_port_in_use(host: str, port: int) -> None:
 
 
 @contextlib.contextmanager
-def serving(settings: ServiceSettings, token: str | None, host: str, port: int) -> Iterator[None]:
+def serving(settings: ServiceSettings, token: str | None, host: str, port: int, *, leave: bool) -> Iterator[None]:
     """Serve for the duration of the block.
 
     Args:
         token: SHA-256 of what clients must send; None: they need none.
+        leave: the cluster outlives this process, so Serve is ended there.
 
     Raises:
         ClusterError: Serve already runs on the cluster, or the service does not start.
@@ -76,11 +77,12 @@ def serving(settings: ServiceSettings, token: str | None, host: str, port: int) 
             )
             serve.run(application(settings, token), name=_NAME, logging_config=logging)
         # Serve has no class for what keeps a deployment from starting.
-        except RuntimeError as error:
-            raise ClusterError(f"The service does not start: {_why()} ({error})") from error
+        except (RuntimeError, TimeoutError) as error:
+            raise ClusterError(f"The service does not start ({error}). {_why()}".rstrip()) from error
         yield
     finally:
-        serve.shutdown()
+        if leave:
+            serve.shutdown()
 
 
 def watch() -> None:
@@ -97,4 +99,4 @@ def watch() -> None:
 def _why() -> str:
     found = serve.status().applications.get(_NAME)
     messages = [] if found is None else [found.message, *(d.message for d in found.deployments.values())]
-    return " ".join(filter(None, messages))[-600:] or "no reason is known."
+    return " ".join(filter(None, messages))[-600:]
