@@ -158,7 +158,7 @@ def onnx_graph(model: EmotionModel, example: Mapping[str, Tensor]) -> bytes:
             output_names=[PROBABILITIES],
             dynamic_axes=axes | {PROBABILITIES: {0: "batch"}},
             opset_version=OPSET,
-            # The other exporter unrolls GRUs in time.
+            # Records one pass, as `exportable` expects; the other exporter needs one more package.
             dynamo=False,
         )
         return (Path(local) / "model.onnx").read_bytes()
