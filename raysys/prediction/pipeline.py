@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import ray.data
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 
 from raysys.data.tasks import cause_of
+from raysys.errors import ClusterError
 from raysys.prediction.request import Cutting
 from raysys.prediction.shards import block_name, read_shard
 from raysys.runs.cluster import Cluster
 from raysys.storage import Folder
 
-_BLOCK_BYTES = 32 * 1024**2
-"""What a task hands on at once: two blocks of `decoding.BLOCK_S`."""
+_BLOCK_BYTES = 1
+"""Every row is handed on at once: waveforms fill no memory, and an account does not wait for its task's end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,7 @@ def run_shards(shards: Sequence[int], work: Work, cluster: Cluster) -> Iterator[
 
     Raises:
         UserError: raised by a task or an actor, without the traceback of its process.
+        ClusterError: no actor starts.
     """
     dataset = (
         ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
@@ -69,6 +71,12 @@ def run_shards(shards: Sequence[int], work: Work, cluster: Cluster) -> Iterator[
             yield from (Done(**row) for row in batch.to_pylist())
     except RayTaskError as error:
         raise cause_of(error) from None
+    except RayActorError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ClusterError(
+            f"a process that predicts cannot start or was lost for good ({reason}). Does every node see the model, and "
+            f"have the memory for it? The same command continues."
+        ) from error
 
 
 _ONE_ROW: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}

@@ -13,7 +13,7 @@ _SHOWN = 5
 
 
 class Progress:
-    """A line every ten seconds: files done, files and hours of audio at the pace since the first ones, time left.
+    """A line every ten seconds: files and audio done, both at the pace since the first ones, and the time left.
 
     Args:
         total: files in all.
@@ -45,17 +45,19 @@ class Progress:
         self._first = self._first or (now, self._done, self._seconds)
         if now - self._shown >= _PAUSE_S:
             self._shown = now
-            self._show(f"[{clock(now - self._started)}] {self._done}/{self._total} files{self._pace(now)}")
+            heard = f"{self._seconds / 3600:.2f} h of audio"
+            self._show(f"[{clock(now - self._started)}] {self._done}/{self._total} files  {heard}{self._pace(now)}")
 
     def _pace(self, now: float) -> str:
         assert self._first is not None
         at, files, seconds = self._first
-        passed = now - at
-        if not passed or self._done == files:
+        if now == at:
             return ""
-        rate = (self._done - files) / passed
-        left = clock((self._total - self._done) / rate)
-        return f"  {rate:.1f} files/s  {(self._seconds - seconds) / passed:.0f} h of audio per hour  about {left} left"
+        pace = f"  {(self._seconds - seconds) / (now - at):.0f} h per hour"
+        if self._done == files:
+            return pace  # A long recording is on its way.
+        rate = (self._done - files) / (now - at)
+        return f"  {rate:.1f} files/s{pace}  about {clock((self._total - self._done) / rate)} left"
 
     def end(self, summary: Summary, out: str) -> None:
         """Print what the output contains, and how long it took."""
