@@ -1,4 +1,4 @@
-"""Fields of KubeRay's ray.io/v1 (release 1.6) used by a job and a cluster, and a strict check of manifests.
+"""Fields of KubeRay's ray.io/v1 (release 1.6) used by a job, a cluster and a service, and a strict check of manifests.
 
 The API server drops unknown fields with a warning at most, so a misspelt one is silently lost. Pods and their contents
 are checked against the models of the official Kubernetes client.
@@ -23,6 +23,17 @@ SCALARS: dict[str, type | tuple[type, ...]] = {
 API: dict[str, dict[str, str]] = {
     "RayJob": {"apiVersion": "str", "kind": "str", "metadata": "V1ObjectMeta", "spec": "RayJobSpec"},
     "RayCluster": {"apiVersion": "str", "kind": "str", "metadata": "V1ObjectMeta", "spec": "RayClusterSpec"},
+    "RayService": {"apiVersion": "str", "kind": "str", "metadata": "V1ObjectMeta", "spec": "RayServiceSpec"},
+    "RayServiceSpec": {
+        "excludeHeadPodFromServeSvc": "bool",
+        "managedBy": "str",
+        "rayClusterConfig": "RayClusterSpec",
+        "rayClusterDeletionDelaySeconds": "int",
+        "serveConfigV2": "str",
+        "serveService": "V1Service",
+        "upgradeStrategy": "RayServiceUpgradeStrategy",
+    },
+    "RayServiceUpgradeStrategy": {"type": "NewCluster|NewClusterWithIncrementalUpgrade|None"},
     "RayJobSpec": {
         "activeDeadlineSeconds": "int",
         "backoffLimit": "int",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import fnmatch
 import importlib
+import inspect
 import json
 import re
 import shlex
@@ -17,14 +18,22 @@ import jsonschema
 import pytest
 import ray
 import yaml
+from pydantic import ValidationError
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.serve.schema import ServeDeploySchema
 
 from raysys.cli import CommandLine, parse
+from raysys.errors import ConfigError
+from raysys.serving.token import VARIABLE as TOKEN
 from tests.jobs.kuberay_api import mistakes
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "cluster"
-KUBERAY = {"ray-job.crossval.yaml": "RayJob", "ray-cluster.autoscaler.yaml": "RayCluster"}
+KUBERAY = {
+    "ray-job.crossval.yaml": "RayJob",
+    "ray-cluster.autoscaler.yaml": "RayCluster",
+    "ray-service.yaml": "RayService",
+}
 PINNED = dict(
     line.split(" ;")[0].split("==", 1)
     for line in (CLUSTER / "requirements.txt").read_text().splitlines()
@@ -134,7 +143,7 @@ def test_the_manifest_check_detects_errors(where: tuple[str, ...], key: str, val
 
 def cluster_spec(name: str) -> dict[str, Any]:
     spec: dict[str, Any] = load(f"kuberay/{name}")["spec"]
-    return spec.get("rayClusterSpec", spec)
+    return spec.get("rayClusterSpec", spec.get("rayClusterConfig", spec))
 
 
 def pods(name: str) -> dict[str, dict[str, Any]]:
@@ -201,6 +210,35 @@ def test_the_standing_cluster_scales_from_no_gpu_and_survives_spot_machines() ->
     head = spec["headGroupSpec"]
     assert head["rayStartParams"]["num-cpus"] == "0"
     assert "requiredDuringSchedulingIgnoredDuringExecution" in head["template"]["spec"]["affinity"]["nodeAffinity"]
+
+
+def test_the_service_is_what_serve_would_deploy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its configuration by Serve's own schema, its arguments by the builder's, and a GPU for each copy."""
+    spec = load("kuberay/ray-service.yaml")["spec"]
+    config = ServeDeploySchema.model_validate(yaml.safe_load(spec["serveConfigV2"]))
+    (application,) = config.applications
+    module, _, name = application.import_path.partition(":")
+    builder = getattr(importlib.import_module(module), name)
+    (parameter,) = inspect.signature(builder).parameters.values()
+    settings = parameter.annotation.model_validate(application.args)
+    assert settings.model.startswith("/data/")
+    (group,) = spec["rayClusterConfig"]["workerGroupSpecs"]
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert (group["minReplicas"], group["maxReplicas"]) == settings.replicas
+    assert int(limits["nvidia.com/gpu"]) == settings.gpus_per_replica
+    for pod in pods("ray-service.yaml").values():
+        assert TOKEN in {variable["name"] for variable in pod["containers"][0]["env"]}
+        assert {"name": "serve", "containerPort": 8000} in pod["containers"][0]["ports"]
+    # Serve listens to all machines there.
+    monkeypatch.delenv(TOKEN, raising=False)
+    with pytest.raises(ConfigError, match=f"{TOKEN} is not set"):
+        builder(settings)
+    with pytest.raises(ValidationError, match="max_batc"):
+        parameter.annotation.model_validate(application.args | {"max_batc": 3})
+
+
+def test_the_image_has_what_serving_needs() -> None:
+    assert {"fastapi", "uvicorn", "python-multipart", "starlette"} <= set(PINNED)
 
 
 def test_ray_up_takes_the_aws_file() -> None:
