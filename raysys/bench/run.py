@@ -13,10 +13,13 @@ import torch
 
 from raysys.bench.data import data_rows
 from raysys.bench.measure import Row, row_of
+from raysys.bench.speech import wav_bytes
 from raysys.bench.training import evaluation_row, full_setting, small_setting, training_rows
 
 _UTTERANCES = 2000
 _BATCHES = 4
+_REQUESTS = 300
+_SERVED_S = 3.0
 _MODELS = (
     "small: wav2vec 2.0 and DistilBERT at a quarter of width and depth, batch 16, float32\n"
     "full: paper preset at full size, batch 16, bfloat16; its plain loop: float32, batch 2, accumulated 8 times"
@@ -75,6 +78,18 @@ def bench_training(out: Path, *, repeats: int) -> None:
         rows = _shown(training_rows(setting, batches=_BATCHES, repeats=repeats, note=_SMALL))
         rows += _shown([evaluation_row(setting, batches=_BATCHES, repeats=repeats, note=_SMALL)])
     _write(out, machine, rows)
+
+
+def bench_serving(out: Path, model: str) -> None:
+    """A model behind `raysys serve`, asked for noise of three seconds."""
+    # Imported here: the other rows do not need what serving does.
+    from raysys.bench.serving import serving_rows
+
+    machine = _introduce()
+    rows: list[Row] = []
+    for found in serving_rows(model, [wav_bytes(seed, _SERVED_S) for seed in range(8)], requests=_REQUESTS):
+        rows += _shown(found)
+    _write(out, machine, rows, model=model)
 
 
 def _gpu_rows(repeats: int) -> list[Row]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass, field
 
 import numpy as np
+import soundfile
 
 from raysys.config import SAMPLE_RATE_HZ
 from raysys.data.manifest import Utterance
@@ -69,3 +71,11 @@ def make_speech(n: int, *, seed: int = 0) -> Speech:
         durations_s={name: u.duration_s or 0.0 for name, u in utterances.items()},
         seed=seed,
     )
+
+
+def wav_bytes(seed: int, seconds: float) -> bytes:
+    """Noise as a WAV file: 16 kHz mono, 16 bits."""
+    file = io.BytesIO()
+    noise = np.random.default_rng(seed).normal(0, 0.05, round(seconds * SAMPLE_RATE_HZ))
+    soundfile.write(file, noise, SAMPLE_RATE_HZ, format="WAV")
+    return file.getvalue()

@@ -9,19 +9,25 @@ from typing import Literal
 
 import tyro
 
+from raysys.cli import exit_codes
+from raysys.errors import ConfigError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    rows: Literal["main", "training", "scaling", "onnx"] = "main"
+    rows: Literal["main", "training", "scaling", "onnx", "serving"] = "main"
     """main: all but the long ones. training: only training step and evaluation, which need neither Ray nor a corpus.
     scaling: how time and memory grow with corpus size and number of trials, with a figure. onnx: prediction by PyTorch
-    and by exported graphs."""
+    and by exported graphs. serving: requests per second and latencies of --model behind `raysys serve`, batched and one
+    by one."""
     out: Path = Path("runs/bench.json")
     """Output file for the rows."""
     repeats: int = 3
     """Rounds per comparison; the table shows median and range."""
     ravdess: str | None = None
     """Folder of RAVDESS for the corpus-size rows; None: the demo corpus."""
+    model: str | None = None
+    """Model or run for the serving rows."""
 
 
 def main() -> None:
@@ -42,3 +48,10 @@ def main() -> None:
             run.bench_scaling(command.out, ravdess=command.ravdess)
         case "onnx":
             run.bench_onnx(command.out, repeats=command.repeats)
+        case "serving":
+            with exit_codes():
+                if command.model is None:
+                    raise ConfigError(
+                        "--rows serving measures a model: add --model with the folder of a model or a run."
+                    )
+                run.bench_serving(command.out, command.model)

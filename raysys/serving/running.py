@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import socket
 import time
 from collections.abc import Iterator
@@ -67,15 +68,17 @@ def serving(settings: ServiceSettings, token: str | None, host: str, port: int, 
             "Ray Serve already runs on this cluster, and its address cannot be changed. End it there (`serve "
             "shutdown`), or add this service to its configuration file: cluster/kuberay/ray-service.yaml shows how."
         )
-    logging = {"log_level": "WARNING", "enable_access_log": False}
+    # Where it runs and what becomes of it are reported here, in this command's own words.
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    quiet = {"log_level": "WARNING", "enable_access_log": False}
     try:
         try:
             serve.start(
                 proxy_location="HeadOnly",
                 http_options={"host": host, "port": port, "keep_alive_timeout_s": _KEEP_ALIVE_S},
-                logging_config=logging,
+                logging_config=quiet,
             )
-            serve.run(application(settings, token), name=_NAME, logging_config=logging)
+            serve.run(application(settings, token), name=_NAME, logging_config=quiet)
         # Serve has no class for what keeps a deployment from starting.
         except (RuntimeError, TimeoutError) as error:
             raise ClusterError(f"The service does not start ({error}). {_why()}".rstrip()) from error
