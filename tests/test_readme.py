@@ -33,6 +33,7 @@ DOCUMENTS = {
 JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py"))
 OTHER_PROGRAMS = {
     "bash": {"--generate"},
+    "curl": {"--data-binary"},
     "docker": {"--file", "--tag", "--shm-size"},
     "kubectl": {"--from-literal", "--from-file"},
     "pip and uv": {"--with"},

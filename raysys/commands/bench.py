@@ -32,6 +32,9 @@ class Command:
 
 def main() -> None:
     command = tyro.cli(Command, description=__doc__)
+    with exit_codes():
+        if command.rows == "serving" and command.model is None:
+            raise ConfigError("--rows serving measures a model: add --model with the folder of a model or a run.")
     from raysys.allocator import ENVIRONMENT
 
     # Measure all loops, the plain one too, with a trial's settings; the allocator reads them at process start.
@@ -49,9 +52,5 @@ def main() -> None:
         case "onnx":
             run.bench_onnx(command.out, repeats=command.repeats)
         case "serving":
-            with exit_codes():
-                if command.model is None:
-                    raise ConfigError(
-                        "--rows serving measures a model: add --model with the folder of a model or a run."
-                    )
-                run.bench_serving(command.out, command.model)
+            assert command.model is not None
+            run.bench_serving(command.out, command.model)

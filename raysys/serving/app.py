@@ -24,8 +24,8 @@ from raysys.serving.token import VARIABLE, token_digest
 PREDICTOR = "model"
 _ATTEMPTS = 3
 _ANSWER_S = 120.0
-_QUEUED_BATCHES = 8
-"""Batches that may wait for the model; further requests are refused, since they would wait too long."""
+_QUEUED_BATCHES, _QUEUED = 8, 64
+"""Batches, and at least so many requests, that may wait for the model; further ones would wait too long."""
 
 
 class Predictor:
@@ -82,7 +82,7 @@ def application(settings: ServiceSettings, token: str | None) -> serve.Applicati
         ray_actor_options={"num_cpus": 1, "num_gpus": gpus},
         # One batch is computed, another gathers, and one more is on its way.
         max_ongoing_requests=3 * settings.max_batch,
-        max_queued_requests=_QUEUED_BATCHES * settings.max_batch,
+        max_queued_requests=max(_QUEUED, _QUEUED_BATCHES * settings.max_batch),
         **copies,
     )
 

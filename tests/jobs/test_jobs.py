@@ -103,6 +103,13 @@ def test_a_report_that_fails_is_a_note_and_the_job_that_it_names_writes_it(
         ("report.py", ["/nowhere"], "error: /nowhere: there is no results.json"),
         ("compare.py", ["{a}", "/nowhere"], "error: /nowhere: there is no results.json"),
         ("compare.py", ["{a}", "nothing://b"], "no file system is installed for nothing://"),
+        ("serve.py", ["/nowhere"], "error: /nowhere: contains no config.json: there is no such folder"),
+        ("serve.py", ["{a}", "--host", "0.0.0.0"], "--host 0.0.0.0: other machines reach it"),
+        ("serve.py", ["{a}", "--max-batch", "0"], "error: --max-batch is 0"),
+        ("serve.py", ["{a}", "--token-file", "/nowhere"], "error: --token-file /nowhere: cannot be read"),
+        ("serve.py", ["{a}", "--prot", "80"], "--port"),
+        ("serve.py", [], "MODEL"),
+        ("bench.py", ["--rows", "serving"], "add --model"),
         ("compare.py", ["{a}"], "Another finished run over the same corpus"),
         ("compare.py", ["{a}", "{b}", "--jsn", "x"], "--json"),
         ("prepare.py", ["--corpus.name", "ravdess"], "needs --corpus.root"),
@@ -133,6 +140,14 @@ def test_a_user_error_ends_a_job_with_code_2_and_says_how_to_fix_it(
     assert said in captured.out + captured.err
     assert "Traceback" not in captured.err
     assert not ray.is_initialized(), "a cluster was started before the error was found"
+
+
+def test_serve_without_its_packages_says_how_to_install_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("raysys.commands.serve.find_spec", lambda name: None if name == "python_multipart" else name)
+    assert run_job(monkeypatch, "serve.py", str(tmp_path)) == 2
+    assert "serve needs python_multipart: pip install 'raysys[serve]'" in capsys.readouterr().err
 
 
 def test_prepare_has_the_dry_run_of_the_other_jobs(
