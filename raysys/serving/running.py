@@ -89,11 +89,19 @@ def serving(settings: ServiceSettings, token: str | None, host: str, port: int, 
 
 
 def watch() -> None:
-    """Report what becomes of the service, until this process is told to stop."""
+    """Report what becomes of the service, until this process is told to stop.
+
+    Raises:
+        ClusterError: it was ended on the cluster, not by this process.
+    """
     said = "RUNNING"
     while True:
         time.sleep(_POLL_S)
-        state = serve.status().applications[_NAME]
+        state = serve.status().applications.get(_NAME)
+        if state is None:
+            raise ClusterError(
+                "The service was ended on its cluster (`serve shutdown`?). The same command serves again."
+            )
         if state.status != said:
             said = state.status
             print(f"note      the service is {said.lower().replace('_', ' ')} {state.message}".rstrip(), flush=True)

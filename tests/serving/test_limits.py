@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from starlette.types import Message
 from raysys.errors import ConfigError
 from raysys.serving.limits import LimitedBody, Open, Rate
 from raysys.serving.refusals import Refused
-from raysys.serving.running import is_loopback, refuse_open_host, refuse_port_in_use
 from raysys.serving.settings import ServiceSettings
 from raysys.serving.token import VARIABLE, digest, refuse_other_token, token_digest
 
@@ -101,24 +99,6 @@ def test_a_token_that_cannot_be_used_is_refused_before_the_start(tmp_path: Path,
         token_digest(str(tmp_path / "token"))
     with pytest.raises(ConfigError, match="cannot be read"):
         token_digest(str(tmp_path / "nowhere"))
-
-
-@pytest.mark.parametrize(
-    ("host", "own"), [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("10.0.0.1", False)]
-)
-def test_other_machines_need_a_token(host: str, own: bool) -> None:
-    assert is_loopback(host) == own
-    refuse_open_host(host, digest(LONG))
-    if own:
-        refuse_open_host(host, None)
-    else:
-        with pytest.raises(ConfigError, match=f"--host {re.escape(host)}: other machines reach it"):
-            refuse_open_host(host, None)
-
-
-def test_an_address_of_another_machine_cannot_be_served() -> None:
-    with pytest.raises(ConfigError, match="cannot be used"):
-        refuse_port_in_use("192.0.2.1", 8000)
 
 
 @pytest.mark.parametrize(
