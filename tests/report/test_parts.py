@@ -73,10 +73,10 @@ def test_speakers_are_scored_one_by_one(predictions: pa.Table) -> None:
 
 
 def test_sexes_are_scored_where_they_are_known(manifest: Manifest, predictions: pa.Table) -> None:
-    assert sex_scores(manifest, predictions) == ()
+    assert sex_scores(manifest, predictions, manifest.classes) == ()
     sex_of = {"A": "F", "B": "F", "C": "M", "D": None}
     known = tuple(dataclasses.replace(u, sex=sex_of[u.speaker]) for u in manifest.utterances)
-    female, male = sex_scores(dataclasses.replace(manifest, utterances=known), predictions)
+    female, male = sex_scores(dataclasses.replace(manifest, utterances=known), predictions, manifest.classes)
     assert (female.name, female.n, female.speakers, female.wa) == ("female", 3, 2, pytest.approx(2 / 3))
     # Recalls: ang 1 of 2, hap 1 of 1.
     assert female.ua == 0.75 and female.wa_ci95 is not None
