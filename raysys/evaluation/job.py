@@ -63,13 +63,7 @@ def evaluate(location: str, corpus: CorpusConfig, *, cache: Path, out: str | Non
     evaluation = Evaluation(
         model=model.origin,
         classes=model.classes,
-        corpus=CorpusFacts(
-            name=manifest.corpus,
-            title=manifest.title,
-            fingerprint=manifest.fingerprint(),
-            utterances=len(manifest.utterances),
-            speakers=len(manifest.speakers),
-        ),
+        corpus=CorpusFacts.of(manifest),
         modalities=model.modalities,
         seen=seen,
         conditions=tuple(

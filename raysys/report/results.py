@@ -64,13 +64,7 @@ def summarise(manifest: Manifest, folds: Sequence[FoldRow], predictions: pa.Tabl
     wa, ua = [fold.wa for fold in ordered], [fold.ua for fold in ordered]
     return RunResult(
         **facts,
-        corpus=CorpusFacts(
-            name=manifest.corpus,
-            title=manifest.title,
-            fingerprint=manifest.fingerprint(),
-            utterances=len(manifest.utterances),
-            speakers=len(manifest.speakers),
-        ),
+        corpus=CorpusFacts.of(manifest),
         classes=manifest.classes,
         versions={name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
         folds=ordered,

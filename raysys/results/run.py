@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from raysys.config import Select
-from raysys.data.manifest import Skipped
+from raysys.data.manifest import Manifest, Skipped
 from raysys.errors import StorageError
 from raysys.results.fold import FoldRow
 from raysys.results.scores import ClassScores, Confusion, PartScores, PooledScores, Scores, VoteScores
@@ -33,6 +33,16 @@ class CorpusFacts:
     def __post_init__(self) -> None:
         if not self.title:
             object.__setattr__(self, "title", self.name)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> CorpusFacts:
+        return cls(
+            name=manifest.corpus,
+            title=manifest.title,
+            fingerprint=manifest.fingerprint(),
+            utterances=len(manifest.utterances),
+            speakers=len(manifest.speakers),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
