@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from raysys.config import ClusterConfig, ExperimentConfig
-from raysys.errors import ConfigError
+from raysys.errors import ConfigError, CorpusError
 from raysys.inference import load_model
 from raysys.inference.segments import refuse_missing_detector
 from raysys.lock import locked
@@ -38,7 +38,7 @@ def predict(request: Request, cluster: ClusterConfig, *, texts: bool) -> None:
         texts: whether there are transcripts.
 
     Raises:
-        UserError: anything that the user must fix.
+        UserError: anything that the user must fix; also if no recording at all could be predicted, which the output says.
     """
     for flag, location in (("MODEL", request.model), *(("INPUT", i) for i in request.inputs), ("--out", request.out)):
         check_place(flag, location)
@@ -59,6 +59,11 @@ def predict(request: Request, cluster: ClusterConfig, *, texts: bool) -> None:
         summary = merge(parts, finished(parts.names()), request.out, schema)
         parts.delete_all()
     progress.end(summary, request.out)
+    if summary.failed == summary.rows:
+        raise CorpusError(
+            f"{request.out}: not one of {summary.rows} recordings could be predicted; column note says why of each. "
+            f"Give other files, or correct these."
+        )
 
 
 def _refuse_text_alone(model: Model, request: Request, texts: bool) -> None:

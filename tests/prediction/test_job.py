@@ -17,7 +17,7 @@ import soundfile
 import torch
 
 from raysys.config import ClusterConfig
-from raysys.errors import ConfigError, ModelFolderError, StorageError
+from raysys.errors import ConfigError, CorpusError, ModelFolderError, StorageError
 from raysys.inference import load_model, read_waveform
 from raysys.lock import locked
 from raysys.prediction import job, pipeline
@@ -114,6 +114,19 @@ def test_each_recording_is_what_the_model_says_of_it_alone(
     said = capsys.readouterr().out
     assert "files     120 in 3 shards\n" in said and "rows 120, of which 1 have no prediction" in said
     assert f"1 such as {recordings}/050.wav: does not decode" in said and "h of audio per hour" in said
+
+
+def test_that_nothing_could_be_predicted_is_an_error(
+    model: str, done: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    for i in range(2):
+        (folder / f"{i}.wav").write_bytes(b"RIFF, but no more than that")
+    with pytest.raises(CorpusError, match="not one of 2 recordings could be predicted; column note says why"):
+        predict(model, [folder], tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text().count("does not decode") == 2
+    assert not (tmp_path / "out.csv.parts").exists()
 
 
 def test_broken_off_it_continues_and_ends_with_the_same_file(
