@@ -15,14 +15,17 @@ from raysys import cli
 class Ablation(cli.CommandLine):
     variant: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Your own variant in addition to the paper's, name=flag,flag, such as 'mean=--model.pooling mean'; repeatable."""
+    only: tuple[str, ...] = ()
+    """Of all variants, the paper's and yours, train these by name, such as 'no CCB1' (and always the full model and
+    'no CPC, no ECL'). Default: all."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds to train every variant with (--train.seed is ignored)."""
 
 
 def run(command: Ablation) -> None:
-    from raysys.runs.variants import ablations, parse_variants, points_by_seed
+    from raysys.runs.variants import chosen, points_by_seed
 
-    variants = [*ablations(command.config), *parse_variants(command.variant)]
+    variants = chosen(command.config, command.variant, command.only)
     points_by_seed(command.config, variants, command.seeds)  # refuses wrong flags before Ray is imported
     if command.dry_run:
         from raysys.dry_run import dry_run
@@ -31,7 +34,7 @@ def run(command: Ablation) -> None:
     else:
         from raysys.runs.ablation import ablation
 
-        ablation(command.config, command.variant, command.seeds)
+        ablation(command.config, variants, command.seeds)
 
 
 def main() -> None:

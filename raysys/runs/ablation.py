@@ -28,19 +28,19 @@ from raysys.runs.run import Run, check
 from raysys.runs.second_view import with_change
 from raysys.runs.trial import Trial
 from raysys.runs.tuner import Outcome, run_trials
-from raysys.runs.variants import FULL, WITHOUT_TASKS, Variant, ablations, parse_variants, points_by_seed
+from raysys.runs.variants import FULL, WITHOUT_TASKS, Variant, points_by_seed
 from raysys.selection import Tested, optimistic
 from raysys.storage import Folder
 
 
-def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int]) -> RunResult:
+def ablation(config: ExperimentConfig, variants: Sequence[Variant], seeds: Sequence[int]) -> RunResult:
     """Train the full model and its variants on every fold and seed, and compare each variant with the full model.
 
     Leaves in `<run.root>/<run.name>` what a cross-validation leaves, with the scores of the full model on the first
     seed, and a folder per trial in `trials/`. A sweep that was stopped is resumed by the same command.
 
     Args:
-        own: the user's variants as typed, 'name=flag,flag', in addition to those of METHOD, section 8.
+        variants: see `variants.chosen`.
         seeds: to train each variant with.
 
     Returns: the content of results.json.
@@ -49,7 +49,6 @@ def ablation(config: ExperimentConfig, own: Sequence[str], seeds: Sequence[int])
         UserError: anything that the user must fix, before any training where it can be known then.
     """
     started = time.monotonic()
-    variants = (*ablations(config), *parse_variants(own))
     by_seed = points_by_seed(config, variants, seeds)
     run = check(config, [point for points in by_seed.values() for point in points], "ablation")
     names = {

@@ -115,7 +115,7 @@ class Trial:
     @property
     def title(self) -> str:
         """Its name for people."""
-        return ", ".join(filter(None, [self.point, f"fold {self.fold + 1}"]))
+        return ", ".join(filter(None, [self.point, "" if self.final else f"fold {self.fold + 1}"]))
 
     @property
     def in_process(self) -> bool:

@@ -75,6 +75,24 @@ def parse_variants(variants: Sequence[str]) -> tuple[Variant, ...]:
     return tuple(parsed)
 
 
+def chosen(config: ExperimentConfig, own: Sequence[str], only: Sequence[str]) -> tuple[Variant, ...]:
+    """The variants of an ablation.
+
+    Args:
+        own: the user's, as typed, in addition to `ablations`.
+        only: names of those to train; none: all. The full model, which all are compared with, and 'no CPC, no ECL',
+            whose features the report shows beside it, are always trained.
+
+    Raises:
+        ConfigError: a variant that does not parse, or a name that is none of theirs.
+    """
+    variants = (*ablations(config), *parse_variants(own))
+    names = [variant.name for variant in variants]
+    if unknown := [name for name in only if name not in names]:
+        raise ConfigError(f"--only {unknown[0]!r}: no such variant; there are {', '.join(map(repr, names))}.")
+    return tuple(v for v in variants if not only or v.name in (FULL, WITHOUT_TASKS, *only))
+
+
 def variant_points(config: ExperimentConfig, variants: Sequence[Variant], seed: int) -> tuple[Point, ...]:
     """The variants' configurations for one seed.
 

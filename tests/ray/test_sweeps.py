@@ -27,6 +27,7 @@ from raysys.errors import ConfigError
 from raysys.inference import load_model, read_waveform
 from raysys.runs.ablation import ablation
 from raysys.runs.grid import gridsearch
+from raysys.runs.variants import chosen
 from raysys.training.checkpoint_files import BEST, LAST
 from tests.corpora.iemocap_folder import write_iemocap
 from tests.ray.conftest import Head
@@ -255,7 +256,8 @@ def test_an_ablation_runs_on_every_node_and_none_reads_anothers_disk(
     flags = _flags(
         corpus, tmp_path / "shared", "--run.name", "wide", "--train.epochs", "1", "--cluster.cpus-per-worker", "2"
     )
-    results = dataclasses.asdict(ablation(_config(*flags), ["mean=model.pooling mean"], [0]))
+    config = _config(*flags)
+    results = dataclasses.asdict(ablation(config, chosen(config, ["mean=model.pooling mean"], []), [0]))
     rows = results["ablation"]["variants"]
     assert [row["name"] for row in rows] == [
         "full", "no CPC, no ECL", "cross-entropy on both views", "no augmentation", "no CCB1", "no CCB2", "audio only",

@@ -14,7 +14,7 @@ from raysys.errors import ConfigError
 from raysys.presets import PRESETS
 from raysys.runs.axes import PAPER_GRID, grid_points, parse_axes
 from raysys.runs.points import Point, refuse_long_queues, refuse_missing_votes, seed_points
-from raysys.runs.variants import Variant, ablations, parse_variants, variant_points
+from raysys.runs.variants import FULL, WITHOUT_TASKS, Variant, ablations, chosen, parse_variants, variant_points
 
 DEMO = PRESETS["demo-short"]()
 
@@ -163,6 +163,15 @@ def test_a_custom_variant_takes_several_flags_with_or_without_dashes() -> None:
 def test_a_mistake_in_a_variant_names_it(variants: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         variant_points(DEMO, (*ablations(DEMO), *parse_variants(variants)), seed=0)
+
+
+def test_some_of_the_variants_are_trained_beside_the_two_that_the_report_shows() -> None:
+    own = ["mean=model.pooling mean", "last=model.layer last"]
+    every = [v.name for v in chosen(DEMO, own, [])]
+    assert every == [*EXPECTED, "mean", "last"]
+    assert [v.name for v in chosen(DEMO, own, ["mean", "no CCB2"])] == [FULL, WITHOUT_TASKS, "no CCB2", "mean"]
+    with pytest.raises(ConfigError, match="--only 'men': no such variant; there are 'full', .*'mean', 'last'"):
+        chosen(DEMO, own, ["mean", "men"])
 
 
 def test_a_queue_larger_than_a_training_part_is_told_with_the_fold_and_both_numbers() -> None:
