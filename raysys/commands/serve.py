@@ -39,7 +39,7 @@ def run(command: Serve) -> None:
     """Raises: ConfigError, ModelFolderError, StorageError, ClusterError: before anything is served."""
     refuse_missing_packages()
     from raysys.runs.cluster import in_submitted_job, running
-    from raysys.serving.running import refuse_open_host, refuse_port_in_use, serving, watch
+    from raysys.serving.running import allow_slow_starts, refuse_open_host, refuse_port_in_use, serving, watch
     from raysys.serving.token import token_digest
     from raysys.storage import absolute
 
@@ -49,6 +49,7 @@ def run(command: Serve) -> None:
     if command.address is None and not in_submitted_job():
         refuse_port_in_use(command.host, command.port)
     print(f"model     {_checked(settings.model)!r}", flush=True)
+    allow_slow_starts()
     with (
         running(ExperimentConfig(cluster=ClusterConfig(address=command.address))) as cluster,
         # A cluster that may grow is not this process's own.

@@ -38,7 +38,7 @@ def predict(request: Request, cluster: ClusterConfig, *, texts: bool) -> None:
         texts: whether there are transcripts.
 
     Raises:
-        UserError: anything that the user must fix; also if no recording at all could be predicted, which the output says.
+        UserError: anything that the user must fix; at the end too, if not one recording could be predicted.
     """
     for flag, location in (("MODEL", request.model), *(("INPUT", i) for i in request.inputs), ("--out", request.out)):
         check_place(flag, location)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
+import os
 import socket
 import time
 from collections.abc import Iterator
 
 from ray import serve
+from ray.exceptions import RayError
 
 from raysys.errors import ClusterError, ConfigError
 from raysys.serving.app import application
@@ -18,6 +20,11 @@ from raysys.serving.settings import ServiceSettings
 _NAME = "raysys"
 _POLL_S = 2.0
 _KEEP_ALIVE_S = 15
+
+
+def allow_slow_starts() -> None:
+    """Have Ray Serve, which kills an HTTP process that is not up after 5 s, wait for a minute; before Ray starts."""
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
 
 
 def refuse_open_host(host: str, token: str | None) -> None:
@@ -80,7 +87,7 @@ def serving(settings: ServiceSettings, token: str | None, host: str, port: int, 
             )
             serve.run(application(settings, token), name=_NAME, logging_config=quiet)
         # Serve has no class for what keeps a deployment from starting.
-        except (RuntimeError, TimeoutError) as error:
+        except (RuntimeError, TimeoutError, RayError) as error:
             raise ClusterError(f"The service does not start ({error}). {_why()}".rstrip()) from error
         yield
     finally:

@@ -170,7 +170,7 @@ def test_some_of_the_variants_are_trained_beside_the_two_that_the_report_shows()
     every = [v.name for v in chosen(DEMO, own, [])]
     assert every == [*EXPECTED, "mean", "last"]
     assert [v.name for v in chosen(DEMO, own, ["mean", "no CCB2"])] == [FULL, WITHOUT_TASKS, "no CCB2", "mean"]
-    with pytest.raises(ConfigError, match="--only 'men': no such variant; there are 'full', .*'mean', 'last'"):
+    with pytest.raises(ConfigError, match=r"--only 'men': no such variant; there are 'full', .*'mean', 'last'"):
         chosen(DEMO, own, ["mean", "men"])
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import ActorDiedError
+from ray.serve._private import constants
 
 from raysys.errors import ClusterError, ConfigError
 from raysys.serving import running
-from raysys.serving.running import is_loopback, refuse_open_host, refuse_port_in_use
+from raysys.serving.running import allow_slow_starts, is_loopback, refuse_open_host, refuse_port_in_use, serving
+from raysys.serving.settings import ServiceSettings
 from raysys.serving.token import digest
 
 LONG = "0123456789abcdef"
@@ -61,3 +66,28 @@ def test_changes_are_reported_and_a_service_that_somebody_ended_is_an_error(
         running.watch()
     said = ["note      the service is unhealthy a copy died", "note      the service is running"]
     assert capsys.readouterr().out.splitlines() == said
+
+
+def test_an_http_process_that_dies_at_its_start_is_an_error_and_not_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(**_: object) -> None:
+        raise ActorDiedError
+
+    monkeypatch.setattr(running.serve, "status", lambda: SimpleNamespace(proxies={}, applications={}))
+    monkeypatch.setattr(running.serve, "start", start)
+    service = serving(ServiceSettings(model="/a/model"), None, "127.0.0.1", 8000, leave=False)
+    with pytest.raises(ClusterError, match="The service does not start"), service:
+        pytest.fail("it serves")
+
+
+def test_an_http_process_may_take_longer_to_start_than_ray_serve_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"
+    monkeypatch.delenv(name, raising=False)
+    allow_slow_starts()
+    # Another name, another meaning in a later Ray: then this has no effect.
+    assert name in Path(constants.__file__).read_text()
+    assert float(os.environ[name]) >= 60
+    monkeypatch.setenv(name, "7")
+    allow_slow_starts()
+    assert os.environ[name] == "7"
