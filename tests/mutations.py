@@ -496,14 +496,14 @@ MUTATIONS = (
     ),
     Mutation(
         "batches: groups of one",
-        "data/plan.py",
+        "data/batching.py",
         "_groups(utterance_ids, lengths, labels, batch_size, per_class, generator, balanced=balanced)",
         "_groups(utterance_ids, lengths, labels, batch_size, 1, generator, balanced=balanced)",
         "data/test_batching.py::test_nearly_every_anchor_has_a_positive_and_a_negative",
     ),
     Mutation(
         "batches: one class may fill them",
-        "data/plan.py",
+        "data/batching.py",
         "if mixed and len(classes) == 1",
         "if False",
         "data/test_batching.py::test_classes_that_differ_in_length_still_share_batches",

@@ -7,8 +7,9 @@ disk, the worker memory-maps them, without tasks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -52,45 +53,62 @@ class Fetched:
 
 
 def stream(
-    plan: Sequence[Step], source: Source, *, rank: int, workers: int, data_cpus: int, mixing: Mixing | None = None
+    plan: Iterable[Step], source: Source, *, rank: int, workers: int, data_cpus: int, mixing: Mixing | None = None
 ) -> Iterator[Fetched]:
     """Fetch and augment a worker's share of each step of a plan, in the plan's order.
 
     If views have to be computed, tasks run one segment of the plan ahead of the consumer.
 
     Args:
-        plan: steps of all workers.
+        plan: steps of all workers; read only as far as they are fetched.
         source: the decoded corpus and the augmentation.
         rank, workers: whose share.
         data_cpus: number of tasks at the same time; the worker has reserved a CPU for each.
         mixing: which utterances are mixed with which; partners in the shares of other workers are fetched too.
     """
-    samples = WaveformStore.opened(source.store).samples
-    shares = [step.share(rank, workers) for step in plan]
-    mixes = [() if mixing is None else mixing.of(step, names) for step, names in zip(plan, shares, strict=True)]
-    rows = [
-        _row(number, _with_partners(shares[number], mixes[number]), step, samples) for number, step in enumerate(plan)
-    ]
-    wanted = [row for row in rows if row["ids"]]
-    fetched = _mapped(wanted, source) if _maps(source) else _run(wanted, source, data_cpus)
-    for number, step in enumerate(plan):
-        names = shares[number]
+    # Two readers of one plan: what is fetched, and what it is given out as.
+    wanted, planned = itertools.tee(_planned(plan, source, rank, workers, mixing))
+    rows = (item.row for item in wanted if item.row["ids"])
+    fetched = _mapped(rows, source) if _maps(source) else _run(rows, source, data_cpus)
+    for item in planned:
         clean: dict[str, np.ndarray] = {}
         augmented: dict[str, np.ndarray] = {}
-        for name in rows[number]["ids"]:
+        for name in item.row["ids"]:
             row = next(fetched)
-            assert (row[0], row[1]) == (number, name), "the stream left the plan's order"
+            assert (row[0], row[1]) == (item.row["number"], name), "the stream left the plan's order"
             clean[name] = row[2]
             if row[3] is not None:
                 augmented[name] = row[3]
+        names = item.utterance_ids
         yield Fetched(
-            step=step,
+            step=item.step,
             utterance_ids=names,
             clean=[clean[name] for name in names],
             augmented=[augmented[name] for name in names] if augmented or not names else None,
-            mixes=mixes[number],
-            partners=[clean[mix.partner] for mix in mixes[number]],
+            mixes=item.mixes,
+            partners=[clean[mix.partner] for mix in item.mixes],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A worker's share of a step; `row`: what tasks are told of it."""
+
+    step: Step
+    utterance_ids: tuple[str, ...]
+    mixes: tuple[Mix, ...]
+    row: dict[str, Any]
+
+
+def _planned(
+    plan: Iterable[Step], source: Source, rank: int, workers: int, mixing: Mixing | None
+) -> Iterator[_Planned]:
+    samples = WaveformStore.opened(source.store).samples
+    for number, step in enumerate(plan):
+        names = step.share(rank, workers)
+        mixes = () if mixing is None else mixing.of(step, names)
+        row = _row(number, _with_partners(names, mixes), step, samples)
+        yield _Planned(step, names, mixes, row)
 
 
 def _with_partners(names: Sequence[str], mixes: Sequence[Mix]) -> list[str]:
@@ -113,7 +131,7 @@ def _maps(source: Source) -> bool:
     return source.is_made and all(WaveformStore.opened(location).is_local for location in source.locations)
 
 
-def _mapped(rows: Sequence[dict[str, Any]], source: Source) -> Iterator[_Row]:
+def _mapped(rows: Iterable[dict[str, Any]], source: Source) -> Iterator[_Row]:
     for row in rows:
         yield from _views(row, source)
 
@@ -127,24 +145,26 @@ def _views(row: Mapping[str, Any], source: Source) -> Iterator[_Row]:
         yield row["number"], name, clean_S, augmented_S
 
 
-def _run(rows: Sequence[dict[str, Any]], source: Source, data_cpus: int) -> Iterator[_Row]:
+def _run(rows: Iterable[dict[str, Any]], source: Source, data_cpus: int) -> Iterator[_Row]:
     """Fetched utterances in the plan's order, prefetching one segment of the plan.
 
     Each segment is a separate execution that runs to its end. A single execution over the whole plan would be
     throttled by its consumer nearly all the time, during which Ray Data's scheduling thread busy-waits and competes
     with training, as a profile showed.
     """
-    if not rows:
-        return
-    tasks = list(_cut(rows, _TASK_S, lambda row: row["seconds"]))
-    segments = list(_cut(tasks, _SEGMENT_S, lambda task: sum(row["seconds"] for row in task)))
+    tasks = _cut(rows, _TASK_S, lambda row: row["seconds"])
+    segments = _cut(tasks, _SEGMENT_S, lambda task: sum(row["seconds"] for row in task))
     ahead = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stream")
+
+    def fetch_next() -> Future[list[pa.Table]] | None:
+        segment = next(segments, None)
+        return None if segment is None else ahead.submit(_fetch_segment, segment, source, data_cpus)
+
     try:
-        coming = ahead.submit(_fetch_segment, segments[0], source, data_cpus)
-        for number in range(len(segments)):
+        coming = fetch_next()
+        while coming is not None:
             segment = coming.result()
-            if number + 1 < len(segments):
-                coming = ahead.submit(_fetch_segment, segments[number + 1], source, data_cpus)
+            coming = fetch_next()
             for block in segment:
                 clean = _waveforms(block["clean"])
                 augmented = _waveforms(block["augmented"])
@@ -155,7 +175,7 @@ def _run(rows: Sequence[dict[str, Any]], source: Source, data_cpus: int) -> Iter
         ahead.shutdown(wait=False, cancel_futures=True)
 
 
-def _cut(items: Sequence[T], size: float, weigh: Callable[[T], float]) -> Iterator[list[T]]:
+def _cut(items: Iterable[T], size: float, weigh: Callable[[T], float]) -> Iterator[list[T]]:
     """Consecutive groups of items that weigh at least `size`, except the last."""
     group: list[T] = []
     weight = 0.0
@@ -181,7 +201,7 @@ def _fetch_segment(chunks: Sequence[list[dict[str, Any]]], source: Source, data_
         # They use the CPUs that the worker has reserved on its node. Tasks that requested CPUs would wait forever if
         # trials hold them all, as they do once a node is lost.
         num_cpus=0,
-        concurrency=data_cpus,
+        compute=ray.data.TaskPoolStrategy(size=data_cpus),
         scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True),
     )
     dataset.context.execution_options = ray.data.ExecutionOptions(preserve_order=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +147,24 @@ def test_partners_are_fetched_from_other_workers_shares_too(source: Source) -> N
         for mix, partner_S in zip(whole.mixes, whole.partners, strict=True):
             np.testing.assert_array_equal(partner_S, clean[mix.partner])
     assert one[0].mixes and not one[-1].mixes, "evaluation is not mixed"
+
+
+def test_a_plan_is_read_only_as_far_as_it_is_fetched(
+    source: Source, tasks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of epochs of a large corpus would take gigabytes."""
+    read: list[Step] = []
+
+    def planned() -> Iterator[Step]:
+        for step in PLAN:
+            read.append(step)
+            yield step
+
+    next(stream(planned(), source, rank=0, workers=1, data_cpus=1))
+    assert len(read) == 1
+    read.clear()
+    monkeypatch.setattr(streaming, "_TASK_S", 0.1)
+    monkeypatch.setattr(streaming, "_SEGMENT_S", 0.1)
+    next(stream(planned(), dataclasses.replace(source, views=()), rank=0, workers=1, data_cpus=1))
+    assert len(read) == 2, "one segment more than is in use"
+    assert len(tasks) <= 2
