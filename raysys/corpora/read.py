@@ -20,7 +20,7 @@ from raysys.data.names import composed
 from raysys.errors import CorpusError
 
 
-def read_corpus(config: CorpusConfig, *, cache: Path) -> Manifest:
+def read_corpus(config: CorpusConfig, *, cache: str | Path) -> Manifest:
     """Read, rename and check; the manifest has every duration and digest filled in.
 
     Classes are in the order of --corpus.classes; without it, in IEMOCAP's (ang, hap, neu, sad) or
@@ -28,17 +28,18 @@ def read_corpus(config: CorpusConfig, *, cache: Path) -> Manifest:
 
     Args:
         config: which corpus, and how to read it.
-        cache: folder in which the demo corpus is generated (as `demo`).
+        cache: location where what is known of audio files is kept; for the demo corpus a folder, in which it is
+            generated (as `demo`).
 
     Raises:
         CorpusError: the corpus does not contain what its reader needs; see the readers,
             `build_manifest` and `inspect_audio`.
     """
     manifest = read_manifest(config, cache=cache)
-    return inspect_audio(manifest, max_duration_s=config.max_duration_s, on_error=config.on_error)
+    return inspect_audio(manifest, max_duration_s=config.max_duration_s, on_error=config.on_error, cache=str(cache))
 
 
-def read_manifest(config: CorpusConfig, *, cache: Path) -> Manifest:
+def read_manifest(config: CorpusConfig, *, cache: str | Path) -> Manifest:
     """`read_corpus`, without opening any audio: what it tells of a table takes well under a second."""
     root = _root(config, cache)
     if config.name == "demo":
@@ -104,9 +105,9 @@ def _read(
             return table.utterances, None, table.voted
 
 
-def _root(config: CorpusConfig, cache: Path) -> Path:
+def _root(config: CorpusConfig, cache: str | Path) -> Path:
     if config.name == "demo" or config.root is None:
-        return cache / "demo"
+        return Path(cache) / "demo"
     if "://" in config.root:
         raise CorpusError(
             f"{config.root}: a corpus must be on a file system, not at an address. Copy or mount it "

@@ -1,22 +1,18 @@
 """Inspect every audio file on the driver, before a GPU is requested.
 
-Does it open, how long is it, and what is the hash of its contents?
+Does it open, how long is it, and what is the hash of its contents? Files that an earlier start inspected, and that are
+as they were, are not read again (see `inspected`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from raysys.data.audio import fault, part_of
+from raysys.data.audio import part_of
+from raysys.data.inspected import File, inspect_files
 from raysys.data.manifest import Manifest, Skipped, Utterance
-from raysys.data.sound import opened
 from raysys.errors import AudioError, ManifestError
 
 LARGEST_SKIPPED_SHARE = 0.1
@@ -25,16 +21,9 @@ LARGEST_SKIPPED_SHARE = 0.1
 _SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """Properties of a readable file."""
-
-    frames: int
-    rate_hz: int
-    digest: str
-
-
-def inspect_audio(manifest: Manifest, *, max_duration_s: float, on_error: Literal["fail", "skip"]) -> Manifest:
+def inspect_audio(
+    manifest: Manifest, *, max_duration_s: float, on_error: Literal["fail", "skip"], cache: str | None = None
+) -> Manifest:
     """Open every file once, and fill in each utterance's duration_s and digest.
 
     Integer files are not decoded, but their stated length is compared with what is there; floating-point files are
@@ -44,14 +33,14 @@ def inspect_audio(manifest: Manifest, *, max_duration_s: float, on_error: Litera
         manifest: as returned by a reader and `build_manifest`.
         max_duration_s: longest utterance allowed.
         on_error: fail, or move unusable utterances to `manifest.skipped`.
+        cache: location where what is found is kept for the next start; None: nowhere.
 
     Raises:
         ManifestError: with 'fail', one error for all unusable utterances; with 'skip', if they are more
             than a tenth of the corpus, or all utterances of a class.
     """
     paths = sorted({u.audio_path for u in manifest.utterances})
-    with ThreadPoolExecutor(max_workers=min(32, 4 * (os.cpu_count() or 1))) as pool:
-        files = dict(zip(paths, pool.map(inspect_file, paths), strict=True))
+    files = dict(zip(paths, inspect_files(paths, cache), strict=True))
     usable: list[Utterance] = []
     skipped: list[Skipped] = []
     for utterance in manifest.utterances:
@@ -68,32 +57,6 @@ def inspect_audio(manifest: Manifest, *, max_duration_s: float, on_error: Litera
     if skipped:
         _judge(manifest, usable, skipped, on_error)
     return dataclasses.replace(manifest, utterances=tuple(usable), skipped=(*manifest.skipped, *skipped))
-
-
-def inspect_file(path: str) -> File | str:
-    """The file's properties, or the reason why it cannot be used."""
-    try:
-        return _read_file(path)
-    except AudioError as problem:
-        return str(problem)
-    except (OSError, MemoryError) as error:
-        return f"cannot be read ({error})"
-
-
-def _read_file(path: str) -> File:
-    if not os.path.exists(path):
-        raise AudioError("does not exist")
-    # Before it is opened: a pipe would wait for a writer.
-    if not os.path.isfile(path):
-        raise AudioError("is not a file")
-    with opened(path) as sound:
-        if sound.floats:
-            for block in sound.blocks(0, sound.frames):
-                if found := fault(block):
-                    raise AudioError(found)
-    with Path(path).open("rb") as file:
-        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    return File(frames=sound.frames, rate_hz=sound.rate_hz, digest=digest)
 
 
 def _inspect_part(utterance: Utterance, file: File | str, max_duration_s: float) -> Utterance:

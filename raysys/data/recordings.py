@@ -21,7 +21,7 @@ import numpy as np
 
 from raysys.config import SAMPLE_RATE_HZ, AugmentConfig
 from raysys.data.audio import decode
-from raysys.data.inspection import File, inspect_file
+from raysys.data.inspected import File, inspect_file
 from raysys.data.manifest import Utterance
 from raysys.data.plan import derive_seed
 from raysys.errors import AudioError, ConfigError, StorageError

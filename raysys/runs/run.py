@@ -161,12 +161,12 @@ def default_root() -> str:
     return str(Path.home() / "raysys" / "runs")
 
 
-def local_cache(config: ExperimentConfig) -> Path:
-    """Where the demo corpus is created: it is read as files, so this must be a disk."""
+def local_cache(config: ExperimentConfig) -> str:
+    """Location of the cache. The demo corpus is created there and read as files: for it, this must be a disk."""
     cache = str(config.run.cache)
     if is_address(cache) and config.corpus.name == "demo":
         raise ConfigError(f"--run.cache {cache}: the demo corpus is read as files; give --run.cache a folder.")
-    return Path(cache)
+    return cache
 
 
 def _with_project(config: ExperimentConfig) -> ExperimentConfig:
