@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from raysys import intervals, metrics
+from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.results import ClassScores, PartScores, VoteScores
 
@@ -82,16 +82,14 @@ def vote_scores(manifest: Manifest, predictions: pa.Table) -> VoteScores | None:
     )
 
 
-def dialog_scores(
-    manifest: Manifest, folds: Sequence[Mapping[str, Any]], predictions: pa.Table
-) -> tuple[PartScores, ...]:
+def dialog_scores(manifest: Manifest, folds: Iterable[Fold], predictions: pa.Table) -> tuple[PartScores, ...]:
     """Scores on all, improvised, scripted and script-disjoint utterances; empty unless the corpus is like IEMOCAP.
 
     The dialog type is read from the utterance id. Script-disjoint utterances are those whose normalised transcript
     occurs in no training utterance of their fold; utterances without a transcript are left out.
 
     Args:
-        folds: as in folds.json; their index starts at 0, while predictions count folds from 1.
+        folds: at least those that were tested; their index starts at 0, while predictions count folds from 1.
     """
     if manifest.corpus not in ("demo", "iemocap"):
         return ()
@@ -102,7 +100,7 @@ def dialog_scores(
     words = {
         u.utterance_id: normalise_transcript(u.transcript) for u in manifest.utterances if u.transcript is not None
     }
-    trained = {f["index"] + 1: {words[name] for name in f["train"] if name in words} for f in folds}
+    trained = {f.index + 1: {words[name] for name in f.train if name in words} for f in folds}
     chosen = {
         "all": [True for _ in ids],
         "improvised": ["impro" in name for name in ids],

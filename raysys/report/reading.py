@@ -12,6 +12,7 @@ import pyarrow as pa
 import yaml
 from numpy.typing import NDArray
 
+from raysys.data.fold_file import count_of, unpacked
 from raysys.data.manifest import Manifest
 from raysys.errors import DamagedError, StorageError
 from raysys.report.parts import class_scores, dialog_scores, sex_scores, speaker_scores
@@ -35,7 +36,6 @@ class Run:
         name: name of the run's folder.
         results: content of results.json.
         config: content of config.yaml.
-        folds: content of folds.json: index (from 0), name, train, validation, test.
         predictions: one row per test utterance.
         histories: by fold (from 1), the epochs of the trial chosen for it, in order; empty if the trial saved none.
         features: 'without' and 'with' the contrastive terms; only those that were saved.
@@ -45,7 +45,6 @@ class Run:
     results: RunResult
     config: dict[str, Any]
     manifest: Manifest
-    folds: list[dict[str, Any]]
     predictions: pa.Table
     histories: dict[int, list[dict[str, Any]]]
     features: dict[str, Features]
@@ -73,9 +72,11 @@ def read_run(folder: Folder) -> Run:
 def _read(folder: Folder) -> Run:
     results = RunResult.read(folder)
     manifest = Manifest.from_table(folder.read_table("manifest.parquet"))
-    folds, predictions = folder.read_json("folds.json"), folder.read_table("predictions.parquet")
+    predictions = folder.read_table("predictions.parquet")
     if not results.by_class:
         # A run of an early version.
+        values = folder.read_json("folds.json")
+        folds = [unpacked(values, manifest, number) for number in range(count_of(values))]
         results = dataclasses.replace(
             results,
             by_class=class_scores(predictions, results.classes),
@@ -93,7 +94,6 @@ def _read(folder: Folder) -> Run:
         results=results,
         config=yaml.safe_load(folder.read_bytes("config.yaml")),
         manifest=manifest,
-        folds=folds,
         predictions=predictions,
         histories={f.fold: _history(folder / (f.trial or f"folds/{f.fold}")) for f in results.folds},
         features=features,

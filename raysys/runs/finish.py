@@ -21,7 +21,7 @@ from raysys.report.tables import SYNTHETIC, result_table
 from raysys.results import PREDICTIONS, RunResult
 from raysys.runs.cluster import in_submitted_job
 from raysys.runs.run import CLAIM, Run
-from raysys.runs.trial import FOLDS, Trial
+from raysys.runs.trial import Trial
 from raysys.runs.tuner import Outcome
 from raysys.storage import Folder
 from raysys.tracking import DEFAULT_PROJECT, WandbTracker, wandb_folder
@@ -53,7 +53,7 @@ def add_up(
             "seed": found[0].seed,
             "parameters": max(result.parameters for result in found),
             "trained_parameters": max((n for r in found if (n := r.trained_parameters) is not None), default=None),
-            "by_dialog": dialog_scores(manifest, run.folder.read_json(FOLDS), predictions),
+            "by_dialog": dialog_scores(manifest, folds, predictions),
             "made": provenance(run.folder, (result.gpu for result in outcome.results.values())),
             **facts,
             "seconds": seconds_of(run.folder, outcome, facts["seconds"]),

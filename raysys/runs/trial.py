@@ -6,7 +6,6 @@ nothing else counts.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import socket
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from raysys.config import ExperimentConfig
+from raysys.data.fold_file import packed, unpacked
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.data.views import Source
@@ -178,15 +178,13 @@ def code_version() -> str:
 def write_folds(run: Folder, manifest: Manifest, folds: tuple[Fold, ...]) -> None:
     """Write what every trial reads into the run's folder."""
     run.write_table(MANIFEST, manifest.to_table())
-    run.write_json(FOLDS, [dataclasses.asdict(fold) for fold in folds])
+    run.write_bytes(FOLDS, json.dumps(packed(manifest, folds)).encode())
 
 
 def read_fold(run: Folder, fold: int) -> tuple[Manifest, Fold]:
     """The manifest and one fold."""
-    values: dict[str, Any] = run.read_json(FOLDS)[fold]
-    parts = {name: tuple(values[name]) for name in ("train", "validation", "test")}
     manifest = Manifest.from_table(run.read_table(MANIFEST))
-    return manifest, Fold(index=values["index"], name=values["name"], **parts)
+    return manifest, unpacked(run.read_json(FOLDS), manifest, fold)
 
 
 def run_trial(trial: Trial, gpus_per_worker: float) -> None:

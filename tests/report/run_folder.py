@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import soundfile
 
+from raysys.data.fold_file import unpacked
 from raysys.data.manifest import Manifest, Utterance
 from raysys.presets import demo
 from raysys.report.parts import dialog_scores
@@ -60,7 +61,7 @@ def write_run(
         [typed(FoldRow, _fold_result(fold, trial, kind)) for fold, trial in zip(folds, trials, strict=True)],
         predictions,
         kind=kind,
-        by_dialog=dialog_scores(manifest, folds, predictions),
+        by_dialog=dialog_scores(manifest, [unpacked(folds, manifest, k) for k in range(len(folds))], predictions),
         protocol="nested",
         modalities="both",
         seed=0,

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest
 from raysys.intervals import interval
 from raysys.report.parts import class_scores, dialog_scores, sex_scores, speaker_scores
 from tests.report.by_hand import CLASSES, ROWS, six_predictions, six_utterances
 
-FOLDS: list[dict[str, Any]] = [
-    {"index": 0, "name": "1", "train": [n for n in ROWS if "Ses02" in n], "validation": [], "test": []},
-    {"index": 1, "name": "2", "train": ["Ses01_script01_F000", "Ses01_script01_F001"], "validation": [], "test": []},
-    {"index": 2, "name": "all", "train": list(ROWS), "validation": [], "test": []},
-]
+FOLDS = tuple(
+    Fold(index=index, name=name, train=tuple(train), validation=(), test=())
+    for index, (name, train) in enumerate(
+        {
+            "1": [n for n in ROWS if "Ses02" in n],
+            "2": ["Ses01_script01_F000", "Ses01_script01_F001"],
+            "all": [*ROWS],
+        }.items()
+    )
+)
 
 
 @pytest.fixture
@@ -108,7 +113,7 @@ def test_script_disjoint_utterances_have_no_line_of_their_own_folds_training_par
 
 def test_a_part_without_utterances_has_no_scores(manifest: Manifest, predictions: pa.Table) -> None:
     """Every line is in the training part of every fold."""
-    folds = [fold | {"train": list(ROWS)} for fold in FOLDS]
+    folds = [dataclasses.replace(fold, train=tuple(ROWS)) for fold in FOLDS]
     part = dialog_scores(manifest, folds, predictions)[-1]
     assert (part.n, part.wa, part.ua, part.wa_ci95, part.ua_ci95) == (0, None, None, None, None)
 
