@@ -12,7 +12,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -210,8 +210,17 @@ class Folder:
     def write_json(self, name: str, value: Any) -> None:
         self.write_bytes(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
-    def read_table(self, name: str) -> pa.Table:
+    def sizes(self) -> dict[str, int]:
+        """Size in bytes of each file in the folder, by name, asked for at once; empty if it does not exist."""
+        selector = pafs.FileSelector(self.path, allow_not_found=True)
+        found = self.ask("", "read", lambda: self.filesystem.get_file_info(selector))
+        return {info.base_name: int(info.size or 0) for info in found if info.type == pafs.FileType.File}
+
+    def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read what `write_table` wrote.
+
+        Args:
+            columns: those to read; None: all.
 
         Raises:
             DamagedError: it is incomplete, or a page does not match its checksum.
@@ -221,7 +230,11 @@ class Folder:
         # by then, the process aborts after its work is done.
         try:
             return pq.read_table(
-                pa.BufferReader(data), page_checksum_verification=True, use_threads=False, pre_buffer=False
+                pa.BufferReader(data),
+                columns=None if columns is None else [*columns],
+                page_checksum_verification=True,
+                use_threads=False,
+                pre_buffer=False,
             )
         except (pa.ArrowException, OSError) as error:
             first = next(iter(str(error).splitlines()), type(error).__name__)

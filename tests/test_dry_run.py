@@ -113,11 +113,12 @@ def test_disk_usage_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     frozen = replace(paper, augment=replace(paper.augment, variants=3), model=replace(paper.model, freeze_audio="all"))
     (disk,) = [line for line in lines(frozen, capsys) if line.startswith("disk")]
     assert disk.endswith(
-        "decoded audio 0.23 GB an hour of speech, and as much for each of 3 augmented views; "
+        "decoded audio 0.12 GB an hour of speech from 16-bit files at 16 kHz, of others 0.23 GB, "
+        "and 0.23 GB for each of 3 augmented views; "
         "features of the frozen wav2vec2 0.55 GB an hour of each of them"
     )
     (disk,) = [line for line in lines(paper, capsys) if line.startswith("disk")]
-    assert disk.endswith("decoded audio 0.23 GB an hour of speech")
+    assert disk.endswith("decoded audio 0.12 GB an hour of speech from 16-bit files at 16 kHz, of others 0.23 GB")
 
 
 def test_features_are_counted_at_the_encoders_own_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

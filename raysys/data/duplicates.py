@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from raysys.data.cache import WaveformStore
+import numpy as np
+
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest, Utterance
 from raysys.errors import ManifestError
 
 _SHOWN = 5
-_FIRST_SAMPLES = 16_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,26 +45,19 @@ def equal_bytes(utterances: Sequence[Utterance]) -> tuple[Duplicate, ...]:
 
 
 def equal_waveforms(utterances: Sequence[Utterance], digests: Mapping[str, str]) -> tuple[Duplicate, ...]:
-    """Sample-identical after decoding. `digests`: by utterance id, as `waveform_digests` returns them."""
+    """Sample-identical after decoding. `digests`: of those that may be, by utterance id, see `waveform_digest`."""
     return _grouped(utterances, digests)
 
 
-def waveform_digests(store: WaveformStore) -> dict[str, str]:
-    """Hash of every decoded waveform that may have a duplicate: another has the same length and first second.
-
-    The others are not read to the end.
-    """
-    # Files that do not decode have no length.
-    names = [name for name, samples in store.samples.items() if samples is not None]
-    alike = _alike(names, store.samples.__getitem__)
-    alike = _alike(alike, lambda name: (store.samples[name], _digest(store, name, _FIRST_SAMPLES)))
-    return {name: _digest(store, name) for name in alike}
+def waveform_digest(waveform_S: np.ndarray) -> str:
+    """Hash of a waveform's samples."""
+    return hashlib.blake2b(np.ascontiguousarray(waveform_S).data, digest_size=16).hexdigest()
 
 
-def equal_once_decoded(manifest: Manifest, store: WaveformStore) -> tuple[Duplicate, ...]:
+def equal_once_decoded(manifest: Manifest, digests: Mapping[str, str]) -> tuple[Duplicate, ...]:
     """Sample-identical, but from files that are not byte-identical, or from different stretches of them."""
-    known = equal_bytes(manifest.utterances)
-    found = equal_waveforms(manifest.utterances, waveform_digests(store))
+    known = {*equal_bytes(manifest.utterances)}
+    found = equal_waveforms(manifest.utterances, digests)
     return tuple(duplicate for duplicate in found if duplicate not in known)
 
 
@@ -126,18 +119,6 @@ def _refusal(manifest: Manifest, leaked: Sequence[Leak], how: str) -> str:
         f"{how}:\n  {_first(lines, chr(10) + '  ')}\nKeep one of each, or put both in one group of --corpus.folds. "
         f"--corpus.allow-duplicates trains anyway, and the report says so."
     )
-
-
-def _digest(store: WaveformStore, name: str, samples: int | None = None) -> str:
-    return hashlib.blake2b(store.get(name)[:samples].data, digest_size=16).hexdigest()
-
-
-def _alike(names: Iterable[str], key_of: Callable[[str], Hashable]) -> list[str]:
-    """Names whose key occurs more than once."""
-    groups: dict[Hashable, list[str]] = defaultdict(list)
-    for name in names:
-        groups[key_of(name)].append(name)
-    return [name for group in groups.values() if len(group) > 1 for name in group]
 
 
 def _grouped(utterances: Sequence[Utterance], audio_of: Mapping[str, Hashable]) -> tuple[Duplicate, ...]:

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from raysys.config import SAMPLE_RATE_HZ
 from raysys.data.audio import decode_utterance, trim
 from raysys.data.cache import INDEX, WaveformStore, cache_name
+from raysys.data.duplicates import waveform_digest
 from raysys.data.manifest import Manifest, Utterance
 from raysys.data.remarks import Remarked, remarks_on
 from raysys.data.tasks import Entry, Member, fill
@@ -26,11 +30,13 @@ class DecodedCorpus:
     Attributes:
         errors: by id, for utterances that do not decode.
         remarks: by id, for those that do, see `remarks_on`.
+        digests: hashes of the waveforms of which there are several, by id; made when they were decoded.
     """
 
     location: str
     errors: dict[str, str]
     remarks: dict[str, str]
+    digests: dict[str, str]
 
 
 def decode_corpus(manifest: Manifest, cache: str, *, trim_db: float | None, cpus: int) -> DecodedCorpus:
@@ -57,14 +63,23 @@ def decode_corpus(manifest: Manifest, cache: str, *, trim_db: float | None, cpus
         for u in manifest.utterances
     ]
     entry = Entry(location=folder.location, members=members, make=partial(_decoded, trim_db=trim_db))
-    fill([entry], at_once=cpus, title="audio", what="{n} utterances are decoded, once for all runs")
-    index = folder.read_table(INDEX).to_pydict()
-    names = index["utterance_id"]
+    what = f"{{n}} utterances are decoded, once for all runs, into at most {_gb(members):.3g} GB"
+    fill([entry], at_once=cpus, title="audio", what=what)
+    index = folder.read_table(INDEX, ("utterance_id", "error", "remarks", "digest"))
+    several = pc.value_counts(index["digest"].drop_null())
+    several = several.filter(pc.greater(several.field("counts"), 1)).field("values")
     return DecodedCorpus(
         location=folder.location,
-        errors={name: error for name, error in zip(names, index["error"], strict=True) if error is not None},
-        remarks={name: words for name, words in zip(names, index["remarks"], strict=True) if words},
+        errors=_by_id(index, "error", pc.is_valid(index["error"])),
+        remarks=_by_id(index, "remarks", pc.not_equal(index["remarks"], "")),
+        digests=_by_id(index, "digest", pc.is_in(index["digest"], value_set=several)),
     )
+
+
+def _by_id(index: pa.Table, column: str, chosen: pa.ChunkedArray) -> dict[str, str]:
+    """A column of the chosen rows; they are few."""
+    rows = index.filter(chosen)
+    return dict(zip(rows["utterance_id"].to_pylist(), rows[column].to_pylist(), strict=True))
 
 
 def make_views(manifest: Manifest, source: Source, cache: str, *, cpus: int) -> tuple[str, ...]:
@@ -88,8 +103,14 @@ def make_views(manifest: Manifest, source: Source, cache: str, *, cpus: int) -> 
         )
         for variant in range(source.variants)
     ]
-    fill(entries, at_once=cpus, title="views", what="{n} augmented views are made, once for all trials")
+    what = f"{{n}} augmented views are made, once for all trials, about {_gb(members):.3g} GB a variant"
+    fill(entries, at_once=cpus, title="views", what=what)
     return tuple(entry.location for entry in entries)
+
+
+def _gb(members: Sequence[Member]) -> float:
+    """As float32."""
+    return sum(member["seconds"] or 0.0 for member in members) * 4 * SAMPLE_RATE_HZ / 1e9
 
 
 def _decoded(members: Sequence[Member], trim_db: float | None) -> Iterator[Remarked | AudioError]:
@@ -105,7 +126,7 @@ def _decoded(members: Sequence[Member], trim_db: float | None) -> Iterator[Remar
         try:
             decoded = decode_utterance(utterance)
             waveform_S = decoded.waveform_S if trim_db is None else trim(decoded.waveform_S, trim_db)
-            yield Remarked(waveform_S, remarks_on(decoded))
+            yield Remarked(waveform_S, remarks_on(decoded), waveform_digest(waveform_S))
         except UnreadableError as error:
             # Recorded as a fault of the file, the error would be cached, and every later run would believe it.
             raise StorageError(

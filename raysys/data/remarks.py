@@ -18,10 +18,11 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Remarked:
-    """An array for the cache, and remarks on its recording."""
+    """An array for the cache, a hash of it, and remarks on its recording."""
 
     array: np.ndarray
     remarks: str
+    digest: str
 
 
 def remarks_on(decoded: Decoded) -> str:

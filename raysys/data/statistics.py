@@ -46,15 +46,15 @@ def corpus_statistics(manifest: Manifest, digests: Mapping[str, str] | None = No
 
     Args:
         manifest: with durations and digests, as `read_corpus` returns it.
-        digests: of the decoded waveforms, by utterance id, as `waveform_digests` returns them; None: compare only the
-            files' bytes.
+        digests: of the decoded waveforms that have a duplicate, by utterance id, see `DecodedCorpus`; None: compare
+            only the files' bytes.
     """
     utterances = manifest.utterances
     emotions = Counter(u.emotion for u in utterances)
     same_bytes = equal_bytes(utterances)
     same_waveform = None
     if digests is not None:
-        same_waveform = tuple(d for d in equal_waveforms(utterances, digests) if d not in same_bytes)
+        same_waveform = tuple(d for d in equal_waveforms(utterances, digests) if d not in {*same_bytes})
     return CorpusStatistics(
         corpus=manifest.corpus,
         fingerprint=manifest.fingerprint(),

@@ -19,7 +19,7 @@ import pyarrow as pa
 import ray
 from ray.exceptions import RayTaskError
 
-from raysys.data.cache import INDEX, INDEX_SCHEMA, is_whole, write_part
+from raysys.data.cache import INDEX_SCHEMA, is_whole, write_index, write_part
 from raysys.data.progress import Progress
 from raysys.data.remarks import Remarked
 from raysys.errors import AudioError, UserError
@@ -165,7 +165,7 @@ def fill(
     tables = _counted(run_tasks(make_part, parts, at_once=at_once, num_cpus=num_cpus, num_gpus=num_gpus), progress)
     for entry, members_of_parts in zip(missing, cuts, strict=True):
         index = pa.concat_tables(itertools.islice(tables, len(members_of_parts)))
-        Folder.at(entry.location).write_table(INDEX, index.sort_by("utterance_id"))
+        write_index(Folder.at(entry.location), index)
 
 
 def _counted(tables: Iterator[pa.Table], progress: Progress) -> Iterator[pa.Table]:
@@ -196,7 +196,11 @@ def make_part(part: Part) -> pa.Table:
         chunk = list(itertools.islice(computed, UTTERANCES_PER_PART))
         if not chunk and file:
             break
-        remarks = {member["id"]: made.remarks for member, made in chunk if isinstance(made, Remarked)}
+        told = {
+            member["id"]: {"remarks": made.remarks, "digest": made.digest}
+            for member, made in chunk
+            if isinstance(made, Remarked)
+        }
         arrays = {
             member["id"]: made.array if isinstance(made, Remarked) else made
             for member, made in chunk
@@ -204,10 +208,7 @@ def make_part(part: Part) -> pa.Table:
         }
         name = f"part-{part.number:05d}{f'-{file}' if file else ''}.arrow"
         places = write_part(folder, name, list(arrays.values()))
-        rows += [
-            {"utterance_id": key, **place, "remarks": remarks.get(key)}
-            for key, place in zip(arrays, places, strict=True)
-        ]
+        rows += [{"utterance_id": key, **place, **told.get(key, {})} for key, place in zip(arrays, places, strict=True)]
         rows += [
             {"utterance_id": member["id"], "error": str(made)} for member, made in chunk if isinstance(made, AudioError)
         ]

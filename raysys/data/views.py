@@ -129,7 +129,7 @@ def training_frames(features: AudioFeatures, names: Sequence[str]) -> Iterator[n
 def _training_features(
     source: Source, features: AudioFeatures, name: str, variant: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    cropped = source.is_cropped(WaveformStore.opened(source.store).samples[name])
+    cropped = source.is_cropped(WaveformStore.opened(source.store).samples(name))
     clean = WaveformStore.opened(features.crops[variant] if cropped else features.whole).get(name)
     if source.augment is None:
         return clean, None

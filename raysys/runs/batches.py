@@ -54,8 +54,8 @@ def batches(
         durations_s = {u.utterance_id: u.duration_s or 0.0 for u in manifest.utterances}
     else:
         # As decoded: silence may have been trimmed.
-        samples = WaveformStore.opened(trial.source.store).samples
-        durations_s = {u.utterance_id: samples[u.utterance_id] / SAMPLE_RATE_HZ for u in manifest.utterances}
+        store = WaveformStore.opened(trial.source.store)
+        durations_s = {u.utterance_id: store.samples(u.utterance_id) / SAMPLE_RATE_HZ for u in manifest.utterances}
     plan = fold_plan(
         fold,
         durations_s,

@@ -49,8 +49,8 @@ def make_audio_features(
         are frozen, of an encoder that reads no waveforms.
     """
     names = [u.utterance_id for u in manifest.utterances]
-    samples = WaveformStore.opened(source.store).samples
-    longer = [name for name in names if source.is_cropped(samples[name])]
+    store = WaveformStore.opened(source.store)
+    longer = [name for name in names if source.is_cropped(store.samples(name))]
     if longer and not source.variants:
         return None
     # Adapters would be drawn, and change no latent.

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from raysys.config import ExperimentConfig
 from raysys.corpora.read import read_corpus
 from raysys.data.cache import WaveformStore
-from raysys.data.duplicates import equal_once_decoded, waveform_digests
+from raysys.data.duplicates import equal_once_decoded
 from raysys.data.folds import Fold, make_folds
 from raysys.data.manifest import Manifest, Skipped
-from raysys.data.precompute import decode_corpus, make_views
+from raysys.data.precompute import DecodedCorpus, decode_corpus, make_views
 from raysys.data.recordings import read_recordings
 from raysys.data.remarks import remark_notes
 from raysys.data.scarce import scarce_notes
@@ -74,16 +74,16 @@ def prepare_run(run: Run, cluster: Cluster, *, whole: bool = False) -> Ground:
     """
     config = run.config
     check_nodes(run.folder, [run.manifest.utterances[0].audio_path, *(found.first() for found in run.recordings)])
-    manifest, store, odd = _decoded(config, run.manifest, cluster)
+    manifest, decoded, odd = _decoded(config, run.manifest, cluster)
     folds = make_folds(manifest, config.corpus)
     # Again: what does not decode may have been left out.
     refuse_long_queues(run.points, folds)
     refuse_missing_votes(run.points, manifest, folds)
-    same = equal_once_decoded(manifest, WaveformStore(store))
+    same = equal_once_decoded(manifest, decoded.digests)
     notes = note_duplicates(config, manifest, folds, same, "to the sample once decoded")
     run = dataclasses.replace(run, notes=(*run.notes, *odd, *notes, *scarce_notes(manifest, folds)))
     write_folds(run.folder, manifest, (*folds, whole_fold(manifest, len(folds))) if whole else folds)
-    return Ground(run=run, manifest=manifest, folds=folds, store=store, cluster=cluster)
+    return Ground(run=run, manifest=manifest, folds=folds, store=decoded.location, cluster=cluster)
 
 
 def print_header(ground: Ground, trials: str) -> None:
@@ -191,14 +191,16 @@ def _source(config: ExperimentConfig, manifest: Manifest, store: str, cluster: C
     return dataclasses.replace(source, views=views)
 
 
-def _decoded(config: ExperimentConfig, manifest: Manifest, cluster: Cluster) -> tuple[Manifest, str, list[str]]:
+def _decoded(
+    config: ExperimentConfig, manifest: Manifest, cluster: Cluster
+) -> tuple[Manifest, DecodedCorpus, list[str]]:
     """Decode the corpus into the cache.
 
-    Returns: the manifest of what decodes, the cache entry's location, and notes on odd recordings.
+    Returns: the manifest of what decodes, the cache entry, and notes on odd recordings.
     """
     cache, trim_db = str(config.run.cache), config.corpus.trim_db
     decoded = decode_corpus(manifest, cache, trim_db=trim_db, cpus=cluster.idle_cpus)
-    return without_undecodable(manifest, decoded.errors, config), decoded.location, remark_notes(decoded.remarks)
+    return without_undecodable(manifest, decoded.errors, config), decoded, remark_notes(decoded.remarks)
 
 
 def without_undecodable(manifest: Manifest, errors: dict[str, str], config: ExperimentConfig) -> Manifest:
@@ -240,17 +242,16 @@ def prepare(config: ExperimentConfig) -> CorpusStatistics:
     with running(config) as cluster:
         check_nodes(Folder.at(cache), [manifest.utterances[0].audio_path, *(f.first() for f in recordings.values())])
         print(f"preparing   {len(manifest.utterances)} utterances on {cluster.nodes} node(s), into {cache}", flush=True)
-        manifest, store, notes = _decoded(config, manifest, cluster)
+        manifest, decoded, notes = _decoded(config, manifest, cluster)
         folds = make_folds(manifest, config.corpus)
-        source = _source(config, manifest, store, cluster)
-    decoded = WaveformStore(store)
-    statistics = corpus_statistics(manifest, waveform_digests(decoded))
+        source = _source(config, manifest, decoded.location, cluster)
+    statistics = corpus_statistics(manifest, decoded.digests)
     print(statistics_lines(statistics, folds))
     for note in (*manifest.notes, *notes, *scarce_notes(manifest, folds)):
         print(f"note        {note}")
-    print(f"decoded     {store}, {_megabytes(decoded):.1f} MB")
+    print(f"decoded     {decoded.location}, {_megabytes(decoded.location):.1f} MB")
     for variant, views in enumerate(source.views):
-        print(f"views       {views}, {_megabytes(WaveformStore(views)):.1f} MB (variant {variant}, seed {source.seed})")
+        print(f"views       {views}, {_megabytes(views):.1f} MB (variant {variant}, seed {source.seed})")
     if config.corpus.name == "demo":
         print(SYNTHETIC)
     print(
@@ -259,6 +260,5 @@ def prepare(config: ExperimentConfig) -> CorpusStatistics:
     return statistics
 
 
-def _megabytes(store: WaveformStore) -> float:
-    """Float32 samples."""
-    return 4 * sum(samples or 0 for samples in store.samples.values()) / 1e6
+def _megabytes(location: str) -> float:
+    return WaveformStore(location).n_bytes / 1e6

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raysys.data.cache import INDEX, INDEX_SCHEMA, WaveformStore, cache_name, is_whole, write_part
+from raysys.data.cache import INDEX, INDEX_SCHEMA, WaveformStore, cache_name, is_whole, write_index, write_part
 from raysys.data.manifest import Manifest, Utterance, build_manifest
 from raysys.errors import StorageError
 from raysys.storage import Folder
@@ -27,7 +27,7 @@ def write_store(location: str) -> None:
     places += write_part(folder, "part-00001.arrow", [WAVEFORMS["c"]])
     rows: list[dict[str, Any]] = [{"utterance_id": name, **place} for name, place in zip("abc", places, strict=True)]
     rows.append({"utterance_id": "broken", "error": "does not decode"})
-    folder.write_table(INDEX, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
+    write_index(folder, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
 
 
 @pytest.mark.parametrize("where", ["disk", "memory://waveforms/store"])
@@ -55,13 +55,71 @@ def test_half_precision_is_read_back_bit_for_bit(tmp_path: Path) -> None:
     folder = Folder.at(str(tmp_path))
     features = [np.random.default_rng(n).normal(size=n).astype(np.float16) for n in (7, 1, 300)]
     rows = [{"utterance_id": f"u{i}", **place} for i, place in enumerate(write_part(folder, "part.arrow", features))]
-    folder.write_table(INDEX, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
+    write_index(folder, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
     store = WaveformStore(folder.location)
     for i, expected in enumerate(features):
         found = store.get(f"u{i}")
         assert found.dtype == np.float16 and np.array_equal(found, expected)
     assert (tmp_path / "part.arrow").stat().st_size < 2 * 308 + 3_000
     assert [len(batch) for batch in pa.ipc.open_file(str(tmp_path / "part.arrow")).read_all()["waveform"].chunks]
+
+
+def written(location: str, waveforms: dict[str, np.ndarray]) -> WaveformStore:
+    folder = Folder.at(location)
+    places = write_part(folder, "part-00000.arrow", list(waveforms.values()))
+    rows = [{"utterance_id": name, **place} for name, place in zip(waveforms, places, strict=True)]
+    write_index(folder, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
+    return WaveformStore(location)
+
+
+def test_samples_of_16_bits_take_16_and_are_read_back_bit_for_bit(tmp_path: Path) -> None:
+    every = np.arange(-32768, 32768, dtype=np.float32) / np.float32(32768)
+    odd = {
+        "halves": np.array([1.5], np.float32) / np.float32(32768),
+        "one": np.array([0.5, 1.0], np.float32),
+        "negative zero": np.array([0.0, -0.0], np.float32),
+        "late": np.append(every, np.float32(1e-9)),
+        "huge": np.array([0.5, 1e30], np.float32),
+    }
+    store = written(str(tmp_path), {"every": every, **odd, "again": every[::-1]})
+    for name, expected in {"every": every, **odd, "again": every[::-1]}.items():
+        found = store.get(name)
+        assert found.dtype == np.float32 and not found.flags.writeable
+        assert found.tobytes() == expected.tobytes(), name
+        assert store.samples(name) == len(expected)
+    assert store.n_bytes == 2 * 2 * len(every) + 4 * sum(map(len, odd.values()))
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert sizes["part-00000-int16.arrow"] < 2 * 2 * len(every) + 2_000
+    assert sizes["part-00000.arrow"] < 4 * len(every) + 4_000
+
+
+def test_the_parts_of_an_entry_are_looked_for_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MSP-Podcast has 2,000: one by one, an object store takes minutes."""
+    asked: list[str] = []
+    ask = Folder.ask
+    monkeypatch.setattr(Folder, "ask", lambda self, name, *rest: (asked.append(name), ask(self, name, *rest))[1])
+
+    def requests(n_parts: int) -> int:
+        folder = Folder.at(str(tmp_path)) / f"{n_parts}"
+        rows = []
+        for i in range(n_parts):
+            places = write_part(folder, f"part-{i}.arrow", [np.full(1, 0.1, np.float32)])
+            rows += [{"utterance_id": f"{i}", **place} for place in places]
+        write_index(folder, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
+        asked.clear()
+        assert is_whole(folder)
+        return len(asked)
+
+    assert requests(3) == requests(30)
+
+
+def test_an_entry_of_other_code_is_rebuilt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its name need not tell: that of texts is a hash of the encoder and the texts alone."""
+    write_store(str(tmp_path))
+    folder = Folder.at(str(tmp_path))
+    folder.write_table(INDEX, folder.read_table(INDEX).drop_columns("key"))
+    assert not is_whole(folder)
+    assert "is rebuilt" in capsys.readouterr().out
 
 
 def test_an_incomplete_entry_loses_its_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

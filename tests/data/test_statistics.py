@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pytest
 
-from raysys.data.cache import INDEX, INDEX_SCHEMA, WaveformStore, write_part
-from raysys.data.duplicates import Duplicate, waveform_digests
+from raysys.data.duplicates import Duplicate
 from raysys.data.folds import Fold
 from raysys.data.manifest import Manifest, Skipped, Utterance
 from raysys.data.statistics import corpus_statistics, statistics_lines
-from raysys.storage import Folder
 
 
 def utterance(name: str, speaker: str, emotion: str, duration_s: float, **more: Any) -> Utterance:
@@ -128,21 +123,3 @@ def test_long_lists_end_with_the_number_of_further_entries(manifest: Manifest) -
     lines = statistics_lines(corpus_statistics(dataclasses.replace(manifest, skipped=many)), FOLDS).splitlines()
     assert lines[-22:-20] == ["skipped     23 utterance(s) that cannot be used", "  s0: /s.wav is truncated"]
     assert lines[-1] == "  ... and 3 more"
-
-
-@pytest.mark.parametrize("where", ["disk", "memory://statistics/store"])
-def test_waveforms_have_one_hash_if_and_only_if_they_are_equal(tmp_path: Path, where: str) -> None:
-    location = str(tmp_path) if where == "disk" else where
-    sound = np.random.default_rng(0).normal(0, 0.1, 20_000).astype(np.float32)
-    early, late = sound.copy(), sound.copy()
-    for other, place in ((early, 500), (late, 19_999)):
-        other[place] = np.nextafter(other[place], np.float32(1))
-    waveforms = {"a": sound, "early": early, "late": late, "c": sound.copy(), "alone": sound[:10]}
-    folder = Folder.at(location)
-    places = write_part(folder, "part-00000.arrow", list(waveforms.values()))
-    rows: list[dict[str, Any]] = [{"utterance_id": n, **place} for n, place in zip(waveforms, places, strict=True)]
-    rows += [{"utterance_id": name, "error": "does not decode"} for name in ("bad", "worse")]
-    folder.write_table(INDEX, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
-    found = waveform_digests(WaveformStore(location))
-    assert found["a"] == found["c"] != found["late"]
-    assert set(found) == {"a", "c", "late"}, "different length or first second: no duplicate"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -168,3 +169,20 @@ def test_a_plan_is_read_only_as_far_as_it_is_fetched(
     next(stream(planned(), dataclasses.replace(source, views=()), rank=0, workers=1, data_cpus=1))
     assert len(read) == 2, "one segment more than is in use"
     assert len(tasks) <= 2
+
+
+def test_from_an_object_store_several_utterances_are_read_at_once(
+    source: Source, tasks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after the other, each waits for the store's answer: 30 ms and more."""
+    mapped = take(source)
+    monkeypatch.setattr(WaveformStore, "is_local", property(lambda _: False))
+    together, get, reads = threading.Barrier(3), WaveformStore.get, itertools.count()
+
+    def together_at_first(store: WaveformStore, name: str) -> np.ndarray:
+        if next(reads) < 3:
+            together.wait(timeout=30)
+        return get(store, name)
+
+    monkeypatch.setattr(WaveformStore, "get", together_at_first)
+    assert_same(mapped, take(source))

@@ -15,7 +15,7 @@ from ray.data._internal.util import _annotate_exception_with_retry_context
 from ray.exceptions import RayTaskError
 
 from raysys.data import precompute
-from raysys.data.cache import INDEX, WaveformStore
+from raysys.data.cache import WaveformStore, write_index
 from raysys.data.tasks import Part, cause_of, cut_into_parts, make_part
 from raysys.errors import StorageError
 from raysys.storage import Folder
@@ -69,15 +69,15 @@ def test_a_long_part_is_written_file_by_file_and_never_in_memory_as_a_whole(tmp_
     def make(members: Sequence[Any]) -> Iterator[np.ndarray]:
         for number, _ in enumerate(members):
             written.append(len(list(folder.glob("part-*"))))
-            yield np.full(3, number, np.float32)
+            yield np.full(3, 2 + number, np.float32)
 
     ids = [{"id": f"u{i:04d}", "seconds": None} for i in range(300)]
     index = make_part(Part(location=str(folder), number=7, members=ids, make=make))
     assert written == [0] * 128 + [1] * 128 + [2] * 44
     assert index["utterance_id"].to_pylist() == [member["id"] for member in ids]
-    Folder.at(str(folder)).write_table(INDEX, index)
+    write_index(Folder.at(str(folder)), index)
     store = WaveformStore(str(folder))
-    assert [store.get(member["id"])[0] for member in ids] == list(range(300))
+    assert [store.get(member["id"])[0] for member in ids] == list(range(2, 302))
 
 
 def test_what_comes_through_ray_data_is_the_message_alone() -> None:

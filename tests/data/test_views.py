@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from raysys.config import AUDIO_EFFECTS, RECORDINGS, AugmentConfig
-from raysys.data.cache import INDEX, INDEX_SCHEMA, write_part
+from raysys.data.cache import INDEX_SCHEMA, write_index, write_part
 from raysys.data.recordings import Recordings
 from raysys.data.views import Source, augmented, crop, training_views, views_name
 from raysys.storage import Folder
@@ -24,7 +24,7 @@ WAVEFORMS = {
 def write_store(folder: Folder, waveforms: dict[str, np.ndarray]) -> str:
     places = write_part(folder, "part-00000.arrow", list(waveforms.values()))
     rows = [{"utterance_id": name, **place} for name, place in zip(waveforms, places, strict=True)]
-    folder.write_table(INDEX, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
+    write_index(folder, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
     return folder.location
 
 

@@ -155,7 +155,7 @@ def test_prepare_has_the_dry_run_of_the_other_jobs(
 ) -> None:
     flags = ("prepare.py", "--dry-run", "--corpus.name", "ravdess", "--corpus.root")
     assert run_job(monkeypatch, *flags, str(tmp_path)) == 0
-    assert "decoded audio 0.23 GB an hour" in capsys.readouterr().out
+    assert "decoded audio 0.12 GB an hour" in capsys.readouterr().out
     assert run_job(monkeypatch, *flags, str(tmp_path / "nowhere")) == 2
 
 

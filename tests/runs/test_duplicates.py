@@ -14,7 +14,8 @@ import soundfile
 from raysys.cli import parse
 from raysys.config import ExperimentConfig
 from raysys.data.audio import decode
-from raysys.data.cache import INDEX, INDEX_SCHEMA, write_part
+from raysys.data.cache import INDEX_SCHEMA, write_index, write_part
+from raysys.data.duplicates import waveform_digest
 from raysys.data.manifest import Manifest
 from raysys.data.precompute import DecodedCorpus
 from raysys.errors import ManifestError
@@ -60,8 +61,9 @@ def decoded(manifest: Manifest, cache: str, **_: Any) -> DecodedCorpus:
     waveforms = [decode(u) for u in manifest.utterances]
     places = write_part(folder, "part-00000.arrow", waveforms)
     rows = [{"utterance_id": u.utterance_id, **place} for u, place in zip(manifest.utterances, places, strict=True)]
-    folder.write_table(INDEX, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
-    return DecodedCorpus(folder.location, errors={}, remarks={})
+    write_index(folder, pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
+    digests = {u.utterance_id: waveform_digest(w) for u, w in zip(manifest.utterances, waveforms, strict=True)}
+    return DecodedCorpus(folder.location, errors={}, remarks={}, digests=digests)
 
 
 @pytest.fixture
