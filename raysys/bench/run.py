@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -90,6 +91,14 @@ def bench_serving(out: Path, model: str) -> None:
     for found in serving_rows(model, [wav_bytes(seed, _SERVED_S) for seed in range(8)], requests=_REQUESTS):
         rows += _shown(found)
     _write(out, machine, rows, model=model)
+
+
+def bench_sizes(out: Path, sizes: Sequence[int], *, scratch: Path) -> None:
+    """Seconds and memory of each phase at these numbers of utterances, made up below `scratch`, which stays."""
+    from raysys.bench.size import size_rows
+
+    machine = _introduce()
+    _write(out, machine, [row for found in size_rows(scratch, sizes) for row in _shown(found)])
 
 
 def _gpu_rows(repeats: int) -> list[Row]:

@@ -15,17 +15,19 @@ from raysys.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    rows: Literal["main", "training", "scaling", "onnx", "serving"] = "main"
+    rows: Literal["main", "training", "scaling", "sizes", "onnx", "serving"] = "main"
     """main: all but the long ones. training: only training step and evaluation, which need neither Ray nor a corpus.
-    scaling: how time and memory grow with corpus size and number of trials, with a figure. onnx: prediction by PyTorch
-    and by exported graphs. serving: requests per second and latencies of --model behind `raysys serve`, batched and one
-    by one."""
+    scaling: how time and memory grow with corpus size and number of trials, with a figure. sizes: seconds and memory of
+    preparing, and of training on, --sizes utterances. onnx: prediction by PyTorch and by exported graphs. serving:
+    requests per second and latencies of --model behind `raysys serve`, batched and one by one."""
     out: Path = Path("runs/bench.json")
     """Output file for the rows."""
     repeats: int = 3
     """Rounds per comparison; the table shows median and range."""
     ravdess: str | None = None
     """Folder of RAVDESS for the corpus-size rows; None: the demo corpus."""
+    sizes: tuple[int, ...] = (2_000, 20_000)
+    """Numbers of utterances for the sizes rows, 1,200 and more, made up beside --out."""
     model: str | None = None
     """Model or run for the serving rows."""
 
@@ -49,6 +51,8 @@ def main() -> None:
             run.bench_training(command.out, repeats=command.repeats)
         case "scaling":
             run.bench_scaling(command.out, ravdess=command.ravdess)
+        case "sizes":
+            run.bench_sizes(command.out, command.sizes, scratch=command.out.parent / f"{command.out.stem}-sizes")
         case "onnx":
             run.bench_onnx(command.out, repeats=command.repeats)
         case "serving":
