@@ -106,9 +106,8 @@ class Manifest:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_table(self) -> pa.Table:
-        return pa.Table.from_pylist(
-            [dataclasses.asdict(u) for u in self.utterances], schema=_SCHEMA
-        ).replace_schema_metadata(
+        columns = {name: [getattr(u, name) for u in self.utterances] for name in _SCHEMA.names}
+        return pa.table(columns, schema=_SCHEMA).replace_schema_metadata(
             {
                 "corpus": self.corpus,
                 "title": self.title,
@@ -124,12 +123,14 @@ class Manifest:
             corpus=metadata["corpus"],
             title=metadata.get("title", ""),  # runs of early versions have none
             classes=tuple(json.loads(metadata["classes"])),
-            utterances=tuple(map(_utterance, table.to_pylist())),
+            utterances=tuple(_utterance(row) for some in table.to_batches(_ROWS) for row in some.to_pylist()),
             skipped=tuple(Skipped(**row) for row in json.loads(metadata["skipped"])),
         )
 
 
 _SHOWN = 3
+_ROWS = 1_000
+"""Of a table at a time: as values of Python, each takes more than its record."""
 _STRINGS = ("utterance_id", "audio_path", "speaker", "emotion", "transcript", "session", "sex", "fold")
 _SCHEMA = pa.schema(
     [(name, pa.string()) for name in _STRINGS]
