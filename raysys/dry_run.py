@@ -45,11 +45,11 @@ def dry_run(config: ExperimentConfig, points: str = "", seeds: int = 1, *, final
         per_worker = f"{settings.gpus_per_worker:g}"
     if seeds > 1:
         points = f"{seeds * folds}: {seeds} seeds x "
-    print(
-        f"trials    {points}{folds} folds x {config.train.epochs} epochs; workers a trial: {settings.workers_per_trial}"
-    )
+    trials = f"{points}{folds} fold{'s' * (folds > 1)} x {config.train.epochs} epochs"
+    print(f"trials    {trials}; workers a trial: {settings.workers_per_trial}")
     if final_model:
-        print(f"final     one more trial on all data, at most {config.train.epochs} epochs; {4 * total / 1e9:.2f} GB")
+        data = "the training and validation parts" if corpus.folds == "given" else "all data"
+        print(f"final     one more trial on {data}, at most {config.train.epochs} epochs; {4 * total / 1e9:.2f} GB")
     cpus = f"{settings.cpus_per_worker}, and {settings.data_cpus_per_worker} for its data"
     print(f"worker    CPUs: {cpus}; GPUs: {per_worker}")
     variants = config.augment.variants if config.needs_augmented_view and config.augment.changes_audio else 0

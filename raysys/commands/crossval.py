@@ -18,7 +18,8 @@ class CrossVal(cli.CommandLine):
     are the mean over seeds and the ensemble of all. Default: --train.seed alone."""
     final_model: bool = False
     """Then train one model on all data, with the first seed, for the median of the folds' best epochs; it is in the
-    run's folder, in model/. It has no test score: the cross-validation's is of models trained in the same way."""
+    run's folder, in model/. It has no test score: the cross-validation's is of models trained in the same way. With
+    --corpus.folds given: on the training and validation parts, never on the test part."""
 
 
 def run(command: CrossVal) -> None:

@@ -24,10 +24,12 @@ class CorpusConfig:
     title: str | None = None
     """Name of the corpus in reports, tables, the names of runs and the model card. Default: a table's file name without
     its ending, otherwise the corpus's own name."""
-    folds: Literal["auto", "paper", "session", "speaker", "groups", "emobox", "column"] = "auto"
+    folds: Literal["auto", "paper", "session", "speaker", "groups", "emobox", "column", "given"] = "auto"
     """How test folds are formed: leave one session or one speaker out, --corpus.n-folds groups of speakers (dealt so
     that utterances, those of each class, and the sexes are as equal as they can be), EmoBox's six published groups
-    (RAVDESS), or the table's 'fold' column.
+    (RAVDESS), the table's 'fold' column, or the parts that its 'split' column gives.
+    given: a single training with the corpus's own train, validation and test parts. Only there may parts share
+    speakers, and speakers be unknown (empty, or 'Unknown'); every score says how many are shared.
     paper: the paper's five folds (groups of actors for RAVDESS, otherwise the same as auto).
     auto: sessions for IEMOCAP and the demo, EmoBox's groups for RAVDESS; for a table its 'fold' column, otherwise its
     sessions, otherwise its speakers (grouped if there are more than ten)."""
@@ -86,6 +88,11 @@ class CorpusConfig:
         )
         if self.folds == "emobox" and self.name != "ravdess":
             raise ConfigError("--corpus.folds emobox is RAVDESS's published split; this corpus has none.")
+        if self.folds == "given" and self.name != "table":
+            raise ConfigError(
+                "--corpus.folds given takes the parts from a table's column 'split'; this corpus comes without. Use "
+                "another --corpus.folds, or give the corpus as a table (--corpus.name table)."
+            )
 
     @property
     def resolved_title(self) -> str:
@@ -98,3 +105,8 @@ class CorpusConfig:
         if self.modalities != "auto":
             return self.modalities
         return "audio" if self.name == "ravdess" else "both"
+
+    @property
+    def published(self) -> str | None:
+        """For people, the published partition that is asked for, whose parts may share speakers; None: other folds."""
+        return "given partition" if self.folds == "given" else None

@@ -12,6 +12,8 @@ OPTIONAL_STRINGS = ("utterance_id", "transcript", "session", "sex", "fold")
 OPTIONAL_SECONDS = ("start_s", "end_s")
 COUNTS, SHARES = "votes_", "p_"
 """How the names of columns with annotators' votes begin; the rest is an emotion. See `votes`."""
+SPLIT = "split"
+"""Read where a published partition is asked for, and required there."""
 COLUMNS = (*REQUIRED, *OPTIONAL_STRINGS, *OPTIONAL_SECONDS)
 ALIASES = {
     **dict.fromkeys(("path", "file", "filename", "filepath"), "audio_path"),
@@ -49,7 +51,7 @@ def match_columns(
     """
     found: dict[str, str] = {}
     for match in (_same, _alias):
-        absent = [column for column in COLUMNS if column not in found]
+        absent = [column for column in dict.fromkeys((*COLUMNS, *required)) if column not in found]
         for column in absent:
             names = [name for name in header if match(name) == column]
             if len(names) > 1:
@@ -67,6 +69,9 @@ def match_columns(
     if twice := [name for name in votes if header.count(name) > 1]:
         raise CorpusError(f"{where}: column {twice[0]!r} occurs twice. Remove one of them.")
     unread = [name for name in header if name not in found.values() and name not in votes]
+    if "speaker" in required and (splits := [name for name in unread if _same(name) == SPLIT]):
+        note(f"{where}: column {splits[0]!r} is not used; --corpus.folds given trains, validates and tests as it says")
+        unread = [name for name in unread if name not in splits]
     for name in unread:
         if (meant := _meant(name, found)) is not None:
             unit = " (seconds from the start of the file)" if meant in OPTIONAL_SECONDS else ""

@@ -101,7 +101,7 @@ def _read(
         case "ravdess":
             return read_ravdess(root, include_songs=config.include_songs), ravdess.CLASSES, ()
         case "table":
-            table = read_table(root, notes.append)
+            table = read_table(root, notes.append, given=config.folds == "given")
             return table.utterances, None, table.voted
 
 

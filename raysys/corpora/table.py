@@ -1,9 +1,9 @@
 """Any other corpus: a table (CSV or Parquet) with one row per utterance.
 
 Columns audio_path (absolute, or relative to the table's folder), speaker and emotion; optionally utterance_id,
-transcript, session, sex (F or M), fold, start_s and end_s (seconds in the file), annotators' votes (`votes`), and other
-names for some of them (`columns`). Other columns are noted and ignored; one that looks like a misnamed optional column
-is an error.
+transcript, session, sex (F or M), fold, start_s and end_s (seconds in the file), annotators' votes (`votes`), split
+(the part in a published partition), and other names for some of them (`columns`). Other columns are noted and ignored;
+one that looks like a misnamed optional column is an error.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysys.corpora.columns import OPTIONAL_SECONDS, REQUIRED, match_columns, may_be_votes, quoted
+from raysys.corpora.columns import OPTIONAL_SECONDS, REQUIRED, SPLIT, match_columns, may_be_votes, quoted
 from raysys.corpora.row import Row
 from raysys.corpora.votes import VoteColumns, find_votes, row_votes
-from raysys.data.manifest import Utterance
+from raysys.data.manifest import UNKNOWN, Utterance
+from raysys.data.partition import WORDS, part_named
 from raysys.errors import CorpusError
 
 SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
@@ -43,7 +44,7 @@ class Table:
     voted: tuple[str, ...] = ()
 
 
-def read_table(path: Path, note: Note = print) -> Table:
+def read_table(path: Path, note: Note = print, *, given: bool = False) -> Table:
     """Read a CSV (UTF-8, commas, double quotes, a header) or Parquet table.
 
     Empty cells of optional columns are None. All cells except times, sex and votes are strings and kept as written
@@ -52,6 +53,7 @@ def read_table(path: Path, note: Note = print) -> Table:
 
     Args:
         note: takes what is odd about the table but usable.
+        given: read the parts of its published partition, column 'split'. Speakers may be unknown then.
 
     Raises:
         CorpusError: naming file, row and column: the file does not exist or has another format, a column is missing, a
@@ -62,12 +64,12 @@ def read_table(path: Path, note: Note = print) -> Table:
         raise CorpusError(
             f"{path}: no such file. Set --corpus.root to a .csv or .parquet file with columns {quoted(REQUIRED)}."
         )
-    rows = list(table_rows(path, note))
+    rows = list(table_rows(path, note, (*REQUIRED, SPLIT) if given else REQUIRED))
     if not rows:
         return Table(utterances=[])
     emotions = {row.text("emotion") or "" for row in rows}
     votes = find_votes(path, filter(may_be_votes, rows[0].names), emotions, note)
-    utterances = [_utterance(row, path.parent, votes) for row in rows]
+    utterances = [_utterance(row, path.parent, votes, given) for row in rows]
     if "utterance_id" not in rows[0].names:
         ids = _ids([row.required("audio_path") for row in rows], utterances)
         utterances = [dataclasses.replace(u, utterance_id=name) for u, name in zip(utterances, ids, strict=True)]
@@ -103,7 +105,7 @@ def _ids(paths: Sequence[str], utterances: Sequence[Utterance]) -> list[str]:
     return ids
 
 
-def _utterance(row: Row, folder: Path, votes: VoteColumns | None) -> Utterance:
+def _utterance(row: Row, folder: Path, votes: VoteColumns | None, given: bool) -> Utterance:
     written = row.text("sex")
     sex = SEXES.get(written.casefold()) if written is not None else None
     if written is not None and sex is None:
@@ -116,17 +118,42 @@ def _utterance(row: Row, folder: Path, votes: VoteColumns | None) -> Utterance:
     return Utterance(
         utterance_id=row.required("utterance_id") if "utterance_id" in row.names else "",
         audio_path=str(folder / row.required("audio_path")),
-        speaker=row.required("speaker"),
+        speaker=_speaker(row, given),
         emotion=row.required("emotion"),
         transcript=row.text("transcript"),
         session=row.text("session"),
         sex=sex,
         fold=row.text("fold"),
+        split=_part(row) if given else None,
         start_s=start_s,
         end_s=end_s,
         votes=None if votes is None else row_votes(row, votes),
         where=row.where,
     )
+
+
+def _speaker(row: Row, given: bool) -> str:
+    written = row.text("speaker") or ""
+    if written.casefold() not in ("", UNKNOWN):
+        return written
+    if given:
+        return UNKNOWN
+    if written:
+        raise row.error(
+            "speaker",
+            f"holds {written!r}, and folds keep speakers apart. Fill in who speaks, remove the row, or use a published "
+            f"partition (--corpus.folds given).",
+        )
+    return row.required("speaker")
+
+
+def _part(row: Row) -> str | None:
+    """Of the published partition; None if the cell is empty, which `given_parts` counts and refuses."""
+    written = row.text(SPLIT)
+    part = None if written is None else part_named(written)
+    if written is not None and part is None:
+        raise row.error(SPLIT, f"holds {written!r}, expected {WORDS}. Fix the cell, or remove the row.")
+    return part
 
 
 def _csv_rows(path: Path, note: Note, required: Sequence[str]) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Cross-validation folds: each group is tested once, and no speaker is in two parts of a fold."""
+"""Folds: each group of a corpus is tested once, and no speaker is in two parts; or a published partition as it is."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from raysys.config import GROUPS, CorpusConfig
 from raysys.data.dealing import deal
 from raysys.data.manifest import Manifest, Utterance
+from raysys.data.partition import Partition, given_parts, partition_of, refuse_unknown_speakers
 from raysys.errors import ManifestError
 
 _MOST_SPEAKERS_LEFT_OUT_ONE_BY_ONE = 10
@@ -22,7 +23,7 @@ class Fold:
 
     Attributes:
         index: position among the folds, from 0.
-        name: the group that is tested, such as 'Session1'.
+        name: the group that is tested, such as 'Session1'; 'given' of a given partition.
         train, validation, test: utterance ids; together the whole corpus.
     """
 
@@ -36,13 +37,37 @@ class Fold:
 def make_folds(manifest: Manifest, config: CorpusConfig) -> tuple[Fold, ...]:
     """Split the corpus into groups; each is the test part of one fold.
 
-    Fold i tests group i, validates on the whole of group i + 1 (cyclic), and trains on the rest.
+    Fold i tests group i, validates on the whole of group i + 1 (cyclic), and trains on the rest. A given partition is a
+    single fold, with the parts that the corpus gives.
 
     Raises:
-        ManifestError: fewer than three groups, or more than there are speakers; an utterance without the session or
-            fold asked for, a speaker in two parts, or a class without training utterances in a fold.
+        ManifestError: fewer than three groups, or more than there are speakers; an utterance without the session, fold
+            or split asked for, a speaker in two parts unless the partition is a published one, or a class without
+            training utterances in a fold.
     """
     kind = _resolve(manifest, config)
+    published = config.published is not None
+    if not published:
+        refuse_unknown_speakers(manifest)
+    if kind == "given":
+        folds: tuple[Fold, ...] = (Fold(index=0, name=kind, **given_parts(manifest)),)
+    else:
+        folds = _rotated(manifest, config, kind)
+    check_folds(manifest, folds, published=published)
+    return folds
+
+
+def published_partition(manifest: Manifest, config: CorpusConfig, folds: Sequence[Fold]) -> Partition | None:
+    """What a published partition's parts share; None for folds that the corpus is cut into here.
+
+    Args:
+        folds: of `make_folds`.
+    """
+    return None if config.published is None else partition_of(config.published, manifest, folds)
+
+
+def _rotated(manifest: Manifest, config: CorpusConfig, kind: str) -> tuple[Fold, ...]:
+    """Each group is tested by one fold and validates another."""
     if kind != "groups" and config.n_folds != GROUPS:
         raise ManifestError(
             f"{manifest.title}: --corpus.n-folds {config.n_folds} is for groups of speakers, and --corpus.folds "
@@ -73,26 +98,48 @@ def make_folds(manifest: Manifest, config: CorpusConfig) -> tuple[Fold, ...]:
                 test=tuple(members[name]),
             )
         )
-    check_folds(manifest, folds)
     return tuple(folds)
 
 
-def check_folds(manifest: Manifest, folds: Sequence[Fold]) -> None:
+def check_folds(manifest: Manifest, folds: Sequence[Fold], *, published: bool = False) -> None:
     """Refuse folds that leak or are incomplete.
+
+    Args:
+        published: a published partition may leave utterances untested, and have a speaker in two parts.
 
     Raises:
         ManifestError: an utterance is not tested exactly once, a speaker is in two parts of a
             fold, or a class has no training utterance in a fold.
     """
-    speakers = {u.utterance_id: u.speaker for u in manifest.utterances}
+    _check_tested(manifest, folds, published)
+    if not published:
+        _check_speakers(manifest, folds)
     emotions = {u.utterance_id: u.emotion for u in manifest.utterances}
+    for fold in folds:
+        trained = {emotions[utterance_id] for utterance_id in fold.train}
+        for name in manifest.classes:
+            if name not in trained:
+                raise ManifestError(
+                    f"{manifest.title}: fold {fold.name!r} has no training utterance of class "
+                    f"{name!r}, so it cannot be learned there. Drop the class with "
+                    f"--corpus.emotion-map {name}=, or choose another --corpus.folds."
+                )
+
+
+def _check_tested(manifest: Manifest, folds: Sequence[Fold], published: bool) -> None:
+    known = {u.utterance_id for u in manifest.utterances}
     tested = Counter(name for fold in folds for name in fold.test)
-    wrong = [name for name in {**speakers, **tested} if tested[name] != (name in speakers)]
+    fewest = 0 if published else 1
+    wrong = [name for name in sorted(known | set(tested)) if not fewest <= tested[name] <= (name in known)]
     if wrong:
         raise ManifestError(
             f"{manifest.title}: {len(wrong)} utterances are not tested exactly once, such as "
             f"{wrong[0]!r} ({tested[wrong[0]]} times). Recreate the folds with --corpus.folds."
         )
+
+
+def _check_speakers(manifest: Manifest, folds: Sequence[Fold]) -> None:
+    speakers = {u.utterance_id: u.speaker for u in manifest.utterances}
     for fold in folds:
         parts = {"train": fold.train, "validation": fold.validation, "test": fold.test}
         part_of: dict[str, str] = {}
@@ -105,16 +152,9 @@ def check_folds(manifest: Manifest, folds: Sequence[Fold]) -> None:
                         f"{manifest.title}: in fold {fold.name!r}, speaker {speaker!r} is in both "
                         f"the {first} and the {part} part (with {utterance_id!r}). Fix the "
                         "speaker column or the groups, or use --corpus.folds speaker or "
-                        "--corpus.folds groups, which never split a speaker."
+                        "--corpus.folds groups, which never split a speaker. A partition "
+                        "published like that is --corpus.folds given."
                     )
-        trained = {emotions[utterance_id] for utterance_id in fold.train}
-        for name in manifest.classes:
-            if name not in trained:
-                raise ManifestError(
-                    f"{manifest.title}: fold {fold.name!r} has no training utterance of class "
-                    f"{name!r}, so it cannot be learned there. Drop the class with "
-                    f"--corpus.emotion-map {name}=, or choose another --corpus.folds."
-                )
 
 
 def _resolve(manifest: Manifest, config: CorpusConfig) -> str:
@@ -210,7 +250,7 @@ def _more_groups(kind: str) -> str:
         case "groups":
             return "Set --corpus.n-folds to 3 or more, and at most the number of speakers."
         case "speaker":
-            return "Add speakers to the corpus."
+            return "Add speakers to the corpus, or use a published partition (--corpus.folds given)."
         case _:
             return "--corpus.folds groups or --corpus.folds speaker split by speaker."
 

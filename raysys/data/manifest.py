@@ -16,6 +16,9 @@ import pyarrow as pa
 from raysys.data.names import composed, spelt_twice
 from raysys.errors import ManifestError
 
+UNKNOWN = "unknown"
+"""The speaker of an utterance of which nobody knows it; legal in a published partition only."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Utterance:
@@ -24,12 +27,14 @@ class Utterance:
     Attributes:
         utterance_id: unique in the corpus.
         audio_path: absolute path of its file (FLAC or WAV, any sample rate and number of channels).
-        speaker: no speaker is ever in two parts of a split.
+        speaker: no speaker is ever in two parts of a fold, unless the partition is a published one; or `UNKNOWN`.
         emotion: class name, after merging.
         transcript: the words, or None if there are none.
         session: recording session, or None.
         sex: 'F', 'M', or None if unknown; used to balance groups of speakers.
         fold: the corpus's predefined fold, or None.
+        split: its part of the corpus's published partition: 'train', 'validation', 'test', or of several test parts
+            'test1', 'test2', ...; None where there is no such partition, or it is not used.
         start_s, end_s: its part of the file, in seconds; None: from the start, to the end.
         duration_s: length in seconds, filled in by `inspect_audio`.
         digest: hash of the audio file's bytes, filled in by `inspect_audio`.
@@ -45,6 +50,7 @@ class Utterance:
     session: str | None = None
     sex: str | None = None
     fold: str | None = None
+    split: str | None = None
     start_s: float | None = None
     end_s: float | None = None
     duration_s: float | None = None
@@ -85,7 +91,18 @@ class Manifest:
 
     @property
     def speakers(self) -> tuple[str, ...]:
-        return tuple(sorted({u.speaker for u in self.utterances}))
+        """Those that are known."""
+        return tuple(sorted({u.speaker for u in self.utterances} - {UNKNOWN}))
+
+    @property
+    def n_unknown(self) -> int:
+        """Utterances of unknown speakers."""
+        return sum(u.speaker == UNKNOWN for u in self.utterances)
+
+    @property
+    def tested(self) -> tuple[Utterance, ...]:
+        """What the folds test together, each once: all, or the test parts of a published partition."""
+        return tuple(u for u in self.utterances if u.split is None or u.split.startswith("test"))
 
     def labels(self) -> dict[str, int]:
         """Class index by utterance id."""
@@ -95,11 +112,13 @@ class Manifest:
     def fingerprint(self) -> str:
         """Hash of the contents, not of file locations.
 
-        Ids, speakers and their sex (groups depend on it), emotions, transcripts, parts, audio bytes, and votes.
+        Ids, speakers and their sex (groups depend on it), emotions, transcripts, parts, audio bytes, votes, and parts
+        of a published partition.
         """
         rows = [
             [u.utterance_id, u.speaker, u.emotion, u.transcript, u.sex, u.session, u.fold, u.start_s, u.end_s, u.digest]
             + ([] if u.votes is None else [u.votes])
+            + ([] if u.split is None else [{"split": u.split}])
             for u in self.utterances
         ]
         text = json.dumps([self.classes, rows], ensure_ascii=False)
@@ -131,7 +150,7 @@ class Manifest:
 _SHOWN = 3
 _ROWS = 1_000
 """Of a table at a time: as values of Python, each takes more than its record."""
-_STRINGS = ("utterance_id", "audio_path", "speaker", "emotion", "transcript", "session", "sex", "fold")
+_STRINGS = ("utterance_id", "audio_path", "speaker", "emotion", "transcript", "session", "sex", "fold", "split")
 _SCHEMA = pa.schema(
     [(name, pa.string()) for name in _STRINGS]
     + [(name, pa.float64()) for name in ("start_s", "end_s", "duration_s")]
@@ -140,7 +159,7 @@ _SCHEMA = pa.schema(
 
 
 def _utterance(row: dict[str, Any]) -> Utterance:
-    """Of a row of `to_table`; those of early versions have no votes."""
+    """Of a row of `to_table`; those of early versions have no votes and no split."""
     votes = row.get("votes")
     return Utterance(**(row | {"votes": None if votes is None else tuple(votes)}))
 

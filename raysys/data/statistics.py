@@ -10,7 +10,7 @@ import numpy as np
 
 from raysys.data.duplicates import Duplicate, equal_bytes, equal_waveforms
 from raysys.data.folds import Fold
-from raysys.data.manifest import Manifest, Skipped
+from raysys.data.manifest import UNKNOWN, Manifest, Skipped
 
 _SHOWN = 20
 
@@ -21,7 +21,8 @@ class CorpusStatistics:
 
     Attributes:
         classes, speakers, sessions: utterances of each; classes in index order, the others sorted.
-            Utterances without a session are in none.
+            Utterances without a session, or of an unknown speaker, are in none.
+        unknown: number of utterances of unknown speakers.
         durations_s: of every utterance, sorted.
         with_transcript: number of utterances with a transcript.
         same_bytes: the same stretch of byte-identical files.
@@ -39,6 +40,7 @@ class CorpusStatistics:
     same_bytes: tuple[Duplicate, ...]
     same_waveform: tuple[Duplicate, ...] | None
     skipped: tuple[Skipped, ...]
+    unknown: int = 0
 
 
 def corpus_statistics(manifest: Manifest, digests: Mapping[str, str] | None = None) -> CorpusStatistics:
@@ -59,7 +61,8 @@ def corpus_statistics(manifest: Manifest, digests: Mapping[str, str] | None = No
         corpus=manifest.corpus,
         fingerprint=manifest.fingerprint(),
         classes={name: emotions[name] for name in manifest.classes},
-        speakers=_counted(u.speaker for u in utterances),
+        speakers=_counted(u.speaker for u in utterances if u.speaker != UNKNOWN),
+        unknown=manifest.n_unknown,
         sessions=_counted(u.session for u in utterances if u.session is not None),
         durations_s=tuple(sorted(u.duration_s or 0.0 for u in utterances)),
         with_transcript=sum(u.transcript is not None for u in utterances),
@@ -72,14 +75,13 @@ def corpus_statistics(manifest: Manifest, digests: Mapping[str, str] | None = No
 def statistics_lines(statistics: CorpusStatistics, folds: Sequence[Fold]) -> str:
     """Text for a terminal. Duplicates and skipped utterances are listed, at most the first twenty of each."""
     durations_s = np.array(statistics.durations_s)
-    total, of_speaker = len(durations_s), list(statistics.speakers.values())
+    total = len(durations_s)
     lines = [
         f"corpus      {statistics.corpus}, fingerprint {statistics.fingerprint}",
         f"utterances  {total}, {durations_s.sum() / 3600:.2f} h, "
         f"{statistics.with_transcript} with a transcript ({statistics.with_transcript / total:.1%})",
         "classes     " + ", ".join(f"{name} {n} ({n / total:.1%})" for name, n in statistics.classes.items()),
-        f"speakers    {len(of_speaker)}; utterances of each: min {min(of_speaker)}, "
-        f"median {np.median(of_speaker):g}, max {max(of_speaker)}",
+        f"speakers    {_of_speakers(statistics)}",
         f"durations   min {durations_s.min():.2f} s, median {np.median(durations_s):.2f} s, "
         f"mean {durations_s.mean():.2f} s, 95th percentile {np.percentile(durations_s, 95):.2f} s, "
         f"max {durations_s.max():.2f} s",
@@ -95,6 +97,14 @@ def statistics_lines(statistics: CorpusStatistics, folds: Sequence[Fold]) -> str
         lines.append(f"skipped     {len(statistics.skipped)} utterance(s) that cannot be used")
         lines += _first([f"{s.utterance_id}: {s.audio_path} {s.reason}" for s in statistics.skipped])
     return "\n".join(lines)
+
+
+def _of_speakers(statistics: CorpusStatistics) -> str:
+    unknown = f"{statistics.unknown} utterances of unknown ones" if statistics.unknown else ""
+    if not (counts := list(statistics.speakers.values())):
+        return unknown
+    known = f"{len(counts)}; utterances of each: min {min(counts)}, median {np.median(counts):g}, max {max(counts)}"
+    return f"{known}; {unknown}" if unknown else known
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:

@@ -60,7 +60,7 @@ def _from_hub(address: str, device: str) -> EmotionModel:
 
 
 def _of_all_data(final: FinalModel, location: str) -> str:
-    return f"final model of {location}, {final.epochs} epochs on all data"
+    return f"final model of {location}, {final.epochs} epochs on {final.data}"
 
 
 def _named(model: EmotionModel, origin: str) -> EmotionModel:
@@ -95,7 +95,8 @@ def _ensemble(folder: Folder, location: str, results: RunResult, device: str) ->
                     f"{_said(getattr(first, what))}; models of one run have the same. Copy the whole run again."
                 )
     seed = f", seed {results.seed}" if results.seeds is not None else ""
-    return Ensemble(models=models, origin=f"ensemble of {len(models)} folds of {location}{seed}")
+    what = f"ensemble of {len(models)} folds" if len(models) > 1 else "the only fold's model"
+    return Ensemble(models=models, origin=f"{what} of {location}{seed}")
 
 
 def _said(value: str | tuple[str, ...]) -> str:

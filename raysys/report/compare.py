@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from raysys import intervals, metrics
 from raysys.errors import ConfigError, DamagedError, StorageError
 from raysys.metrics import Metric
+from raysys.report.parts import clusters
 from raysys.results import PREDICTIONS, RESULTS, RunResult
 from raysys.selection import TITLES
 from raysys.storage import Folder
@@ -36,9 +37,9 @@ def compare(a: Folder, b: Folder) -> dict[str, Any]:
         a, b: folders of finished runs; the same folder twice gives differences of 0.
 
     Returns:
-        JSON-serialisable: `a` and `b` (run, kind, modalities, seed, select, parameters, wa, ua), `corpus`, `n`,
-        `speakers`, `difference` (wa and ua, each with _ci95 and _excludes_0), `recalls` (one per class), `folds` (UA of
-        each fold of a), and `folds_differ`: the runs split the corpus differently, and the folds are those of a.
+        JSON-serialisable: `a` and `b` (run, kind, protocol, modalities, seed, select, parameters, wa, ua), `corpus`,
+        `n`, `speakers`, `difference` (wa and ua, each with _ci95 and _excludes_0), `recalls` (one per class), `folds`
+        (UA of each fold of a), and `folds_differ`: the runs split the corpus differently, and the folds are those of a.
 
     Raises:
         StorageError: a folder holds no finished run, or cannot be read.
@@ -91,6 +92,10 @@ def comparison_table(comparison: dict[str, Any]) -> str:
     ]
     if comparison["folds_differ"]:
         lines.append("The runs use different folds: those of a are used here, for both.")
+    if a["protocol"] != b["protocol"]:
+        lines.append(f"The protocols differ, and so may how easy the test is. a: {a['protocol']}; b: {b['protocol']}.")
+    elif a["protocol"] != "nested":
+        lines.append(f"Both: {a['protocol']}.")
     return "\n".join(lines)
 
 
@@ -103,7 +108,8 @@ def _read(folder: Folder) -> _Run:
                 f"run, <run.root>/<run.name>; a stopped run is resumed by the command that started it."
             )
         results = RunResult.read(folder)
-        table = folder.read_table(PREDICTIONS).sort_by("utterance_id").to_pydict()
+        predictions = folder.read_table(PREDICTIONS).sort_by("utterance_id")
+        table = predictions.to_pydict()
         index = {name: i for i, name in enumerate(results.classes)}
         return _Run(
             location=folder.location,
@@ -111,7 +117,7 @@ def _read(folder: Folder) -> _Run:
             utterance_ids=table["utterance_id"],
             label_N=np.array([index[name] for name in table["label"]]),
             predicted_N=np.array([index[name] for name in table["prediction"]]),
-            speaker_N=np.array(table["speaker"]),
+            speaker_N=clusters(predictions),
             fold_N=np.array(table["fold"]),
         )
     except (DamagedError, OSError, ValueError, KeyError) as error:
@@ -151,7 +157,9 @@ def _refuse_different(a: _Run, b: _Run) -> None:
 
 def _about(run: _Run, confusion_CC: NDArray[np.int64]) -> dict[str, Any]:
     scores = {"wa": float(metrics.score(confusion_CC, "wa")), "ua": float(metrics.score(confusion_CC, "ua"))}
-    about = {name: getattr(run.results, name) for name in ("kind", "modalities", "seed", "select", "parameters")}
+    about = {
+        name: getattr(run.results, name) for name in ("kind", "protocol", "modalities", "seed", "select", "parameters")
+    }
     return {"run": run.location, **about, **scores}
 
 

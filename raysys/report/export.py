@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from raysys.config import Select
+from raysys.report.plain_csv import csv_of
 from raysys.results import (
     AblationResult,
     ClassScores,
@@ -61,14 +60,22 @@ def files(results: RunResult, predictions: pa.Table) -> dict[str, str]:
 
 
 def results_csv(results: RunResult) -> str:
-    """One row per fold, and one for the pooled scores with their intervals; scores from 0 to 1, divergences in nats."""
+    """One row per fold, per test part of several, and for the pooled scores, with their intervals; scores from 0 to 1,
+    divergences in nats. Each row says which published partition it is of, if any.
+    """
     names = ("fold", "name", "n_train", "n_validation", "n", "epoch", "point", "wa", "ua")
     pooled, votes = results.pooled, results.votes
     apart = {} if votes is None else {"votes_n": votes.n, "votes_kl": votes.kl, "votes_js": votes.js}
     rows = [[getattr(fold, name) for name in names] + [""] * (4 + len(apart)) for fold in results.folds]
-    ends = (*pooled.wa_ci95, *pooled.ua_ci95)
-    rows.append(["", "pooled", "", "", pooled.n, "", "", pooled.wa, pooled.ua, *ends, *apart.values()])
-    return csv_of([*names, "wa_low", "wa_high", "ua_low", "ua_high", *apart], rows)
+    scored: list[tuple[str, PartScores | PooledScores]] = [(part.name, part) for part in results.by_test]
+    for name, of in (*scored, ("pooled", pooled)):
+        ends = (*_ends(of.wa_ci95), *_ends(of.ua_ci95))
+        own = apart.values() if of is pooled else [""] * len(apart)
+        rows.append(["", name, "", "", of.n, "", "", of.wa, of.ua, *ends, *own])
+    headings = [*names, "wa_low", "wa_high", "ua_low", "ua_high", *apart]
+    if results.partition is not None:
+        headings, rows = [*headings, "protocol"], [[*row, results.protocol] for row in rows]
+    return csv_of(headings, rows)
 
 
 def classes_csv(scores: Sequence[ClassScores]) -> str:
@@ -160,6 +167,9 @@ def paper_tables(results: RunResult) -> list[PaperTable]:
     seed = "" if results.seeds is None else f", seed {results.seed}"
     protocol = results.protocol + results.selected
     rows: list[tuple[str, ...]] = [(*about, protocol + seed, str(pooled.n), *scores)]
+    for part in results.by_test:
+        scores = (_with_interval(part, "wa"), _with_interval(part, "ua"))
+        rows.append((*about, f"{protocol}{seed}, {part.name} alone", str(part.n), *scores))
     if (seeds := results.seeds) is not None:
         of = f"of {len(seeds.each)} seeds"
         scores = (_with_interval(seeds.mean, "wa"), _with_interval(seeds.mean, "ua"))
@@ -242,8 +252,11 @@ _LATEX = str.maketrans(
 )
 
 
-def _with_interval(scores: PooledScores | MeanOverSeeds, score: str) -> str:
-    low, high = getattr(scores, f"{score}_ci95")
+def _with_interval(scores: PooledScores | MeanOverSeeds | PartScores, score: str) -> str:
+    """A part that has one speaker has no interval."""
+    if (ends := getattr(scores, f"{score}_ci95")) is None:
+        return str(percent(getattr(scores, score)))
+    low, high = ends
     deviation = f" ± {percent(getattr(scores, f'{score}_std'))}" if isinstance(scores, MeanOverSeeds) else ""
     return f"{percent(getattr(scores, score))}{deviation} [{percent(low)}, {percent(high)}]"
 
@@ -259,33 +272,3 @@ def _variant(variant: VariantScores) -> tuple[str, ...]:
         low, high = (100 * end for end in variant.difference.ua_ci95)
         apart = f"{100 * variant.difference.ua:+.1f} [{low:+.1f}, {high:+.1f}]"
     return (variant.name, f"{variant.parameters:,}", *scores, apart)
-
-
-def csv_of(headings: Sequence[str], rows: Sequence[Sequence[object]], as_typed: Collection[str] = ()) -> str:
-    """Comma-separated values.
-
-    Args:
-        as_typed: headings of columns that are not escaped.
-    """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([_inert(heading) for heading in headings])
-    for row in rows:
-        named = zip(headings, row, strict=True)
-        writer.writerow([cell if heading in as_typed else _inert(cell) for heading, cell in named])
-    return buffer.getvalue()
-
-
-def _inert(cell: object) -> object:
-    """Escape a cell that a spreadsheet would run as a formula (names come from a corpus). Signed numbers stay."""
-    if not isinstance(cell, str):
-        return cell
-    # Many readers treat \r as a line end, and this writer does not quote it.
-    shown = cell.replace("\r", " ")
-    if not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return shown
-    try:
-        float(cell)
-    except ValueError:
-        return f"'{shown}"
-    return shown

@@ -23,6 +23,7 @@ def front_matter(results: RunResult) -> str:
     """
     corpus = results.corpus
     task, dataset = _TASKS[results.modalities], _identifier(corpus.title)
+    tested = "test part as given" if results.given else "test parts of all folds"
     known = {"language": _LANGUAGES[corpus.name]} if corpus.name in _LANGUAGES else {}
     values = known | {
         "library_name": "raysys",
@@ -35,7 +36,7 @@ def front_matter(results: RunResult) -> str:
                 "results": [
                     {
                         "task": {"type": task, "name": "speech emotion recognition"},
-                        "dataset": {"type": dataset, "name": _line(corpus.title), "split": "test parts of all folds"},
+                        "dataset": {"type": dataset, "name": _line(corpus.title), "split": tested},
                         "metrics": _metrics(results),
                     }
                 ],
@@ -49,7 +50,7 @@ def front_matter(results: RunResult) -> str:
 def _metrics(results: RunResult) -> list[dict[str, Any]]:
     """Scores of the procedure; each name says so, since the Hub shows it beside the model."""
     pooled = results.pooled
-    protocol = f"{results.protocol} cross-validation in {len(results.folds)} folds{results.selected}"
+    protocol = results.procedure + results.selected
 
     def metric(kind: str, title: str, value: float, interval: Interval | None = None) -> dict[str, Any]:
         args: dict[str, Any] = {"protocol": protocol, "utterances": pooled.n}

@@ -95,7 +95,7 @@ def page(run: Run, charts: Mapping[str, Drawn], notes: Sequence[str]) -> str:
             chosen_by=chosen_by,
             selected_by=TITLES[results.select],
             tested={fold.fold: fold for fold in results.grid.optimistic.folds} if results.grid else {},
-            most_frequent=max(counts.values()) / counts.total(),
+            most_frequent=Counter(run.predictions["label"].to_pylist()).most_common(1)[0][1] / len(run.predictions),
             references=REFERENCES.get(run.manifest.corpus, ()),
             paper_recalls=", ".join(
                 f"{name} {recall:.1f}" for name, recall in PAPER_RECALLS.get(run.manifest.corpus, {}).items()
@@ -181,7 +181,7 @@ def _about(run: Run, counts: Counter[str]) -> dict[str, object]:
         size += f", of which {results.trained_parameters:,} were trained"
     return {
         "Corpus": f"{corpus.title}: {corpus.utterances:,} utterances, {hours:.2f} h, {corpus.speakers} "
-        f"speakers, {spoken:,} with a transcript",
+        f"{'known ' if run.manifest.n_unknown else ''}speakers, {spoken:,} with a transcript",
         "Classes": ", ".join(f"{name} {counts[name]:,}" for name in results.classes),
         "Model": f"{' + '.join(encoders)}, {size}",
         "Modalities": _modalities(results.modalities),

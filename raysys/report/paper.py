@@ -11,6 +11,7 @@ import numpy as np
 from raysys.errors import StorageError
 from raysys.report import export
 from raysys.report.export import PaperTable
+from raysys.report.plain_csv import csv_of
 from raysys.report.reference import PAPER_RECALLS, PAPER_VARIANTS, REFERENCES
 from raysys.results import Interval, RunResult
 from raysys.storage import Folder
@@ -262,4 +263,4 @@ def csv(found: Sequence[Table]) -> str:
         if score.paper is not None or score.ours is not None
     ]
     headings = ["of", "corpus", "what", "protocol", "score", "paper_per_cent", "ours", "low", "high"]
-    return export.csv_of(headings, rows)
+    return csv_of(headings, rows)

@@ -1,4 +1,6 @@
-"""Scores of parts of the test utterances: by class, speaker, sex and kind of dialog; each with n, and its interval."""
+"""Scores of parts of the test utterances: by class, speaker, sex, kind of dialog and published test part; each with n,
+and its interval.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,21 @@ from numpy.typing import NDArray
 
 from raysys import intervals, metrics
 from raysys.data.folds import Fold
-from raysys.data.manifest import Manifest
+from raysys.data.manifest import UNKNOWN, Manifest
+from raysys.data.partition import parts_tested
 from raysys.results import ClassScores, PartScores, VoteScores
 
 _SEXES = {"F": "female", "M": "male"}
+_ALONE = "\0"
+"""Begins the cluster of an utterance whose speaker is unknown; names of speakers contain no control characters."""
+
+
+def clusters(predictions: pa.Table) -> NDArray[np.str_]:
+    """What intervals are over: the speaker of each utterance; one of an unknown speaker is a cluster of its own."""
+    speaker_N = np.array(predictions["speaker"].to_pylist())
+    if not (unknown_N := speaker_N == UNKNOWN).any():
+        return speaker_N
+    return np.where(unknown_N, [_ALONE + name for name in predictions["utterance_id"].to_pylist()], speaker_N)
 
 
 def class_scores(predictions: pa.Table, classes: Sequence[str]) -> tuple[ClassScores, ...]:
@@ -25,19 +38,18 @@ def class_scores(predictions: pa.Table, classes: Sequence[str]) -> tuple[ClassSc
     for index, name in enumerate(classes):
         own_N = label_N == index
         hits, n, predicted = int(counts_CC[index, index]), int(own_N.sum()), int(counts_CC[:, index].sum())
-        speakers = len(set(speaker_N[own_N]))
         scores.append(
             ClassScores(
                 name=name,
                 n=n,
-                speakers=speakers,
+                speakers=_n_known(speaker_N[own_N]),
                 precision=hits / predicted if predicted else None,
                 recall=hits / n if n else None,
                 # The recall of a class is the accuracy on its utterances.
                 recall_ci95=intervals.interval(
                     label_N[own_N], predicted_N[own_N], speaker_N[own_N], fold_N[own_N], "wa"
                 )
-                if speakers > 1
+                if len(set(speaker_N[own_N])) > 1
                 else None,
                 f1=2 * hits / (n + predicted) if n + predicted else None,
             )
@@ -64,6 +76,14 @@ def sex_scores(manifest: Manifest, predictions: pa.Table, classes: Sequence[str]
     sex_N = np.array([sex_of[name] or "" for name in predictions["utterance_id"].to_pylist()])
     known = set(sex_N.tolist()) - {""}
     return _parts(predictions, classes, {_SEXES.get(sex, sex): sex_N == sex for sex in sorted(known)})
+
+
+def split_scores(manifest: Manifest, predictions: pa.Table) -> tuple[PartScores, ...]:
+    """Scores of each test part of a published partition; empty where there are not several."""
+    split_of = {u.utterance_id: u.split for u in manifest.utterances}
+    split_N = np.array([split_of[name] or "" for name in predictions["utterance_id"].to_pylist()])
+    names = parts_tested(manifest)
+    return _parts(predictions, manifest.classes, {name: split_N == name for name in names}) if len(names) > 1 else ()
 
 
 def vote_scores(manifest: Manifest, predictions: pa.Table) -> VoteScores | None:
@@ -138,15 +158,15 @@ def _part(
 ) -> PartScores:
     if not len(label_N):
         return PartScores(name=name, n=0, speakers=0)
-    speakers = len(set(speaker_N.tolist()))
+    several = len(set(speaker_N.tolist())) > 1
 
     def interval(metric: metrics.Metric) -> intervals.Interval | None:
-        return intervals.interval(label_N, predicted_N, speaker_N, fold_N, metric) if speakers > 1 else None
+        return intervals.interval(label_N, predicted_N, speaker_N, fold_N, metric) if several else None
 
     return PartScores(
         name=name,
         n=len(label_N),
-        speakers=speakers,
+        speakers=_n_known(speaker_N),
         wa=metrics.weighted_accuracy(label_N, predicted_N),
         ua=metrics.unweighted_accuracy(label_N, predicted_N),
         wa_ci95=interval("wa"),
@@ -155,4 +175,8 @@ def _part(
 
 
 def _grouping(predictions: pa.Table) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
-    return np.array(predictions["speaker"].to_pylist()), np.array(predictions["fold"].to_pylist())
+    return clusters(predictions), np.array(predictions["fold"].to_pylist())
+
+
+def _n_known(speaker_N: NDArray[np.str_]) -> int:
+    return sum(not name.startswith(_ALONE) for name in set(speaker_N.tolist()))

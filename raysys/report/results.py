@@ -24,7 +24,7 @@ from raysys import intervals, metrics
 from raysys.calibration import at_temperature
 from raysys.data.manifest import Manifest
 from raysys.errors import StorageError
-from raysys.report.parts import class_scores, indices, sex_scores, speaker_scores, vote_scores
+from raysys.report.parts import class_scores, clusters, indices, sex_scores, speaker_scores, split_scores, vote_scores
 from raysys.results import CorpusFacts, FoldRow, Interval, PooledScores, Provenance, RunResult, Scores, counts
 from raysys.storage import Folder
 
@@ -36,11 +36,11 @@ def pool_predictions(manifest: Manifest, tables: Sequence[pa.Table]) -> pa.Table
     """All folds' predictions in one table, sorted by utterance id.
 
     Raises:
-        RuntimeError: an utterance of the manifest is scored twice, or not at all.
+        RuntimeError: an utterance that is to be tested is scored twice, or not at all.
     """
     pooled = pa.concat_tables(tables).sort_by("utterance_id")
     scored = pooled["utterance_id"].to_pylist()
-    expected = sorted(u.utterance_id for u in manifest.utterances)
+    expected = sorted(u.utterance_id for u in manifest.tested)
     if scored != expected:
         found, wanted = Counter(scored), Counter(expected)
         odd = sorted((found - wanted) | (wanted - found))[:5]
@@ -69,12 +69,13 @@ def summarise(manifest: Manifest, folds: Sequence[FoldRow], predictions: pa.Tabl
         versions={name: version(name) for name in _PACKAGES} | {"python": platform.python_version()},
         folds=ordered,
         mean=Scores(wa=statistics.fmean(wa), ua=statistics.fmean(ua)),
-        std=Scores(wa=statistics.stdev(wa), ua=statistics.stdev(ua)),
+        std=Scores(wa=statistics.stdev(wa), ua=statistics.stdev(ua)) if len(ordered) > 1 else None,
         pooled=pooled_scores(manifest.classes, predictions, {fold.fold: fold.temperature for fold in ordered}),
         confusion=counts(metrics.confusion(labels, predicted, len(manifest.classes))),
         by_class=class_scores(predictions, manifest.classes),
         by_speaker=speaker_scores(predictions, manifest.classes),
         by_sex=sex_scores(manifest, predictions, manifest.classes),
+        by_test=split_scores(manifest, predictions),
         votes=vote_scores(manifest, predictions),
         skipped=manifest.skipped,
         interval_method="t",
@@ -131,8 +132,7 @@ def interval_over_speakers(
         predictions: their speakers and folds.
         predicted: N classes, or S x N with several seeds.
     """
-    speakers, folds = (np.array(predictions[column].to_pylist()) for column in ("speaker", "fold"))
-    low, high = intervals.interval(label_N, predicted, speakers, folds, metric)
+    low, high = intervals.interval(label_N, predicted, clusters(predictions), predictions["fold"].to_numpy(), metric)
     return round(low, 6), round(high, 6)
 
 

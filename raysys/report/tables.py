@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from raysys.data.manifest import Manifest
-from raysys.results import AblationResult, FinalModel, GridResult, RunResult, SeedsResult
+from raysys.results import AblationResult, FinalModel, GridResult, PartScores, RunResult, SeedsResult
 from raysys.selection import TITLES, shown
 
 SYNTHETIC = (
@@ -18,9 +18,12 @@ def corpus_lines(manifest: Manifest) -> str:
     counts = {c: sum(u.emotion == c for u in manifest.utterances) for c in manifest.classes}
     spoken = sum(u.transcript is not None for u in manifest.utterances)
     voted = sum(u.votes is not None for u in manifest.utterances)
+    speakers = f"{len(manifest.speakers)} speakers"
+    if unknown := manifest.n_unknown:
+        speakers += f" and {unknown} utterances of unknown ones"
     lines = [
         f"corpus    {manifest.title}: {len(manifest.utterances)} utterances, {hours:.2f} h, "
-        f"{len(manifest.speakers)} speakers, {spoken} with a transcript" + (f", {voted} with votes" if voted else ""),
+        f"{speakers}, {spoken} with a transcript" + (f", {voted} with votes" if voted else ""),
         "classes   " + ", ".join(f"{name} {n}" for name, n in counts.items()),
     ]
     if manifest.skipped:
@@ -38,13 +41,15 @@ def result_table(results: RunResult) -> str:
             f"{fold.epoch:5d}  {100 * fold.wa:5.1f}  {100 * fold.ua:5.1f}"
         )
     pad = " " * (width + 29)
-    for name in ("mean", "std"):
-        scores = getattr(results, name)
-        lines.append(f"{name}{pad[4:]} {100 * scores.wa:5.1f}  {100 * scores.ua:5.1f}")
+    for name, scores in (("mean", results.mean), ("std", results.std)):
+        if scores is not None and len(results.folds) > 1:
+            lines.append(f"{name}{pad[4:]} {100 * scores.wa:5.1f}  {100 * scores.ua:5.1f}")
     pooled = results.pooled
+    parts = f" of {' and '.join(part.name for part in results.by_test)}" if results.by_test else ""
+    protocol = results.protocol if results.partition is not None else f"{results.protocol} protocol"
     lines += [
         "",
-        f"pooled over {pooled.n} test utterances, each scored once ({results.protocol} protocol{results.selected})",
+        f"pooled over {pooled.n} test utterances{parts}, each scored once ({protocol}{results.selected})",
     ]
     for name, meaning in (("wa", "overall accuracy"), ("ua", "mean class recall")):
         low, high = (100 * v for v in getattr(pooled, f"{name}_ci95"))
@@ -54,6 +59,7 @@ def result_table(results: RunResult) -> str:
             f"  {name.upper()} {100 * getattr(pooled, name):5.1f}   95 % interval {low:.1f} to {high:.1f} "
             f"over speakers ({meaning}){said}"
         )
+    lines += [_test_part(part) for part in results.by_test]
     if (votes := results.votes) is not None:
         lines.append(
             f"  annotators' votes: KL divergence {votes.kl:.3f}, Jensen-Shannon {votes.js:.3f} nats (means over "
@@ -63,6 +69,15 @@ def result_table(results: RunResult) -> str:
         lines += ["", final_line(results.final)]
     lines += ["", _confusion(results)]
     return "\n".join(lines)
+
+
+def _test_part(part: PartScores) -> str:
+    """A test part's own scores; without an interval where it has one speaker."""
+    line = f"  {part.name}, {part.n} utterances:"
+    for name, value, ends in (("WA", part.wa, part.wa_ci95), ("UA", part.ua, part.ua_ci95)):
+        interval = "" if ends is None else f" ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})"
+        line += f"  {name} {100 * (value or 0.0):.1f}{interval}"
+    return line
 
 
 def _confusion(results: RunResult) -> str:
@@ -97,7 +112,7 @@ def grid_table(results: RunResult) -> str:
     lines += [
         "",
         f"nested      WA {100 * pooled.wa:5.1f}  UA {100 * pooled.ua:5.1f}  pooled; point and epoch chosen per "
-        f"fold on its own validation speakers{results.selected}",
+        f"fold on its own validation {'part' if results.partition else 'speakers'}{results.selected}",
         f"optimistic  WA {100 * best.pooled_wa:5.1f}  UA {100 * best.pooled_ua:5.1f}  pooled; {best.point} "
         f"and each fold's epoch chosen on the test folds, as the paper does: not an estimate",
     ]
@@ -107,7 +122,7 @@ def grid_table(results: RunResult) -> str:
 
 
 def final_line(final: FinalModel) -> str:
-    what = ", ".join(filter(None, [final.point, f"{final.epochs} epochs on all data"]))
+    what = ", ".join(filter(None, [final.point, f"{final.epochs} epochs on {final.data}"]))
     return f"final model in {final.folder}/: {what}; it has no test score"
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from raysys.config import Select
 from raysys.data.manifest import Manifest, Skipped
+from raysys.data.partition import Partition
 from raysys.errors import StorageError
 from raysys.results.fold import FoldRow
 from raysys.results.scores import ClassScores, Confusion, PartScores, PooledScores, Scores, VoteScores
@@ -61,16 +62,19 @@ class RunResult:
 
     Attributes:
         kind: what was run. Runs of early versions are all cross-validations and do not say so.
+        protocol: 'nested', or what a published partition is, with the speakers that its parts share.
+        partition: the same in numbers; None for folds that keep speakers apart.
         select: score of the validation parts by which epochs, and grid points, were chosen; in early versions UA.
         parameters: of the largest network, since the folds' vocabularies differ.
         trained_parameters: those of them that are trained; None in early versions.
         seconds: from the command's start to its end.
         tsne: 'with' and 'without' the contrastive terms: a trial's folder, below the run's, whose features are shown.
-        mean, std: over folds.
+        mean, std: over folds; no deviation of a single one.
         confusion: over all test utterances.
         by_class, by_speaker: empty in runs of early versions.
         by_sex: where it is known.
         by_dialog: on all, improvised, scripted and script-disjoint utterances, of a corpus like IEMOCAP.
+        by_test: of each test part of a published partition that has several; `pooled` is of all of them.
         votes: where test utterances have annotators' votes.
         skipped: utterances that could not be used.
         seeds: of a cross-validation with several; everything else is of the first one then.
@@ -80,6 +84,7 @@ class RunResult:
 
     kind: Literal["crossval", "gridsearch", "ablation"] = "crossval"
     protocol: str
+    partition: Partition | None = None
     select: Select = "ua"
     modalities: str
     seed: int
@@ -94,13 +99,14 @@ class RunResult:
     versions: dict[str, str]
     folds: tuple[FoldRow, ...]
     mean: Scores
-    std: Scores
+    std: Scores | None = None
     pooled: PooledScores
     confusion: Confusion
     by_class: tuple[ClassScores, ...] = ()
     by_speaker: tuple[PartScores, ...] = ()
     by_sex: tuple[PartScores, ...] = ()
     by_dialog: tuple[PartScores, ...] = ()
+    by_test: tuple[PartScores, ...] = ()
     skipped: tuple[Skipped, ...]
     interval_method: Literal["bootstrap", "t"] = "bootstrap"
     votes: VoteScores | None = None
@@ -119,9 +125,22 @@ class RunResult:
         """What follows a protocol's name where the choice was not by UA, such as ', by validation loss'."""
         return "" if self.select == "ua" else f", by validation {TITLES[self.select]}"
 
+    @property
+    def procedure(self) -> str:
+        """What the scores were found by, such as 'nested cross-validation in 5 folds'."""
+        if self.partition is None:
+            return f"{self.protocol} cross-validation in {len(self.folds)} folds"
+        return self.protocol if self.given else f"cross-validation in {len(self.folds)} folds ({self.protocol})"
+
+    @property
+    def given(self) -> bool:
+        """Whether there was one training, with the parts that the corpus gives."""
+        return self.partition is not None and len(self.folds) == 1
+
     def write(self, run: Folder) -> None:
         values = dataclasses.asdict(self)
-        absent = [name for name in ("votes", "grid", "ablation", "seeds", "final") if values[name] is None]
+        optional = ("partition", "votes", "grid", "ablation", "seeds", "final")
+        absent = [name for name in optional if values[name] is None]
         run.write_json(RESULTS, {name: value for name, value in values.items() if name not in absent})
 
     @classmethod

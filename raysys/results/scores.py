@@ -66,7 +66,7 @@ class ClassScores:
     """Scores of a class.
 
     Attributes:
-        n, speakers: its test utterances, and how many speakers they are of.
+        n, speakers: its test utterances, and how many known speakers they are of.
         precision, recall, f1: None where undefined: no utterances of the class, or none predicted.
         recall_ci95: 95 % interval over speakers; None with fewer than two.
     """
@@ -85,7 +85,7 @@ class PartScores:
     """Scores on a part of the test utterances; if it is empty, `n` is 0 and the rest None.
 
     Attributes:
-        n, speakers: its test utterances, and how many speakers they are of.
+        n, speakers: its test utterances, and how many known speakers they are of.
         ua: over the classes that the part has.
         wa_ci95, ua_ci95: 95 % intervals over speakers; None with fewer than two.
     """

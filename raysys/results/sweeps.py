@@ -61,6 +61,7 @@ class FinalModel:
     """The model trained on all data.
 
     Attributes:
+        data: what that is, for people: of a given partition its training and validation parts.
         temperature: the median of the folds'; None in early versions.
         folder: the model's; trial: the trial's that trained it; both below the run's.
     """
@@ -68,6 +69,7 @@ class FinalModel:
     point: str
     epochs: int
     folder: str
+    data: str = "all data"
     trial: str = ""
     parameters: int | None = None
     trained_parameters: int | None = None

@@ -16,6 +16,7 @@ from raysys.config import ExperimentConfig
 from raysys.data.manifest import Manifest
 from raysys.errors import TrainingError
 from raysys.metrics import Metric
+from raysys.report.parts import clusters
 from raysys.report.results import interval_over_speakers, pool_predictions
 from raysys.report.tables import ablation_table
 from raysys.results import AblationResult, Difference, Interval, RunResult, VariantScores, counts
@@ -229,7 +230,7 @@ def _difference(manifest: Manifest, full: Sequence[pa.Table], own: Sequence[pa.T
             _classes(manifest, table, "label"),
             np.stack([_classes(manifest, t, "prediction") for t in full]),
             np.stack([_classes(manifest, t, "prediction") for t in own]),
-            np.array(table["speaker"].to_pylist()),
+            clusters(table),
             np.array(table["fold"].to_pylist()),
             metric,
         )

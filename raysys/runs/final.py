@@ -28,7 +28,9 @@ def train_final(ground: Ground, point: Point, folds: Sequence[FoldResult], epoch
     Raises:
         UserError: see `run_trials`; the folds' results are kept, and the same command continues.
     """
-    fold = whole_fold(ground.manifest, len(ground.folds))
+    fold = whole_fold(ground.manifest, ground.folds)
+    whole = len(fold.train) == len(ground.manifest.utterances)
+    data = "all data" if whole else "the training and validation parts"
     named = Point(name=": ".join(filter(None, ["final", point.name])), config=with_epochs(point.config, epochs))
     (trial,) = make_trials(ground, [named], [fold])
     known = [fold.temperature for fold in folds if fold.temperature is not None]
@@ -39,14 +41,15 @@ def train_final(ground: Ground, point: Point, folds: Sequence[FoldResult], epoch
         trial.folder.delete(RESULT)
     result = trial.result()
     if result is None:
-        what = ", ".join(filter(None, [point.name, f"{epochs} epochs on all {len(fold.train)} utterances"]))
-        print(f"final     {what}", flush=True)
+        of = f"all {len(fold.train)} utterances" if whole else f"the {len(fold.train)} utterances to train and validate"
+        print(f"final     {', '.join(filter(None, [point.name, f'{epochs} epochs on {of}']))}", flush=True)
         result = run_trials([trial], ground.cluster, keep="all").of(trial)
     assert result is not None
     return FinalModel(
         point=point.name,
         epochs=epochs,
         folder=MODEL,
+        data=data,
         trial=trial.place,
         parameters=result.parameters,
         trained_parameters=result.trained_parameters,

@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 
-from raysys.data.folds import Fold
+from raysys.data.folds import Fold, published_partition
 from raysys.data.manifest import Manifest
 from raysys.data.scarce import scarce_classes
 from raysys.errors import StorageError, UserError
@@ -39,6 +39,7 @@ def add_up(
     """
     predictions = pool_predictions(manifest, [trial.predictions() for trial in chosen])
     found = [outcome.results[trial.trial_id] for trial in chosen]
+    partition = published_partition(manifest, run.config.corpus, folds)
     results = summarise(
         manifest,
         [
@@ -47,7 +48,8 @@ def add_up(
         ],
         predictions,
         **{
-            "protocol": "nested",
+            "protocol": "nested" if partition is None else partition.described,
+            "partition": partition,
             "select": run.config.train.select,
             "modalities": run.config.corpus.resolved_modalities,
             "seed": found[0].seed,

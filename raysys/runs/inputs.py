@@ -12,8 +12,9 @@ from raysys.config import ExperimentConfig
 from raysys.corpora.read import read_corpus
 from raysys.data.cache import WaveformStore
 from raysys.data.duplicates import equal_once_decoded
-from raysys.data.folds import Fold, make_folds
+from raysys.data.folds import Fold, make_folds, published_partition
 from raysys.data.manifest import Manifest, Skipped
+from raysys.data.partition import partition_notes
 from raysys.data.precompute import DecodedCorpus, decode_corpus, make_views
 from raysys.data.recordings import read_recordings
 from raysys.data.remarks import remark_notes
@@ -39,7 +40,7 @@ class Ground:
     """What all trials of a run share; all of it is on storage.
 
     Attributes:
-        run: with notes on utterances that are equal once decoded, and on scarce classes.
+        run: with notes on utterances that are equal once decoded, on a published partition, and on scarce classes.
         manifest: of the utterances that decode.
         store: location of the decoded corpus.
         second_view: how much it differs from the first, for people; None where it is not measured.
@@ -81,9 +82,15 @@ def prepare_run(run: Run, cluster: Cluster, *, whole: bool = False) -> Ground:
     refuse_missing_votes(run.points, manifest, folds)
     same = equal_once_decoded(manifest, decoded.digests)
     notes = note_duplicates(config, manifest, folds, same, "to the sample once decoded")
-    run = dataclasses.replace(run, notes=(*run.notes, *odd, *notes, *scarce_notes(manifest, folds)))
-    write_folds(run.folder, manifest, (*folds, whole_fold(manifest, len(folds))) if whole else folds)
+    notes += (*_partition_notes(config, manifest, folds), *scarce_notes(manifest, folds))
+    run = dataclasses.replace(run, notes=(*run.notes, *odd, *notes))
+    write_folds(run.folder, manifest, (*folds, whole_fold(manifest, folds)) if whole else folds)
     return Ground(run=run, manifest=manifest, folds=folds, store=decoded.location, cluster=cluster)
+
+
+def _partition_notes(config: ExperimentConfig, manifest: Manifest, folds: Sequence[Fold]) -> tuple[str, ...]:
+    partition = published_partition(manifest, config.corpus, folds)
+    return () if partition is None else partition_notes(partition, manifest)
 
 
 def print_header(ground: Ground, trials: str) -> None:
@@ -114,10 +121,15 @@ def print_header(ground: Ground, trials: str) -> None:
         )
 
 
-def whole_fold(manifest: Manifest, index: int) -> Fold:
-    """The fold that trains on everything and tests nothing, for a final model."""
-    everything = tuple(u.utterance_id for u in manifest.utterances)
-    return Fold(index=index, name="all", train=everything, validation=(), test=())
+def whole_fold(manifest: Manifest, folds: Sequence[Fold]) -> Fold:
+    """The fold that trains on all that some fold learns from and tests nothing, for a final model.
+
+    That is the whole corpus, but of a given partition its training and validation parts: nobody expects a model to have
+    learned from a published test part.
+    """
+    learned = {name for fold in folds for name in (*fold.train, *fold.validation)}
+    train = tuple(u.utterance_id for u in manifest.utterances if u.utterance_id in learned)
+    return Fold(index=len(folds), name="all", train=train, validation=(), test=())
 
 
 def make_trials(ground: Ground, points: Sequence[Point], folds: Sequence[Fold] | None = None) -> list[Trial]:
@@ -247,7 +259,8 @@ def prepare(config: ExperimentConfig) -> CorpusStatistics:
         source = _source(config, manifest, decoded.location, cluster)
     statistics = corpus_statistics(manifest, decoded.digests)
     print(statistics_lines(statistics, folds))
-    for note in (*manifest.notes, *notes, *scarce_notes(manifest, folds)):
+    told = (*_partition_notes(config, manifest, folds), *scarce_notes(manifest, folds))
+    for note in (*manifest.notes, *notes, *told):
         print(f"note        {note}")
     print(f"decoded     {decoded.location}, {_megabytes(decoded.location):.1f} MB")
     for variant, views in enumerate(source.views):

@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 
+from raysys.data.folds import Fold, make_folds
 from raysys.presets import demo_short
 from raysys.results import MODEL, MODEL_CONFIG, FinalModel
 from raysys.runs import crossval as crossval_module
 from raysys.runs import final as final_module
 from raysys.runs.final import kept_final, train_final
+from raysys.runs.inputs import whole_fold
 from raysys.runs.points import Point
 from raysys.runs.trial import Trial
 from raysys.runs.tuner import Outcome
 from raysys.storage import Folder
+from tests.data.test_partition import GIVEN, ROWS, manifest_of
 from tests.report.made_up import run_result
 from tests.runs.results import result_of, trial_in
 
@@ -34,7 +37,8 @@ def ground(tmp_path: Path) -> Any:
     """Of four folds, with a final trial whose inputs are there."""
     run = SimpleNamespace(points=[Point(name="seed 5", config=demo_short())], folder=Folder.at(str(tmp_path)))
     manifest = SimpleNamespace(utterances=())
-    return SimpleNamespace(run=run, manifest=manifest, folds=(None,) * 4, cluster=None)
+    folds = tuple(Fold(index=i, name=f"S{i}", train=(), validation=(), test=()) for i in range(4))
+    return SimpleNamespace(run=run, manifest=manifest, folds=folds, cluster=None)
 
 
 @pytest.fixture
@@ -107,3 +111,16 @@ def test_without_results_there_is_none_to_keep(tmp_path: Path) -> None:
     assert kept_final(run, outcome_of([])) is None
     run.write_bytes("results.json", b"{}")
     assert kept_final(run, outcome_of([])) is None
+
+
+def test_it_learns_from_everything_but_never_from_a_published_test_part() -> None:
+    manifest = manifest_of(ROWS)
+    whole = whole_fold(manifest, make_folds(manifest, GIVEN))
+    assert (whole.index, whole.train, whole.validation, whole.test) == (1, ("a", "b", "c", "u"), (), ())
+    names = [u.utterance_id for u in manifest.utterances]
+    folds = [Fold(index=i, name="", train=(), validation=(), test=()) for i in range(3)]
+    rotated = [
+        dataclasses.replace(fold, train=tuple(names[i::3]), validation=tuple(names[(i + 1) % 3 :: 3]))
+        for i, fold in enumerate(folds)
+    ]
+    assert whole_fold(manifest, rotated).train == tuple(names)
