@@ -90,7 +90,7 @@ def _classes_and_folds(corpus: CorpusConfig) -> tuple[int, int]:
             n_classes = len(ravdess.CLASSES)
             by_kind |= {"paper": corpus.n_folds, "speaker": 24}
             n_folds = by_kind.get(corpus.folds, len(ravdess.EMOBOX_FOLDS))
-        case "table":
+        case "table" | "emobox":
             manifest = read_manifest(corpus, cache=Path())
             return len(manifest.classes), len(make_folds(manifest, corpus))
     return len(corpus.classes) or n_classes, n_folds

@@ -83,6 +83,28 @@ MUTATIONS = (
         "share_U[stratum_U == stratum] ** 0",
         T_INTERVALS + "test_a_difference_of_speakers_of_unequal_length_by_hand",
     ),
+    # Published partitions.
+    Mutation(
+        "partition: unknown speakers are one",
+        "report/parts.py",
+        "np.where(unknown_N, [_ALONE",
+        "np.where(~unknown_N, [_ALONE",
+        "report/test_partition.py::test_an_utterance_of_an_unknown_speaker_is_a_cluster_of_its_own",
+    ),
+    Mutation(
+        "partition: only what is validated on is heard",
+        "data/partition.py",
+        "heard |= test & (train | validation)",
+        "heard |= test & validation",
+        "data/test_partition.py::test_shared_and_unknown_speakers_are_counted_and_told",
+    ),
+    Mutation(
+        "partition: IEMOCAP's speaker wears the markers",
+        "corpora/emobox.py",
+        "return match[1] + match[2]",
+        "return stated",
+        "corpora/test_emobox.py::test_who_speaks[iemocap-Ses01F_impro01_M003-Ses01F-Ses01M]",
+    ),
     # Cross-entropy.
     Mutation("cross-entropy: a mean", CE, 'reduction="sum"', 'reduction="mean"', T_CE + "test_by_hand"),
     Mutation(

@@ -16,27 +16,33 @@ GROUPS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusConfig:
-    name: Literal["demo", "iemocap", "ravdess", "table"] = "demo"
-    """The corpus: the synthetic demo, IEMOCAP, RAVDESS speech, or your own CSV or Parquet table."""
+    name: Literal["demo", "iemocap", "ravdess", "table", "emobox"] = "demo"
+    """The corpus: the synthetic demo, IEMOCAP, RAVDESS speech, your own CSV or Parquet table, or one of the 32 corpora
+    of which EmoBox has metadata."""
     root: str | None = None
-    """Folder of the corpus as published, or the table's file. Default: $RAYSYS_CORPUS_ROOT. The demo needs none; it is
-    generated in the cache."""
+    """Folder of the corpus as published, the table's file, or the corpus's folder in EmoBox's data. Default:
+    $RAYSYS_CORPUS_ROOT. The demo needs none; it is generated in the cache."""
+    audio_root: str | None = None
+    """With --corpus.name emobox: the folder of the corpus's audio, which EmoBox calls downloads/<corpus>."""
     title: str | None = None
     """Name of the corpus in reports, tables, the names of runs and the model card. Default: a table's file name without
     its ending, otherwise the corpus's own name."""
     folds: Literal["auto", "paper", "session", "speaker", "groups", "emobox", "column", "given"] = "auto"
     """How test folds are formed: leave one session or one speaker out, --corpus.n-folds groups of speakers (dealt so
-    that utterances, those of each class, and the sexes are as equal as they can be), EmoBox's six published groups
-    (RAVDESS), the table's 'fold' column, or the parts that its 'split' column gives.
-    given: a single training with the corpus's own train, validation and test parts. Only there may parts share
-    speakers, and speakers be unknown (empty, or 'Unknown'); every score says how many are shared.
+    that utterances, those of each class, and the sexes are as equal as they can be), EmoBox's published folds
+    (of RAVDESS, and with --corpus.name emobox, where parts may share speakers), the table's 'fold' column, or the parts
+    that its 'split' column gives.
+    given: a single training with the corpus's own train, validation and test parts. These too may share speakers,
+    and speakers be unknown (empty, or 'Unknown'); every score says how many are shared.
     paper: the paper's five folds (groups of actors for RAVDESS, otherwise the same as auto).
-    auto: sessions for IEMOCAP and the demo, EmoBox's groups for RAVDESS; for a table its 'fold' column, otherwise its
-    sessions, otherwise its speakers (grouped if there are more than ten)."""
+    auto: sessions for IEMOCAP and the demo, EmoBox's groups for RAVDESS, and for a corpus of EmoBox's if they keep
+    speakers apart; for a table its 'fold' column, otherwise its sessions; otherwise speakers (grouped if there are more
+    than ten)."""
     n_folds: int = GROUPS
     """Number of folds with --corpus.folds groups, at most the number of speakers."""
     modalities: Literal["auto", "both", "audio", "text"] = "auto"
-    """Inputs of the model. auto: audio for RAVDESS, whose two sentences carry no emotion, otherwise both."""
+    """Inputs of the model. auto: audio for RAVDESS, whose two sentences carry no emotion, and for EmoBox's metadata,
+    which has no transcripts; otherwise both."""
     classes: tuple[str, ...] = ()
     """Classes to use, in this order; utterances of others are left out. Default: all that the corpus contains, for a
     table in alphabetical order."""
@@ -75,19 +81,26 @@ class CorpusConfig:
             f"--corpus.name {self.name} needs --corpus.root: the "
             + ("table's file." if self.name == "table" else "folder of the corpus as published."),
         )
+        require(
+            (self.name == "emobox") == (self.audio_root is not None),
+            "--corpus.audio-root is for --corpus.name emobox, and needed there: the folder of the corpus's audio.",
+        )
         for pair in self.emotion_map:
             require("=" in pair, f"--corpus.emotion-map holds {pair!r}; expected old=new, or old= to drop.")
         require(
             self.test_modalities == "same" or self.resolved_modalities != "text",
             "--corpus.test-modalities audio leaves a text-only model without any input.",
         )
-        groups = {"table": ("groups", "auto", "paper"), "ravdess": ("groups", "paper")}.get(self.name, ("groups",))
+        dealt = ("groups", "auto", "paper")
+        groups = {"table": dealt, "emobox": dealt, "ravdess": ("groups", "paper")}.get(self.name, ("groups",))
         require(
             self.n_folds == GROUPS or self.folds in groups,
             f"--corpus.n-folds {self.n_folds} is for groups of speakers; add --corpus.folds groups, or leave it out.",
         )
-        if self.folds == "emobox" and self.name != "ravdess":
-            raise ConfigError("--corpus.folds emobox is RAVDESS's published split; this corpus has none.")
+        if self.folds == "emobox" and self.name not in ("ravdess", "emobox"):
+            raise ConfigError(
+                "--corpus.folds emobox is for RAVDESS and for corpora with EmoBox's metadata (--corpus.name emobox)."
+            )
         if self.folds == "given" and self.name != "table":
             raise ConfigError(
                 "--corpus.folds given takes the parts from a table's column 'split'; this corpus comes without. Use "
@@ -98,15 +111,22 @@ class CorpusConfig:
     def resolved_title(self) -> str:
         if self.title is not None:
             return self.title
+        if self.root and self.name == "emobox":
+            return PurePath(self.root).name
         return PurePath(self.root).stem if self.name == "table" and self.root else self.name
 
     @property
     def resolved_modalities(self) -> Literal["both", "audio", "text"]:
         if self.modalities != "auto":
             return self.modalities
-        return "audio" if self.name == "ravdess" else "both"
+        return "audio" if self.name in ("ravdess", "emobox") else "both"
 
     @property
     def published(self) -> str | None:
-        """For people, the published partition that is asked for, whose parts may share speakers; None: other folds."""
+        """For people, the published partition that is asked for, whose parts may share speakers; None for other folds.
+
+        RAVDESS's own reader is not among them: its folds keep speakers apart, and are refused otherwise.
+        """
+        if self.name == "emobox" and self.folds == "emobox":
+            return "EmoBox's folds"
         return "given partition" if self.folds == "given" else None

@@ -99,7 +99,7 @@ class ExperimentConfig:
             del values[section]
         values["cluster"] = {name: values["cluster"][name] for name in ("workers_per_trial", "cpus_per_worker")}
         # A title is for people. A refused run has no results, so existing results do not depend on the others.
-        for name in ("root", "title", "allow_duplicates", "same_names"):
+        for name in ("root", "audio_root", "title", "allow_duplicates", "same_names"):
             del values["corpus"][name]
         # 40 and 40.0 are the same value: Python code may give one and a file the other.
         plain: dict[str, Any] = json.loads(json.dumps(values), parse_int=float)

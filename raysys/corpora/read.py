@@ -9,6 +9,7 @@ from pathlib import Path
 from raysys.config import CorpusConfig
 from raysys.corpora import iemocap, ravdess
 from raysys.corpora.demo import ensure_demo
+from raysys.corpora.emobox import read_emobox
 from raysys.corpora.iemocap import read_iemocap
 from raysys.corpora.ravdess import read_ravdess
 from raysys.corpora.table import read_table
@@ -77,14 +78,14 @@ def read_manifest(config: CorpusConfig, *, cache: str | Path) -> Manifest:
 
 
 def look(config: CorpusConfig) -> None:
-    """Refuse a corpus that is not there, and a table for all that it tells without its audio.
+    """Refuse a corpus that is not there, and a table or metadata for all that they tell without the audio.
 
     It takes a second, so that nobody waits for torch and Ray to be imported to read of a missing column.
 
     Raises:
         CorpusError: see `read_manifest` and `make_folds`.
     """
-    if config.name == "table":
+    if config.name in ("table", "emobox"):
         make_folds(read_manifest(config, cache=Path()), config)
     elif config.name != "demo" and not _root(config, Path()).is_dir():
         # Every reader starts with its folder, and says what it expects there.
@@ -100,6 +101,10 @@ def _read(
             return read_iemocap(root), iemocap.CLASSES, ()
         case "ravdess":
             return read_ravdess(root, include_songs=config.include_songs), ravdess.CLASSES, ()
+        case "emobox":
+            own = config.folds == "emobox"
+            utterances, classes = read_emobox(root, Path(str(config.audio_root)), own_folds=own, note=notes.append)
+            return utterances, classes, ()
         case "table":
             table = read_table(root, notes.append, given=config.folds == "given")
             return table.utterances, None, table.voted

@@ -49,7 +49,8 @@ def make_folds(manifest: Manifest, config: CorpusConfig) -> tuple[Fold, ...]:
     published = config.published is not None
     if not published:
         refuse_unknown_speakers(manifest)
-    if kind == "given":
+    single = published and any(u.split is not None for u in manifest.utterances)
+    if kind == "given" or single:
         folds: tuple[Fold, ...] = (Fold(index=0, name=kind, **given_parts(manifest)),)
     else:
         folds = _rotated(manifest, config, kind)
@@ -168,13 +169,22 @@ def _resolve(manifest: Manifest, config: CorpusConfig) -> str:
             return "session"
         case "ravdess":
             return "emobox"
-        case "table":
-            if any(u.fold is not None for u in manifest.utterances):
+        case "emobox" if _keeps_apart(manifest):
+            return "emobox"
+        case "table" | "emobox":
+            if config.name == "table" and any(u.fold is not None for u in manifest.utterances):
                 return "column"
             if any(u.session is not None for u in manifest.utterances):
                 return "session"
             many = len(manifest.speakers) > _MOST_SPEAKERS_LEFT_OUT_ONE_BY_ONE
             return "groups" if many else "speaker"
+
+
+def _keeps_apart(manifest: Manifest) -> bool:
+    """Whether each speaker is in one predefined fold, of three or more."""
+    groups = {(u.speaker, u.fold) for u in manifest.utterances}
+    names = {fold for _, fold in groups}
+    return None not in names and len(names) > 2 and len(groups) == len(manifest.speakers)
 
 
 def _groups(manifest: Manifest, config: CorpusConfig, kind: str) -> dict[str, str]:
@@ -250,7 +260,7 @@ def _more_groups(kind: str) -> str:
         case "groups":
             return "Set --corpus.n-folds to 3 or more, and at most the number of speakers."
         case "speaker":
-            return "Add speakers to the corpus, or use a published partition (--corpus.folds given)."
+            return "Add speakers to the corpus, or use a published partition (--corpus.folds given, or emobox)."
         case _:
             return "--corpus.folds groups or --corpus.folds speaker split by speaker."
 

@@ -76,7 +76,7 @@ def refuse_unknown_speakers(manifest: Manifest) -> None:
         raise ManifestError(
             f"{manifest.title}: the speakers of {len(unknown)} of {len(manifest.utterances)} utterances are unknown, "
             f"such as {unknown[0].utterance_id!r}{where}, so no folds can be made that keep speakers apart. Add the "
-            f"speakers, or use a published partition, which may leave them out (--corpus.folds given)."
+            f"speakers, or use a published partition, which may leave them out (--corpus.folds given, or emobox)."
         )
 
 

@@ -25,7 +25,7 @@ from raysys.report.drawn import Drawn
 from raysys.report.figures import signed
 from raysys.report.gradients import pulls
 from raysys.report.reading import Run, read_run
-from raysys.report.reference import PAPER_RECALLS, REFERENCES
+from raysys.report.reference import PAPER_RECALLS, references_of
 from raysys.report.scores import reliability_bins, surest_mistakes
 from raysys.report.style import theme
 from raysys.report.tables import SYNTHETIC
@@ -96,7 +96,7 @@ def page(run: Run, charts: Mapping[str, Drawn], notes: Sequence[str]) -> str:
             selected_by=TITLES[results.select],
             tested={fold.fold: fold for fold in results.grid.optimistic.folds} if results.grid else {},
             most_frequent=Counter(run.predictions["label"].to_pylist()).most_common(1)[0][1] / len(run.predictions),
-            references=REFERENCES.get(run.manifest.corpus, ()),
+            references=references_of(run.manifest.corpus, run.config.get("corpus", {}).get("root")),
             paper_recalls=", ".join(
                 f"{name} {recall:.1f}" for name, recall in PAPER_RECALLS.get(run.manifest.corpus, {}).items()
             ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,20 @@ REFERENCES: dict[str, tuple[Reference, ...]] = {
         Reference(source="majority class", wa=13.3, ua=None, protocol="always the most frequent class"),
     ),
 }
+
+
+def references_of(corpus: str, root: str | None) -> tuple[Reference, ...]:
+    """Published scores of a corpus; of one with EmoBox's metadata those of EmoBox, whose folders have its names.
+
+    Args:
+        corpus: name of its reader.
+        root: --corpus.root.
+    """
+    if corpus != "emobox":
+        return REFERENCES.get(corpus, ())
+    known = REFERENCES.get(PurePath(root or "").name, ())
+    return tuple(reference for reference in known if reference.source.startswith("EmoBox"))
+
 
 PAPER_RECALLS: dict[str, dict[str, float]] = {
     "iemocap": {"hap": 87.5, "sad": 84.8},

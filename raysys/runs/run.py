@@ -120,16 +120,21 @@ def with_places(config: ExperimentConfig) -> ExperimentConfig:
             the job; it contains a password; or nothing says where a job on several nodes may store its run.
     """
     locations = {"--run.root": config.run.root, "--run.cache": config.run.cache, "--corpus.root": config.corpus.root}
+    locations["--corpus.audio-root"] = config.corpus.audio_root
     for flag, location in locations.items():
         check_place(flag, location)
     config = with_absolute_folders(config)
     root = absolute(config.run.root or default_root())
     cache = absolute(config.run.cache) if config.run.cache else f"{root}/.cache"
-    corpus_root = None if config.corpus.root is None else absolute(config.corpus.root)
+    corpus = config.corpus
     return dataclasses.replace(
         config,
         run=dataclasses.replace(config.run, root=root, cache=cache),
-        corpus=dataclasses.replace(config.corpus, root=corpus_root),
+        corpus=dataclasses.replace(
+            corpus,
+            root=None if corpus.root is None else absolute(corpus.root),
+            audio_root=None if corpus.audio_root is None else absolute(corpus.audio_root),
+        ),
     )
 
 
@@ -182,5 +187,5 @@ def _with_project(config: ExperimentConfig) -> ExperimentConfig:
 
 
 def _at_the_places_of(config: ExperimentConfig, point: ExperimentConfig) -> ExperimentConfig:
-    corpus = dataclasses.replace(point.corpus, root=config.corpus.root)
+    corpus = dataclasses.replace(point.corpus, root=config.corpus.root, audio_root=config.corpus.audio_root)
     return dataclasses.replace(with_absolute_folders(point), run=config.run, corpus=corpus, track=config.track)

@@ -23,6 +23,7 @@ from raysys.report.compare import compare, comparison_table
 from raysys.report.page import page
 from raysys.report.parts import class_scores, clusters, speaker_scores, split_scores
 from raysys.report.reading import read_run
+from raysys.report.reference import REFERENCES, references_of
 from raysys.report.results import pool_predictions, summarise
 from raysys.report.tables import corpus_lines, result_table
 from raysys.results import FinalModel, FoldRow, RunResult
@@ -178,3 +179,10 @@ def test_a_comparison_says_which_partition_and_where_protocols_differ(
     assert f"The protocols differ, and so may how easy the test is. a: {STAMP}; b: nested." in comparison_table(
         compare(one, other)
     )
+
+
+def test_emoboxs_scores_stand_beside_those_of_a_corpus_of_its() -> None:
+    sources = {reference.source for reference in references_of("emobox", "/data/EmoBox/data/ravdess")}
+    assert sources == {"EmoBox, wav2vec2-base", "EmoBox, Whisper-large-v3"}
+    assert references_of("emobox", "/data/EmoBox/data/emodb") == () and references_of("table", None) == ()
+    assert references_of("ravdess", "/x") == REFERENCES["ravdess"]
