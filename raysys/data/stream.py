@@ -232,7 +232,7 @@ def _fetch(batch: pa.Table, source: Source) -> pa.Table:
     wanted = [(row, name) for row in batch["steps"][0].as_py() for name in row["ids"]]
     # An object store answers each request after a while, and many at once. From a disk, threads would gain nothing.
     with ThreadPoolExecutor(max_workers=1 if _are_local(source) else _READS_AT_ONCE) as readers:
-        rows = [*readers.map(lambda item: _views(*item, source), wanted)]
+        rows = [*readers.map(lambda item: _views(item[0], item[1], source), wanted)]
     numbers, names, clean, augmented = zip(*rows, strict=True)
     columns = [pa.array(numbers), pa.array(names), _column(clean), _column(augmented)]
     return pa.Table.from_arrays(columns, schema=_STREAM_SCHEMA)
