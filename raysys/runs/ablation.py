@@ -24,7 +24,7 @@ from raysys.runs.adopt import adopt
 from raysys.runs.claim import claimed
 from raysys.runs.cluster import Cluster, running
 from raysys.runs.finish import add_up, finish, log_summary
-from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header
+from raysys.runs.inputs import Ground, counted_folds, make_trials, prepare_run, print_header
 from raysys.runs.run import Run, check
 from raysys.runs.second_view import with_change
 from raysys.runs.trial import Trial
@@ -113,7 +113,7 @@ def train_variants(
     wanted = [trial for own in of_variant.values() for trial in own]
     seeded = f"{len(seeds)} seed{'s' * (len(seeds) > 1)}"
     ground = with_change(ground, wanted)
-    print_header(ground, f"{len(variants)} variants x {seeded} x {len(ground.folds)} folds")
+    print_header(ground, f"{len(variants)} variants x {seeded} x {counted_folds(ground.folds)}")
     if grid is not None:
         taken = adopt(wanted, grid)
         print(f"taken     {taken} of {len(wanted)} trials are the grid search's own", flush=True)

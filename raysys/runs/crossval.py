@@ -17,7 +17,7 @@ from raysys.runs.claim import claimed
 from raysys.runs.cluster import running
 from raysys.runs.final import kept_final, train_final
 from raysys.runs.finish import add_up, finish, log_summary
-from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header
+from raysys.runs.inputs import Ground, counted_folds, make_trials, prepare_run, print_header
 from raysys.runs.points import seed_points
 from raysys.runs.run import check
 from raysys.runs.second_view import with_change
@@ -54,7 +54,7 @@ def crossval(config: ExperimentConfig, seeds: Sequence[int] | None = None, *, fi
             ground = with_change(ground, trials)
             of_seed = {seed: [t for t in trials if t.point == point.name] for seed, point in by_seed.items()}
             first, *others = of_seed.values()
-            print_header(ground, f"{len(of_seed)} seeds x {len(first)} folds" if others else f"{len(first)} folds")
+            print_header(ground, f"{len(of_seed)} seeds x {counted_folds(first)}" if others else counted_folds(first))
             names = {fold.index: fold.name for fold in ground.folds}
             outcome = run_trials(trials, cluster, keep="all", by_epoch=None if others else names)
             if outcome.failed:

@@ -30,7 +30,7 @@ from raysys.runs.claim import claimed
 from raysys.runs.cluster import Cluster, running
 from raysys.runs.final import train_final
 from raysys.runs.finish import add_up, finish, log_summary
-from raysys.runs.inputs import Ground, make_trials, prepare_run, print_header
+from raysys.runs.inputs import Ground, counted_folds, make_trials, prepare_run, print_header
 from raysys.runs.points import Point
 from raysys.runs.run import Run, check
 from raysys.runs.second_view import with_change
@@ -89,7 +89,7 @@ def search(run: Run, cluster: Cluster, *, early_stopping: bool) -> Searched:
     # The paper's protocol selects epochs by their test scores, so these are wanted; stored separately.
     trials = [dataclasses.replace(t, test_curve=True) for t in make_trials(ground, ground.run.points)]
     ground = with_change(ground, trials)
-    print_header(ground, f"{len(run.points)} points x {n_folds} folds")
+    print_header(ground, f"{len(run.points)} points x {counted_folds(ground.folds)}")
     outcome = run_trials(trials, cluster, keep="best", stop_early=early_stopping)
     _refuse_empty(outcome, n_folds)
     final = _final_model(ground, outcome)

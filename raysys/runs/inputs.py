@@ -88,6 +88,11 @@ def prepare_run(run: Run, cluster: Cluster, *, whole: bool = False) -> Ground:
     return Ground(run=run, manifest=manifest, folds=folds, store=decoded.location, cluster=cluster)
 
 
+def counted_folds(folds: Sequence[Any]) -> str:
+    """Such as '5 folds', or '1 fold' of a given partition."""
+    return f"{len(folds)} fold{'s' * (len(folds) > 1)}"
+
+
 def _partition_notes(config: ExperimentConfig, manifest: Manifest, folds: Sequence[Fold]) -> tuple[str, ...]:
     partition = published_partition(manifest, config.corpus, folds)
     return () if partition is None else partition_notes(partition, manifest)
