@@ -25,7 +25,7 @@ class Evaluate:
     out: str | None = None
     """Folder or address for evaluation.json, evaluation.html and predictions.parquet. Default: nothing is written."""
     cache: str = "runs/.cache"
-    """Where the demo corpus is generated."""
+    """Where what is known of audio files is kept, and the demo corpus is generated."""
 
 
 def main() -> None:

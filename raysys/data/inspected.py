@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import soundfile
 
 from raysys.data.audio import fault
+from raysys.data.progress import Progress
 from raysys.data.sound import opened
 from raysys.errors import AudioError, DamagedError, StorageError
 from raysys.sources import digest_of
@@ -68,7 +69,8 @@ def inspect_files(paths: Sequence[str], cache: str | None = None) -> list[File |
     started_ns = time.time_ns()
     new = [i for i, row in enumerate(row_N) if row < 0]
     found: list[File | str] = [""] * len(paths)
-    for i, file in zip(new, _in_threads(inspect_file, [paths[i] for i in new]), strict=True):
+    progress = Progress("reading", f"{len(new)} audio files are read, once", len(new))
+    for i, file in zip(new, _in_threads(inspect_file, [paths[i] for i in new], progress), strict=True):
         found[i] = file
     kept = np.flatnonzero(row_N >= 0)
     columns = (known.column(column).take(row_N[kept]).to_pylist() for column in ("frames", "rate_hz", "digest"))
@@ -109,12 +111,17 @@ def _read_file(path: str) -> File:
     return File(frames=sound.frames, rate_hz=sound.rate_hz, digest=digest)
 
 
-def _in_threads(function: Callable[[str], T], paths: Sequence[str]) -> list[T]:
+def _in_threads(function: Callable[[str], T], paths: Sequence[str], progress: Progress | None = None) -> list[T]:
     def of_some(start: int) -> list[T]:
         return [function(path) for path in paths[start : start + _AT_ONCE]]
 
     with ThreadPoolExecutor(max_workers=min(32, 4 * (os.cpu_count() or 1))) as pool:
-        return [value for some in pool.map(of_some, range(0, len(paths), _AT_ONCE)) for value in some]
+        values: list[T] = []
+        for some in pool.map(of_some, range(0, len(paths), _AT_ONCE)):
+            values += some
+            if progress is not None:
+                progress.add(len(some))
+    return values
 
 
 def _states(paths: Sequence[str]) -> np.ndarray:

@@ -37,7 +37,7 @@ def evaluate(location: str, corpus: CorpusConfig, *, cache: Path, out: str | Non
     Args:
         location: folder or address of a model or of a finished run.
         corpus: its emotions after --corpus.emotion-map must be among the model's classes.
-        cache: where the demo corpus is generated.
+        cache: where what is known of audio files is kept, and the demo corpus is generated.
         out: folder or address for evaluation.json, evaluation.html and predictions.parquet; None: nothing is written.
         robustness: also under each of `DISTORTIONS`.
 

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from raysys.bench import measure, plain, training
+from raysys.bench import measure, plain, size, training
 from raysys.bench.commands import run_job
 from raysys.bench.data import data_rows
 from raysys.bench.measure import ratios, row_of, side_by_side
 from raysys.bench.scaling import Growth, growth_rows
 from raysys.bench.speech import make_speech
 from raysys.bench.training import Setting, evaluation_row, small_setting, spread, training_rows
+from raysys.config import CorpusConfig
+from raysys.corpora.read import read_manifest
 from raysys.data.batch import Collator
 from raysys.data.plan import Step, evaluation_steps
 from raysys.data.text import train_wordpiece
@@ -200,3 +202,13 @@ def test_scaling_is_reported_by_its_ends_and_its_steps() -> None:
 def test_a_job_is_watched_and_its_failure_says_why(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"ended with code 2(?s:.*)--train\.epochs is 0"):
         run_job("crossval", tmp_path, "refused", "--train.epochs", "0")
+
+
+def test_the_corpus_of_a_size_is_the_same_each_time(tmp_path: Path) -> None:
+    """Its measurements are compared with earlier ones, and its cached audio is found again."""
+    tables = [size.write_corpus(tmp_path / name, 1_202) for name in ("once", "again")]
+    once, again = (sorted(path.read_bytes() for path in table.parent.glob("*/*.flac")) for table in tables)
+    assert once == again and len({*once}) == 1_202
+    manifest = read_manifest(CorpusConfig(name="table", root=str(tables[0])), cache=tmp_path)
+    assert len(manifest.speakers) == 300
+    assert len({(u.speaker, u.emotion) for u in manifest.utterances}) == 1_200
