@@ -18,6 +18,7 @@ from raysys.errors import ManifestError
 
 UNKNOWN = "unknown"
 """The speaker of an utterance of which nobody knows it; legal in a published partition only."""
+ATTRIBUTES = ("valence", "arousal", "dominance")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class Utterance:
         duration_s: length in seconds, filled in by `inspect_audio`.
         digest: hash of the audio file's bytes, filled in by `inspect_audio`.
         votes: what share of its annotators chose each class, in the manifest's order, sum 1; None if unknown.
+        valence, arousal, dominance: how it sounds to annotators, on the corpus's own scale; None if unknown.
         where: its place in the table it was read from, such as 'line 7', for messages; not kept in files.
     """
 
@@ -56,7 +58,15 @@ class Utterance:
     duration_s: float | None = None
     digest: str | None = None
     votes: tuple[float, ...] | None = None
+    valence: float | None = None
+    arousal: float | None = None
+    dominance: float | None = None
     where: str = field(default="", compare=False)
+
+    @property
+    def attributes(self) -> tuple[float | None, float | None, float | None]:
+        """In the order of `ATTRIBUTES`."""
+        return self.valence, self.arousal, self.dominance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,13 +122,14 @@ class Manifest:
     def fingerprint(self) -> str:
         """Hash of the contents, not of file locations.
 
-        Ids, speakers and their sex (groups depend on it), emotions, transcripts, parts, audio bytes, votes, and parts
-        of a published partition.
+        Ids, speakers and their sex (groups depend on it), emotions, transcripts, parts, audio bytes, votes, parts
+        of a published partition, and attributes.
         """
         rows = [
             [u.utterance_id, u.speaker, u.emotion, u.transcript, u.sex, u.session, u.fold, u.start_s, u.end_s, u.digest]
             + ([] if u.votes is None else [u.votes])
             + ([] if u.split is None else [{"split": u.split}])
+            + ([{"attributes": rated}] if (rated := u.attributes) != (None, None, None) else [])
             for u in self.utterances
         ]
         text = json.dumps([self.classes, rows], ensure_ascii=False)
@@ -155,11 +166,12 @@ _SCHEMA = pa.schema(
     [(name, pa.string()) for name in _STRINGS]
     + [(name, pa.float64()) for name in ("start_s", "end_s", "duration_s")]
     + [("digest", pa.string()), ("votes", pa.list_(pa.float64()))]
+    + [(name, pa.float64()) for name in ATTRIBUTES]
 )
 
 
 def _utterance(row: dict[str, Any]) -> Utterance:
-    """Of a row of `to_table`; those of early versions have no votes and no split."""
+    """Of a row of `to_table`; those of early versions have no votes, split and attributes."""
     votes = row.get("votes")
     return Utterance(**(row | {"votes": None if votes is None else tuple(votes)}))
 
