@@ -295,22 +295,22 @@ MUTATIONS = (
     Mutation(
         "cpc: equal transcripts repel",
         CPC,
-        "logits_UU.masked_fill(twin_UU, -torch.inf)",
-        "logits_UU",
+        "(group_N[:, None] == group_N[None, :]) | unusable_N1.T",
+        "unusable_N1.T.repeat(len(group_N), 1)",
         T_CPC + "test_agrees_with_loops",
     ),
     Mutation(
         "cpc: the target is the anchor",
         CPC,
-        "unit_rows(predicted_UD) @ unit_rows(target_UD).T",
-        "unit_rows(target_UD) @ unit_rows(predicted_UD).T",
+        "unit_rows(predicted_ND) @ unit_rows(target_ND).T",
+        "unit_rows(target_ND) @ unit_rows(predicted_ND).T",
         T_CPC + "test_agrees_with_loops",
     ),
     Mutation(
         "cpc: rows without text take part",
         CPC,
-        "predicted_ND.float()[usable_N], target_ND.float()[usable_N]",
-        "predicted_ND.float(), target_ND.float()",
+        "(group_N[:, None] == group_N[None, :]) | unusable_N1.T",
+        "group_N[:, None] == group_N[None, :]",
         T_CPC + "test_rows_that_are_not_usable_change_nothing_whatever_they_hold",
     ),
     Mutation(

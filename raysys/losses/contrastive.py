@@ -1,4 +1,8 @@
-"""Contrastive terms: N-pair or SupCon over classes (L_SCL) and InfoNCE between the two views (L_ACL)."""
+"""Contrastive terms: N-pair or SupCon over classes (L_SCL) and InfoNCE between the two views (L_ACL).
+
+Rows that take no part are masked, never selected: a selection's size is known to the device alone, and the host would
+wait for it in every step.
+"""
 
 from __future__ import annotations
 
@@ -65,8 +69,8 @@ def n_pair(
         positive_NN = same_class_NN & (utterance_N[:, None] != utterance_N[None, :])
         negative_NN = ~same_class_NN
         is_anchor_N = positive_NN.any(dim=1)
-        if not is_anchor_N.any():
-            return rows_NE[:0].sum()
+        if not len(rows_NE):
+            return rows_NE.sum()
 
         scores_NN = against_NM = rows_NE @ rows_NE.T
         negative_NM = negative_NN
@@ -83,9 +87,9 @@ def n_pair(
         pair_NN = pair_NN.masked_fill(~(positive_NN & has_negative_N[:, None]), 0.0)
 
         anchor_N = pair_NN.sum(dim=1) / positive_NN.sum(dim=1).clamp(min=1)
-        loss = anchor_N.sum() / is_anchor_N.sum()
+        loss = anchor_N.sum() / is_anchor_N.sum().clamp(min=1)
         if l2 > 0:
-            loss = loss + l2 * rows_NE.square().sum(dim=1).mean()
+            loss = loss + torch.where(is_anchor_N.any(), l2 * rows_NE.square().sum(dim=1).mean(), 0.0)
         return loss
 
 
@@ -113,7 +117,8 @@ def supcon(embeddings_NE: Tensor, labels_N: Tensor, *, temperature: float, past:
         itself_NN = torch.eye(len(rows_NE), dtype=torch.bool, device=rows_NE.device)
         positive_NN = (labels_N[:, None] == labels_N[None, :]) & ~itself_NN
         is_anchor_N = positive_NN.any(dim=1)
-        if not is_anchor_N.any():
+        if len(rows_NE) < 2:
+            # Nothing is left of a row without others, and a log-sum-exp over nothing has a NaN gradient.
             return rows_NE[:0].sum()
         unit_NE = unit_rows(rows_NE)
         logits_NN = (unit_NE @ unit_NE.T / temperature).masked_fill(itself_NN, -torch.inf)
@@ -125,7 +130,7 @@ def supcon(embeddings_NE: Tensor, labels_N: Tensor, *, temperature: float, past:
         log_share_NN = logits_NN - torch.logsumexp(among_NM, dim=1, keepdim=True)
         log_share_NN = log_share_NN.masked_fill(~positive_NN, 0.0)
         anchor_N = -log_share_NN.sum(dim=1) / positive_NN.sum(dim=1).clamp(min=1)
-        return anchor_N.sum() / is_anchor_N.sum()
+        return anchor_N.sum() / is_anchor_N.sum().clamp(min=1)
 
 
 def info_nce_pairs(

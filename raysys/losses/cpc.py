@@ -8,6 +8,9 @@ from torch import Tensor
 
 from raysys.losses.contrastive import unit_rows
 
+_NO_ANCHOR = -100
+"""Target of a row whose loss is left out."""
+
 
 def cross_modal_cpc(
     predicted_ND: Tensor,
@@ -43,15 +46,19 @@ def cross_modal_cpc(
         coding", 2018, equation 4.
     """
     with torch.autocast(device_type=predicted_ND.device.type, enabled=False):
-        predicted_UD, target_UD = predicted_ND.float()[usable_N], target_ND.float()[usable_N]
-        if len(predicted_UD) < 2:
-            return predicted_UD[:0].sum() + target_UD[:0].sum()
-        group_U = group_N[usable_N]
-        twin_UU = group_U[:, None] == group_U[None, :]
-        twin_UU.fill_diagonal_(False)
-        logits_UU = unit_rows(predicted_UD) @ unit_rows(target_UD).T / temperature
-        own_U = torch.arange(len(group_U), device=group_U.device)
-        return F.cross_entropy(logits_UU.masked_fill(twin_UU, -torch.inf), own_U)
+        # Masked before anything is computed, so that no gradient of what they hold is NaN.
+        unusable_N1 = ~usable_N[:, None]
+        predicted_ND = predicted_ND.float().masked_fill(unusable_N1, 0.0)
+        target_ND = target_ND.float().masked_fill(unusable_N1, 0.0)
+        left_out_NN = (group_N[:, None] == group_N[None, :]) | unusable_N1.T
+        # Of a row that is not usable, only itself is left: there is always something to sum.
+        left_out_NN.fill_diagonal_(False)
+        logits_NN = unit_rows(predicted_ND) @ unit_rows(target_ND).T / temperature
+        own_N = torch.arange(len(group_N), device=group_N.device).masked_fill(~usable_N, _NO_ANCHOR)
+        # A single usable row has nothing to be told apart from: its own term is exactly 0.
+        return F.cross_entropy(
+            logits_NN.masked_fill(left_out_NN, -torch.inf), own_N, ignore_index=_NO_ANCHOR, reduction="sum"
+        ) / usable_N.sum().clamp(min=1)
 
 
 def temporal_cpc(

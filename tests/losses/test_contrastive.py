@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysys.losses.contrastive import info_nce_pairs, n_pair, supcon
+from raysys.losses.contrastive import Past, info_nce_pairs, n_pair, supcon
 
 
 def n_pair_by_loops(rows: Tensor, labels: Tensor, utterances: Tensor) -> float:
@@ -240,6 +240,19 @@ def test_utterances_of_a_group_are_not_each_others_negatives() -> None:
     assert found.item() == pytest.approx(total, rel=1e-5)
     alone = info_nce_pairs(left_NE, right_NE, temperature=0.2, group_N=torch.zeros(5, dtype=torch.int64))
     assert alone.item() == 0.0
+
+
+@pytest.mark.parametrize("past", [None, Past(torch.randn(2, 3), torch.tensor([0, 1]))], ids=["alone", "with a past"])
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_without_a_positive_every_term_is_zero_with_gradient_zero(n: int, past: Past | None) -> None:
+    """One utterance of each class: nothing is NaN where every row is masked, and the penalty goes with the term."""
+    rows_NE = torch.randn(n, 3).requires_grad_()
+    labels_N = torch.arange(n)
+    pair = n_pair(rows_NE, labels_N, labels_N, l2=1.0, past=past)
+    both = pair + supcon(rows_NE, labels_N, temperature=0.07, past=past)
+    both.backward()
+    assert both.item() == 0.0
+    assert rows_NE.grad is not None and torch.equal(rows_NE.grad, torch.zeros(n, 3))
 
 
 # Unit vectors in N-pair, and which negatives push.

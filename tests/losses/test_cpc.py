@@ -159,3 +159,22 @@ def test_temporal_computes_in_float32_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found, _ = temporal_cpc(predicted_KBJL, latents_BJL, torch.ones(1, 4).bool(), temperature=0.07)
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("usable", [[True] * 5, [True, False, True, True, False], [False, True, True, False, False]])
+def test_rows_left_out_cost_what_a_batch_without_them_does(usable: list[bool]) -> None:
+    """Masking gives the value and the gradient of selecting the usable rows."""
+    predicted_ND, target_ND = rows(5)
+    group_N = torch.tensor([0, 1, 0, 2, 1])
+    usable_N = torch.tensor(usable)
+    losses, gradients = [], []
+    for chosen in (torch.arange(5), usable_N.nonzero()[:, 0]):
+        leaves = [part_ND.clone().requires_grad_() for part_ND in (predicted_ND, target_ND)]
+        loss = cross_modal_cpc(
+            leaves[0][chosen], leaves[1][chosen], usable_N[chosen], group_N[chosen], temperature=0.07
+        )
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append([leaf.grad for leaf in leaves])
+    torch.testing.assert_close(losses[0], losses[1], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=1e-6)
