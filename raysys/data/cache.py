@@ -211,6 +211,16 @@ class WaveformStore:
         """Length of a waveform; KeyError if there is none."""
         return int(self._samples[self._row(utterance_id)])
 
+    def lengths(self, utterance_ids: Sequence[str]) -> np.ndarray:
+        """Of many waveforms at once; KeyError if there is no such one."""
+        keys_N = np.array([_key(name) for name in utterance_ids], np.uint64)
+        row_N = np.searchsorted(self._keys, keys_N)
+        there_N = row_N < len(self._keys)
+        there_N[there_N] = self._keys[row_N[there_N]] == keys_N[there_N]
+        if not there_N.all():
+            raise KeyError(utterance_ids[int(np.argmin(there_N))])
+        return self._samples[row_N]
+
     def _row(self, utterance_id: str) -> int:
         key = np.uint64(_key(utterance_id))
         row = int(np.searchsorted(self._keys, key))

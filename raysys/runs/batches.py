@@ -54,8 +54,9 @@ def batches(
         durations_s = {u.utterance_id: u.duration_s or 0.0 for u in manifest.utterances}
     else:
         # As decoded: silence may have been trimmed.
-        store = WaveformStore.opened(trial.source.store)
-        durations_s = {u.utterance_id: store.samples(u.utterance_id) / SAMPLE_RATE_HZ for u in manifest.utterances}
+        every = [u.utterance_id for u in manifest.utterances]
+        lengths = WaveformStore.opened(trial.source.store).lengths(every).tolist()
+        durations_s = {name: samples / SAMPLE_RATE_HZ for name, samples in zip(every, lengths, strict=True)}
     plan = fold_plan(
         fold,
         durations_s,

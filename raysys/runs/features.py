@@ -49,8 +49,8 @@ def make_audio_features(
         are frozen, of an encoder that reads no waveforms.
     """
     names = [u.utterance_id for u in manifest.utterances]
-    store = WaveformStore.opened(source.store)
-    longer = [name for name in names if source.is_cropped(store.samples(name))]
+    lengths = WaveformStore.opened(source.store).lengths(names).tolist()
+    longer = [name for name, samples in zip(names, lengths, strict=True) if source.is_cropped(samples)]
     if longer and not source.variants:
         return None
     # Adapters would be drawn, and change no latent.

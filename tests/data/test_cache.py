@@ -86,7 +86,11 @@ def test_samples_of_16_bits_take_16_and_are_read_back_bit_for_bit(tmp_path: Path
         found = store.get(name)
         assert found.dtype == np.float32 and not found.flags.writeable
         assert found.tobytes() == expected.tobytes(), name
-        assert store.samples(name) == len(expected)
+        assert store.samples(name) == len(expected) == store.lengths([name])[0]
+    assert store.lengths(["late", "every"]).tolist() == [65537, 65536] and not len(store.lengths([]))
+    for absent in ("no such id", "neither"):
+        with pytest.raises(KeyError, match=absent):
+            store.lengths(["every", absent])
     assert store.n_bytes == 2 * 2 * len(every) + 4 * sum(map(len, odd.values()))
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert sizes["part-00000-int16.arrow"] < 2 * 2 * len(every) + 2_000
