@@ -229,8 +229,8 @@ MUTATIONS = (
     Mutation(
         "queue: an utterance is a negative of itself",
         QUEUE,
-        "return ~torch.isin(self.utterance_Q, utterance_N)",
-        "return torch.ones_like(self.utterance_Q, dtype=torch.bool)",
+        "return (~torch.isin(self.utterance_Q, utterance_N)).nonzero()[:, 0]",
+        "return torch.arange(len(self.utterance_Q))",
         T_QUEUE + "test_no_utterance_is_a_negative_of_itself",
     ),
     Mutation(

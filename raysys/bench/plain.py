@@ -99,7 +99,7 @@ def train(
             batch,
             config.loss,
             classify_augmented=config.augment.classify_augmented,
-            workers=1,
+            shares=[names],
             step_weight=len(names),
         ).total
         (loss / config.train.accumulate).backward()

@@ -1,7 +1,11 @@
-"""Gather rows from all data-parallel workers into one differentiable tensor."""
+"""Gather rows from all data-parallel workers into one differentiable tensor.
+
+How many rows each worker has is in the step's plan: nobody has to send it, or to wait for it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def gather_rows(rows_ND: Tensor) -> Tensor:
+def gather_rows(rows_ND: Tensor, sizes: Sequence[int]) -> Tensor:
     """Rows of all workers, in rank order, differentiable.
 
     Forward: x = [x_0; x_1; ...; x_(w-1)], the same on every worker. Backward: every worker has its
@@ -24,43 +28,32 @@ def gather_rows(rows_ND: Tensor) -> Tensor:
         rows_ND: this worker's rows, any number including none; all other dimensions must be equal
             on all workers. Half precision is converted to float32 first, so that gradients are not
             summed in half precision.
+        sizes: number of rows of each worker.
 
-    Returns: the rows of all workers; the argument itself (in at least float32) if
-        torch.distributed is not initialised or has one worker.
+    Returns: the rows of all workers; the argument itself (in at least float32) of one worker.
     """
     rows_ND = rows_ND.to(torch.promote_types(rows_ND.dtype, torch.float32))
-    if _n_workers() == 1:
+    if len(sizes) == 1:
         return rows_ND
-    gathered: Tensor = _GatherRows.apply(rows_ND)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _GatherRows.apply(rows_ND, sizes)  # type: ignore[no-untyped-call]
     return gathered
 
 
-def gather_values(values_N: Tensor) -> Tensor:
+def gather_values(values_N: Tensor, sizes: Sequence[int]) -> Tensor:
     """Rows of all workers, in rank order, without gradient: labels, masks, lengths.
 
     Like `gather_rows`, for tensors of any type (bool is sent as uint8, which every backend supports).
     """
-    if _n_workers() == 1:
+    if len(sizes) == 1:
         return values_N
     if values_N.dtype == torch.bool:
-        return gather_values(values_N.to(torch.uint8)).bool()
-    return torch.cat(_all_rows(values_N.detach()))
+        return gather_values(values_N.to(torch.uint8), sizes).bool()
+    return torch.cat(_all_rows(values_N.detach(), sizes))
 
 
-def _n_workers() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def _all_rows(rows_ND: Tensor) -> list[Tensor]:
-    """One tensor per worker.
-
-    gloo aborts the process on unequal tensors: counts are sent first, then rows padded to the maximum.
-    """
-    own = torch.tensor([len(rows_ND)], dtype=torch.int64, device=rows_ND.device)
-    counts = [torch.empty_like(own) for _ in range(_n_workers())]
-    dist.all_gather(counts, own)
-    sizes = [int(count) for count in counts]
-
+def _all_rows(rows_ND: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """One tensor per worker. gloo aborts the process on unequal tensors: rows are sent padded to the maximum."""
+    assert len(rows_ND) == sizes[dist.get_rank()]
     most = max(sizes)
     if most == 0:
         return [rows_ND for _ in sizes]
@@ -73,16 +66,16 @@ def _all_rows(rows_ND: Tensor) -> list[Tensor]:
 
 class _GatherRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows_ND: Tensor) -> Tensor:
-        by_worker = _all_rows(rows_ND)
+    def forward(ctx: Any, rows_ND: Tensor, sizes: Sequence[int]) -> Tensor:
+        by_worker = _all_rows(rows_ND, sizes)
         ctx.first = sum(len(rows) for rows in by_worker[: dist.get_rank()])
         ctx.n_own = len(rows_ND)
         return torch.cat(by_worker)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (grad_ND,) = grads
         summed_ND = grad_ND.contiguous().clone()
         if summed_ND.numel() > 0:
             dist.all_reduce(summed_ND, op=dist.ReduceOp.SUM)
-        return summed_ND[ctx.first : ctx.first + ctx.n_own]
+        return summed_ND[ctx.first : ctx.first + ctx.n_own], None

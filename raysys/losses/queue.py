@@ -26,7 +26,8 @@ class Queue:
 
     Attributes:
         rows_QVHE: V = 2 views (clean, augmented), H heads; without gradient.
-        labels_Q, utterance_Q: class and number of each utterance, int64.
+        labels_Q, utterance_Q: class and number of each utterance, int64. The numbers stay on the CPU: which rows leave
+            is decided there, and no step waits for the device.
 
     Source: He et al., "Momentum contrast for unsupervised visual representation learning", 2020, section 3.2; the
         queue alone.
@@ -43,23 +44,34 @@ class Queue:
     def __post_init__(self) -> None:
         self.rows_QVHE = torch.empty(0, 2, self.heads, self.width, device=self.device)
         self.labels_Q = torch.empty(0, dtype=torch.int64, device=self.device)
-        self.utterance_Q = torch.empty(0, dtype=torch.int64, device=self.device)
+        self.utterance_Q = torch.empty(0, dtype=torch.int64)
 
     def others(self, utterance_N: Tensor, head: int) -> tuple[Past, Past]:
-        """Clean and augmented views of all utterances but the given ones: no utterance is a negative of itself."""
-        kept_Q = self._others(utterance_N)
-        rows_KVE, labels_K = self.rows_QVHE[kept_Q, :, head], self.labels_Q[kept_Q]
+        """Clean and augmented views of all utterances but the given ones: no utterance is a negative of itself.
+
+        Args:
+            utterance_N: on the CPU.
+        """
+        kept_K = self._others(utterance_N).to(self.device, non_blocking=True)
+        rows_KVE, labels_K = self.rows_QVHE[kept_K, :, head], self.labels_Q[kept_K]
         return Past(rows_KVE[:, 0], labels_K), Past(rows_KVE[:, 1], labels_K)
 
     def add(self, rows_NVHE: Tensor, labels_N: Tensor, utterance_N: Tensor) -> None:
-        """Add a step's utterances, gathered from all workers; their own earlier embeddings and the oldest go."""
-        kept_Q = self._others(utterance_N)
-        self.rows_QVHE = torch.cat([self.rows_QVHE[kept_Q], rows_NVHE.detach()])[-self.size :]
-        self.labels_Q = torch.cat([self.labels_Q[kept_Q], labels_N])[-self.size :]
-        self.utterance_Q = torch.cat([self.utterance_Q[kept_Q], utterance_N])[-self.size :]
+        """Add a step's utterances, gathered from all workers; their own earlier embeddings and the oldest go.
+
+        Args:
+            rows_NVHE, labels_N: on the queue's device.
+            utterance_N: on the CPU.
+        """
+        kept_K = self._others(utterance_N)
+        self.utterance_Q = torch.cat([self.utterance_Q[kept_K], utterance_N])[-self.size :]
+        kept_K = kept_K.to(self.device, non_blocking=True)
+        self.rows_QVHE = torch.cat([self.rows_QVHE[kept_K], rows_NVHE.detach()])[-self.size :]
+        self.labels_Q = torch.cat([self.labels_Q[kept_K], labels_N])[-self.size :]
 
     def _others(self, utterance_N: Tensor) -> Tensor:
-        return ~torch.isin(self.utterance_Q, utterance_N)
+        """Where the others are, on the CPU."""
+        return (~torch.isin(self.utterance_Q, utterance_N)).nonzero()[:, 0]
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint stores, on the CPU."""
@@ -70,7 +82,7 @@ class Queue:
         """Put back what `tensors` gave; other tensors are ignored."""
         self.rows_QVHE = tensors["queue/rows"].to(self.device)
         self.labels_Q = tensors["queue/labels"].to(self.device)
-        self.utterance_Q = tensors["queue/utterances"].to(self.device)
+        self.utterance_Q = tensors["queue/utterances"].cpu()
 
 
 def both(past: tuple[Past, Past]) -> Past:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from raysys.config import LossConfig
 from raysys.data.batch import Batch
+from raysys.data.plan import derive_seed
 from raysys.losses.contrastive import Past, info_nce_pairs, n_pair, supcon
 from raysys.losses.cpc import cross_modal_cpc
 from raysys.losses.gather import gather_rows, gather_values
@@ -39,7 +41,7 @@ def criterion(
     config: LossConfig,
     *,
     classify_augmented: bool,
-    workers: int,
+    shares: Sequence[Sequence[str]],
     step_weight: float,
     class_weights_C: Tensor | None = None,
     queue: Queue | None = None,
@@ -54,7 +56,7 @@ def criterion(
     Args:
         outputs: rows of the batch's views.
         batch: this worker's share of the step.
-        workers: number of data-parallel workers.
+        shares: ids of the step's utterances on each data-parallel worker, in rank order.
         step_weight: divisor of the cross-entropy summed over all workers: the step's utterances, or its share of the
             update's class weights.
         class_weights_C: class weights of the cross-entropy; None: all 1.
@@ -62,7 +64,7 @@ def criterion(
         shift_C: of logit adjustment, see `objective.logit_shift`.
     """
     mine = len(batch.utterance_ids)
-    rows = len(batch.labels_B)
+    rows, workers = len(batch.labels_B), len(shares)
     clean = outputs.rows(0, mine)
     augmented = None if batch.augmented is None else outputs.rows(rows, rows + mine)
     labels_B = batch.labels_B[:mine]
@@ -90,11 +92,11 @@ def criterion(
 
     scl = acl = cpc = ce_sum.new_zeros(())
     if augmented is not None and clean.embeddings_NE is not None:
-        scl, acl = _contrastive(clean, augmented, labels_B, batch.utterance_B[:mine], config, queue)
+        scl, acl = _contrastive(clean, augmented, batch, shares, config, queue)
     if config.gamma > 0 and clean.temporal_N is not None:
-        cpc = _temporal(clean, workers)
+        cpc = _temporal(clean, [len(names) for names in shares])
     elif config.gamma > 0 and clean.audio_predicted_ND is not None:
-        cpc = _cross_modal(clean, batch, mine, config)
+        cpc = _cross_modal(clean, batch, [len(names) for names in shares], config)
     total = ce + config.alpha * scl + config.beta * acl + config.gamma * cpc
     if mine == 0:
         # This worker still takes part in the gradient reduction, with zeros.
@@ -103,17 +105,25 @@ def criterion(
 
 
 def _contrastive(
-    clean: Outputs, augmented: Outputs, labels_B: Tensor, utterance_B: Tensor, config: LossConfig, queue: Queue | None
+    clean: Outputs,
+    augmented: Outputs,
+    batch: Batch,
+    shares: Sequence[Sequence[str]],
+    config: LossConfig,
+    queue: Queue | None,
 ) -> tuple[Tensor, Tensor]:
     """L_SCL and L_ACL over the rows of all workers; 0 where the weight is."""
-    labels_N, utterance_N = gather_values(labels_B), gather_values(utterance_B)
+    sizes, mine = [len(names) for names in shares], len(batch.utterance_ids)
+    labels_N, utterance_N = gather_values(batch.labels_B[:mine], sizes), gather_values(batch.utterance_B[:mine], sizes)
     by_head = [(clean.embeddings_NE, augmented.embeddings_NE)]
     if clean.acl_embeddings_NE is not None:
         by_head.append((clean.acl_embeddings_NE, augmented.acl_embeddings_NE))
-    views = [(gather_rows(left_NE), gather_rows(right_NE)) for left_NE, right_NE in by_head]  # type: ignore[arg-type]
+    views = [(gather_rows(left_NE, sizes), gather_rows(right_NE, sizes)) for left_NE, right_NE in by_head]  # type: ignore[arg-type]
     scl = acl = views[0][0].new_zeros(())
+    # As `utterance_N`, on the CPU.
+    numbers_N = torch.tensor([derive_seed(name) for names in shares for name in names], dtype=torch.int64)
     if config.alpha > 0:
-        past = None if queue is None else both(queue.others(utterance_N, 0))
+        past = None if queue is None else both(queue.others(numbers_N, 0))
         scl = _supervised(torch.cat(views[0]), labels_N.repeat(2), utterance_N.repeat(2), config, past)
     if config.beta > 0:
         acl = info_nce_pairs(
@@ -121,11 +131,11 @@ def _contrastive(
             temperature=config.temperature,
             utterance_N=utterance_N,
             group_N=labels_N if config.acl_negatives == "other_classes" else None,
-            past=None if queue is None else queue.others(utterance_N, len(views) - 1),
+            past=None if queue is None else queue.others(numbers_N, len(views) - 1),
         )
     if queue is not None:
         rows_NVHE = torch.stack([torch.stack(pair, dim=1) for pair in views], dim=2)
-        queue.add(rows_NVHE, labels_N, utterance_N)
+        queue.add(rows_NVHE, labels_N, numbers_N)
     return scl, acl
 
 
@@ -138,34 +148,35 @@ def _supervised(
     return n_pair(rows_NE, labels_N, utterance_N, temperature=temperature, l2=config.l2, past=past)
 
 
-def _temporal(clean: Outputs, workers: int) -> Tensor:
+def _temporal(clean: Outputs, sizes: Sequence[int]) -> Tensor:
     """Temporal CPC: as for cross-entropy, workers x local sum / number of terms over all workers."""
     assert clean.temporal_N is not None and clean.temporal_pairs_N is not None
-    pairs = gather_values(clean.temporal_pairs_N).sum()
-    return workers * clean.temporal_N.sum() / pairs.clamp(min=1)
+    pairs = gather_values(clean.temporal_pairs_N, sizes).sum()
+    return len(sizes) * clean.temporal_N.sum() / pairs.clamp(min=1)
 
 
-def _cross_modal(clean: Outputs, batch: Batch, mine: int, config: LossConfig) -> Tensor:
+def _cross_modal(clean: Outputs, batch: Batch, sizes: Sequence[int], config: LossConfig) -> Tensor:
     """CPC across modalities: pooled audio and pooled text are predicted, from each other or from the fused vector.
 
     An utterance without text has nothing to predict its audio from. The fused vector has its audio, and tells all
     utterances apart by it.
     """
     assert clean.audio_predicted_ND is not None and clean.text_predicted_ND is not None and clean.text_ND is not None
-    has_text_N = gather_values(clean.has_text_N)
-    utterance_N = gather_values(batch.utterance_B[:mine])
-    transcript_N = gather_values(batch.transcript_B[:mine])
+    mine = len(batch.utterance_ids)
+    has_text_N = gather_values(clean.has_text_N, sizes)
+    utterance_N = gather_values(batch.utterance_B[:mine], sizes)
+    transcript_N = gather_values(batch.transcript_B[:mine], sizes)
     fused = config.cpc == "fused"
     audio = cross_modal_cpc(
-        gather_rows(clean.audio_predicted_ND),
-        gather_rows(clean.audio_ND),
+        gather_rows(clean.audio_predicted_ND, sizes),
+        gather_rows(clean.audio_ND, sizes),
         torch.ones_like(has_text_N) if fused else has_text_N,
         utterance_N if fused else transcript_N,
         temperature=config.temperature,
     )
     text = cross_modal_cpc(
-        gather_rows(clean.text_predicted_ND),
-        gather_rows(clean.text_ND),
+        gather_rows(clean.text_predicted_ND, sizes),
+        gather_rows(clean.text_ND, sizes),
         has_text_N,
         transcript_N,
         temperature=config.temperature,

@@ -250,7 +250,7 @@ class Trainer:
                 batch,
                 self.config.loss,
                 classify_augmented=self.config.augment.classify_augmented,
-                workers=self.workers.size,
+                shares=[step.share(rank, self.workers.size) for rank in range(self.workers.size)],
                 step_weight=step.weight,
                 class_weights_C=self._weights_C,
                 queue=self.state.queue,

@@ -43,7 +43,7 @@ def worker(rank: int, cases: list[tuple[int, ...]], folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=len(cases[0]))
     for counts in cases:
-        found = one_of_several(rank, counts) if sum(counts) else nothing_anywhere()
+        found = one_of_several(rank, counts) if sum(counts) else nothing_anywhere(counts)
         torch.save(found, Path(folder) / f"{counts}-{rank}.pt")
     dist.destroy_process_group()
 
@@ -53,12 +53,12 @@ def one_of_several(rank: int, counts: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     weight, left_NF, right_NF, labels_N = data(sum(counts))
     weight.requires_grad_()
     own = slice(sum(counts[:rank]), sum(counts[: rank + 1]))
-    left_NE = gather_rows(left_NF[own] @ weight.T)
-    right_NE = gather_rows(right_NF[own] @ weight.T)
-    gathered_N, odd_N = gather_values(labels_N[own]), gather_values(labels_N[own] == 1)
+    left_NE = gather_rows(left_NF[own] @ weight.T, counts)
+    right_NE = gather_rows(right_NF[own] @ weight.T, counts)
+    gathered_N, odd_N = gather_values(labels_N[own], counts), gather_values(labels_N[own] == 1, counts)
     assert torch.equal(gathered_N, labels_N)
     assert odd_N.dtype == torch.bool and torch.equal(odd_N, labels_N == 1)
-    assert gather_values(torch.full((1, 2, 3), rank)).shape == (len(counts), 2, 3)
+    assert gather_values(torch.full((1, 2, 3), rank), [1] * len(counts)).shape == (len(counts), 2, 3)
 
     loss = contrastive(left_NE, right_NE, gathered_N)
     loss.backward()
@@ -67,9 +67,9 @@ def one_of_several(rank: int, counts: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return loss.detach(), weight.grad / len(counts)
 
 
-def nothing_anywhere() -> tuple[Tensor, Tensor]:
+def nothing_anywhere(counts: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     rows_ND = torch.zeros(0, 3, requires_grad=True)
-    total = gather_rows(rows_ND * 2).sum()
+    total = gather_rows(rows_ND * 2, counts).sum()
     total.backward()
     assert rows_ND.grad is not None
     return total.detach(), rows_ND.grad
@@ -93,13 +93,13 @@ def test_gradients_equal_those_of_one_worker(cases: list[tuple[int, ...]], tmp_p
 
 def test_without_workers_the_rows_are_their_own() -> None:
     rows_ND, values_N = torch.randn(3, 2, requires_grad=True), torch.arange(3)
-    assert gather_rows(rows_ND) is rows_ND
-    assert gather_values(values_N) is values_N
+    assert gather_rows(rows_ND, [3]) is rows_ND
+    assert gather_values(values_N, [3]) is values_N
 
 
 def test_half_precision_is_raised_to_float32() -> None:
     rows_ND = torch.randn(3, 2, dtype=torch.bfloat16, requires_grad=True)
-    gathered_ND = gather_rows(rows_ND)
+    gathered_ND = gather_rows(rows_ND, [3])
     gathered_ND.sum().backward()
     assert gathered_ND.dtype == torch.float32
     assert rows_ND.grad is not None and rows_ND.grad.dtype == torch.bfloat16

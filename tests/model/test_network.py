@@ -157,7 +157,7 @@ def test_every_trained_parameter_gets_a_gradient(size: str, ccb1: bool, ccb2: bo
         batch,
         LossConfig(),
         classify_augmented=False,
-        workers=1,
+        shares=[batch.utterance_ids],
         step_weight=len(NAMES),
     )
     parts.total.backward()

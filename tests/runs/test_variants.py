@@ -61,7 +61,9 @@ def first_step(config: ExperimentConfig) -> tuple[set[str], set[str]]:
         modalities=config.corpus.resolved_modalities,
     )
     outputs = network((batch.clean,) if batch.augmented is None else (batch.clean, batch.augmented))
-    parts = criterion(outputs, batch, config.loss, classify_augmented=False, workers=1, step_weight=step.weight)
+    parts = criterion(
+        outputs, batch, config.loss, classify_augmented=False, shares=[batch.utterance_ids], step_weight=step.weight
+    )
     assert parts.ce > 0
     blocks = {name: getattr(network, name, None) for name in BLOCKS}
     blocks |= {name: getattr(network.fusion, name) for name in ("ccb1", "ccb2")}

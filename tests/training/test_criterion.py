@@ -64,7 +64,7 @@ def parts_of(outputs: Outputs, batch: Batch, loss: LossConfig, *, classify_augme
         batch,
         loss,
         classify_augmented=classify_augmented,
-        workers=1,
+        shares=[batch.utterance_ids],
         step_weight=len(batch.utterance_ids),
     )
 
@@ -122,7 +122,7 @@ def test_the_focus_and_the_shift_reach_the_cross_entropy() -> None:
         batch,
         dataclasses.replace(OFF, focal=2.0),
         classify_augmented=False,
-        workers=1,
+        shares=[batch.utterance_ids],
         step_weight=n,
         shift_C=shift_C,
     )
@@ -193,7 +193,7 @@ def test_votes_are_the_targets_smoothed_weighted_and_mixed_in_float64_loops(mixu
         batch,
         dataclasses.replace(OFF, labels="votes", label_smoothing=smoothing),
         classify_augmented=False,
-        workers=1,
+        shares=[batch.utterance_ids],
         step_weight=10.0,
         class_weights_C=torch.tensor(weights),
     )
@@ -368,7 +368,9 @@ def test_utterances_of_earlier_steps_are_negatives(heads: Literal["shared", "per
         batch = little.batch(Step(part="train", epoch=0, index=0, utterance_ids=chosen))
         assert batch.augmented is not None
         outputs = network((batch.clean, batch.augmented))
-        found = criterion(outputs, batch, loss, classify_augmented=False, workers=1, step_weight=4, queue=queue)
+        found = criterion(
+            outputs, batch, loss, classify_augmented=False, shares=[batch.utterance_ids], step_weight=4, queue=queue
+        )
         steps.append((outputs, batch))
     (first, first_batch), (second, batch) = steps
     old = [0, 1, 2]
@@ -411,7 +413,7 @@ def test_class_weights_are_those_of_torch() -> None:
         batch,
         OFF,
         classify_augmented=False,
-        workers=1,
+        shares=[batch.utterance_ids],
         step_weight=float(weights_C[batch.labels_B].sum()),
         class_weights_C=weights_C,
     )

@@ -113,7 +113,14 @@ def backward(network: Network, little: LittleFold, loss: LossConfig, rank: int =
         batch = little.batch(step, rank, workers)
         assert batch.augmented is not None
         outputs = forward((batch.clean, batch.augmented))
-        parts = criterion(outputs, batch, loss, classify_augmented=False, workers=workers, step_weight=len(chosen))
+        parts = criterion(
+            outputs,
+            batch,
+            loss,
+            classify_augmented=False,
+            shares=[step.share(r, workers) for r in range(workers)],
+            step_weight=len(chosen),
+        )
         parts.total.backward()
 
 

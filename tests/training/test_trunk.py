@@ -47,7 +47,9 @@ def test_a_norm_is_that_of_the_terms_own_backward_pass(name: str) -> None:
 
     def parts() -> Any:
         outputs = network((batch.clean, batch.augmented))
-        return criterion(outputs, batch, LossConfig(), classify_augmented=False, workers=1, step_weight=9)
+        return criterion(
+            outputs, batch, LossConfig(), classify_augmented=False, shares=[batch.utterance_ids], step_weight=9
+        )
 
     found = gradient_norms(parts(), network, workers=1)
     assert all(p.grad is None for p in network.parameters())

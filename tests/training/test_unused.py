@@ -73,7 +73,12 @@ def train(combination: tuple[Modalities, Pooling, str], rank: int, workers: int,
         batch = batch_of(modalities, little, step, rank, workers)
         views = (batch.clean,) if batch.augmented is None else (batch.clean, batch.augmented)
         parts = criterion(
-            forward(views), batch, loss, classify_augmented=False, workers=workers, step_weight=len(chosen)
+            forward(views),
+            batch,
+            loss,
+            classify_augmented=False,
+            shares=[step.share(r, workers) for r in range(workers)],
+            step_weight=len(chosen),
         )
         parts.total.backward()
     return network
