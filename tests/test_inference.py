@@ -36,8 +36,8 @@ from transformers import (
 from raysys.calibration import at_temperature
 from raysys.config import LossConfig, ModelConfig
 from raysys.data.audio import trim
-from raysys.data.batch import View
 from raysys.data.text import train_wordpiece
+from raysys.data.view import View
 from raysys.errors import AudioError, ModelFolderError
 from raysys.inference import EmotionModel, load_model, read_waveform, save_model
 from raysys.inference import folder as model_folder

@@ -12,8 +12,8 @@ import torch
 
 from raysys.bench.measure import Row, row_of, side_by_side
 from raysys.config import SAMPLE_RATE_HZ, LossConfig, ModelConfig
-from raysys.data.batch import View
 from raysys.data.text import train_wordpiece
+from raysys.data.view import View
 from raysys.export.inputs import inputs_of, made_waveforms
 from raysys.export.runtime import quantised, refuse_missing_onnx, session
 from raysys.export.write import exported_graph

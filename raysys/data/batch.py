@@ -18,44 +18,10 @@ from raysys.data.mixing import Mix, mixed
 from raysys.data.plan import derive_seed
 from raysys.data.targets import Targets
 from raysys.data.text import normalise_transcript, tokenize
+from raysys.data.view import View, pad_features, pad_waveforms
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """One view (clean or augmented) of B utterances.
-
-    Attributes:
-        waveforms_BS: float32, zero-padded; None if the model uses text alone.
-        lengths_B: valid samples of each waveform, int64.
-        tokens_BM: int64, padded; None if the model uses audio alone.
-        token_valid_BM: bool.
-        has_text_B: bool; rows with False get the learned no-text token.
-        frames_BJE, token_features_BME: a frozen encoder's features, replacing waveforms and tokens; zero-padded;
-            lengths_B then counts frames. Where an audio encoder's convolutions alone are frozen, their latents.
-    """
-
-    waveforms_BS: Tensor | None
-    lengths_B: Tensor | None
-    tokens_BM: Tensor | None
-    token_valid_BM: Tensor | None
-    has_text_B: Tensor | None
-    frames_BJE: Tensor | None = None
-    token_features_BME: Tensor | None = None
-
-    def __len__(self) -> int:
-        rows = self.has_text_B if self.lengths_B is None else self.lengths_B
-        assert rows is not None
-        return len(rows)
-
-    def to(self, device: torch.device) -> View:
-        moved = {
-            field.name: None if (t := getattr(self, field.name)) is None else t.to(device, non_blocking=True)
-            for field in dataclasses.fields(self)
-        }
-        return View(**moved)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,23 +243,3 @@ class Collator:
             if texts[i] is not None and choices:
                 rewritten[i] = choices[derive_seed(self.seed, "new text", variant, name) % len(choices)]
         return rewritten
-
-
-def pad_features(features: Sequence[np.ndarray], width: int) -> tuple[Tensor, Tensor]:
-    """Features of each row (J x width, flattened), zero-padded to the longest: (features_BJE, lengths_B)."""
-    lengths = [len(flat) // width for flat in features]
-    padded = torch.empty(len(features), max(lengths), width)
-    for row, flat, length in zip(padded, features, lengths, strict=True):
-        # PyTorch converts from float16 four times as fast as NumPy; a copy, because what is read may not be written.
-        row[:length] = torch.from_numpy(np.array(flat)).view(length, width)
-        row[length:] = 0
-    return padded, torch.tensor(lengths)
-
-
-def pad_waveforms(waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Zero-pad to the longest: (waveforms_BS, lengths_B)."""
-    lengths = [len(w) for w in waveforms]
-    padded = torch.zeros(len(waveforms), max(lengths))
-    for row, waveform_S in zip(padded, waveforms, strict=True):
-        row[: len(waveform_S)] = torch.from_numpy(np.array(waveform_S, dtype=np.float32))
-    return padded, torch.tensor(lengths)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from raysys.data.batch import View
+from raysys.data.view import View
 from raysys.inference.predict import EmotionModel
 from raysys.model.fusion import BiGRU
 from raysys.model.mel import MelPower
@@ -73,7 +73,7 @@ class MirroredGRU(nn.Module):
             for name, weight in zip(part._all_weights[0], weights, strict=True):
                 getattr(part, name).data = weight.data
 
-    def forward(self, sequence_BUD: Tensor, valid_BU: Tensor) -> Tensor:
+    def forward(self, sequence_BUD: Tensor, valid_BU: Tensor, lengths_host_B: None = None) -> Tensor:
         positions_U = torch.arange(valid_BU.shape[1])
         last_B1 = valid_BU.sum(dim=1, keepdim=True) - 1
         mirror_BU = torch.where(valid_BU, last_B1 - positions_U, positions_U)

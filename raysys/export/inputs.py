@@ -9,8 +9,8 @@ import tokenizers
 from torch import Tensor
 
 from raysys.config import SAMPLE_RATE_HZ
-from raysys.data.batch import pad_waveforms
 from raysys.data.text import longest_text, tokenize
+from raysys.data.view import pad_waveforms
 from raysys.errors import ExportError
 from raysys.export.graph import HAS_TEXT, LENGTHS, TOKEN_MASK, TOKENS, WAVEFORMS
 from raysys.inference.predict import EmotionModel

@@ -11,10 +11,10 @@ import torch
 
 from raysys.config import SAMPLE_RATE_HZ
 from raysys.data.audio import decode, fault, trim
-from raysys.data.batch import View, pad_waveforms
 from raysys.data.manifest import Utterance
 from raysys.data.plan import evaluation_steps
 from raysys.data.text import tokenize
+from raysys.data.view import View, pad_waveforms
 from raysys.errors import AudioError
 from raysys.model.network import Network
 

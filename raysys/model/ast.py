@@ -16,7 +16,7 @@ from raysys.config import SAMPLE_RATE_HZ
 from raysys.model.adapt import set_modes
 from raysys.model.audio import Heard
 from raysys.model.fast import speed_up_dropout
-from raysys.model.kaldi import HOP, KaldiMel
+from raysys.model.kaldi import HOP, KaldiMel, n_frames
 from raysys.model.states import joined_states
 
 if TYPE_CHECKING:
@@ -83,13 +83,14 @@ class AstEncoder(nn.Module):
             model.requires_grad_(False)
 
     @torch.no_grad()
-    def log_mel(self, waveforms_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+    def log_mel(self, waveforms_BS: Tensor, lengths_B: Tensor, host_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Windows as ASTFeatureExtractor makes them (BWGF), and how many patches in time each utterance needs (B).
 
+        These numbers are on the CPU, which is not to wait for a device: they decide how many windows there are.
         The window after the first begins where the patches of the first end, a little before its own end.
         """
-        mel_BTF, frames_B = self.mel(waveforms_BS, lengths_B)
-        needed_B = ((frames_B - self.patch).clamp_min(0) + self.stride - 1) // self.stride + 1
+        mel_BTF, _ = self.mel(waveforms_BS, lengths_B)
+        needed_B = self._needed(lengths_B.cpu() if host_B is None else host_B)
         n_windows = -(-int(needed_B.max()) // self.patches_per_band)
         step = self.patches_per_band * self.stride
         n_frames = (n_windows - 1) * step + self.grid
@@ -98,28 +99,33 @@ class AstEncoder(nn.Module):
             mel_BTF = (mel_BTF - self.extractor.mean) / (2 * self.extractor.std)
         return mel_BTF.unfold(1, self.grid, step).transpose(2, 3), needed_B
 
-    def forward(self, waveforms_BS: Tensor, lengths_B: Tensor) -> Heard:
+    def _needed(self, lengths_B: Tensor) -> Tensor:
+        return ((n_frames(lengths_B) - self.patch).clamp_min(0) + self.stride - 1) // self.stride + 1
+
+    def forward(self, waveforms_BS: Tensor, lengths_B: Tensor, host_B: Tensor | None = None) -> Heard:
         """Args:
             waveforms_BS: float32, 16 kHz, zero-padded.
             lengths_B: valid samples.
+            host_B: the same, on the CPU; None: the device is asked.
 
         Returns: one frame per 100 ms.
         """
         set_modes(self)
-        windows_BWGF, needed_B = self.log_mel(waveforms_BS, lengths_B)
-        begins_W = torch.arange(windows_BWGF.shape[1], device=needed_B.device) * self.patches_per_band
+        windows_BWGF, needed_B = self.log_mel(waveforms_BS, lengths_B, host_B)
+        n_rows, n_windows = windows_BWGF.shape[:2]
+        longest = int(needed_B.max())
+        begins_W = torch.arange(n_windows) * self.patches_per_band
         # Windows after an utterance's end are not worth computing.
-        used_BW = begins_W < needed_B[:, None]
-        latents_NKD, frames_NKE = self._encoded(windows_BWGF[used_BW])
-        n_frames = int(needed_B.max())
+        used_N = (begins_W < needed_B[:, None]).flatten().nonzero()[:, 0].to(lengths_B.device, non_blocking=True)
+        latents_NKD, frames_NKE = self._encoded(windows_BWGF.flatten(0, 1)[used_N])
 
         def by_utterance(parts_NKE: Tensor) -> Tensor:
-            spread_BWKE = parts_NKE.new_zeros(*used_BW.shape, *parts_NKE.shape[1:])
-            spread_BWKE[used_BW] = parts_NKE
-            return spread_BWKE.flatten(1, 2)[:, :n_frames]
+            spread_MKE = parts_NKE.new_zeros(n_rows * n_windows, *parts_NKE.shape[1:])
+            spread_MKE[used_N] = parts_NKE
+            return spread_MKE.unflatten(0, (n_rows, n_windows)).flatten(1, 2)[:, :longest]
 
-        valid_BJ = torch.arange(n_frames, device=needed_B.device) < needed_B[:, None]
-        return Heard(frames_BJD=by_utterance(frames_NKE), valid_BJ=valid_BJ, latents_BJL=by_utterance(latents_NKD))
+        valid_BJ = torch.arange(longest, device=lengths_B.device) < self._needed(lengths_B)[:, None]
+        return Heard(by_utterance(frames_NKE), valid_BJ, by_utterance(latents_NKD), needed_B)
 
     def _encoded(self, windows_NGF: Tensor) -> tuple[Tensor, Tensor]:
         """Projected patches, and frames or joined states, of full windows."""

@@ -37,11 +37,13 @@ class Heard(NamedTuple):
         frames_BJD: features; K states of each frame side by side, if a weighted sum follows.
         valid_BJ: bool; every row has at least one valid frame.
         latents_BJL: output of the convolutions, before any frame depends on later ones.
+        frames_host_B: number of valid frames, on the CPU; None if only the device knows it.
     """
 
     frames_BJD: Tensor
     valid_BJ: Tensor
     latents_BJL: Tensor
+    frames_host_B: Tensor | None = None
 
 
 class WaveformEncoder(nn.Module):
@@ -123,10 +125,11 @@ class WaveformEncoder(nn.Module):
 
         return Wav2Vec2FeatureExtractor(do_normalize=self.normalise)
 
-    def forward(self, waveforms_BS: Tensor, lengths_B: Tensor) -> Heard:
+    def forward(self, waveforms_BS: Tensor, lengths_B: Tensor, host_B: Tensor | None = None) -> Heard:
         """Args:
             waveforms_BS: float32, 16 kHz, zero-padded.
             lengths_B: valid samples.
+            host_B: the same, on the CPU; None: where the host needs them, it asks the device.
 
         Returns: one frame per 20 ms (stride 320 samples, receptive field 400).
         """
@@ -134,28 +137,31 @@ class WaveformEncoder(nn.Module):
         if self.padded and (more := -waveforms_BS.shape[1] % shape_step(waveforms_BS.device)):
             waveforms_BS = F.pad(waveforms_BS, (0, more))
         if self.padded or len(waveforms_BS) == 1:
-            return self._hear(waveforms_BS, lengths_B)
+            return self._hear(waveforms_BS, lengths_B, host_B)
+        on_host_B = lengths_B.cpu() if host_B is None else host_B
         return _together(
             [
-                self._hear(waveforms_BS[i : i + 1, :length], lengths_B[i : i + 1])
-                for i, length in enumerate(lengths_B.tolist())
+                self._hear(waveforms_BS[i : i + 1, :length], lengths_B[i : i + 1], on_host_B[i : i + 1])
+                for i, length in enumerate(on_host_B.tolist())
             ]
         )
 
-    def from_latents(self, latents_BJL: Tensor, lengths_B: Tensor) -> Heard:
+    def from_latents(self, latents_BJL: Tensor, lengths_B: Tensor, host_B: Tensor | None = None) -> Heard:
         """What `forward` gives for the speech whose `latents` these are; the convolutions do not run.
 
         Args:
             latents_BJL: zero-padded.
             lengths_B: valid frames.
+            host_B: see `forward`.
         """
         set_modes(self)
         if self.padded or len(latents_BJL) == 1:
-            return self._continue(latents_BJL, lengths_B)
+            return self._continue(latents_BJL, lengths_B, host_B)
+        on_host_B = lengths_B.cpu() if host_B is None else host_B
         return _together(
             [
-                self._continue(latents_BJL[i : i + 1, :length], lengths_B[i : i + 1])
-                for i, length in enumerate(lengths_B.tolist())
+                self._continue(latents_BJL[i : i + 1, :length], lengths_B[i : i + 1], on_host_B[i : i + 1])
+                for i, length in enumerate(on_host_B.tolist())
             ]
         )
 
@@ -169,19 +175,20 @@ class WaveformEncoder(nn.Module):
         self._latents_BLJ = None
         return latents_BLJ.transpose(1, 2), self.model._get_feat_extract_output_lengths(heard_B)
 
-    def _continue(self, latents_BJL: Tensor, frames_B: Tensor) -> Heard:
+    def _continue(self, latents_BJL: Tensor, frames_B: Tensor, host_B: Tensor | None) -> Heard:
         """The layers after the convolutions, whose place the latents take."""
         valid_BJ = torch.arange(latents_BJL.shape[1], device=frames_B.device) < frames_B[:, None]
         # transformers derives the mask of frames from one of samples.
         samples_B = samples_of(frames_B, self.model.config)
-        heard_BS = torch.arange(int(samples_B.max()), device=frames_B.device) < samples_B[:, None]
+        longest = samples_of((frames_B if host_B is None else host_B).max(), self.model.config)
+        heard_BS = torch.arange(int(longest), device=frames_B.device) < samples_B[:, None]
         convolutions = self.model.feature_extractor
         self.model.feature_extractor = nn.Identity()
         try:
-            frames_BJD = self._frames(latents_BJL.transpose(1, 2), heard_BS, valid_BJ)
+            frames_BJD = self._frames(latents_BJL.transpose(1, 2), heard_BS, valid_BJ, host_B)
         finally:
             self.model.feature_extractor = convolutions
-        return Heard(frames_BJD=frames_BJD, valid_BJ=valid_BJ, latents_BJL=latents_BJL)
+        return Heard(frames_BJD=frames_BJD, valid_BJ=valid_BJ, latents_BJL=latents_BJL, frames_host_B=host_B)
 
     def _prepared(self, waveforms_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Waveforms as the convolutions read them, and how much of each they read; sets the norms' valid frames."""
@@ -197,18 +204,20 @@ class WaveformEncoder(nn.Module):
             norm.valid_B = (heard_B - first.conv_kernel[0]) // first.conv_stride[0] + 1
         return waveforms_BS, heard_B
 
-    def _hear(self, waveforms_BS: Tensor, lengths_B: Tensor) -> Heard:
+    def _hear(self, waveforms_BS: Tensor, lengths_B: Tensor, host_B: Tensor | None) -> Heard:
         waveforms_BS, heard_B = self._prepared(waveforms_BS, lengths_B)
         frames_B = self.model._get_feat_extract_output_lengths(heard_B)
         heard_BS = torch.arange(waveforms_BS.shape[1], device=heard_B.device) < heard_B[:, None]
         n_frames = self.model._get_feat_extract_output_lengths(waveforms_BS.shape[1])
         valid_BJ = torch.arange(n_frames, device=frames_B.device) < frames_B[:, None]
-        frames_BJD = self._frames(waveforms_BS, heard_BS, valid_BJ)
+        if host_B is not None:
+            host_B = self.model._get_feat_extract_output_lengths(host_B.clamp_min(_RECEPTIVE_FIELD))
+        frames_BJD = self._frames(waveforms_BS, heard_BS, valid_BJ, host_B)
         assert self._latents_BLJ is not None
         latents_BJL, self._latents_BLJ = self._latents_BLJ.transpose(1, 2), None
-        return Heard(frames_BJD=frames_BJD, valid_BJ=valid_BJ, latents_BJL=latents_BJL)
+        return Heard(frames_BJD=frames_BJD, valid_BJ=valid_BJ, latents_BJL=latents_BJL, frames_host_B=host_B)
 
-    def _frames(self, waveforms_BS: Tensor, heard_BS: Tensor, valid_BJ: Tensor) -> Tensor:
+    def _frames(self, waveforms_BS: Tensor, heard_BS: Tensor, valid_BJ: Tensor, frames_host_B: Tensor | None) -> Tensor:
         if self.layer == "cnn":
             projected = self.model.feature_projection(self.model.feature_extractor(waveforms_BS).transpose(1, 2))
             # HuBERT returns only the projected features, the others also those before the projection.
@@ -217,7 +226,7 @@ class WaveformEncoder(nn.Module):
         output = self.model(
             waveforms_BS,
             attention_mask=heard_BS.long(),
-            mask_time_indices=self._time_mask(valid_BJ),
+            mask_time_indices=self._time_mask(valid_BJ, frames_host_B),
             output_hidden_states=self.layer == "weighted_sum",
         )
         last_BJD: Tensor = output.last_hidden_state
@@ -230,8 +239,8 @@ class WaveformEncoder(nn.Module):
     def _keep_latents(self, module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
         self._latents_BLJ = output
 
-    def _time_mask(self, valid_BJ: Tensor) -> Tensor | None:
-        return time_mask(self.model.config, valid_BJ) if self.training and self._masks else None
+    def _time_mask(self, valid_BJ: Tensor, frames_host_B: Tensor | None) -> Tensor | None:
+        return time_mask(self.model.config, valid_BJ, frames_host_B) if self.training and self._masks else None
 
 
 def samples_of(frames_B: Tensor, config: PreTrainedConfig) -> Tensor:
@@ -243,8 +252,11 @@ def samples_of(frames_B: Tensor, config: PreTrainedConfig) -> Tensor:
 
 
 def _together(alone: Sequence[Heard]) -> Heard:
-    """Utterances heard one by one, as a batch."""
-    return Heard(*(pad_sequence([part[0] for part in parts], batch_first=True) for parts in zip(*alone, strict=True)))
+    """Utterances heard one by one, as a batch; how many frames each has is known on the host."""
+    counts = [part.frames_host_B for part in alone if part.frames_host_B is not None]
+    parts = zip(*(part[:3] for part in alone), strict=True)
+    frames_BJD, valid_BJ, latents_BJL = (pad_sequence([row[0] for row in rows], batch_first=True) for rows in parts)
+    return Heard(frames_BJD, valid_BJ, latents_BJL, torch.cat(counts))
 
 
 def shape_step(device: torch.device) -> int:
@@ -266,8 +278,8 @@ def padding_moves(encoder: WaveformEncoder) -> bool:
     waveforms_BS[0, 4_000:] = 0
     was_training = encoder.training
     encoder.eval()
-    together = encoder._hear(waveforms_BS.to(device), lengths_B.to(device))
-    alone = encoder._hear(waveforms_BS[:1, :4_000].to(device), lengths_B[:1].to(device))
+    together = encoder._hear(waveforms_BS.to(device), lengths_B.to(device), lengths_B)
+    alone = encoder._hear(waveforms_BS[:1, :4_000].to(device), lengths_B[:1].to(device), lengths_B[:1])
     encoder.train(was_training)
     features_JD = together.frames_BJD[0][together.valid_BJ[0]]
     expected_JD = alone.frames_BJD[0][alone.valid_BJ[0]]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from raysys.config import ModelConfig
 from raysys.model.dropout import Dropout, attend, dropout
-from raysys.model.gru import bidirectional_gru
+from raysys.model.gru import bidirectional_gru, packed_gru
 
 
 class CrossModalLayer(nn.Module):
@@ -79,9 +78,16 @@ class CrossModalBlock(nn.Module):
 
 
 def close_up(
-    first_BSD: Tensor, first_valid_BS: Tensor, second_BTD: Tensor, second_valid_BT: Tensor
+    first_BSD: Tensor,
+    first_valid_BS: Tensor,
+    second_BTD: Tensor,
+    second_valid_BT: Tensor,
+    longest: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Concatenate two padded sequences in time and move the padding between and behind them to the end.
+
+    Args:
+        longest: U, if the host knows it; otherwise it waits for the device to tell.
 
     Returns: (sequence_BUD, valid_BU) with U the largest sum of valid lengths.
     """
@@ -90,8 +96,7 @@ def close_up(
     n_joint = valid_BU.shape[1]
     # Padding comes last, everything else keeps its order. No two keys are equal, so that any sort will do.
     order_BU = (~valid_BU * n_joint + torch.arange(n_joint, device=valid_BU.device)).argsort(dim=1)
-    longest = valid_BU.sum(dim=1).max()
-    order_BU = order_BU[:, :longest]
+    order_BU = order_BU[:, : valid_BU.sum(dim=1).max() if longest is None else longest]
     index_BUD = order_BU[..., None].expand(-1, -1, joint_BUD.shape[-1])
     return joint_BUD.gather(1, index_BUD), valid_BU.gather(1, order_BU)
 
@@ -103,19 +108,19 @@ class BiGRU(nn.Module):
         super().__init__()
         self.gru = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
 
-    def forward(self, sequence_BUD: Tensor, valid_BU: Tensor) -> Tensor:
+    def forward(self, sequence_BUD: Tensor, valid_BU: Tensor, lengths_host_B: Tensor | None = None) -> Tensor:
         """Args:
             sequence_BUD: the valid positions of each row come first.
             valid_BU: bool; every row has at least one valid position.
+            lengths_host_B: number of valid positions, on the CPU; None: a GPU is asked.
 
         Returns: BUD, zero at padding.
         """
         if not sequence_BUD.is_cuda:
             return bidirectional_gru(self.gru, sequence_BUD, valid_BU.sum(dim=1))
-        lengths_B = valid_BU.sum(dim=1).cpu()
-        packed = pack_padded_sequence(sequence_BUD, lengths_B, batch_first=True, enforce_sorted=False)
-        output, _ = self.gru(packed)
-        return pad_packed_sequence(output, batch_first=True, total_length=valid_BU.shape[1])[0]
+        return packed_gru(
+            self.gru, sequence_BUD, valid_BU.sum(dim=1).cpu() if lengths_host_B is None else lengths_host_B
+        )
 
 
 class ModalFusion(nn.Module):
@@ -150,21 +155,36 @@ class ModalFusion(nn.Module):
         self.bigru2 = gru(config.bigru == "per_stream" and config.ccb2)
 
     def forward(
-        self, frames_BJD: Tensor, frames_valid_BJ: Tensor, tokens_BMD: Tensor, tokens_valid_BM: Tensor
+        self,
+        frames_BJD: Tensor,
+        frames_valid_BJ: Tensor,
+        tokens_BMD: Tensor,
+        tokens_valid_BM: Tensor,
+        host_lengths: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Returns: the fused sequence M (BUD) and its valid positions (BU)."""
+        """Args:
+            host_lengths: numbers of valid frames and of valid tokens, on the CPU; None: it waits for the device.
+
+        Returns: the fused sequence M (BUD) and its valid positions (BU).
+        """
         streams: list[tuple[Tensor, Tensor]] = []
+        n_frames_B, n_tokens_B = host_lengths or (None, None)
         if self.ccb1 is not None:
             h_BJD = self.ccb1(frames_BJD, tokens_BMD, tokens_valid_BM)
             if self.bigru1 is not None:
-                h_BJD = self.bigru1(h_BJD, frames_valid_BJ)
+                h_BJD = self.bigru1(h_BJD, frames_valid_BJ, n_frames_B)
             streams.append((h_BJD, frames_valid_BJ))
         if self.ccb2 is not None:
             g_BMD = self.ccb2(tokens_BMD, frames_BJD, frames_valid_BJ)
             if self.bigru2 is not None:
-                g_BMD = self.bigru2(g_BMD, tokens_valid_BM)
+                g_BMD = self.bigru2(g_BMD, tokens_valid_BM, n_tokens_B)
             streams.append((g_BMD, tokens_valid_BM))
-        joint_BUD, valid_BU = streams[0] if len(streams) == 1 else close_up(*streams[0], *streams[1])
+        n_joint_B = None
+        if host_lengths is not None:
+            used = [n_B for n_B, block in zip(host_lengths, (self.ccb1, self.ccb2), strict=True) if block is not None]
+            n_joint_B = torch.stack(used).sum(dim=0)
+        longest = None if n_joint_B is None else int(n_joint_B.max())
+        joint_BUD, valid_BU = streams[0] if len(streams) == 1 else close_up(*streams[0], *streams[1], longest)
         if self.bigru is not None:
-            joint_BUD = self.bigru(joint_BUD, valid_BU)
+            joint_BUD = self.bigru(joint_BUD, valid_BU, n_joint_B)
         return joint_BUD, valid_BU

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
 def bidirectional_gru(gru: nn.GRU, sequence_BUD: Tensor, lengths_B: Tensor) -> Tensor:
@@ -35,6 +36,21 @@ def bidirectional_gru(gru: nn.GRU, sequence_BUD: Tensor, lengths_B: Tensor) -> T
     ahead_BUH, back_BUH = states_U2BH.permute(1, 2, 0, 3)
     back_BUH = back_BUH.gather(1, mirror_BU[..., None].expand(-1, -1, back_BUH.shape[-1]))
     return torch.cat([ahead_BUH, back_BUH], dim=-1) * valid_BU[..., None]
+
+
+def packed_gru(gru: nn.GRU, sequence_BUD: Tensor, lengths_B: Tensor) -> Tensor:
+    """The same by PyTorch's own, for GPUs. Rows are ordered here: PyTorch would wait until their order has arrived.
+
+    Args:
+        gru: batch first.
+        sequence_BUD: the valid positions of each row come first.
+        lengths_B: number of valid positions, at least 1, on the CPU.
+    """
+    sorted_B, order_B = lengths_B.sort(descending=True)
+    there_B, back_B = (index_B.to(sequence_BUD.device, non_blocking=True) for index_B in (order_B, order_B.argsort()))
+    packed = pack_padded_sequence(sequence_BUD.index_select(0, there_B), sorted_B, batch_first=True)
+    output_BUD, _ = pad_packed_sequence(gru(packed)[0], batch_first=True, total_length=sequence_BUD.shape[1])
+    return output_BUD.index_select(0, back_B)
 
 
 class _Recurrence(torch.autograd.Function):

@@ -70,7 +70,7 @@ class KaldiMel(nn.Module):
         shortest = FRAME + (at_least - 1) * HOP
         waveforms_BS = functional.pad(waveforms_BS, (0, max(shortest - waveforms_BS.shape[1], 0)))
         inside_BS = torch.arange(waveforms_BS.shape[1], device=lengths_B.device) < lengths_B[:, None]
-        frames_B = (lengths_B.clamp_min(shortest) - FRAME) // HOP + 1
+        frames_B = n_frames(lengths_B, at_least=at_least)
         with torch.autocast(waveforms_BS.device.type, enabled=False):
             frames_BTN = (waveforms_BS.float() * inside_BS * self.scale).unfold(1, FRAME, HOP)
             frames_BTN = frames_BTN - frames_BTN.mean(dim=-1, keepdim=True)
@@ -79,3 +79,8 @@ class KaldiMel(nn.Module):
             power_BTF = (spectrum.real.square() + spectrum.imag.square()) @ self.filters_KF
         valid_BT = torch.arange(power_BTF.shape[1], device=frames_B.device) < frames_B[:, None]
         return power_BTF.clamp_min(_FLOOR).log() * valid_BT[..., None], frames_B
+
+
+def n_frames(lengths_B: Tensor, *, at_least: int = 1) -> Tensor:
+    """Frames within utterances of so many samples, see `KaldiMel.forward`."""
+    return (lengths_B.clamp_min(FRAME + (at_least - 1) * HOP) - FRAME) // HOP + 1

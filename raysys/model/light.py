@@ -39,6 +39,11 @@ def valid_mask(lengths_B: Tensor, n: int) -> Tensor:
     return torch.arange(n, device=lengths_B.device) < lengths_B[:, None]
 
 
+def n_windows(lengths_B: Tensor) -> Tensor:
+    """Whole windows within utterances of so many samples; at least one."""
+    return (lengths_B.clamp(min=WINDOW_SAMPLES) - WINDOW_SAMPLES) // HOP_SAMPLES + 1
+
+
 class MaskedInstanceNorm(nn.Module):
     """Normalise each channel to mean 0 and variance 1 over an utterance's own frames, then apply an affine map."""
 
@@ -143,7 +148,7 @@ class LightAudioEncoder(nn.Module):
         missing = max(0, WINDOW_SAMPLES - waveforms_BS.shape[1]) + FFT_SAMPLES - WINDOW_SAMPLES
         padded_BS = functional.pad(waveforms_BS.float() * inside_BS, (0, missing))
         mel_BTF = self.mel_power(padded_BS).clamp(min=FLOOR_POWER).log()
-        n_frames_B = (lengths_B.clamp(min=WINDOW_SAMPLES) - WINDOW_SAMPLES) // HOP_SAMPLES + 1
+        n_frames_B = n_windows(lengths_B)
         valid_BT1 = valid_mask(n_frames_B, mel_BTF.shape[1])[:, :, None]
         counts_B11 = (n_frames_B * N_MELS).view(-1, 1, 1)
         mean_B11 = (mel_BTF * valid_BT1).sum((1, 2), keepdim=True) / counts_B11
@@ -159,17 +164,19 @@ class LightAudioEncoder(nn.Module):
         angles = torch.arange(frames_BJD.shape[1], device=frames_BJD.device)[:, None] * rates
         return 0.3 * torch.cat([angles.sin(), angles.cos()], dim=1)
 
-    def forward(self, waveforms_BS: Tensor, lengths_B: Tensor) -> Heard:
-        """waveforms_BS: 16 kHz float32, zero-padded; lengths_B: int64 samples.
+    def forward(self, waveforms_BS: Tensor, lengths_B: Tensor, host_B: Tensor | None = None) -> Heard:
+        """waveforms_BS: 16 kHz float32, zero-padded; lengths_B: int64 samples; host_B: the same on the CPU, if known.
 
         Frames are 0 in padding.
         """
         mel_BTF, lengths_B, level_B2 = self.log_mel(waveforms_BS, lengths_B)
+        host_B = None if host_B is None else n_windows(host_B)
         maps_BCTF = mel_BTF[:, None]
         blocks = zip(self.convolutions, self.norms, self.strides, strict=True)
         for convolution, norm, stride in blocks:
             maps_BCTF = convolution(maps_BCTF)
             lengths_B = (lengths_B - 1) // stride[0] + 1
+            host_B = None if host_B is None else (host_B - 1) // stride[0] + 1
             mask_B1T1 = valid_mask(lengths_B, maps_BCTF.shape[2])[:, None, :, None]
             # The maps are the encoder's largest tensors: apply mask and dropout in one pass.
             kept_BC11 = self.channel_dropout(maps_BCTF.new_ones(maps_BCTF.shape[:2])[:, :, None, None])
@@ -182,4 +189,4 @@ class LightAudioEncoder(nn.Module):
         for layer in self.layers:
             frames_BJD = layer(frames_BJD, src_key_padding_mask=~valid_BJ)
         frames_BJD = self.final_norm(frames_BJD) * valid_BJ[:, :, None]
-        return Heard(frames_BJD=frames_BJD, valid_BJ=valid_BJ, latents_BJL=latents_BJD)
+        return Heard(frames_BJD=frames_BJD, valid_BJ=valid_BJ, latents_BJL=latents_BJD, frames_host_B=host_B)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from raysys.config import LossConfig, ModelConfig
-from raysys.data.batch import View
+from raysys.data.view import HostLengths, View
 from raysys.losses.cpc import temporal_cpc
 from raysys.model.audio import Heard
 from raysys.model.dropout import Dropout
@@ -122,13 +122,15 @@ class Network(nn.Module):
     def forward(self, views: tuple[View, ...]) -> Outputs:
         """All views in one pass, with their rows concatenated."""
         view = stack_views(views)
-        frames_NJD, frames_valid_NJ, temporal = self._audio(view, n_clean=len(views[0]))
+        frames_NJD, frames_valid_NJ, frames_host_N, temporal = self._audio(view, n_clean=len(views[0]))
         tokens_NMD, tokens_valid_NM, has_text_N = self._text(view, frames_NJD.shape[0])
         if len(frames_NJD) != len(tokens_NMD):
             # shape[0], unlike len(), is not a constant in an exported graph.
             frames_NJD = frames_NJD.expand(tokens_NMD.shape[0], -1, -1)
             frames_valid_NJ = frames_valid_NJ.expand(tokens_NMD.shape[0], -1)
-        fused_NUD, fused_valid_NU = self.fusion(frames_NJD, frames_valid_NJ, tokens_NMD, tokens_valid_NM)
+        fused_NUD, fused_valid_NU = self.fusion(
+            frames_NJD, frames_valid_NJ, tokens_NMD, tokens_valid_NM, self._host_lengths(view, frames_host_N)
+        )
         audio_ND = self.pool_audio(frames_NJD, frames_valid_NJ)
         fused_ND = self.pool_fused(fused_NUD, fused_valid_NU)
         features_NF = torch.cat([audio_ND, fused_ND], dim=-1)
@@ -162,24 +164,27 @@ class Network(nn.Module):
             return self.predict_audio(fused_ND), self.predict_text(fused_ND)
         return self.predict_audio(text_ND), self.predict_text(audio_ND)
 
-    def _audio(self, view: View, n_clean: int) -> tuple[Tensor, Tensor, tuple[Tensor | None, Tensor | None]]:
-        """Frames, their mask, and temporal CPC for the clean rows, which come first."""
+    def _audio(
+        self, view: View, n_clean: int
+    ) -> tuple[Tensor, Tensor, Tensor | None, tuple[Tensor | None, Tensor | None]]:
+        """Frames, their mask and their number on the host, and temporal CPC for the clean rows, which come first."""
         if self.audio_encoder is None:
             assert self.no_audio_D is not None
             valid_11 = torch.ones(1, 1, dtype=torch.bool, device=self.no_audio_D.device)
-            return self.no_audio_D[None, None], valid_11, (None, None)
+            return self.no_audio_D[None, None], valid_11, None, (None, None)
         heard: Heard
+        host_B = None if view.host is None else view.host.lengths_B
         if view.frames_BJE is None:
-            heard = self.audio_encoder(view.waveforms_BS, view.lengths_B)
+            heard = self.audio_encoder(view.waveforms_BS, view.lengths_B, host_B)
         elif self.wholly_frozen:
             # Precomputed features.
             assert view.lengths_B is not None
             ahead_J = torch.arange(view.frames_BJE.shape[1], device=view.lengths_B.device)
             valid_BJ = ahead_J < view.lengths_B[:, None]
-            return self._projected(view.frames_BJE, valid_BJ), valid_BJ, (None, None)
+            return self._projected(view.frames_BJE, valid_BJ), valid_BJ, host_B, (None, None)
         else:
             # Precomputed latents of its frozen convolutions.
-            heard = self.audio_encoder.from_latents(view.frames_BJE, view.lengths_B)  # type: ignore[operator]
+            heard = self.audio_encoder.from_latents(view.frames_BJE, view.lengths_B, host_B)  # type: ignore[operator]
         temporal: tuple[Tensor | None, Tensor | None] = (None, None)
         if self.predict_ahead is not None and self.training:
             latents_BJL, valid_BJ = heard.latents_BJL[:n_clean], heard.valid_BJ[:n_clean]
@@ -187,7 +192,24 @@ class Network(nn.Module):
                 self.predict_ahead(latents_BJL), latents_BJL, valid_BJ, temperature=self.temperature
             )
         frames_BJE, valid_BJ = pooled_in_time(heard.frames_BJD, heard.valid_BJ, self.pool_frames)
-        return self._projected(frames_BJE, valid_BJ), valid_BJ, temporal
+        host_B = heard.frames_host_B
+        if host_B is not None:
+            host_B = (host_B + self.pool_frames - 1) // self.pool_frames
+        return self._projected(frames_BJE, valid_BJ), valid_BJ, host_B, temporal
+
+    def _host_lengths(self, view: View, frames_host_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        """Numbers of valid frames and tokens, on the host; None if it does not know them."""
+        if view.host is None:
+            return None
+        tokens_B = view.host.tokens_B
+        if tokens_B is None:
+            tokens_B = torch.ones(len(view), dtype=torch.int64)
+        elif self.no_text_D is not None:
+            assert view.host.has_text_B is not None
+            tokens_B = torch.where(view.host.has_text_B, tokens_B, 1)
+        if frames_host_B is None:
+            frames_host_B = torch.ones(len(view), dtype=torch.int64)
+        return frames_host_B, tokens_B
 
     def _projected(self, frames_BJE: Tensor, valid_BJ: Tensor) -> Tensor:
         """The audio encoder's frames at the fusion's width; several states are standardised and weighted."""
@@ -242,7 +264,9 @@ def stack_views(views: tuple[View, ...]) -> View:
             rows[:, part.shape[1] :] = 0
         return stacked
 
-    return View(**{field.name: stack(field.name) for field in dataclasses.fields(View)})
+    known = [view.host for view in views if view.host is not None]
+    host = HostLengths.joined(known) if len(known) == len(views) else None
+    return View(**{name: stack(name) for name in View.tensors()}, host=host)
 
 
 def _in_float32(part: nn.Module, features_NF: Tensor) -> Tensor:

@@ -16,15 +16,19 @@ def masks_time(config: PreTrainedConfig) -> bool:
     return bool(getattr(config, "apply_spec_augment", False) and config.mask_time_prob > 0)
 
 
-def time_mask(config: PreTrainedConfig, valid_BJ: Tensor) -> Tensor:
-    """SpecAugment time masks, drawn from torch's generator (transformers would use numpy's)."""
+def time_mask(config: PreTrainedConfig, valid_BJ: Tensor, frames_host_B: Tensor | None) -> Tensor:
+    """SpecAugment time masks, drawn from torch's generator (transformers would use numpy's).
+
+    Args:
+        frames_host_B: number of valid frames, on the CPU; None: it is asked from the device.
+    """
     return span_mask(
-        valid_BJ.sum(dim=1).cpu(),
+        valid_BJ.sum(dim=1).cpu() if frames_host_B is None else frames_host_B,
         valid_BJ.shape[1],
         probability=config.mask_time_prob,
         span=config.mask_time_length,
         at_least=config.mask_time_min_masks,
-    ).to(valid_BJ.device)
+    ).to(valid_BJ.device, non_blocking=True)
 
 
 def span_mask(lengths_B: Tensor, n_frames: int, *, probability: float, span: int, at_least: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from raysys.model.adapt import set_modes
 from raysys.model.audio import Heard
 from raysys.model.fast import speed_up_dropout
-from raysys.model.kaldi import KaldiMel
+from raysys.model.kaldi import KaldiMel, n_frames
 from raysys.model.spans import masks_time, time_mask
 from raysys.model.states import joined_states
 
@@ -103,15 +103,19 @@ class W2vBertEncoder(nn.Module):
         valid_BJ = torch.arange(n_read, device=frames_B.device) < (frames_B // self.stride)[:, None]
         return read_BJE * valid_BJ[..., None], valid_BJ
 
-    def forward(self, waveforms_BS: Tensor, lengths_B: Tensor) -> Heard:
+    def forward(self, waveforms_BS: Tensor, lengths_B: Tensor, host_B: Tensor | None = None) -> Heard:
         """Args:
             waveforms_BS: float32, 16 kHz, zero-padded.
             lengths_B: valid samples.
+            host_B: the same, on the CPU, if known.
 
         Returns: one frame per 20 ms.
         """
         set_modes(self)
         read_BJE, valid_BJ = self.log_mel(waveforms_BS, lengths_B)
+        n_host_B = None
+        if host_B is not None:
+            n_host_B = n_frames(host_B, at_least=max(self.stride, 2)) // self.stride
         if self.layer == "cnn":
             projected_BJD, _ = self.model.feature_projection(read_BJE)
             frames_BJD: Tensor = projected_BJD
@@ -120,14 +124,14 @@ class W2vBertEncoder(nn.Module):
             output = self.model(
                 read_BJE,
                 attention_mask=valid_BJ.long(),
-                mask_time_indices=time_mask(self.model.config, valid_BJ) if masked else None,
+                mask_time_indices=time_mask(self.model.config, valid_BJ, n_host_B) if masked else None,
                 output_hidden_states=self.layer == "weighted_sum",
             )
             weighted = self.layer == "weighted_sum"
             frames_BJD = joined_states(output.hidden_states) if weighted else output.last_hidden_state
         assert self._latents_BJD is not None
         latents_BJD, self._latents_BJD = self._latents_BJD, None
-        return Heard(frames_BJD=frames_BJD, valid_BJ=valid_BJ, latents_BJL=latents_BJD)
+        return Heard(frames_BJD=frames_BJD, valid_BJ=valid_BJ, latents_BJL=latents_BJD, frames_host_B=n_host_B)
 
     def _keep_latents(self, module: nn.Module, args: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
         # A copy: the model masks them in place.

@@ -106,10 +106,11 @@ class WhisperEncoder(nn.Module):
         scaled_BTF = (torch.maximum(log_BTF, loudest_B11 - 8.0) + 4.0) / 4.0
         return (scaled_BTF * valid_BT1).transpose(1, 2), frames_B
 
-    def forward(self, waveforms_BS: Tensor, lengths_B: Tensor) -> Heard:
+    def forward(self, waveforms_BS: Tensor, lengths_B: Tensor, host_B: Tensor | None = None) -> Heard:
         """Args:
             waveforms_BS: float32, 16 kHz, zero-padded.
             lengths_B: valid samples.
+            host_B: the same, on the CPU, if known.
 
         Returns: one frame per 20 ms.
         """
@@ -132,9 +133,14 @@ class WhisperEncoder(nn.Module):
                 part.unflatten(0, (n_rows, n_windows)).flatten(1, 2) for part in (latents_BJD, frames_BJD, valid_BJ)
             )
         if self.at_30_s:
-            own_B = ((lengths_B + self.hop - 1) // self.hop - 1) // 2 + 1
+            own_B = self._n_frames(lengths_B)
             valid_BJ = torch.arange(valid_BJ.shape[1], device=own_B.device) < own_B[:, None]
-        return Heard(frames_BJD=frames_BJD, valid_BJ=valid_BJ, latents_BJL=latents_BJD)
+        n_host_B = None if host_B is None else self._n_frames(host_B)
+        return Heard(frames_BJD=frames_BJD, valid_BJ=valid_BJ, latents_BJL=latents_BJD, frames_host_B=n_host_B)
+
+    def _n_frames(self, lengths_B: Tensor) -> Tensor:
+        """Valid frames of so many samples, over all windows: each but the last has whole pairs of mel frames."""
+        return ((lengths_B + self.hop - 1) // self.hop - 1) // 2 + 1
 
     def _encoded(self, mel_BFT: Tensor, mels_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Output of the convolutions, frames or joined states, and which are valid, of windows of at most 30 s."""

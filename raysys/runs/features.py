@@ -18,13 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from raysys.config import SAMPLE_RATE_HZ, ExperimentConfig, ModelConfig
-from raysys.data.batch import TextFeatures, pad_waveforms
+from raysys.data.batch import TextFeatures
 from raysys.data.cache import WaveformStore
 from raysys.data.manifest import Manifest
 from raysys.data.plan import evaluation_steps
 from raysys.data.tasks import UTTERANCES_PER_PART, Entry, Member, fill
 from raysys.data.text import tokenize
 from raysys.data.texts import read_texts
+from raysys.data.view import pad_waveforms
 from raysys.data.views import AudioFeatures, Source, crop
 from raysys.model.audio import WaveformEncoder
 from raysys.model.encoders import build_audio_encoder, build_text_encoder, make_tokenizer

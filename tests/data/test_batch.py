@@ -11,11 +11,12 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from raysys.data.batch import Batch, Collator, TextFeatures, View, pad_waveforms
+from raysys.data.batch import Batch, Collator, TextFeatures
 from raysys.data.manifest import Utterance
 from raysys.data.mixing import Mix
 from raysys.data.targets import Targets
 from raysys.data.text import train_wordpiece
+from raysys.data.view import View, pad_waveforms
 from raysys.storage import Folder
 from tests.data.test_views import write_store
 

@@ -1,4 +1,4 @@
-"""The CPU recurrence has the same outputs and gradients as torch.nn.GRU."""
+"""The CPU recurrence, and rows ordered on the host, have the same outputs and gradients as torch.nn.GRU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from raysys.model.gru import bidirectional_gru
+from raysys.model.gru import bidirectional_gru, packed_gru
 
 torch.set_num_threads(1)
 
@@ -29,12 +29,13 @@ def test_outputs_and_all_gradients_are_torchs(lengths: tuple[int, ...]) -> None:
     gru, sequence_BUD, lengths_B = make(lengths=lengths)
     wanted = torch.randn(len(lengths), max(lengths), 6, dtype=torch.float64)
     found: list[list[Tensor]] = []
-    for run in (packed, bidirectional_gru):
+    for run in (packed, bidirectional_gru, packed_gru):
         output_BUD = run(gru, sequence_BUD, lengths_B)
         gradients = torch.autograd.grad((output_BUD * wanted).sum(), [sequence_BUD, *gru.parameters()])
         found.append([output_BUD.detach(), *gradients])
-    for expected, own in zip(*found, strict=True):
-        torch.testing.assert_close(own, expected, rtol=1e-12, atol=1e-12)
+    for expected, on_a_cpu, on_a_gpu in zip(*found, strict=True):
+        torch.testing.assert_close(on_a_cpu, expected, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(on_a_gpu, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_gradients_agree_with_finite_differences() -> None:

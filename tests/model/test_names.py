@@ -49,8 +49,8 @@ from transformers import (
 )
 
 from raysys.config import LossConfig, ModelConfig
-from raysys.data.batch import View
 from raysys.data.text import load_tokenizer, tokenize, train_wordpiece
+from raysys.data.view import View
 from raysys.errors import EncoderError
 from raysys.model.encoders import build_text_encoder, make_tokenizer
 from raysys.model.network import Network

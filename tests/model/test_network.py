@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from raysys.config import LossConfig, ModelConfig
-from raysys.data.batch import Batch, Collator, View
+from raysys.data.batch import Batch, Collator
 from raysys.data.manifest import Utterance
 from raysys.data.text import train_wordpiece
+from raysys.data.view import View
 from raysys.model.network import Network, Outputs
 from raysys.model.states import Standardised, WeightedSum
 from raysys.training.criterion import criterion

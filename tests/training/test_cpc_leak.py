@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from raysys.config import LossConfig, ModelConfig
-from raysys.data.batch import View
+from raysys.data.view import View
 from raysys.losses.cpc import cross_modal_cpc
 from raysys.model.network import Network
 

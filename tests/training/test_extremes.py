@@ -13,8 +13,9 @@ from raysys.augment.view import augment_waveform
 from raysys.config import SAMPLE_RATE_HZ, AugmentConfig, CorpusConfig, LossConfig, ModelConfig
 from raysys.corpora.read import read_corpus
 from raysys.data.audio import decode
-from raysys.data.batch import Collator, View, pad_waveforms
+from raysys.data.batch import Collator
 from raysys.data.plan import evaluation_steps
+from raysys.data.view import View, pad_waveforms
 from raysys.model.encoders import make_tokenizer
 from raysys.model.network import Network
 from raysys.training.evaluation import Workers, predict
