@@ -166,6 +166,8 @@ def changed_everywhere() -> ExperimentConfig:
     """Every field of every section, with a value other than its default."""
     choices: dict[str, Any] = {
         "corpus.name": "table",
+        # Belongs to EmoBox's metadata.
+        "corpus.audio_root": None,
         "corpus.folds": "groups",
         "corpus.modalities": "both",
         "corpus.test_modalities": "audio",
