@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from raysys.config import CorpusConfig, ExperimentConfig
-from raysys.corpora import iemocap, ravdess
+from raysys.corpora import ravdess
 from raysys.corpora.read import read_manifest
 from raysys.data.folds import make_folds
 from raysys.model.parts import (
@@ -48,7 +48,7 @@ def dry_run(config: ExperimentConfig, points: str = "", seeds: int = 1, *, final
     trials = f"{points}{folds} fold{'s' * (folds > 1)} x {config.train.epochs} epochs"
     print(f"trials    {trials}; workers a trial: {settings.workers_per_trial}")
     if final_model:
-        data = "the training and validation parts" if corpus.folds == "given" else "all data"
+        data = "the training and validation parts" if corpus.resolved_folds == "given" else "all data"
         print(f"final     one more trial on {data}, at most {config.train.epochs} epochs; {4 * total / 1e9:.2f} GB")
     cpus = f"{settings.cpus_per_worker}, and {settings.data_cpus_per_worker} for its data"
     print(f"worker    CPUs: {cpus}; GPUs: {per_worker}")
@@ -80,17 +80,17 @@ def _features(config: ExperimentConfig) -> str:
 
 
 def _classes_and_folds(corpus: CorpusConfig) -> tuple[int, int]:
-    """How many a run will have; of IEMOCAP and RAVDESS as published."""
-    by_kind = {"groups": corpus.n_folds, "speaker": 10}
-    match corpus.name:
-        case "demo" | "iemocap":
-            n_classes = len(iemocap.CLASSES)
-            n_folds = by_kind.get(corpus.folds, 5)
-        case "ravdess":
-            n_classes = len(ravdess.CLASSES)
-            by_kind |= {"paper": corpus.n_folds, "speaker": 24}
-            n_folds = by_kind.get(corpus.folds, len(ravdess.EMOBOX_FOLDS))
-        case "table" | "emobox":
-            manifest = read_manifest(corpus, cache=Path())
-            return len(manifest.classes), len(make_folds(manifest, corpus))
-    return len(corpus.classes) or n_classes, n_folds
+    """How many a run will have; of published corpora, where they are always the same, without reading any."""
+    known = corpus.known
+    of_kind = {
+        "given": 1,
+        "groups": corpus.n_folds,
+        "emobox": len(ravdess.EMOBOX_FOLDS),
+        "session": known.n_sessions,
+        "speaker": known.n_speakers,
+    }
+    n_folds = of_kind.get(corpus.resolved_folds or "", 0)
+    if not (known.classes and n_folds):
+        manifest = read_manifest(corpus, cache=Path())
+        return len(manifest.classes), len(make_folds(manifest, corpus))
+    return len(corpus.classes or known.classes), n_folds

@@ -168,6 +168,8 @@ def changed_everywhere() -> ExperimentConfig:
         "corpus.name": "table",
         # Belongs to EmoBox's metadata.
         "corpus.audio_root": None,
+        # Belongs to CREMA-D.
+        "corpus.labels": "acted",
         "corpus.folds": "groups",
         "corpus.modalities": "both",
         "corpus.test_modalities": "audio",

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Literal
 
 from raysys.config.check import require
+from raysys.config.corpora import CORPORA, Corpus, CorpusName, Folds
 from raysys.errors import ConfigError
 
 SAMPLE_RATE_HZ = 16_000
@@ -16,9 +17,9 @@ GROUPS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusConfig:
-    name: Literal["demo", "iemocap", "ravdess", "table", "emobox"] = "demo"
-    """The corpus: the synthetic demo, IEMOCAP, RAVDESS speech, your own CSV or Parquet table, or one of the 32 corpora
-    of which EmoBox has metadata."""
+    name: CorpusName = "demo"
+    """The corpus: the synthetic demo, your own CSV or Parquet table, one of 32 corpora of which EmoBox has metadata,
+    or a published corpus."""
     root: str | None = None
     """Folder of the corpus as published, the table's file, or the corpus's folder in EmoBox's data. Default:
     $RAYSYS_CORPUS_ROOT. The demo needs none; it is generated in the cache."""
@@ -32,17 +33,18 @@ class CorpusConfig:
     that utterances, those of each class, and the sexes are as equal as they can be), EmoBox's published folds
     (of RAVDESS, and with --corpus.name emobox, where parts may share speakers), the table's 'fold' column, or the parts
     that its 'split' column gives.
-    given: a single training with the corpus's own train, validation and test parts. These too may share speakers,
-    and speakers be unknown (empty, or 'Unknown'); every score says how many are shared.
+    given: a single training with the corpus's own train, validation and test parts (of MELD, MSP-Podcast, ESD and a
+    table). These too may share speakers, and speakers be unknown (empty, or 'Unknown'); every score says how many
+    are shared.
     paper: the paper's five folds (groups of actors for RAVDESS, otherwise the same as auto).
-    auto: sessions for IEMOCAP and the demo, EmoBox's groups for RAVDESS, and for a corpus of EmoBox's if they keep
-    speakers apart; for a table its 'fold' column, otherwise its sessions; otherwise speakers (grouped if there are more
-    than ten)."""
+    auto: sessions for IEMOCAP, MSP-IMPROV and the demo, the given parts for MELD and MSP-Podcast, EmoBox's groups for
+    RAVDESS, and for a corpus of EmoBox's if they keep speakers apart; for a table its 'fold' column, otherwise its
+    sessions; otherwise speakers (grouped if there are more than ten)."""
     n_folds: int = GROUPS
     """Number of folds with --corpus.folds groups, at most the number of speakers."""
     modalities: Literal["auto", "both", "audio", "text"] = "auto"
-    """Inputs of the model. auto: audio for RAVDESS, whose two sentences carry no emotion, and for EmoBox's metadata,
-    which has no transcripts; otherwise both."""
+    """Inputs of the model. auto: audio for RAVDESS and others whose sentences are the same in all emotions, and for
+    EmoBox's metadata, which has no transcripts; otherwise both."""
     classes: tuple[str, ...] = ()
     """Classes to use, in this order; utterances of others are left out. Default: all that the corpus contains, for a
     table in alphabetical order."""
@@ -53,6 +55,8 @@ class CorpusConfig:
     and 1.0; invisible characters): stop with an error, or keep them apart."""
     test_modalities: Literal["same", "audio"] = "same"
     """Inputs in validation and test: the same as in training, or audio only (transcripts withheld)."""
+    labels: Literal["acted", "voted"] = "acted"
+    """CREMA-D: the emotion that was acted, or the one that most raters heard (ties are left out)."""
     include_songs: bool = False
     """RAVDESS: also read the songs (vocal channel 02)."""
     on_error: Literal["fail", "skip"] = "fail"
@@ -91,21 +95,39 @@ class CorpusConfig:
             self.test_modalities == "same" or self.resolved_modalities != "text",
             "--corpus.test-modalities audio leaves a text-only model without any input.",
         )
-        dealt = ("groups", "auto", "paper")
-        groups = {"table": dealt, "emobox": dealt, "ravdess": ("groups", "paper")}.get(self.name, ("groups",))
         require(
-            self.n_folds == GROUPS or self.folds in groups,
+            self.n_folds == GROUPS or self.resolved_folds in ("groups", None),
             f"--corpus.n-folds {self.n_folds} is for groups of speakers; add --corpus.folds groups, or leave it out.",
         )
         if self.folds == "emobox" and self.name not in ("ravdess", "emobox"):
             raise ConfigError(
                 "--corpus.folds emobox is for RAVDESS and for corpora with EmoBox's metadata (--corpus.name emobox)."
             )
-        if self.folds == "given" and self.name != "table":
+        if self.folds == "given" and not self.known.has_parts:
             raise ConfigError(
                 "--corpus.folds given takes the parts from a table's column 'split'; this corpus comes without. Use "
                 "another --corpus.folds, or give the corpus as a table (--corpus.name table)."
             )
+        require(
+            self.labels == "acted" or self.name == "cremad",
+            f"--corpus.labels {self.labels} is for CREMA-D (--corpus.name cremad).",
+        )
+
+    @property
+    def known(self) -> Corpus:
+        """What is known of the corpus as published."""
+        return CORPORA[self.name]
+
+    @property
+    def resolved_folds(self) -> Folds | Literal["column"] | None:
+        """What --corpus.folds stands for; None where it depends on what the corpus contains."""
+        match self.folds:
+            case "paper":
+                return self.known.paper_folds or self.known.folds
+            case "auto":
+                return self.known.folds
+            case named:
+                return named
 
     @property
     def resolved_title(self) -> str:
@@ -119,7 +141,7 @@ class CorpusConfig:
     def resolved_modalities(self) -> Literal["both", "audio", "text"]:
         if self.modalities != "auto":
             return self.modalities
-        return "audio" if self.name in ("ravdess", "emobox") else "both"
+        return "both" if self.known.words_tell else "audio"
 
     @property
     def published(self) -> str | None:
@@ -129,4 +151,4 @@ class CorpusConfig:
         """
         if self.name == "emobox" and self.folds == "emobox":
             return "EmoBox's folds"
-        return "given partition" if self.folds == "given" else None
+        return "given partition" if self.resolved_folds == "given" else None

@@ -101,6 +101,8 @@ class ExperimentConfig:
         # A title is for people. A refused run has no results, so existing results do not depend on the others.
         for name in ("root", "audio_root", "title", "allow_duplicates", "same_names"):
             del values["corpus"][name]
+        if self.corpus.labels == "acted":
+            del values["corpus"]["labels"]  # as before there was another
         # 40 and 40.0 are the same value: Python code may give one and a file the other.
         plain: dict[str, Any] = json.loads(json.dumps(values), parse_int=float)
         return plain

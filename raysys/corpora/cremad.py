@@ -12,13 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from raysys.config import CORPORA
 from raysys.corpora.folders import corpus_folder, sound_files
 from raysys.corpora.sheets import read_sheet
 from raysys.data.manifest import Utterance
 from raysys.errors import CorpusError
 
-_CLASS_OF_CODE = {"ANG": "angry", "DIS": "disgust", "FEA": "fearful", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
-CLASSES = tuple(_CLASS_OF_CODE.values())
+CLASSES = CORPORA["cremad"].classes
+_CLASS_OF_CODE = dict(zip(("ANG", "DIS", "FEA", "HAP", "NEU", "SAD"), CLASSES, strict=True))
 """In the order of the columns of votes: A, D, F, H, N, S."""
 
 _SENTENCES = {

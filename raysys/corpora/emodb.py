@@ -9,20 +9,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from raysys.config import CORPORA
 from raysys.corpora.folders import corpus_folder, sound_files
 from raysys.data.manifest import Utterance
 from raysys.errors import CorpusError
 
-_CLASS_OF_LETTER = {
-    "W": "angry",  # Wut
-    "L": "bored",  # Langeweile
-    "E": "disgust",  # Ekel
-    "A": "fearful",  # Angst
-    "F": "happy",  # Freude
-    "N": "neutral",
-    "T": "sad",  # Trauer
-}
-CLASSES = tuple(_CLASS_OF_LETTER.values())
+CLASSES = CORPORA["emodb"].classes
+_CLASS_OF_LETTER = dict(zip(("W", "L", "E", "A", "F", "N", "T"), CLASSES, strict=True))
+# Wut, Langeweile, Ekel, Angst, Freude, neutral and Trauer.
 _SENTENCES = {
     "a01": "Der Lappen liegt auf dem Eisschrank.",
     "a02": "Das will sie am Mittwoch abgeben.",

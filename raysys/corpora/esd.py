@@ -11,19 +11,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from raysys.config import CORPORA
 from raysys.corpora.folders import corpus_folder, sound_files
 from raysys.corpora.sheets import read_text
 from raysys.data.manifest import Utterance
 from raysys.errors import CorpusError
 
-_CLASS_OF_FOLDER = {
-    "Angry": "angry",
-    "Happy": "happy",
-    "Neutral": "neutral",
-    "Sad": "sad",
-    "Surprise": "surprised",
-}
-CLASSES = tuple(_CLASS_OF_FOLDER.values())
+CLASSES = CORPORA["esd"].classes
+_CLASS_OF_FOLDER = dict(zip(("Angry", "Happy", "Neutral", "Sad", "Surprise"), CLASSES, strict=True))
 _LAST_CHINESE = 10
 _MEN = (4, 5, 6, 8, 10, 11, 12, 13, 14, 20)
 _PARTS = {"train": "train", "evaluation": "validation", "test": "test"}

@@ -11,11 +11,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from raysys.config import CORPORA
 from raysys.corpora.folders import refuse_other_than_folders
 from raysys.data.manifest import Utterance
 from raysys.errors import CorpusError
 
-CLASSES = ("ang", "hap", "neu", "sad")
+CLASSES = CORPORA["iemocap"].classes
 """The four classes used in the literature, in index order."""
 
 _CLASS_OF_LABEL = {"ang": "ang", "hap": "hap", "exc": "hap", "neu": "neu", "sad": "sad"}

@@ -15,22 +15,15 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from raysys.config import CORPORA
 from raysys.corpora.folders import corpus_folder
 from raysys.corpora.sheets import read_sheet
 from raysys.data.manifest import Utterance
 from raysys.data.names import spellings
 from raysys.errors import CorpusError
 
-_CLASS_OF_LABEL = {
-    "anger": "angry",
-    "disgust": "disgust",
-    "fear": "fearful",
-    "joy": "happy",
-    "neutral": "neutral",
-    "sadness": "sad",
-    "surprise": "surprised",
-}
-CLASSES = tuple(_CLASS_OF_LABEL.values())
+CLASSES = CORPORA["meld"].classes
+_CLASS_OF_LABEL = dict(zip(("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"), CLASSES, strict=True))
 _PARTS = {
     "train": ("train", "train_splits"),
     "dev": ("validation", "dev_splits_complete"),

@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+from raysys.config import CORPORA
 from raysys.corpora.folders import corpus_folder, refuse_pointer
 from raysys.corpora.sheets import SheetRow, read_sheet, read_text
 from raysys.corpora.table import SEXES
@@ -20,17 +21,8 @@ from raysys.data.manifest import UNKNOWN, Utterance
 from raysys.data.partition import part_named
 from raysys.errors import CorpusError
 
-_CLASS_OF_LETTER = {
-    "A": "angry",
-    "C": "contempt",
-    "D": "disgust",
-    "F": "fearful",
-    "H": "happy",
-    "N": "neutral",
-    "S": "sad",
-    "U": "surprised",
-}
-CLASSES = tuple(_CLASS_OF_LETTER.values())
+CLASSES = CORPORA["msp_podcast"].classes
+_CLASS_OF_LETTER = dict(zip(("A", "C", "D", "F", "H", "N", "S", "U"), CLASSES, strict=True))
 _CLASS_OF_WORD = {
     "angry": "angry",
     "contempt": "contempt",

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from raysys.config import CORPORA
 from raysys.corpora.folders import refuse_other_than_folders
 from raysys.data.manifest import Utterance
 from raysys.errors import CorpusError
 
-CLASSES = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+CLASSES = CORPORA["ravdess"].classes
 """The eight emotions in the order of their codes, 01 to 08."""
 
 EMOBOX_FOLDS = (

@@ -7,12 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raysys.config import CorpusConfig
-from raysys.corpora import iemocap, ravdess
+from raysys.corpora.cremad import read_cremad
 from raysys.corpora.demo import ensure_demo
 from raysys.corpora.emobox import read_emobox
+from raysys.corpora.emodb import read_emodb
+from raysys.corpora.esd import read_esd
 from raysys.corpora.iemocap import read_iemocap
+from raysys.corpora.meld import read_meld
+from raysys.corpora.msp_improv import read_msp_improv
+from raysys.corpora.msp_podcast import read_msp_podcast
 from raysys.corpora.ravdess import read_ravdess
+from raysys.corpora.savee import read_savee
 from raysys.corpora.table import read_table
+from raysys.corpora.tess import read_tess
 from raysys.corpora.votes import in_class_order
 from raysys.data.folds import make_folds
 from raysys.data.inspection import inspect_audio
@@ -24,8 +31,8 @@ from raysys.errors import CorpusError
 def read_corpus(config: CorpusConfig, *, cache: str | Path) -> Manifest:
     """Read, rename and check; the manifest has every duration and digest filled in.
 
-    Classes are in the order of --corpus.classes; without it, in IEMOCAP's (ang, hap, neu, sad) or
-    RAVDESS's published order (after --corpus.emotion-map), and for a table in alphabetical order.
+    Classes are in the order of --corpus.classes; without it, in that of the corpus's record (after
+    --corpus.emotion-map), and for a table in alphabetical order.
 
     Args:
         config: which corpus, and how to read it.
@@ -96,17 +103,34 @@ def _read(
     config: CorpusConfig, root: Path, notes: list[str]
 ) -> tuple[list[Utterance], tuple[str, ...] | None, tuple[str, ...]]:
     """The utterances, the classes in their published order, and the emotions that votes are for, in theirs."""
+    published, note, given = config.known.classes, notes.append, config.resolved_folds == "given"
     match config.name:
         case "demo" | "iemocap":
-            return read_iemocap(root), iemocap.CLASSES, ()
+            return read_iemocap(root), published, ()
         case "ravdess":
-            return read_ravdess(root, include_songs=config.include_songs), ravdess.CLASSES, ()
+            return read_ravdess(root, include_songs=config.include_songs), published, ()
+        case "cremad":
+            return read_cremad(root, labels=config.labels, note=note), published, published
+        case "meld":
+            return read_meld(root, given=given, note=note), published, ()
+        case "msp_podcast":
+            return read_msp_podcast(root, given=given, note=note), published, published
+        case "emodb":
+            return read_emodb(root), published, ()
+        case "savee":
+            return read_savee(root), published, ()
+        case "tess":
+            return read_tess(root, note=note), published, ()
+        case "esd":
+            return read_esd(root, given=given, note=note), published, ()
+        case "msp_improv":
+            return read_msp_improv(root, note=note), published, published
         case "emobox":
             own = config.folds == "emobox"
-            utterances, classes = read_emobox(root, Path(str(config.audio_root)), own_folds=own, note=notes.append)
+            utterances, classes = read_emobox(root, Path(str(config.audio_root)), own_folds=own, note=note)
             return utterances, classes, ()
         case "table":
-            table = read_table(root, notes.append, given=config.folds == "given")
+            table = read_table(root, note, given=given)
             return table.utterances, None, table.voted
 
 

@@ -8,20 +8,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from raysys.config import CORPORA
 from raysys.corpora.folders import corpus_folder, sound_files
 from raysys.data.manifest import Utterance
 from raysys.errors import CorpusError
 
-_CLASS_OF_CODE = {
-    "a": "angry",
-    "d": "disgust",
-    "f": "fearful",
-    "h": "happy",
-    "n": "neutral",
-    "sa": "sad",
-    "su": "surprised",
-}
-CLASSES = tuple(_CLASS_OF_CODE.values())
+CLASSES = CORPORA["savee"].classes
+_CLASS_OF_CODE = dict(zip(("a", "d", "f", "h", "n", "sa", "su"), CLASSES, strict=True))
 SPEAKERS = ("DC", "JE", "JK", "KL")
 _NAME = re.compile(r"((?P<speaker>[A-Z]{2})_)?(?P<code>a|d|f|h|n|sa|su)\d\d")
 _EXPECTED = "Expected SAVEE as published: DC, JE, JK and KL with files such as a01.wav, or files such as DC_a01.wav."

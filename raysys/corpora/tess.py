@@ -10,20 +10,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from raysys.config import CORPORA
 from raysys.corpora.folders import corpus_folder, sound_files
 from raysys.data.manifest import Utterance
 from raysys.errors import CorpusError
 
-_CLASS_OF_WORD = {
-    "angry": "angry",
-    "disgust": "disgust",
-    "fear": "fearful",
-    "happy": "happy",
-    "neutral": "neutral",
-    "ps": "surprised",
-    "sad": "sad",
-}
-CLASSES = tuple(_CLASS_OF_WORD.values())
+CLASSES = CORPORA["tess"].classes
+_CLASS_OF_WORD = dict(zip(("angry", "disgust", "fear", "happy", "neutral", "sad", "ps"), CLASSES, strict=True))
 # OA_bite_neutral.wav is OAF's.
 _NAME = re.compile(rf"(?P<speaker>OAF?|YAF)_(?P<word>[^_]+)_(?P<emotion>{'|'.join(_CLASS_OF_WORD)})")
 _EXPECTED = "Expected TESS as published: folders such as OAF_angry with files such as OAF_back_angry.wav."
@@ -32,7 +25,7 @@ _EXPECTED = "Expected TESS as published: folders such as OAF_angry with files su
 def read_tess(root: Path, *, note: Callable[[str], None] = print) -> list[Utterance]:
     """Read the audio files, at any depth; of several with one name the least deep one.
 
-    Two speakers are too few for cross-validation. They can be one of several corpora, or be evaluated on.
+    Two speakers are too few for cross-validation; a model of another corpus can be evaluated on them.
 
     Args:
         root: a folder above the files.

@@ -160,24 +160,16 @@ def _check_speakers(manifest: Manifest, folds: Sequence[Fold]) -> None:
 
 def _resolve(manifest: Manifest, config: CorpusConfig) -> str:
     """What 'auto' and 'paper' stand for."""
-    if config.folds == "paper" and config.name == "ravdess":
-        return "groups"
-    if config.folds not in ("auto", "paper"):
-        return config.folds
-    match config.name:
-        case "demo" | "iemocap":
-            return "session"
-        case "ravdess":
-            return "emobox"
-        case "emobox" if _keeps_apart(manifest):
-            return "emobox"
-        case "table" | "emobox":
-            if config.name == "table" and any(u.fold is not None for u in manifest.utterances):
-                return "column"
-            if any(u.session is not None for u in manifest.utterances):
-                return "session"
-            many = len(manifest.speakers) > _MOST_SPEAKERS_LEFT_OUT_ONE_BY_ONE
-            return "groups" if many else "speaker"
+    if config.resolved_folds is not None:
+        return config.resolved_folds
+    if config.name == "emobox" and _keeps_apart(manifest):
+        return "emobox"
+    if config.name == "table" and any(u.fold is not None for u in manifest.utterances):
+        return "column"
+    if any(u.session is not None for u in manifest.utterances):
+        return "session"
+    many = len(manifest.speakers) > _MOST_SPEAKERS_LEFT_OUT_ONE_BY_ONE
+    return "groups" if many else "speaker"
 
 
 def _keeps_apart(manifest: Manifest) -> bool:

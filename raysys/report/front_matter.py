@@ -7,11 +7,12 @@ from typing import Any
 
 import yaml
 
+from raysys.config import CORPORA
 from raysys.report.export import percent
 from raysys.results import RunResult
 from raysys.results.scores import Interval
 
-_LANGUAGES = {"demo": "en", "iemocap": "en", "ravdess": "en"}
+_LANGUAGES: dict[str, str] = {name: corpus.language for name, corpus in CORPORA.items() if corpus.language}
 """Of the corpora whose language is known; a table's is not."""
 _TASKS = {"both": "audio-classification", "audio": "audio-classification", "text": "text-classification"}
 

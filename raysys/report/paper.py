@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from raysys.config import CORPORA
 from raysys.errors import StorageError
 from raysys.report import export
 from raysys.report.export import PaperTable
@@ -22,7 +23,7 @@ MISSING = {
     "iemocap": "IEMOCAP was not given (--iemocap): table 1 and figures 3, 5, 6 and 7 of the paper are missing",
     "ravdess": "RAVDESS was not given (--ravdess): table 2 and figure 4 of the paper are missing",
 }
-NAMES = {"iemocap": "IEMOCAP", "ravdess": "RAVDESS"}
+NAMES = {name: CORPORA[name].title for name in ("iemocap", "ravdess")}
 AS_THE_PAPER = "paper: chosen on the test folds, optimistic"
 NESTED = "nested"
 

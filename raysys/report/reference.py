@@ -2,53 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import PurePath
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """Scores in per cent; None if not reported."""
-
-    source: str
-    wa: float | None
-    ua: float | None
-    protocol: str
-
-
-_CHOSEN_ON_TEST = "epoch and weights chosen on the reported folds: optimistic"
+from raysys.config import CORPORA, Reference
 
 REFERENCES: dict[str, tuple[Reference, ...]] = {
-    "iemocap": (
-        Reference(source="the paper", wa=82.3, ua=83.0, protocol=_CHOSEN_ON_TEST),
-        Reference(source="the paper, without both tasks", wa=70.6, ua=70.1, protocol=_CHOSEN_ON_TEST),
-        Reference(source="the paper, without CCB1", wa=77.0, ua=77.4, protocol=_CHOSEN_ON_TEST),
-        Reference(source="Padi 2022", wa=75.9, ua=75.0, protocol="as cited in the paper"),
-        Reference(
-            source="EmoBox, wav2vec2-base", wa=57.7, ua=58.3, protocol="EmoBox's folds; encoder frozen, audio only"
-        ),
-        Reference(
-            source="EmoBox, Whisper-large-v3", wa=72.9, ua=73.5, protocol="EmoBox's folds; encoder frozen, audio only"
-        ),
-        Reference(source="wav2vec2 or HuBERT, fine-tuned", wa=73.0, ua=None, protocol="speaker-independent; approx."),
-        Reference(source="majority class", wa=30.9, ua=None, protocol="always the most frequent class"),
-    ),
-    "ravdess": (
-        Reference(source="the paper", wa=83.5, ua=82.4, protocol=_CHOSEN_ON_TEST),
-        Reference(
-            source="EmoBox, wav2vec2-base", wa=55.4, ua=54.3, protocol="EmoBox's six folds; encoder frozen, audio only"
-        ),
-        Reference(
-            source="EmoBox, Whisper-large-v3",
-            wa=75.9,
-            ua=75.3,
-            protocol="EmoBox's six folds; encoder frozen, audio only",
-        ),
-        Reference(
-            source="small model from scratch (2026)", wa=None, ua=65.2, protocol="speaker-independent; best known"
-        ),
-        Reference(source="majority class", wa=13.3, ua=None, protocol="always the most frequent class"),
-    ),
+    name: corpus.references for name, corpus in CORPORA.items() if corpus.references
 }
 
 
