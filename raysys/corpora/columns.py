@@ -10,11 +10,13 @@ from raysys.errors import CorpusError
 REQUIRED = ("audio_path", "speaker", "emotion")
 OPTIONAL_STRINGS = ("utterance_id", "transcript", "session", "sex", "fold")
 OPTIONAL_SECONDS = ("start_s", "end_s")
+OPTIONAL_NUMBERS = ("valence", "arousal", "dominance")
+"""Attributes, on any scale."""
 COUNTS, SHARES = "votes_", "p_"
 """How the names of columns with annotators' votes begin; the rest is an emotion. See `votes`."""
 SPLIT = "split"
 """Read where a published partition is asked for, and required there."""
-COLUMNS = (*REQUIRED, *OPTIONAL_STRINGS, *OPTIONAL_SECONDS)
+COLUMNS = (*REQUIRED, *OPTIONAL_STRINGS, *OPTIONAL_SECONDS, *OPTIONAL_NUMBERS)
 ALIASES = {
     **dict.fromkeys(("path", "file", "filename", "filepath"), "audio_path"),
     "speakerid": "speaker",

@@ -55,6 +55,18 @@ class Row:
             return math.nan
         return number if math.isfinite(number) and number >= 0 else math.nan
 
+    def rating(self, column: str) -> float | None:
+        """The cell as a number, of either sign; None if it is empty or missing."""
+        if self.empty(column):
+            return None
+        try:
+            number = float(self.cells[column])
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise self.error(column, f"holds {self.cells[column]!r}, expected a number. Fix the cell, or empty it.")
+        return number
+
     def seconds(self, column: str) -> float | None:
         if self.empty(column):
             return None

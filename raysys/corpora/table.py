@@ -1,9 +1,9 @@
 """Any other corpus: a table (CSV or Parquet) with one row per utterance.
 
 Columns audio_path (absolute, or relative to the table's folder), speaker and emotion; optionally utterance_id,
-transcript, session, sex (F or M), fold, start_s and end_s (seconds in the file), annotators' votes (`votes`), split
-(the part in a published partition), and other names for some of them (`columns`). Other columns are noted and ignored;
-one that looks like a misnamed optional column is an error.
+transcript, session, sex (F or M), fold, start_s and end_s (seconds in the file), annotators' votes (`votes`), valence,
+arousal and dominance (numbers on any scale), split (the part in a published partition), and other names for some of
+them (`columns`). Other columns are noted and ignored; one that looks like a misnamed optional column is an error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysys.corpora.columns import OPTIONAL_SECONDS, REQUIRED, SPLIT, match_columns, may_be_votes, quoted
+from raysys.corpora.columns import (
+    OPTIONAL_NUMBERS,
+    OPTIONAL_SECONDS,
+    REQUIRED,
+    SPLIT,
+    match_columns,
+    may_be_votes,
+    quoted,
+)
 from raysys.corpora.row import Row
 from raysys.corpora.votes import VoteColumns, find_votes, row_votes
 from raysys.data.manifest import UNKNOWN, Utterance
@@ -47,9 +55,9 @@ class Table:
 def read_table(path: Path, note: Note = print, *, given: bool = False) -> Table:
     """Read a CSV (UTF-8, commas, double quotes, a header) or Parquet table.
 
-    Empty cells of optional columns are None. All cells except times, sex and votes are strings and kept as written
-    ('007' is not 7, 'NA' is not missing), apart from surrounding whitespace. Without a column utterance_id, ids are
-    made from the paths.
+    Empty cells of optional columns are None. All cells except times, sex, votes and attributes are strings and kept as
+    written ('007' is not 7, 'NA' is not missing), apart from surrounding whitespace. Without a column utterance_id, ids
+    are made from the paths.
 
     Args:
         note: takes what is odd about the table but usable.
@@ -128,6 +136,9 @@ def _utterance(row: Row, folder: Path, votes: VoteColumns | None, given: bool) -
         start_s=start_s,
         end_s=end_s,
         votes=None if votes is None else row_votes(row, votes),
+        valence=row.rating("valence"),
+        arousal=row.rating("arousal"),
+        dominance=row.rating("dominance"),
         where=row.where,
     )
 
@@ -201,7 +212,7 @@ def _parquet_rows(path: Path, note: Note, required: Sequence[str]) -> Iterator[R
         if may_be_votes(column):
             continue  # read if they are
         field = table.schema.field(name)
-        expected = "numbers" if column in OPTIONAL_SECONDS else "strings"
+        expected = "numbers" if column in (*OPTIONAL_SECONDS, *OPTIONAL_NUMBERS) else "strings"
         if not _fits(field.type, expected):
             found = next((value for value in table[field.name].to_pylist() if value is not None), None)
             raise CorpusError(

@@ -20,6 +20,7 @@ from raysys.data.audio import decode
 from raysys.data.manifest import Utterance
 from raysys.errors import AudioError
 from raysys.report import export
+from raysys.report.attributes import attribute_rows
 from raysys.report.charts import LOSSES, draw
 from raysys.report.drawn import Drawn
 from raysys.report.figures import signed
@@ -100,6 +101,7 @@ def page(run: Run, charts: Mapping[str, Drawn], notes: Sequence[str]) -> str:
             paper_recalls=", ".join(
                 f"{name} {recall:.1f}" for name, recall in PAPER_RECALLS.get(run.manifest.corpus, {}).items()
             ),
+            attributes=attribute_rows(run.manifest),
             bins=reliability_bins(run.predictions, results.classes),
             mistakes=mistakes,
             with_audio=any(heard for _, heard in mistakes),

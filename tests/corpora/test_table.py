@@ -266,3 +266,19 @@ def test_a_row_that_stands_twice_is_known_by_the_id_made_from_its_path(tmp_path:
     path = write_csv(tmp_path, "path,speaker,emotion\na.wav,S1,joy\nb.wav,S2,fear\na.wav,S1,joy\n")
     with pytest.raises(CorpusError, match=r"line 2 and line 4 hold 'a\.wav'"):
         build_manifest("table", str(path), read_table(path))
+
+
+def test_attributes_are_numbers_of_any_sign(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("audio_path,speaker,emotion,Valence,arousal\na.wav,s,x,-0.5,\nb.wav,s,y, 3 ,1e0\n")
+    first, second = read_table(path, [].append)
+    assert first.attributes == (-0.5, None, None)
+    assert second.attributes == (3.0, 1.0, None)
+
+
+@pytest.mark.parametrize("cell", ["high", "nan", "inf", "1,5"])
+def test_an_attribute_that_is_no_number_names_its_line(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f'audio_path,speaker,emotion,valence\na.wav,s,x,1\nb.wav,s,y,"{cell}"\n')
+    with pytest.raises(CorpusError, match=f"line 3: column 'valence' holds '{cell}', expected a number"):
+        read_table(path, [].append)
