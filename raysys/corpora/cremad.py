@@ -123,7 +123,7 @@ def _votes(path: Path, labels: str, note: Callable[[str], None]) -> dict[str, tu
     for row in read_sheet(path, ("", *codes, "fileName")):
         if not _VOICE.fullmatch(row[""]):
             continue
-        if not all(row[code].isdecimal() for code in codes):
+        if not all(re.fullmatch(r"[0-9]{1,6}", row[code]) for code in codes):
             raise row.wrong(f"columns {', '.join(codes)} hold {[row[code] for code in codes]}, expected whole numbers.")
         counts = [int(row[code]) for code in codes]
         if total := sum(counts):

@@ -65,20 +65,19 @@ def read_sheet(path: Path, columns: Sequence[str]) -> Iterator[SheetRow]:
         columns: what is read; others are ignored.
 
     Raises:
-        CorpusError: a column is missing, or a row has other cells than the header.
+        CorpusError: a column is missing, a row has other cells than the header, or it is not CSV.
         OSError: it cannot be read.
     """
-    reader = csv.reader(io.StringIO(read_text(path), newline=""))
-    header = [name.strip().casefold() for name in next(reader, [])]
+    rows = _rows(path)
+    header = [name.strip().casefold() for name in next(rows, (1, []))[1]]
     if missing := [column for column in columns if column.casefold() not in header]:
         raise CorpusError(
             f"{path}, line 1: column {quoted(missing)} is missing, found {quoted(header) or 'none'}. Restore the file "
             f"from the published corpus."
         )
     positions = {column: header.index(column.casefold()) for column in columns}
-    line = reader.line_num
-    for cells in reader:
-        where, line = f"{path}, line {line + 1}", reader.line_num
+    for line, cells in rows:
+        where = f"{path}, line {line}"
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) != len(header):
@@ -86,3 +85,17 @@ def read_sheet(path: Path, columns: Sequence[str]) -> Iterator[SheetRow]:
                 f"{where}: {len(cells)} cells under {len(header)} columns. Restore the file from the published corpus."
             )
         yield SheetRow(where, {column: cells[i].strip() for column, i in positions.items()})
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The number of its first line, and the cells, of each row."""
+    reader = csv.reader(io.StringIO(read_text(path), newline=""))
+    line = 1
+    try:
+        for cells in reader:
+            yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise CorpusError(
+            f"{path}, line {line}: not readable as CSV ({error}). Restore the file from the published corpus."
+        ) from error
