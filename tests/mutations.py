@@ -236,8 +236,8 @@ MUTATIONS = (
     Mutation(
         "queue: the newest go first",
         QUEUE,
-        "self.utterance_Q = torch.cat([self.utterance_Q[kept_Q], utterance_N])[-self.size :]",
-        "self.utterance_Q = torch.cat([self.utterance_Q[kept_Q], utterance_N])[: self.size]",
+        "self.utterance_Q = torch.cat([self.utterance_Q[kept_K], utterance_N])[-self.size :]",
+        "self.utterance_Q = torch.cat([self.utterance_Q[kept_K], utterance_N])[: self.size]",
         T_QUEUE + "test_first_in_first_out_by_hand",
     ),
     Mutation(
@@ -497,9 +497,23 @@ MUTATIONS = (
     Mutation(
         "masks: tokens of a missing text",
         "model/network.py",
-        "valid_NM = torch.where(missing_N1, first_M, view.token_valid_BM)",
+        "valid_NM = (missing_N1 & first_M) | (~missing_N1 & view.token_valid_BM)",
         "valid_NM = view.token_valid_BM",
         T_NETWORK + "test_rows_without_text_ignore_their_tokens",
+    ),
+    Mutation(
+        "host lengths: a missing text has its tokens",
+        "model/network.py",
+        "tokens_B = torch.where(view.host.has_text_B, tokens_B, 1)",
+        "pass",
+        "model/test_host_lengths.py::test_the_fused_sequence_is_as_long_as_its_longest_row[1-both]",
+    ),
+    Mutation(
+        "host lengths: rows of a packed sequence stay in the order of their lengths",
+        "model/gru.py",
+        "return output_BUD.index_select(0, back_B)",
+        "return output_BUD",
+        "model/test_gru.py::test_outputs_and_all_gradients_are_torchs[lengths0]",
     ),
     Mutation(
         "masks: the light encoder hears padding",

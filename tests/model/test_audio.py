@@ -74,8 +74,8 @@ def test_frames_do_not_depend_on_the_batch(family: str, n_samples: int) -> None:
     encoder = WaveformEncoder(tiny(family), normalise=True, freeze="none").eval()
     waveform_S = speech(n_samples)
     with torch.no_grad():
-        alone_1JD, alone_1J, _ = encoder(waveform_S[None], torch.tensor([n_samples]))
-        both_2JD, both_2J, _ = encoder(*beside(waveform_S, speech(max(10 * n_samples, 4_000), 1)))
+        alone_1JD, alone_1J, *_ = encoder(waveform_S[None], torch.tensor([n_samples]))
+        both_2JD, both_2J, *_ = encoder(*beside(waveform_S, speech(max(10 * n_samples, 4_000), 1)))
     assert bool(alone_1J.all())
     assert int(both_2J[0].sum()) == alone_1J.shape[1]
     found_JD = both_2JD[0, both_2J[0]]
@@ -119,7 +119,7 @@ def test_unpadded_output_is_that_of_transformers(family: str, normalise: bool) -
     inputs = extractor(waveform_S.numpy(), sampling_rate=16_000, return_tensors="pt").input_values
     with torch.no_grad():
         expected_1JD = plain(inputs).last_hidden_state
-        found_1JD, valid_1J, _ = encoder(waveform_S[None], torch.tensor([6_000]))
+        found_1JD, valid_1J, *_ = encoder(waveform_S[None], torch.tensor([6_000]))
     assert bool(valid_1J.all())
     torch.testing.assert_close(found_1JD, expected_1JD, atol=1e-5, rtol=1e-5)
 
@@ -136,7 +136,7 @@ def test_ten_samples_are_one_frame_of_the_utterance_and_zeros() -> None:
     waveform_S = speech(10)
     unit_S = (waveform_S - waveform_S.mean()) / waveform_S.std(correction=0)
     with torch.no_grad():
-        found_11D, valid_11, _ = encoder(waveform_S[None], torch.tensor([10]))
+        found_11D, valid_11, *_ = encoder(waveform_S[None], torch.tensor([10]))
         expected_11D = plain(nn.functional.pad(unit_S, (0, 390))[None]).last_hidden_state
     assert valid_11.tolist() == [[True]]
     torch.testing.assert_close(found_11D, expected_11D, atol=1e-4, rtol=1e-4)
@@ -144,7 +144,7 @@ def test_ten_samples_are_one_frame_of_the_utterance_and_zeros() -> None:
 
 def test_silence_is_finite() -> None:
     encoder = WaveformEncoder(tiny("wav2vec2"), normalise=True, freeze="none").train()
-    frames_BJD, _, _ = encoder(torch.zeros(2, 3_000), torch.tensor([3_000, 700]))
+    frames_BJD, *_ = encoder(torch.zeros(2, 3_000), torch.tensor([3_000, 700]))
     frames_BJD.square().sum().backward()
     assert bool(frames_BJD.isfinite().all())
     for name, parameter in encoder.named_parameters():
@@ -156,7 +156,7 @@ def test_as_many_frames_as_transformers_own(n_samples: int) -> None:
     plain = tiny("wav2vec2")
     encoder = WaveformEncoder(copy.deepcopy(plain), normalise=False, freeze="none").eval()
     with torch.no_grad():
-        _, valid_BJ, _ = encoder(*beside(speech(n_samples), speech(17_000, 1)))
+        _, valid_BJ, *_ = encoder(*beside(speech(n_samples), speech(17_000, 1)))
         n_frames = plain(speech(n_samples)[None]).last_hidden_state.shape[1]
     assert int(valid_BJ[0].sum()) == n_frames == (n_samples - 400) // 320 + 1
 
@@ -195,8 +195,8 @@ def test_wholly_frozen_encoder_has_no_gradient_and_no_dropout() -> None:
     encoder = WaveformEncoder(tiny("wav2vec2"), normalise=True, freeze="all")
     assert not [n for n, p in encoder.named_parameters() if p.requires_grad]
     waveforms_BS, lengths_B = speech(8_000)[None], torch.tensor([8_000])
-    expected_BJD, _, _ = encoder.eval()(waveforms_BS, lengths_B)
-    found_BJD, _, _ = encoder.train()(waveforms_BS, lengths_B)
+    expected_BJD, *_ = encoder.eval()(waveforms_BS, lengths_B)
+    found_BJD, *_ = encoder.train()(waveforms_BS, lengths_B)
     assert torch.equal(found_BJD, expected_BJD)
     assert not found_BJD.requires_grad
 

@@ -200,7 +200,7 @@ def test_hubert_folder_builds(tmp_path: Path, freeze: str) -> None:
     encoder = build_audio_encoder(audio(tmp_path, freeze_audio=freeze))
     assert isinstance(encoder, WaveformEncoder)
     assert isinstance(encoder.model, HubertModel)
-    frames_BJD, valid_BJ, _ = encoder(torch.randn(2, 2_000), torch.tensor([2_000, 900]))
+    frames_BJD, valid_BJ, *_ = encoder(torch.randn(2, 2_000), torch.tensor([2_000, 900]))
     assert frames_BJD.shape == (2, 6, 16)
     assert valid_BJ.sum(dim=1).tolist() == [6, 2]
 
@@ -208,7 +208,7 @@ def test_hubert_folder_builds(tmp_path: Path, freeze: str) -> None:
 @pytest.mark.parametrize(("freeze", "trained"), [("none", {True}), ("cnn", {False, True}), ("all", {False})])
 def test_frozen_parts_are_not_trained(audio_folder: Path, freeze: str, trained: set[bool]) -> None:
     encoder = build_audio_encoder(audio(audio_folder, freeze_audio=freeze)).train()
-    frames_BJD, _, _ = encoder(torch.randn(1, 8_000), torch.tensor([8_000]))
+    frames_BJD, *_ = encoder(torch.randn(1, 8_000), torch.tensor([8_000]))
     if frames_BJD.requires_grad:
         frames_BJD.square().sum().backward()
     by_name = dict(encoder.named_parameters())

@@ -22,8 +22,8 @@ def test_frames_do_not_depend_on_the_batch(length_samples: int) -> None:
     batch_BS[0, :length_samples] = waveform_S
     batch_BS[1] = torch.randn(10 * length_samples, generator=generator)
     with torch.no_grad():
-        alone_BJD, alone_BJ, _ = encoder(waveform_S[None], lengths_B[:1])
-        beside_BJD, beside_BJ, _ = encoder(batch_BS, lengths_B)
+        alone_BJD, alone_BJ, *_ = encoder(waveform_S[None], lengths_B[:1])
+        beside_BJD, beside_BJ, *_ = encoder(batch_BS, lengths_B)
     n_frames = int(alone_BJ.sum())
     assert n_frames == int(beside_BJ[0].sum()) >= 1
     assert bool(alone_BJ[0, :n_frames].all())
@@ -37,8 +37,8 @@ def test_padding_content_is_ignored() -> None:
     dirty_BS = torch.cat([waveforms_BS, torch.randn(1, 5_000)], dim=1)
     lengths_B = torch.tensor([9_000])
     with torch.no_grad():
-        clean_BJD, clean_BJ, _ = encoder(waveforms_BS, lengths_B)
-        frames_BJD, valid_BJ, _ = encoder(dirty_BS, lengths_B)
+        clean_BJD, clean_BJ, *_ = encoder(waveforms_BS, lengths_B)
+        frames_BJD, valid_BJ, *_ = encoder(dirty_BS, lengths_B)
     assert int(valid_BJ.sum()) == int(clean_BJ.sum())
     torch.testing.assert_close(frames_BJD[valid_BJ], clean_BJD[clean_BJ], atol=1e-4, rtol=0.0)
 
@@ -46,7 +46,7 @@ def test_padding_content_is_ignored() -> None:
 @pytest.mark.parametrize("scale", [0.0, 0.1])
 def test_ten_samples_make_a_finite_frame(scale: float) -> None:
     encoder = make_encoder().eval()
-    frames_BJD, valid_BJ, _ = encoder(torch.randn(1, 10) * scale, torch.tensor([10]))
+    frames_BJD, valid_BJ, *_ = encoder(torch.randn(1, 10) * scale, torch.tensor([10]))
     assert frames_BJD.shape == (1, 1, encoder.width)
     assert frames_BJD.dtype == torch.float32
     assert valid_BJ.tolist() == [[True]]
@@ -55,7 +55,7 @@ def test_ten_samples_make_a_finite_frame(scale: float) -> None:
 
 def test_silence_has_finite_gradients() -> None:
     encoder = make_encoder().train()
-    frames_BJD, _, _ = encoder(torch.zeros(2, 8_000), torch.tensor([8_000, 5_000]))
+    frames_BJD, *_ = encoder(torch.zeros(2, 8_000), torch.tensor([8_000, 5_000]))
     frames_BJD.square().sum().backward()
     for name, parameter in encoder.named_parameters():
         assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name
