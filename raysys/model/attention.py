@@ -40,5 +40,14 @@ def _attention_of_transformers(
     return attend(query, key, value, attention_mask, dropout).transpose(1, 2).contiguous(), None
 
 
+def _mask_of_transformers(
+    *args: Any, attention_mask: Tensor | None = None, allow_is_bidirectional_skip: bool = False, **others: Any
+) -> Tensor | None:
+    """Of SDPA, which needs none where nothing is padded. A GPU is not asked whether anything is: it would sync."""
+    asked = allow_is_bidirectional_skip and not (attention_mask is not None and attention_mask.is_cuda)
+    mask: Tensor | None = sdpa_mask(*args, attention_mask=attention_mask, allow_is_bidirectional_skip=asked, **others)
+    return mask
+
+
 AttentionInterface.register(_ATTENTION, _attention_of_transformers)
-AttentionMaskInterface.register(_ATTENTION, sdpa_mask)
+AttentionMaskInterface.register(_ATTENTION, _mask_of_transformers)

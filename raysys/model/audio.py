@@ -16,7 +16,7 @@ from raysys.errors import EncoderError
 from raysys.model.adapt import set_modes
 from raysys.model.fast import speed_up_dropout
 from raysys.model.group_norm import MaskedGroupNorm
-from raysys.model.spans import masks_time, time_mask
+from raysys.model.spans import mask_without_waiting, masks_time, time_mask
 from raysys.model.states import joined_states
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class WaveformEncoder(nn.Module):
         # transformers would draw feature masks from numpy's global generator.
         config.mask_feature_prob = 0.0
         speed_up_dropout(model)
+        mask_without_waiting(model)
         self.model = model
         self.width: int = config.hidden_size
         self.latent_width: int = config.conv_dim[-1]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import MethodType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,23 @@ if TYPE_CHECKING:
 def masks_time(config: PreTrainedConfig) -> bool:
     """Whether a model masks frames in training."""
     return bool(getattr(config, "apply_spec_augment", False) and config.mask_time_prob > 0)
+
+
+def mask_without_waiting(model: Any) -> None:
+    """Let a transformers model write masked frames by torch.where.
+
+    It would write them at an index, and a GPU would have to tell the host first how many there are.
+    """
+    if hasattr(model, "_mask_hidden_states"):
+        model._mask_hidden_states = MethodType(_masked, model)
+
+
+def _masked(
+    model: Any, hidden_BJD: Tensor, mask_time_indices: Tensor | None = None, attention_mask: Tensor | None = None
+) -> Tensor:
+    if mask_time_indices is None:
+        return hidden_BJD
+    return torch.where(mask_time_indices[..., None], model.masked_spec_embed.to(hidden_BJD.dtype), hidden_BJD)
 
 
 def time_mask(config: PreTrainedConfig, valid_BJ: Tensor, frames_host_B: Tensor | None) -> Tensor:

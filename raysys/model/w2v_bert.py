@@ -14,7 +14,7 @@ from raysys.model.adapt import set_modes
 from raysys.model.audio import Heard
 from raysys.model.fast import speed_up_dropout
 from raysys.model.kaldi import KaldiMel, n_frames
-from raysys.model.spans import masks_time, time_mask
+from raysys.model.spans import mask_without_waiting, masks_time, time_mask
 from raysys.model.states import joined_states
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class W2vBertEncoder(nn.Module):
         # transformers would draw feature masks from numpy's global generator.
         config.mask_feature_prob = 0.0
         speed_up_dropout(model)
+        mask_without_waiting(model)
         self.model = model
         self.extractor = extractor
         self.stride: int = extractor.stride
@@ -134,5 +135,4 @@ class W2vBertEncoder(nn.Module):
         return Heard(frames_BJD=frames_BJD, valid_BJ=valid_BJ, latents_BJL=latents_BJD, frames_host_B=n_host_B)
 
     def _keep_latents(self, module: nn.Module, args: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
-        # A copy: the model masks them in place.
-        self._latents_BJD = output[0].clone()
+        self._latents_BJD = output[0]
