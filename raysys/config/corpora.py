@@ -22,6 +22,7 @@ CorpusName = Literal[
     "tess",
     "esd",
     "msp_improv",
+    "multi",
 ]
 Folds = Literal["session", "speaker", "groups", "emobox", "given"]
 
@@ -190,4 +191,6 @@ CORPORA: dict[CorpusName, Corpus] = {
         language="en",
         terms="research, on request (University of Texas at Dallas, MSP lab)",
     ),
+    # Words would tell the corpora apart before they tell emotions apart.
+    "multi": Corpus(title="several corpora"),
 }

@@ -19,16 +19,16 @@ GROUPS = 5
 class CorpusConfig:
     name: CorpusName = "demo"
     """The corpus: the synthetic demo, your own CSV or Parquet table, one of 32 corpora of which EmoBox has metadata,
-    or a published corpus."""
+    a published corpus, or several of these in one training (multi)."""
     root: str | None = None
-    """Folder of the corpus as published, the table's file, or the corpus's folder in EmoBox's data. Default:
-    $RAYSYS_CORPUS_ROOT. The demo needs none; it is generated in the cache."""
+    """Folder of the corpus as published, the table's file, the corpus's folder in EmoBox's data, or a YAML file that
+    lists corpora. Default: $RAYSYS_CORPUS_ROOT. The demo needs none; it is generated in the cache."""
     audio_root: str | None = None
     """With --corpus.name emobox: the folder of the corpus's audio, which EmoBox calls downloads/<corpus>."""
     title: str | None = None
     """Name of the corpus in reports, tables, the names of runs and the model card. Default: a table's file name without
     its ending, otherwise the corpus's own name."""
-    folds: Literal["auto", "paper", "session", "speaker", "groups", "emobox", "column", "given"] = "auto"
+    folds: Literal["auto", "paper", "session", "speaker", "groups", "emobox", "column", "given", "corpus"] = "auto"
     """How test folds are formed: leave one session or one speaker out, --corpus.n-folds groups of speakers (dealt so
     that utterances, those of each class, and the sexes are as equal as they can be), EmoBox's published folds
     (of RAVDESS, and with --corpus.name emobox, where parts may share speakers), the table's 'fold' column, or the parts
@@ -36,15 +36,16 @@ class CorpusConfig:
     given: a single training with the corpus's own train, validation and test parts (of MELD, MSP-Podcast, ESD and a
     table). These too may share speakers, and speakers be unknown (empty, or 'Unknown'); every score says how many
     are shared.
+    corpus: leave one of several corpora out (three or more).
     paper: the paper's five folds (groups of actors for RAVDESS, otherwise the same as auto).
     auto: sessions for IEMOCAP, MSP-IMPROV and the demo, the given parts for MELD and MSP-Podcast, EmoBox's groups for
-    RAVDESS, and for a corpus of EmoBox's if they keep speakers apart; for a table its 'fold' column, otherwise its
-    sessions; otherwise speakers (grouped if there are more than ten)."""
+    RAVDESS, and for a corpus of EmoBox's if they keep speakers apart; groups for several corpora; for a table its
+    'fold' column, otherwise its sessions; otherwise speakers (grouped if there are more than ten)."""
     n_folds: int = GROUPS
     """Number of folds with --corpus.folds groups, at most the number of speakers."""
     modalities: Literal["auto", "both", "audio", "text"] = "auto"
-    """Inputs of the model. auto: audio for RAVDESS and others whose sentences are the same in all emotions, and for
-    EmoBox's metadata, which has no transcripts; otherwise both."""
+    """Inputs of the model. auto: audio for RAVDESS and others whose sentences are the same in all emotions, for
+    EmoBox's metadata, which has no transcripts, and for several corpora; otherwise both."""
     classes: tuple[str, ...] = ()
     """Classes to use, in this order; utterances of others are left out. Default: all that the corpus contains, for a
     table in alphabetical order."""
@@ -103,6 +104,8 @@ class CorpusConfig:
             raise ConfigError(
                 "--corpus.folds emobox is for RAVDESS and for corpora with EmoBox's metadata (--corpus.name emobox)."
             )
+        if self.folds == "corpus" and self.name != "multi":
+            raise ConfigError("--corpus.folds corpus is for several corpora (--corpus.name multi). Use another.")
         if self.folds == "given" and not self.known.has_parts:
             raise ConfigError(
                 "--corpus.folds given takes the parts from a table's column 'split'; this corpus comes without. Use "
@@ -119,7 +122,7 @@ class CorpusConfig:
         return CORPORA[self.name]
 
     @property
-    def resolved_folds(self) -> Folds | Literal["column"] | None:
+    def resolved_folds(self) -> Folds | Literal["column", "corpus"] | None:
         """What --corpus.folds stands for; None where it depends on what the corpus contains."""
         match self.folds:
             case "paper":
@@ -135,7 +138,7 @@ class CorpusConfig:
             return self.title
         if self.root and self.name == "emobox":
             return PurePath(self.root).name
-        return PurePath(self.root).stem if self.name == "table" and self.root else self.name
+        return PurePath(self.root).stem if self.name in ("table", "multi") and self.root else self.name
 
     @property
     def resolved_modalities(self) -> Literal["both", "audio", "text"]:

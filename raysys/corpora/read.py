@@ -16,6 +16,7 @@ from raysys.corpora.iemocap import read_iemocap
 from raysys.corpora.meld import read_meld
 from raysys.corpora.msp_improv import read_msp_improv
 from raysys.corpora.msp_podcast import read_msp_podcast
+from raysys.corpora.multi import read_multi
 from raysys.corpora.ravdess import read_ravdess
 from raysys.corpora.savee import read_savee
 from raysys.corpora.table import read_table
@@ -92,7 +93,7 @@ def look(config: CorpusConfig) -> None:
     Raises:
         CorpusError: see `read_manifest` and `make_folds`.
     """
-    if config.name in ("table", "emobox"):
+    if config.name in ("table", "emobox", "multi"):
         make_folds(read_manifest(config, cache=Path()), config)
     elif config.name != "demo" and not _root(config, Path()).is_dir():
         # Every reader starts with its folder, and says what it expects there.
@@ -129,6 +130,8 @@ def _read(
             own = config.folds == "emobox"
             utterances, classes = read_emobox(root, Path(str(config.audio_root)), own_folds=own, note=note)
             return utterances, classes, ()
+        case "multi":
+            return read_multi(root, lambda one: _read(one, _root(one, root), notes)[0]), None, ()
         case "table":
             table = read_table(root, note, given=given)
             return table.utterances, None, table.voted

@@ -164,6 +164,8 @@ def _resolve(manifest: Manifest, config: CorpusConfig) -> str:
         return config.resolved_folds
     if config.name == "emobox" and _keeps_apart(manifest):
         return "emobox"
+    if config.name == "multi":
+        return "groups"
     if config.name == "table" and any(u.fold is not None for u in manifest.utterances):
         return "column"
     if any(u.session is not None for u in manifest.utterances):
@@ -184,7 +186,7 @@ def _groups(manifest: Manifest, config: CorpusConfig, kind: str) -> dict[str, st
     match kind:
         case "session":
             return _by_attribute(manifest, kind, "session", lambda u: u.session)
-        case "emobox" | "column":
+        case "emobox" | "column" | "corpus":
             return _by_attribute(manifest, kind, "fold", lambda u: u.fold)
         case "speaker":
             return {u.utterance_id: u.speaker for u in manifest.utterances}
@@ -226,7 +228,9 @@ def _dealt(manifest: Manifest, n_groups: int) -> dict[str, str]:
         )
     counts_of = {speaker: Counter[str]() for speaker in speakers}
     for utterance in manifest.utterances:
-        counts_of[utterance.speaker][utterance.emotion] += 1
+        # Of several corpora, the classes of each are dealt evenly.
+        kind = f"{utterance.fold}/{utterance.emotion}" if manifest.corpus == "multi" else utterance.emotion
+        counts_of[utterance.speaker][kind] += 1
     groups = deal(counts_of, _sexes(manifest), n_groups)
     return {u.utterance_id: f"group-{groups[u.speaker] + 1}" for u in manifest.utterances}
 

@@ -79,10 +79,13 @@ def sex_scores(manifest: Manifest, predictions: pa.Table, classes: Sequence[str]
 
 
 def split_scores(manifest: Manifest, predictions: pa.Table) -> tuple[PartScores, ...]:
-    """Scores of each test part of a published partition; empty where there are not several."""
-    split_of = {u.utterance_id: u.split for u in manifest.utterances}
+    """Scores of each test part of a published partition, or of each of several corpora; empty where there are not
+    several.
+    """
+    multi = manifest.corpus == "multi"
+    split_of = {u.utterance_id: u.fold if multi else u.split for u in manifest.utterances}
     split_N = np.array([split_of[name] or "" for name in predictions["utterance_id"].to_pylist()])
-    names = parts_tested(manifest)
+    names = sorted({*split_N.tolist()}) if multi else parts_tested(manifest)
     return _parts(predictions, manifest.classes, {name: split_N == name for name in names}) if len(names) > 1 else ()
 
 

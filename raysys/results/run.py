@@ -74,7 +74,8 @@ class RunResult:
         by_class, by_speaker: empty in runs of early versions.
         by_sex: where it is known.
         by_dialog: on all, improvised, scripted and script-disjoint utterances, of a corpus like IEMOCAP.
-        by_test: of each test part of a published partition that has several; `pooled` is of all of them.
+        by_test: of each test part of a published partition that has several, or of each of several corpora;
+            `pooled` is of all of them.
         votes: where test utterances have annotators' votes.
         skipped: utterances that could not be used.
         seeds: of a cross-validation with several; everything else is of the first one then.
