@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -54,15 +54,22 @@ class Batch:
         return tuple(view for view in (self.clean, self.augmented, self.mixed) if view is not None)
 
     def to(self, device: torch.device) -> Batch:
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True), lambda view: view.to(device))
+
+    def pinned(self) -> Batch:
+        """In pinned memory, from which `to` returns before it has copied."""
+        return self._mapped(Tensor.pin_memory, View.pinned)
+
+    def _mapped(self, of_tensor: Callable[[Tensor], Tensor], of_view: Callable[[View], View]) -> Batch:
         return dataclasses.replace(
             self,
-            labels_B=self.labels_B.to(device, non_blocking=True),
-            utterance_B=self.utterance_B.to(device, non_blocking=True),
-            transcript_B=self.transcript_B.to(device, non_blocking=True),
-            clean=self.clean.to(device),
-            augmented=None if self.augmented is None else self.augmented.to(device),
-            mixed=None if self.mixed is None else self.mixed.to(device),
-            targets={name: rows_BC.to(device, non_blocking=True) for name, rows_BC in self.targets.items()},
+            labels_B=of_tensor(self.labels_B),
+            utterance_B=of_tensor(self.utterance_B),
+            transcript_B=of_tensor(self.transcript_B),
+            clean=of_view(self.clean),
+            augmented=None if self.augmented is None else of_view(self.augmented),
+            mixed=None if self.mixed is None else of_view(self.mixed),
+            targets={name: of_tensor(rows_BC) for name, rows_BC in self.targets.items()},
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,11 +67,15 @@ class View:
 
     def to(self, device: torch.device) -> View:
         """Move all but the lengths that shapes are computed from, so that no step waits for the device to tell them."""
-        moved = {
-            name: None if (tensor := getattr(self, name)) is None else tensor.to(device, non_blocking=True)
-            for name in self.tensors()
-        }
-        return View(**moved, host=self.host or HostLengths.of(self))
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True), self.host or HostLengths.of(self))
+
+    def pinned(self) -> View:
+        """In pinned memory, from which `to` returns before it has copied."""
+        return self._mapped(Tensor.pin_memory, self.host or HostLengths.of(self))
+
+    def _mapped(self, of_tensor: Callable[[Tensor], Tensor], host: HostLengths) -> View:
+        values = {name: getattr(self, name) for name in self.tensors()}
+        return View(**{name: None if t is None else of_tensor(t) for name, t in values.items()}, host=host)
 
     @classmethod
     def tensors(cls) -> tuple[str, ...]:

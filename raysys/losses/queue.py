@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from raysys.data.pinned import sent
 from raysys.losses.contrastive import Past
 
 
@@ -52,7 +53,7 @@ class Queue:
         Args:
             utterance_N: on the CPU.
         """
-        kept_K = self._others(utterance_N).to(self.device, non_blocking=True)
+        kept_K = sent(self._others(utterance_N), self.device)
         rows_KVE, labels_K = self.rows_QVHE[kept_K, :, head], self.labels_Q[kept_K]
         return Past(rows_KVE[:, 0], labels_K), Past(rows_KVE[:, 1], labels_K)
 
@@ -65,7 +66,7 @@ class Queue:
         """
         kept_K = self._others(utterance_N)
         self.utterance_Q = torch.cat([self.utterance_Q[kept_K], utterance_N])[-self.size :]
-        kept_K = kept_K.to(self.device, non_blocking=True)
+        kept_K = sent(kept_K, self.device)
         self.rows_QVHE = torch.cat([self.rows_QVHE[kept_K], rows_NVHE.detach()])[-self.size :]
         self.labels_Q = torch.cat([self.labels_Q[kept_K], labels_N])[-self.size :]
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from raysys.config import SAMPLE_RATE_HZ
+from raysys.data.pinned import sent
 from raysys.model.adapt import set_modes
 from raysys.model.audio import Heard
 from raysys.model.fast import speed_up_dropout
@@ -116,7 +117,7 @@ class AstEncoder(nn.Module):
         longest = int(needed_B.max())
         begins_W = torch.arange(n_windows) * self.patches_per_band
         # Windows after an utterance's end are not worth computing.
-        used_N = (begins_W < needed_B[:, None]).flatten().nonzero()[:, 0].to(lengths_B.device, non_blocking=True)
+        used_N = sent((begins_W < needed_B[:, None]).flatten().nonzero()[:, 0], lengths_B.device)
         latents_NKD, frames_NKE = self._encoded(windows_BWGF.flatten(0, 1)[used_N])
 
         def by_utterance(parts_NKE: Tensor) -> Tensor:

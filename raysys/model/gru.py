@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from raysys.data.pinned import sent
+
 
 def bidirectional_gru(gru: nn.GRU, sequence_BUD: Tensor, lengths_B: Tensor) -> Tensor:
     """Output of a one-layer bidirectional `gru` for a packed sequence, up to rounding: BUx2H, zero at padding.
@@ -47,7 +49,7 @@ def packed_gru(gru: nn.GRU, sequence_BUD: Tensor, lengths_B: Tensor) -> Tensor:
         lengths_B: number of valid positions, at least 1, on the CPU.
     """
     sorted_B, order_B = lengths_B.sort(descending=True)
-    there_B, back_B = (index_B.to(sequence_BUD.device, non_blocking=True) for index_B in (order_B, order_B.argsort()))
+    there_B, back_B = (sent(index_B, sequence_BUD.device) for index_B in (order_B, order_B.argsort()))
     packed = pack_padded_sequence(sequence_BUD.index_select(0, there_B), sorted_B, batch_first=True)
     output_BUD, _ = pad_packed_sequence(gru(packed)[0], batch_first=True, total_length=sequence_BUD.shape[1])
     return output_BUD.index_select(0, back_B)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from raysys.data.pinned import sent
+
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
@@ -40,13 +42,14 @@ def time_mask(config: PreTrainedConfig, valid_BJ: Tensor, frames_host_B: Tensor 
     Args:
         frames_host_B: number of valid frames, on the CPU; None: it is asked from the device.
     """
-    return span_mask(
+    mask_BJ = span_mask(
         valid_BJ.sum(dim=1).cpu() if frames_host_B is None else frames_host_B,
         valid_BJ.shape[1],
         probability=config.mask_time_prob,
         span=config.mask_time_length,
         at_least=config.mask_time_min_masks,
-    ).to(valid_BJ.device, non_blocking=True)
+    )
+    return sent(mask_BJ, valid_BJ.device)
 
 
 def span_mask(lengths_B: Tensor, n_frames: int, *, probability: float, span: int, at_least: int) -> Tensor:

@@ -19,6 +19,7 @@ from raysys.data.plan import Step, derive_seed, total_updates, updates_per_epoch
 from raysys.losses.queue import Queue
 from raysys.model.network import Network
 from raysys.storage import Folder
+from raysys.training.ahead import made_ahead
 from raysys.training.criterion import LossParts, criterion
 from raysys.training.evaluation import Predictions, Workers, autocast, predict
 from raysys.training.finite import refuse_training
@@ -142,8 +143,8 @@ class Trainer:
         test: Predictions | None = None
         losses: Tensor | None = torch.stack(self.state.losses).cpu() if self.state.losses else None
         started = time.monotonic()
-        with self._user_errors(), torch.random.fork_rng():
-            for (part, epoch), steps in itertools.groupby(self._timed(batches), key=_part_and_epoch):
+        with self._user_errors(), torch.random.fork_rng(), made_ahead(batches, self.device) as coming:
+            for (part, epoch), steps in itertools.groupby(self._timed(coming), key=_part_and_epoch):
                 found: Predictions | None = None
                 if part == "train":
                     losses = self._train_epoch(epoch, steps)
@@ -181,13 +182,12 @@ class Trainer:
         except torch.cuda.OutOfMemoryError as error:
             raise out_of_memory(error, self.device, f"epoch {self.state.first_epoch + 1}") from error
 
-    def _timed(self, batches: Batches) -> Iterator[tuple[Step, Batch]]:
+    def _timed(self, coming: Iterator[tuple[Step, Batch]]) -> Iterator[tuple[Step, Batch]]:
         """The batches, measuring the time spent waiting for them.
 
         Raises:
             _Stop: `stopping` returned True between two optimizer updates.
         """
-        coming = iter(batches)
         done: Step | None = None
         while True:
             started = time.monotonic()
