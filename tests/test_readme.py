@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 from raysys.config import CorpusConfig
-from raysys.corpora.columns import OPTIONAL_SECONDS, OPTIONAL_STRINGS, REQUIRED
+from raysys.corpora.columns import OPTIONAL_SECONDS, OPTIONAL_STRINGS, REQUIRED, SPLIT
 from raysys.corpora.read import read_corpus
 from raysys.data.folds import make_folds
 
@@ -152,7 +152,7 @@ def test_the_table_of_columns_matches_the_reader() -> None:
     listed: dict[str, set[str]] = {"required": set(), "optional": set()}
     for names, kind, _ in (row.strip("| ").split(" | ", 2) for row in rows):
         listed[kind] |= set(re.findall(r"`(\w+)`", names))
-    assert listed == {"required": set(REQUIRED), "optional": {*OPTIONAL_STRINGS, *OPTIONAL_SECONDS}}
+    assert listed == {"required": set(REQUIRED), "optional": {*OPTIONAL_STRINGS, *OPTIONAL_SECONDS, SPLIT}}
 
 
 def test_the_example_of_a_table_is_a_corpus_that_can_be_cross_validated(tmp_path: Path) -> None:
