@@ -15,7 +15,7 @@ import soundfile
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from raysys.config import SAMPLE_RATE_HZ
+from raysys.config import CORPORA, SAMPLE_RATE_HZ
 from raysys.data.audio import decode
 from raysys.data.manifest import Utterance
 from raysys.errors import AudioError
@@ -184,6 +184,7 @@ def _about(run: Run, counts: Counter[str]) -> dict[str, object]:
     return {
         "Corpus": f"{corpus.title}: {corpus.utterances:,} utterances, {hours:.2f} h, {corpus.speakers} "
         f"{'known ' if run.manifest.n_unknown else ''}speakers, {spoken:,} with a transcript",
+        **_terms(run.manifest.corpus),
         "Classes": ", ".join(f"{name} {counts[name]:,}" for name in results.classes),
         "Model": f"{' + '.join(encoders)}, {size}",
         "Modalities": _modalities(results.modalities),
@@ -194,6 +195,12 @@ def _about(run: Run, counts: Counter[str]) -> dict[str, object]:
         **_made(results),
         "Versions": ", ".join(f"{name} {version}" for name, version in results.versions.items()),
     }
+
+
+def _terms(corpus: str) -> dict[str, object]:
+    """Licence of a published corpus, and where to get it."""
+    terms = next((known.terms for name, known in CORPORA.items() if name == corpus), "")
+    return {"Terms of the corpus": terms} if terms else {}
 
 
 def _made(results: RunResult) -> dict[str, object]:

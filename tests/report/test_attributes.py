@@ -2,6 +2,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+from raysys.config import CORPORA
 from raysys.data.manifest import Manifest, Utterance
 from raysys.report.attributes import attribute_rows
 from raysys.report.page import write_report
@@ -40,13 +41,15 @@ def test_a_corpus_without_any_has_no_table() -> None:
     assert attribute_rows(Manifest(corpus="table", classes=("calm",), utterances=(utterance("1", "calm"),))) == []
 
 
-def test_the_report_shows_them_where_there_are_any(tmp_path: Path) -> None:
-    run = write_run(tmp_path)
+def test_the_report_shows_them_and_the_terms_of_a_published_corpus(tmp_path: Path) -> None:
+    run = write_run(tmp_path, corpus="iemocap")
     manifest = Manifest.from_table(run.read_table("manifest.parquet"))
     rated = tuple(dataclasses.replace(u, arousal=2.5) if u.emotion == "ang" else u for u in manifest.utterances)
     run.write_table("manifest.parquet", dataclasses.replace(manifest, utterances=rated).to_table())
     write_report(run)
-    table = run.read_bytes("report.html").decode().split('aria-label="Attributes by class"', 1)[1].split("</table>")[0]
+    page = run.read_bytes("report.html").decode()
+    assert CORPORA["iemocap"].terms in page
+    table = page.split('aria-label="Attributes by class"', 1)[1].split("</table>")[0]
     cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", table)
     n = sum(u.emotion == "ang" for u in rated)
     start = cells.index("ang")
