@@ -52,12 +52,16 @@ def test_the_fused_sequence_is_as_long_as_its_longest_row(
     config = ModelConfig(audio="light", text="light", width=16, heads=4, feed_forward=24, pool_frames=pool)
     network = Network(config, n_classes=3, vocab_size=len(TOKENIZER), loss=LossConfig(), modalities=modalities).eval()
     batch = make_batch(NAMES, modalities)
+    given: list[tuple[Any, ...]] = []
     found: list[tuple[Tensor, Tensor]] = []
+    network.fusion.register_forward_pre_hook(lambda module, inputs: given.append(inputs))
     network.fusion.register_forward_hook(lambda module, inputs, output: found.append(output))
     views = batch.views
     with torch.no_grad():
         asked = network(views)
         told = network(tuple(view.to(CPU) for view in views))
+    _, frames_valid_NJ, _, tokens_valid_NM, host_lengths = given[1]
+    assert [n.tolist() for n in host_lengths] == [v.sum(dim=1).tolist() for v in (frames_valid_NJ, tokens_valid_NM)]
     (expected_NUD, expected_NU), (fused_NUD, valid_NU) = found
     assert torch.equal(fused_NUD, expected_NUD) and torch.equal(valid_NU, expected_NU)
     assert torch.equal(told.logits_NC, asked.logits_NC)
