@@ -63,7 +63,8 @@ class _PackedGRU(nn.Module):
         super().__init__()
         self.gru = gru
 
-    def forward(self, sequence_BUD: Tensor, valid_BU: Tensor) -> Tensor:
+    def forward(self, sequence_BUD: Tensor, valid_BU: Tensor, lengths_host_B: Tensor | None = None) -> Tensor:
+        del lengths_host_B  # most public code asks the device
         lengths_B = valid_BU.sum(dim=1).cpu()
         packed = pack_padded_sequence(sequence_BUD, lengths_B, batch_first=True, enforce_sorted=False)
         return pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=valid_BU.shape[1])[0]
