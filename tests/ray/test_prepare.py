@@ -59,8 +59,8 @@ def test_what_is_prepared_is_not_made_again_and_is_what_a_cross_validation_reads
     printed = capsys.readouterr().out
     cache = tmp_path / "runs" / ".cache"
     (decoded,) = cache.glob("waveforms-*")
-    # 24 utterances of 8000 samples, 4 bytes each.
-    assert f"decoded     {decoded}, 0.8 MB" in printed
+    # 24 utterances of 8000 samples, 2 bytes each, as in their files.
+    assert f"decoded     {decoded}, 0.4 MB" in printed
     assert "  ana: 8, 8, 8" in printed
     assert "ana1, cy1 (ana, cy; tense): DIFFERENT SPEAKERS" in printed
     made = _made(cache)

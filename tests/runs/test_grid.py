@@ -35,7 +35,12 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Trial
     outcome = Outcome(trials=tuple(own), results=results, stopped={}, failed={})
     run = SimpleNamespace(points=[Point(name="p", config=config)], folder=Folder.at(str(tmp_path)))
     manifest = Manifest(corpus="table", classes=("joy",), utterances=utterances)
-    ground: Any = SimpleNamespace(run=run, manifest=manifest, folds=(None,) * 3, cluster=None)
+    ids = tuple(u.utterance_id for u in utterances)
+    folds = tuple(
+        Fold(index=k, name=str(k), train=ids[k::3], validation=ids[(k + 1) % 3 :: 3], test=ids[(k + 2) % 3 :: 3])
+        for k in range(3)
+    )
+    ground: Any = SimpleNamespace(run=run, manifest=manifest, folds=folds, cluster=None)
     asked: list[Trial] = []
 
     def make_trials(_: Any, points: list[Point], folds: list[Fold]) -> list[Trial]:
