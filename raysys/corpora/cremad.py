@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from raysys.config import CORPORA
-from raysys.corpora.folders import corpus_folder, sound_files
+from raysys.corpora.folders import audio_below, corpus_folder
 from raysys.corpora.sheets import read_sheet
 from raysys.data.manifest import Utterance
 from raysys.errors import CorpusError
@@ -60,9 +60,7 @@ def read_cremad(
         OSError: a folder or table cannot be read.
     """
     root = corpus_folder(root, _EXPECTED)
-    files = sound_files(root / "AudioWAV" if (root / "AudioWAV").is_dir() else root)
-    if not files:
-        raise CorpusError(f"{root}: contains no audio. {_EXPECTED} Set --corpus.root to the folder that holds it.")
+    files = audio_below(root, _EXPECTED, "AudioWAV")
     votes = _votes(root / "processedResults" / "tabulatedVotes.csv", labels, note)
     sexes = _sexes(root / "VideoDemographics.csv", note)
     utterances = []

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from raysys.config import CORPORA
-from raysys.corpora.folders import corpus_folder, sound_files
+from raysys.corpora.folders import audio_below, corpus_folder
 from raysys.data.manifest import Utterance
 from raysys.errors import CorpusError
 
@@ -45,9 +45,7 @@ def read_emodb(root: Path) -> list[Utterance]:
         OSError: a folder cannot be read.
     """
     root = corpus_folder(root, _EXPECTED)
-    files = sound_files(root / "wav" if (root / "wav").is_dir() else root)
-    if not files:
-        raise CorpusError(f"{root}: contains no audio. {_EXPECTED} Set --corpus.root to the folder that holds it.")
+    files = audio_below(root, _EXPECTED, "wav")
     return [_utterance(path) for path in files]
 
 

@@ -54,6 +54,23 @@ def sound_files(folder: Path, endings: tuple[str, ...] = SOUND) -> list[Path]:
     return files
 
 
+def audio_below(root: Path, expected: str, folder: str = "") -> list[Path]:
+    """`sound_files` of a corpus, of which there are some.
+
+    Args:
+        root: the corpus's folder.
+        expected: its layout, for the message.
+        folder: where in it they are as published; if it is not there, the root is that folder itself.
+
+    Raises:
+        CorpusError: there are none.
+    """
+    files = sound_files(root / folder if (root / folder).is_dir() else root)
+    if not files:
+        raise CorpusError(f"{root}: contains no audio. {expected} Set --corpus.root to the folder that holds it.")
+    return files
+
+
 def refuse_pointer(path: Path, data: bytes) -> None:
     """Raises: CorpusError: the bytes, a file's first ones, are those of a pointer of Git LFS."""
     if data.startswith(_POINTER):

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from raysys.config import CORPORA
-from raysys.corpora.folders import corpus_folder, sound_files
+from raysys.corpora.folders import audio_below, corpus_folder
 from raysys.data.manifest import Utterance
 from raysys.errors import CorpusError
 
@@ -31,9 +31,7 @@ def read_savee(root: Path) -> list[Utterance]:
         OSError: a folder cannot be read.
     """
     root = corpus_folder(root, _EXPECTED)
-    files = sound_files(root)
-    if not files:
-        raise CorpusError(f"{root}: contains no audio. {_EXPECTED} Set --corpus.root to the folder that holds it.")
+    files = audio_below(root, _EXPECTED)
     return [_utterance(path) for path in files]
 
 

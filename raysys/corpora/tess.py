@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from raysys.config import CORPORA
-from raysys.corpora.folders import corpus_folder, sound_files
+from raysys.corpora.folders import audio_below, corpus_folder
 from raysys.data.manifest import Utterance
 from raysys.errors import CorpusError
 
@@ -36,9 +36,7 @@ def read_tess(root: Path, *, note: Callable[[str], None] = print) -> list[Uttera
         OSError: a folder cannot be read.
     """
     root = corpus_folder(root, _EXPECTED)
-    files = sound_files(root)
-    if not files:
-        raise CorpusError(f"{root}: contains no audio. {_EXPECTED} Set --corpus.root to the folder that holds it.")
+    files = audio_below(root, _EXPECTED)
     utterances: dict[str, Utterance] = {}
     for path in files:
         utterance = _utterance(path)
